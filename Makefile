@@ -1,0 +1,40 @@
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+STRICT := config.py presets.py errors.py files.py search/space.py search/racing.py search/statistics.py \
+  training/folds.py training/metrics.py training/predictions.py data/clips.py data/frames.py
+
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
+
+setup: $(STAMP)  ## install into .venv, and nothing else
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: setup  ## the main job on synthetic clips: search, confirm the best trial, say where to look
+	$(BIN)/mer-search run --study demo
+	$(BIN)/mer-search confirm --name demo
+
+test: setup  ## run the tests
+	$(BIN)/pytest -n 2
+
+lint: setup  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup  ## check types, strictly where it matters most
+	$(BIN)/mypy mer_search
+	$(BIN)/mypy --strict $(addprefix mer_search/,$(STRICT))
+
+bench: setup  ## time the training step and the flow on this machine
+	$(BIN)/python tests/bench.py
+
+clean:  ## delete what make made, and runs/; keep the study's database
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis runs
+
+.PHONY: help setup run test lint types bench clean

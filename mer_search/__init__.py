@@ -1,0 +1,1 @@
+"""Micro-expression recognition: search, confirm, tell the truth."""

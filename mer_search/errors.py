@@ -1,0 +1,35 @@
+"""The one exception tree. A message says what must hold, what was found and what to do.
+
+`mer_search.cli` prints the message as one line and leaves with `exit_code`; nothing else is shown to a user.
+"""
+
+
+class MerSearchError(Exception):
+    """Anything that a user can mend. Base of the tree, never raised itself."""
+
+    exit_code = 1
+
+
+class UsageError(MerSearchError):
+    """The command, a study file or a configuration asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class DataError(MerSearchError):
+    """A dataset folder, or a file in it, is not what it must be."""
+
+
+class StorageError(MerSearchError):
+    """A study's storage cannot be opened, or belongs to another run."""
+
+
+class Infeasible(MerSearchError):  # noqa: N818 (a property of the configuration)
+    """A configuration cannot be trained: it diverges or does not fit the device. A trial learns from it.
+
+    `constraint` names what was violated, in words that stand in the study's storage.
+    """
+
+    def __init__(self, message: str, constraint: str) -> None:
+        super().__init__(message)
+        self.constraint = constraint
