@@ -1,0 +1,189 @@
+"""Run: everything that determines a result, and nothing else.
+
+A `Run` is a frozen value of seven parts. A dotted path into it (`"train.lr"`) is the key in a study file, the name
+of the Optuna parameter and the column in every table. `digest` names the folder or the cache entry of any part.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mer_search.errors import UsageError
+
+Value = bool | int | float | str
+
+
+class Part(BaseModel):
+    """A frozen, closed set of fields: an unknown key or a value out of range is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(Part):
+    """Which clips. `checksum` stands for names, labels and frame numbers of all of them (see data.clips.checksum)."""
+
+    dataset: str = "casme2"  # a name in data.DATASETS
+    classes: tuple[str, ...] = ("happiness", "repression", "disgust", "surprise", "others")
+    checksum: str = ""
+
+
+class Frames(Part):
+    """Which frames of a clip. Source: TM-MMNET's public code; the specification's middle frame is the apex."""
+
+    middle: Literal["midpoint", "apex"] = "midpoint"  # the frame between onset and offset that the others hang on
+    maps: int = Field(4, ge=1, le=4)  # motion maps a clip, T
+    pairs: Literal["consecutive", "onset"] = "consecutive"  # flow from the frame before, or always from the onset
+    jitter: float = Field(0.15, ge=0, le=1)  # training: onset and offset move inwards by up to a quarter of this share
+
+
+class Prep(Part):
+    """What happens to a frame before its motion is measured."""
+
+    size: int = Field(224, ge=16, le=512)  # pixels; frames are resized to size x size
+
+
+class Flow(Part):
+    """How motion is measured (Farneback, values of TM-MMNET's public code) and at which size it is kept."""
+
+    size: int = Field(224, ge=16, le=512)  # pixels; H = W of the motion maps, and so of the network's input
+    pyr_scale: float = Field(0.4, gt=0, lt=1)
+    levels: int = Field(1, ge=1, le=10)
+    winsize: int = Field(10, ge=3, le=64)
+    iterations: int = Field(3, ge=1, le=20)
+    poly_n: int = Field(5, ge=3, le=9)
+    poly_sigma: float = Field(1.2, gt=0, le=5)
+
+
+class Input(Part):
+    """Channels of the network's input: every letter of `channels` gives one channel for each of `components`."""
+
+    channels: str = "nr"  # n min-max to [-1, 1], r raw pixels, s standardised image column by column, z whole map
+    components: str = "uv"  # u horizontal flow, v vertical flow, o optical strain (flow-image data only)
+
+    @field_validator("channels", "components")
+    @classmethod
+    def _letters(cls, value: str, info: Any) -> str:
+        allowed = {"channels": "nrsz", "components": "uvo"}[info.field_name]
+        if not value or len(set(value)) != len(value) or set(value) - set(allowed):
+            raise ValueError(f"must be distinct letters out of {allowed!r}")
+        return value
+
+
+class Model(Part):
+    """The collapse family: external stem (T maps become one), internal stem, CA blocks, position branch, head."""
+
+    stem_mid: int = Field(180, ge=1, le=2048)  # a: channels of the external stem's 3x3 convolution
+    stem_width: int = Field(256, ge=1, le=2048)  # b: channels after the temporal convolution
+    stem_stride: Literal[1, 2] = 2  # of the external stem
+    attention_width: int = Field(256, ge=1, le=2048)  # w: internal stem and CA blocks have w, w, w, 2w, 4w channels
+    blocks: int = Field(4, ge=1, le=4)  # CA blocks, strides 1, 2, 2, 2
+    position: bool = True  # add the position branch, a small transformer on the onset image
+    head_grid: int = Field(0, ge=0, le=32)  # average-pool the last map to this many cells a side first; 0: as it is
+    dropout: float = Field(0.0, ge=0, lt=1)  # before the last linear layer
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        if self.position and self.widths[-1] % 4:
+            raise ValueError(
+                f"the position branch has 4 heads, so the last width ({self.widths[-1]}) must be a "
+                "multiple of 4; change model.attention_width or set model.position = false"
+            )
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels that each CA block puts out."""
+        return tuple(scale * self.attention_width for scale in (1, 1, 2, 4)[: self.blocks])
+
+
+class Train(Part):
+    """AdamW with an exponential learning-rate decay that stops at the plateau epoch."""
+
+    epochs: int = Field(100, ge=1, le=10_000)
+    batch: int = Field(36, ge=2, le=4096)  # clips a step
+    lr: float = Field(8e-4, gt=0, le=10)
+    gamma: float = Field(0.987, gt=0, le=1)  # the learning rate's factor an epoch
+    plateau: int = Field(50, ge=0)  # epoch after which the learning rate stays
+    weight_decay: float = Field(0.6, ge=0, le=10)
+    loss: Literal["ce", "focal", "softmax_focal"] = "ce"  # focal: sigmoid focal on one-hot targets
+    focal_gamma: float = Field(2.0, ge=0, le=10)
+    focal_alpha: float = Field(0.25, ge=0, le=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # of the cross-entropy
+    class_weights: float = Field(0.0, ge=0, le=1)  # loss weight of a class ~ (its clips)^-this; 0 off, 1 balanced
+    flip: bool = True  # random horizontal flip, which negates u
+    crop: float = Field(15 / 224, ge=0, lt=0.5)  # share of the height cropped at a random place; sides: half of it
+    noise: float = Field(0.0, ge=0, le=5)  # sd of Gaussian noise on the channels, as a share of each map's sd
+    mixup: float = Field(0.0, ge=0, le=10)  # alpha of the Beta distribution; 0 off
+
+
+class Run(Part):
+    """One experiment: with a seed and a subject, it determines the predictions."""
+
+    data: Data = Data()
+    frames: Frames = Frames()
+    prep: Prep = Prep()
+    flow: Flow = Flow()
+    input: Input = Input()
+    model: Model = Model()
+    train: Train = Train()
+
+    @model_validator(mode="after")
+    def _size(self) -> Self:
+        if self.flow.size % 16 and self.flow.size != 28:
+            raise ValueError(f"flow.size must be a multiple of 16, or 28 for flow images, but is {self.flow.size}")
+        return self
+
+
+def digest(*parts: BaseModel) -> str:
+    """16 hexadecimal digits that stand for the parts' values: the same values give the same digest, for ever."""
+    text = json.dumps([part.model_dump(mode="json") for part in parts], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def keys() -> dict[str, type[Part]]:
+    """Every dotted path into Run, with the part that it belongs to."""
+    return {f"{name}.{field}": type(part) for name, part in Run() for field in type(part).model_fields}
+
+
+def with_values(run: Run, values: Mapping[str, Value | tuple[str, ...]]) -> Run:
+    """`run` with the values at the given dotted paths in place of its own.
+
+    Raises:
+        UsageError: for an unknown path, with the nearest right one, and for a value that the field refuses.
+    """
+    tree = run.model_dump()
+    for key, value in values.items():
+        check_key(key)
+        part, field = key.split(".")
+        tree[part][field] = value
+    try:
+        return Run.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(explain(error)) from None
+
+
+def value_at(run: Run, key: str) -> Any:
+    """The value at a dotted path."""
+    part, field = key.split(".")
+    return getattr(getattr(run, part), field)
+
+
+def check_key(key: str) -> None:
+    """Raise UsageError, naming the nearest path, unless `key` is a dotted path into Run."""
+    if key not in (known := keys()):
+        near = difflib.get_close_matches(key, known, n=1) or [k for k in known if k.endswith("." + key)][:1]
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        raise UsageError(f"a key must be a dotted path into the configuration, but {key!r} is none; {hint}")
+
+
+def explain(error: ValidationError) -> str:
+    """The first complaint of a validation error as one line: where, what must hold, what was found."""
+    first = error.errors()[0]
+    where = ".".join(str(step) for step in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(first["input"], dict) else f", but got {first['input']!r}"
+    return f"{where}: {what}{found}" if where else what
