@@ -1,0 +1,62 @@
+"""What `mer-search data check` finds out about a folder."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from mer_search.data import Folder
+from mer_search.data.clips import Clip, Problem, checksum, counts, subjects
+from mer_search.data.flow import read_image
+from mer_search.errors import DataError
+
+
+@dataclass(frozen=True)
+class Report:
+    """A folder's usable clips and everything that is wrong with it."""
+
+    folder: Folder
+    clips: tuple[Clip, ...]  # usable
+    problems: tuple[Problem, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether a run can use the data: two subjects at least, and two classes."""
+        return len(subjects(self.clips)) > 1 and len({clip.label for clip in self.clips}) > 1
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The report as one JSON document."""
+        return {
+            "path": str(self.folder.path),
+            "dataset": self.folder.title,
+            "synthetic": self.folder.synthetic,
+            "n_clips": len(self.clips),
+            "n_subjects": len(subjects(self.clips)),
+            "checksum": checksum(self.clips),
+            "classes": list(self.folder.dataset.classes),
+            "clips": counts(self.clips, self.folder.dataset.classes),
+            "usable": self.usable,
+            "problems": [{"clip": p.clip, "what": p.what, "usable": p.usable} for p in self.problems],
+        }
+
+
+def check_folder(folder: Folder, on_clip: Callable[[int, int], None]) -> Report:
+    """Decode every image of every clip; a clip with an unreadable one is not usable."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found: list[Problem | None] = []
+        for problem in pool.map(_unreadable, folder.clips):
+            found.append(problem)
+            on_clip(len(found), len(folder.clips))
+    clips = tuple(clip for clip, problem in zip(folder.clips, found, strict=True) if problem is None)
+    return Report(folder, clips, (*folder.problems, *(problem for problem in found if problem)))
+
+
+def _unreadable(clip: Clip) -> Problem | None:
+    for path in clip.frames:
+        try:
+            read_image(path)
+        except (DataError, OSError) as error:
+            return Problem(clip.id, str(error))
+    return None

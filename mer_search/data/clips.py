@@ -1,0 +1,60 @@
+"""Clip, and what is found wrong with clips."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One micro-expression: facts from the dataset's annotation, and where its frames lie.
+
+    Frame numbers are the annotation's. `frames[k]` is the file of frame `onset + k`; a clip of flow images has one
+    file, and onset = apex = offset = 0.
+    """
+
+    dataset: str
+    subject: str
+    name: str
+    label: str
+    frames: tuple[Path, ...]
+    onset: int
+    apex: int | None  # None where the annotation gives none
+    offset: int
+    fps: int
+    action_units: tuple[str, ...] = ()  # as annotated: "4", "R10", "?"
+
+    @property
+    def id(self) -> str:
+        return f"{self.subject}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a clip. An unusable clip is left out of every run; a usable one was mended as said."""
+
+    clip: str
+    what: str
+    usable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.clip}: {self.what} ({'used' if self.usable else 'left out'})"
+
+
+def checksum(clips: Sequence[Clip]) -> str:
+    """16 hexadecimal digits of the clips' names, labels and frame numbers, whatever their order and folder."""
+    rows = sorted(f"{c.dataset} {c.subject} {c.name} {c.label} {c.onset} {c.apex} {c.offset}" for c in clips)
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def counts(clips: Sequence[Clip], classes: Sequence[str]) -> dict[str, list[int]]:
+    """Clips per class, in the order of `classes`, for each subject in order of name."""
+    table = Counter((c.subject, c.label) for c in clips)
+    return {subject: [table[subject, label] for label in classes] for subject in subjects(clips)}
+
+
+def subjects(clips: Sequence[Clip]) -> list[str]:
+    """The subjects' names, sorted."""
+    return sorted({c.subject for c in clips})

@@ -1,0 +1,109 @@
+"""Motion between frames. Shapes: S frame sets, T maps, P components, H W pixels of the flow's own size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from cv2.typing import MatLike
+from numpy.typing import NDArray
+
+from mer_search.config import Flow, Prep, Run
+from mer_search.data.clips import Clip
+from mer_search.data.frames import pairs
+from mer_search.errors import DataError
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One clip's motion."""
+
+    flow: NDArray[np.float16]  # (S, T, P, H, W)
+    onset: NDArray[np.uint8] | None  # (S, 3, H, W) RGB
+
+
+def read_image(path: Path) -> MatLike:
+    """A colour image (H, W, 3), BGR.
+
+    Raises:
+        DataError: if the file is no whole image.
+    """
+    content = path.read_bytes()
+    cut_off = content.startswith(JPEG_START) and JPEG_END not in content[-1024:]  # cv2 would fill the rest with grey
+    image = None if cut_off or not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DataError(f"a frame must be a whole image, but {path} cannot be decoded")
+    return image
+
+
+def prepare(image: MatLike, prep: Prep) -> MatLike:
+    """The frame as its motion is measured: resized to (size, size, 3)."""
+    interpolation = cv2.INTER_AREA if min(image.shape[:2]) > prep.size else cv2.INTER_LINEAR
+    return cv2.resize(image, (prep.size, prep.size), interpolation=interpolation)
+
+
+def farneback(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
+    """Flow (2, H, W) in pixels from one grey image (H, W) to another: u to the right, v downwards."""
+    flow = cv2.calcOpticalFlowFarneback(
+        before,
+        after,
+        None,
+        config.pyr_scale,
+        config.levels,
+        config.winsize,
+        config.iterations,
+        config.poly_n,
+        config.poly_sigma,
+        0,
+    )
+    return np.ascontiguousarray(flow.transpose(2, 0, 1))
+
+
+def resize_flow(flow: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Flow (2, H, W) -> (2, size, size); the vectors are scaled with the image."""
+    if flow.shape[-1] == size:
+        return flow
+    interpolation = cv2.INTER_AREA if flow.shape[-1] > size else cv2.INTER_LINEAR
+    resized = np.stack([cv2.resize(component, (size, size), interpolation=interpolation) for component in flow])
+    return resized * np.float32(size / flow.shape[-1])
+
+
+def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> Measured:
+    """The clip's motion for each of its frame sets.
+
+    Raises:
+        DataError: for a frame that cannot be decoded.
+    """
+    if len(clip.frames) == 1:
+        return Measured(read_flow_image(clip.frames[0], run.flow.size), None)
+    numbers = sorted({number for frame_set in sets for number in frame_set})
+    images = {number: prepare(read_image(clip.frames[number - clip.onset]), run.prep) for number in numbers}
+    grey = {number: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for number, image in images.items()}
+    between = {
+        pair: resize_flow(farneback(grey[pair[0]], grey[pair[1]], run.flow), run.flow.size)
+        for pair in {pair for frame_set in sets for pair in pairs(frame_set, run.frames)}
+    }
+    flow = np.stack([[between[pair] for pair in pairs(frame_set, run.frames)] for frame_set in sets])
+    onset = np.stack([_thumbnail(images[frame_set[0]], run.flow.size) for frame_set in sets])
+    return Measured(flow.astype(np.float16), onset.astype(np.uint8))
+
+
+def _thumbnail(image: MatLike, size: int) -> MatLike:
+    """An image (H, W, 3) BGR -> (3, size, size) RGB."""
+    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(resized[:, :, ::-1].transpose(2, 0, 1))
+
+
+def read_flow_image(path: Path, size: int) -> NDArray[np.float16]:
+    """A flow image, R G B = u v strain min-max scaled -> (1, 1, 3, size, size) in [-1, 1].
+
+    A byte x becomes x / 127.5 - 1, so that negating u is what a horizontal flip does to it.
+    """
+    image = read_image(path)
+    if image.shape[0] != size:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    scaled = image[:, :, ::-1].astype(np.float32) / 127.5 - 1
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))[None, None].astype(np.float16)

@@ -1,0 +1,50 @@
+"""Which frames of a clip are looked at."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from mer_search.config import Frames
+from mer_search.data.clips import Clip
+
+# For each number of maps, which of (onset, between, middle, between, offset) are their ends.
+ENDS = {1: (0, 2), 2: (0, 2, 4), 3: (0, 1, 2, 4), 4: (0, 1, 2, 3, 4)}
+
+
+def frame_sets(clip: Clip, config: Frames) -> list[tuple[int, ...]]:
+    """Every set of T + 1 frame numbers that training may draw for a clip, the one without jitter first.
+
+    The onset moves forward by up to int(jitter * (middle - onset) / 4) frames and the offset back by the same rule;
+    the frames between follow. So a clip has 1 to 9 sets, and all of them can be measured beforehand. A clip of one
+    file, a flow image, has the one set (0,).
+    """
+    if len(clip.frames) == 1:
+        return [(clip.onset,)]
+    middle = _middle(clip, clip.onset, clip.offset, config)
+    forward = int(config.jitter * (middle - clip.onset) / 4)
+    back = int(config.jitter * (clip.offset - middle) / 4)
+    sets = [
+        _points(clip, clip.onset + on, clip.offset - off, config)
+        for on in range(forward + 1)
+        for off in range(back + 1)
+    ]
+    return list(dict.fromkeys(sets))
+
+
+def pairs(frames: Sequence[int], config: Frames) -> list[tuple[int, int]]:
+    """The T pairs of frames between which flow is measured."""
+    if config.pairs == "onset":
+        return [(frames[0], frame) for frame in frames[1:]]
+    return list(pairwise(frames))
+
+
+def _middle(clip: Clip, onset: int, offset: int, config: Frames) -> int:
+    """The annotated apex, where it is asked for and lies strictly inside the clip; else the midpoint."""
+    if config.middle == "apex" and clip.apex is not None and clip.onset < clip.apex < clip.offset:
+        return clip.apex
+    return (onset + offset) // 2
+
+
+def _points(clip: Clip, onset: int, offset: int, config: Frames) -> tuple[int, ...]:
+    middle = _middle(clip, onset, offset, config)
+    five = (onset, (onset + middle) // 2, middle, (middle + offset) // 2, offset)
+    return tuple(five[end] for end in ENDS[config.maps])

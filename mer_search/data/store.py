@@ -1,0 +1,133 @@
+"""A content-addressed store of motion: raw flow in half precision, one file a clip.
+
+A clip's file is named by everything that determines it: the bytes of the frames that it is made of, the frame numbers,
+and the Frames, Prep and Flow configuration. So a changed setting or image never reads stale flow, and processes that
+build at once write the same bytes to the same name (whole or not at all). A file that is truncated, damaged or
+somebody else's is found out when it is read, and is rebuilt.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_search.config import Run, digest
+from mer_search.data.clips import Clip, Problem
+from mer_search.data.flow import Measured, measure
+from mer_search.data.frames import frame_sets
+from mer_search.errors import DataError
+from mer_search.files import write_whole
+
+VERSION = 1  # raise it when `measure` gives other values for the same configuration
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The motion of N clips. Shapes: S frame sets of all clips, T maps, P components (u, v or u, v, o), H W pixels."""
+
+    flow: NDArray[np.float16]  # (S, T, P, H, W), pixels of the flow's own size
+    onset: NDArray[np.uint8] | None  # (S, 3, H, W) RGB; None for flow images
+    first: NDArray[np.int64]  # (N,) a clip's first frame set, the one without jitter
+    count: NDArray[np.int64]  # (N,) how many frame sets it has
+
+
+def load(
+    clips: Sequence[Clip], run: Run, root: Path, on_clip: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[Clip], Motion, list[Problem]]:
+    """The clips that can be used, their motion, and what is wrong with the others; builds what the store lacks.
+
+    Args:
+        clips: what a reader found.
+        run: its Data.dataset, Frames, Prep and Flow are used.
+        root: the store's folder; made if need be.
+        on_clip: called after every clip with (done, total).
+
+    Raises:
+        DataError: if no clip can be used, or the store cannot be written.
+    """
+    folder = root / digest(run.frames, run.prep, run.flow)
+    threads = os.cpu_count() or 1
+    cv2.setNumThreads(1)  # one clip a thread is faster than one row a thread
+    found: list[Measured | Problem] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for result in pool.map(lambda clip: _one(clip, run, folder), clips):
+            found.append(result)
+            on_clip(len(found), len(clips))
+    kept = [(clip, item) for clip, item in zip(clips, found, strict=True) if not isinstance(item, Problem)]
+    problems = [item for item in found if isinstance(item, Problem)]
+    if not kept:
+        raise DataError(
+            f"a run needs clips, but none of {len(clips)} can be used; the first: {problems[0]}"
+            if problems
+            else "a run needs clips, but the data has none"
+        )
+    return [clip for clip, _ in kept], _join([item for _, item in kept]), problems
+
+
+def _join(items: Sequence[Measured]) -> Motion:
+    count = np.array([len(item.flow) for item in items], dtype=np.int64)
+    onsets = [item.onset for item in items if item.onset is not None]
+    return Motion(
+        np.concatenate([item.flow for item in items]),
+        np.concatenate(onsets) if onsets else None,
+        np.cumsum(count) - count,
+        count,
+    )
+
+
+def _one(clip: Clip, run: Run, folder: Path) -> Measured | Problem:
+    """A clip's motion out of the store, or measured and stored."""
+    try:
+        sets = frame_sets(clip, run.frames)
+        key = _key(clip, sets, run)
+        path = folder / f"{clip.subject}_{clip.name}_{key}.npz"
+        stored = _read(path, key)
+        if stored is None:
+            stored = measure(clip, sets, run)
+            _write(path, key, stored)
+        return stored
+    except DataError as error:
+        return Problem(clip.id, str(error))
+    except OSError as error:
+        if error.filename and Path(error.filename) in clip.frames:
+            return Problem(clip.id, f"cannot read {error.filename} ({error.strerror})")
+        raise DataError(
+            f"the flow store {folder} must be writable, but is not ({error}); "
+            "free some space or set XDG_CACHE_HOME to another folder"
+        ) from error
+
+
+def _key(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> str:
+    """What the clip's motion depends on, as 20 hexadecimal digits."""
+    settings = json.dumps([VERSION, clip.dataset, sets, digest(run.frames, run.prep, run.flow)])
+    content = hashlib.sha256(settings.encode())
+    for number in sorted({number for frame_set in sets for number in frame_set}):
+        content.update(hashlib.sha256(clip.frames[number - clip.onset].read_bytes()).digest())
+    return content.hexdigest()[:20]
+
+
+def _read(path: Path, key: str) -> Measured | None:
+    """The motion in a file; None if it is absent, truncated (the zip's checksums say so) or another clip's."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
+                return None
+            return Measured(stored["flow"], stored["onset"] if "onset" in stored.files else None)
+    except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError):
+        return None
+
+
+def _write(path: Path, key: str, item: Measured) -> None:
+    buffer = io.BytesIO()
+    onset = {} if item.onset is None else {"onset": item.onset}
+    np.savez(buffer, allow_pickle=False, key=np.array(key), flow=item.flow, **onset)
+    write_whole(path, buffer.getvalue())
