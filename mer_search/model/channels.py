@@ -1,0 +1,57 @@
+"""Motion becomes channels: normalised copies of the flow, derived on the device after augmentation.
+
+Shapes: B clips, T maps, P components (u, v or u, v, o), H W pixels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mer_search.config import Input
+
+COMPONENTS = "uvo"  # the order in which components are stored: horizontal flow, vertical flow, optical strain
+FLAT = 1e-6  # spreads at or under this count as none: a flat map becomes zeros, never NaN
+
+
+def min_max(maps: Tensor) -> Tensor:
+    """Each map stretched to [-1, 1]; a flat map becomes 0. TM-MMNET's `n`."""
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    spread = high - low
+    return torch.where(spread > FLAT, 2 * (maps - low) / spread.clamp_min(FLAT) - 1, 0.0)
+
+
+def _standardise(maps: Tensor, dims: tuple[int, ...]) -> Tensor:
+    centred = maps - maps.mean(dims, keepdim=True)
+    deviation = centred.square().mean(dims, keepdim=True).sqrt()
+    return torch.where(deviation > FLAT, centred / deviation.clamp_min(FLAT), 0.0)
+
+
+def columns(maps: Tensor) -> Tensor:
+    """Each image column to mean 0, deviation 1: what sklearn's StandardScaler does to an image. TM-MMNET's `s`."""
+    return _standardise(maps, (-2,))
+
+
+def whole_map(maps: Tensor) -> Tensor:
+    """Each map to mean 0, deviation 1 over all its pixels."""
+    return _standardise(maps, (-2, -1))
+
+
+NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "n": min_max,
+    "r": lambda maps: maps,
+    "s": columns,
+    "z": whole_map,
+}
+
+
+def n_channels(config: Input) -> int:
+    """C, channels of the network's input."""
+    return len(config.channels) * len(config.components)
+
+
+def channels(flow: Tensor, config: Input) -> Tensor:
+    """Flow (B, T, P, H, W) -> channels (B, T, C, H, W): for each letter of `config.channels` its normalised copy of
+    the components, so "nr" on "uv" gives u_n v_n u_r v_r."""
+    picked = flow[:, :, [COMPONENTS.index(letter) for letter in config.components]]
+    return torch.cat([NORMALISATIONS[letter](picked) for letter in config.channels], dim=2)

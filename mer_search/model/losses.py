@@ -1,0 +1,51 @@
+"""Losses: logits (B, K) and soft targets (B, K) -> one number. Soft targets let mixup and smoothing share a path."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mer_search.config import Train
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, config: Train) -> Tensor:
+    """Softmax cross-entropy a clip (B,), with label smoothing."""
+    targets = targets * (1 - config.label_smoothing) + config.label_smoothing / targets.shape[1]
+    return -(targets * F.log_softmax(logits, dim=1)).sum(1)
+
+
+def sigmoid_focal(logits: Tensor, targets: Tensor, config: Train) -> Tensor:
+    """Focal loss of K independent sigmoids a clip (B,) (Lin et al., 2017; as torchvision.ops.sigmoid_focal_loss
+    defines it), averaged over classes."""
+    chance = torch.sigmoid(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    right = chance * targets + (1 - chance) * (1 - targets)
+    alpha = config.focal_alpha * targets + (1 - config.focal_alpha) * (1 - targets)
+    return (alpha * (1 - right).pow(config.focal_gamma) * entropy).mean(1)
+
+
+def softmax_focal(logits: Tensor, targets: Tensor, config: Train) -> Tensor:
+    """The usual multi-class focal loss a clip (B,): cross-entropy weighted with (1 - p)^gamma."""
+    logs = F.log_softmax(logits, dim=1)
+    return -(targets * (1 - logs.exp()).pow(config.focal_gamma) * logs).sum(1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Train], Tensor]] = {
+    "ce": cross_entropy,
+    "focal": sigmoid_focal,
+    "softmax_focal": softmax_focal,
+}
+
+
+def loss(logits: Tensor, targets: Tensor, weights: Tensor, config: Train) -> Tensor:
+    """Mean loss of a batch; `weights` (K,) weigh each clip by its class, as torch's cross_entropy averages them."""
+    clip_weights = targets @ weights  # (B,)
+    return (LOSSES[config.loss](logits, targets, config) * clip_weights).sum() / clip_weights.sum()
+
+
+def probabilities(logits: Tensor, config: Train) -> Tensor:
+    """(B, K) class probabilities in the loss's own terms: softmax, or the K sigmoids scaled to sum to one."""
+    if config.loss == "focal":
+        return F.normalize(torch.sigmoid(logits), p=1, dim=1)
+    return F.softmax(logits, dim=1)

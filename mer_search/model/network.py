@@ -1,0 +1,70 @@
+"""One network for the whole family; a variant is a value of `config.Model`, never a subclass."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mer_search.config import Run
+from mer_search.model.blocks import CABlock, ExternalStem, PositionBranch, conv_bn
+from mer_search.model.channels import n_channels
+
+
+def _halved(size: int, times: int) -> int:
+    """Pixels a side after `times` convolutions of kernel 3, stride 2, padding 1."""
+    return size if times == 0 else _halved((size + 1) // 2, times - 1)
+
+
+class Network(nn.Module):
+    """Motion maps and the onset image -> class logits.
+
+    Source: MMNet (Li et al., IJCAI 2022), TM-MMNET V3 to V5; shapes in the comments are V3's at 224 pixels.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        model = run.model
+        strides = (1, 2, 2, 2)[: model.blocks]
+        self.grid = _halved(run.flow.size, (model.stem_stride == 2) + sum(stride == 2 for stride in strides))
+        self.external = ExternalStem(
+            n_channels(run.input), run.frames.maps, model.stem_mid, model.stem_width, model.stem_stride
+        )
+        self.internal = nn.Sequential(*conv_bn(model.stem_width, model.attention_width, 3), nn.ReLU())
+        inputs = (model.attention_width, *model.widths)
+        self.blocks = nn.ModuleList(map(CABlock, inputs, model.widths, strides))
+        self.position = PositionBranch(model.widths[-1], self.grid) if model.position else None
+        self.head_grid = model.head_grid or self.grid
+        self.dropout = nn.Dropout(model.dropout)
+        self.head = nn.Linear(model.widths[-1] * self.head_grid**2, len(run.data.classes))
+        self.apply(_initialise)
+
+    def forward(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
+        """maps (B, T, C, H, W), onset (B, 3, G, G) with G = self.grid (None without position branch) -> (B, K)."""
+        x = self.internal(self.external(maps))  # (B, 256, 112, 112)
+        attention = None
+        for block in self.blocks:
+            x, attention = block(x, attention)  # (B, 256, 112, 112) ... (B, 1024, 14, 14)
+        if self.position is not None:
+            x = x + self.position(onset)
+        if self.head_grid != self.grid:
+            x = F.adaptive_avg_pool2d(x, self.head_grid)
+        return self.head(self.dropout(x.flatten(1)))
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def cost(run: Run) -> tuple[int, int]:
+    """(parameters, floating-point operations of one clip's forward pass); nothing is computed or allocated.
+
+    An operation is a multiplication or an addition, as torch.utils.flop_counter counts them.
+    """
+    with torch.device("meta"):
+        network = Network(run).eval()
+        maps = torch.empty(1, run.frames.maps, n_channels(run.input), run.flow.size, run.flow.size)
+        onset = torch.empty(1, 3, network.grid, network.grid)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(maps, onset)
+    return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
