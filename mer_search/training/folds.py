@@ -1,0 +1,75 @@
+"""Folds: who is trained on and who is tested, from subjects' names alone."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_search.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Indices into the clips: everybody but `subject` trains, `subject` is tested."""
+
+    subject: str
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]
+
+
+def leave_one_out(clip_subjects: Sequence[str], subject: str) -> Fold:
+    """The fold that tests `subject`, given each clip's subject."""
+    is_test = np.asarray(clip_subjects) == subject
+    return Fold(subject, np.flatnonzero(~is_test), np.flatnonzero(is_test))
+
+
+def fold_seed(seed: int, subject: str) -> int:
+    """The seed of a fold: it depends on the seed and the subject, not on the trial, so trials are paired by fold."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {subject}".encode()).digest()[:6], "big")
+
+
+def select_subjects(text: str, known: Sequence[str], hardest: Sequence[str]) -> tuple[str, ...]:
+    """Subject names for `all`, `hardest`, `hardest_7`, `1-4`, `[1, 2, 3]`, `7`, or names: `s03, sub17`.
+
+    Args:
+        text: what the user wrote.
+        known: every subject of the data.
+        hardest: the data's subjects, the hardest first; `hardest` means the first ten.
+
+    Raises:
+        UsageError: for a number or a name that no subject or more than one subject fits.
+    """
+    text = text.strip()
+    if text == "all":
+        return tuple(sorted(known))
+    if match := re.fullmatch(r"hardest(?:_(\d+))?", text):
+        return tuple(hardest[: int(match[1] or 10)]) if match[1] != "0" else _refuse(text)
+    if match := re.fullmatch(r"(\d+)\s*-\s*(\d+)", text):
+        first, last = int(match[1]), int(match[2])
+        names = [str(number) for number in range(first, last + 1)]
+    else:
+        names = [name for name in re.split(r"[,\s\[\]\"']+", text) if name]
+    if not names:
+        _refuse(text)
+    return tuple(dict.fromkeys(_subject(name, known) for name in names))
+
+
+def _subject(name: str, known: Sequence[str]) -> str:
+    """The one subject of that name or number."""
+    fitting = [s for s in known if s == name] or [s for s in known if name.isdigit() and _number(s) == int(name)]
+    if len(fitting) != 1:
+        found = f"fits {' and '.join(fitting)}; write the name" if fitting else f"is none of {', '.join(sorted(known))}"
+        raise UsageError(f"a subject must be one of the data's, but {name!r} {found}")
+    return fitting[0]
+
+
+def _number(subject: str) -> int | None:
+    digits = re.search(r"\d+$", subject)
+    return int(digits[0]) if digits else None
+
+
+def _refuse(text: str) -> tuple[str, ...]:
+    raise UsageError(f"subjects must be all, hardest, hardest_7, 1-4, [1, 2, 3], 7 or names, but got {text!r}")

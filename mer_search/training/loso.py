@@ -1,0 +1,114 @@
+"""Folds of one run, trained or taken from what is already on disk, in a folder that a later call goes on from.
+
+config.json       the run, its digest
+predictions.npz   every finished fold's probabilities after every epoch
+history.csv       a row an epoch
+env.json          versions and machine
+"""
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from mer_search.config import Run, digest
+from mer_search.errors import DataError, UsageError
+from mer_search.files import write_whole
+from mer_search.training.loop import Epoch
+from mer_search.training.pool import Finished, Pool, Task
+from mer_search.training.predictions import Predictions, load, save
+
+PACKAGES = ("mer-search", "torch", "numpy", "opencv-python-headless", "optuna", "scikit-learn")
+
+
+def finish_folds(
+    pool: Pool,
+    run: Run,
+    wanted: Sequence[tuple[int, str]],
+    folder: Path,
+    on_epoch: Callable[[Epoch], None],
+    checkpoints: Callable[[int, str], Path | None] = lambda *_: None,
+) -> Iterator[Predictions]:
+    """Predictions of every wanted (seed, subject), in that order: those on disk at once, the others trained.
+
+    A fold is on disk before it is yielded. Closing the iterator cancels what is being trained.
+
+    Raises:
+        UsageError: if the folder belongs to another run.
+        Infeasible: if a fold cannot be trained.
+    """
+    claim(folder, run)
+    path = folder / "predictions.npz"
+    kept = {(fold.seed, fold.subject): fold for fold in load(path)}
+    history = _read_history(folder / "history.csv", set(kept))
+    tasks = [Task(run, *key, checkpoints(*key)) for key in wanted if key not in kept]
+    trained = pool.train(tasks, on_epoch)
+    try:
+        for key in wanted:
+            if key not in kept:
+                finished: Finished = next(trained)
+                kept[key] = finished.predictions
+                history += finished.history
+                _write_history(folder / "history.csv", history)
+                save(path, list(kept.values()))
+            yield kept[key]
+    finally:
+        trained.close()  # type: ignore[attr-defined]
+
+
+def claim(folder: Path, run: Run) -> None:
+    """Make the folder this run's, or raise UsageError if it is another's."""
+    path = folder / "config.json"
+    if path.exists():
+        if (found := digest(read_config(path))) != digest(run):
+            raise UsageError(
+                f"{folder} must hold run {digest(run)}, but holds {found}; "
+                "give another --name or --out, or delete the folder"
+            )
+        return
+    write_whole(path, json.dumps({"digest": digest(run), "run": run.model_dump(mode="json")}, indent=1))
+    write_whole(folder / "env.json", json.dumps(environment(), indent=1))
+
+
+def read_config(path: Path) -> Run:
+    """The run in a config.json.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    try:
+        return Run.model_validate(json.loads(path.read_text())["run"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} must hold a run's configuration, but cannot be read ({error})") from error
+
+
+def environment() -> dict[str, object]:
+    """Versions and machine, for the record."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _read_history(path: Path, kept: set[tuple[int, str]]) -> list[Epoch]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = [
+            Epoch(*(kind(row[name]) for name, kind in Epoch.__annotations__.items())) for row in csv.DictReader(file)
+        ]
+    return [row for row in rows if (row.seed, row.subject) in kept]
+
+
+def _write_history(path: Path, history: Sequence[Epoch]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(Epoch._fields)
+    writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in history)
+    write_whole(path, buffer.getvalue())

@@ -1,0 +1,116 @@
+"""Metrics and selection rules, each a pure function of stored predictions.
+
+Counts are pooled over all folds before any ratio is taken (MEGC 2019, See et al.): per-fold F1 values are never
+averaged, because subjects lack classes. Shapes: n clips, E epochs, K classes; a confusion matrix (..., K, K) has the
+truth in its rows.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_search.training.predictions import Predictions
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+TAIL = 0.2  # share of the epochs, the last ones, that the tail rule averages
+
+
+class Scores(NamedTuple):
+    """Pooled scores. `left_out` lists classes with no clip and no prediction: they do not count."""
+
+    uf1: float
+    uar: float
+    accuracy: float
+    left_out: tuple[int, ...]
+
+
+def confusion(labels: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> Ints:
+    """(K, K) counts of (truth, prediction)."""
+    flat = np.bincount(np.asarray(labels) * n_classes + np.asarray(predicted), minlength=n_classes**2)
+    return flat.reshape(n_classes, n_classes).astype(np.int64)
+
+
+def uf1(matrix: NDArray[Any]) -> Floats:
+    """Unweighted F1 of confusion matrices (..., K, K) -> (...): mean over classes of 2TP / (2TP + FP + FN)."""
+    hits = matrix.diagonal(axis1=-2, axis2=-1)
+    return _mean_over_classes(2 * hits, matrix.sum(-1) + matrix.sum(-2))
+
+
+def uar(matrix: NDArray[Any]) -> Floats:
+    """Unweighted average recall of confusion matrices (..., K, K) -> (...): mean over classes of TP / clips."""
+    return _mean_over_classes(matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(-1))
+
+
+def accuracy(matrix: NDArray[Any]) -> Floats:
+    """Share of clips on the diagonal of confusion matrices (..., K, K) -> (...)."""
+    total = matrix.sum((-2, -1))
+    return np.asarray(np.trace(matrix, axis1=-2, axis2=-1) / np.maximum(total, 1), dtype=np.float64)
+
+
+def _mean_over_classes(above: NDArray[Any], below: NDArray[Any]) -> Floats:
+    """Mean of above / below (..., K) over the classes where below is not 0; 0 where there is none."""
+    counted = below > 0
+    ratios = np.where(counted, above / np.where(counted, below, 1), 0.0)
+    return np.asarray(ratios.sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)
+
+
+def scores(matrix: NDArray[Any]) -> Scores:
+    """All scores of one confusion matrix (K, K)."""
+    left_out = np.flatnonzero(matrix.sum(-1) + matrix.sum(-2) == 0)
+    return Scores(float(uf1(matrix)), float(uar(matrix)), float(accuracy(matrix)), tuple(left_out.tolist()))
+
+
+def tail_epochs(epochs: int) -> int:
+    """How many of the last epochs the tail rule averages."""
+    return max(1, round(TAIL * epochs))
+
+
+def tail(fold: Predictions) -> Floats:
+    """Mean probability of the last epochs (n, K): the default objective and the headline. Leak-free."""
+    return np.asarray(fold.probabilities[-tail_epochs(len(fold.probabilities)) :].mean(0, dtype=np.float64))
+
+
+def last(fold: Predictions) -> Floats:
+    """Probability after the last epoch (n, K). Leak-free."""
+    return np.asarray(fold.probabilities[-1], np.float64)
+
+
+def best_test_epoch(fold: Predictions) -> Floats:
+    """Probability (n, K) at the epoch with the best F1 on this very subject: the published rule. It leaks.
+
+    As TM-MMNET's public code does it: macro F1 over the classes that occur, ties to the higher accuracy, then to
+    the earlier epoch.
+    """
+    return np.asarray(fold.probabilities[best_epoch(fold)], np.float64)
+
+
+def best_epoch(fold: Predictions) -> int:
+    """The epoch (from 0) that `best_test_epoch` picks."""
+    n_classes = fold.probabilities.shape[-1]
+    matrices = np.stack([confusion(fold.labels, epoch.argmax(-1), n_classes) for epoch in fold.probabilities])
+    return int(np.lexsort((-np.arange(len(matrices)), accuracy(matrices), uf1(matrices)))[-1])
+
+
+Rule = Callable[[Predictions], Floats]
+RULES: dict[str, Rule] = {"tail": tail, "last": last, "best_test_epoch": best_test_epoch}
+LEAKS = frozenset({"best_test_epoch"})  # rules that look at the test subject's labels
+
+
+def log_likelihood(fold: Predictions, rule: Rule) -> float:
+    """Mean log-probability of the truth over a subject's clips: the score of one subject alone. At most 0."""
+    chosen = rule(fold)
+    return float(np.log(np.maximum(chosen[np.arange(len(fold.labels)), fold.labels], 1e-4)).mean())
+
+
+def fold_confusion(fold: Predictions, rule: Rule) -> Ints:
+    """(K, K) confusion matrix of one subject under a rule."""
+    return confusion(fold.labels, rule(fold).argmax(-1), fold.probabilities.shape[-1])
+
+
+def pooled_uf1(folds: Sequence[Predictions], rule: Rule) -> float:
+    """UF1 of all folds' counts together."""
+    return float(uf1(np.sum([fold_confusion(fold, rule) for fold in folds], axis=0)))

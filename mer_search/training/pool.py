@@ -1,0 +1,228 @@
+"""Processes that train folds: started once, with the data on their device, and fed one fold after another.
+
+On a CPU there is one process a core, each with one thread: small networks gain nothing from more threads, and folds
+are independent. On a GPU there is one process. A parent that dies takes its processes with it.
+"""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.multiprocessing
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from mer_search.config import Run
+from mer_search.data.clips import Clip
+from mer_search.data.store import Motion
+from mer_search.errors import Infeasible, MerSearchError, UsageError
+from mer_search.model.network import cost
+from mer_search.training.folds import leave_one_out
+from mer_search.training.loop import Clips, Epoch, seconds_per_step, train_fold
+from mer_search.training.predictions import Predictions
+
+CANCEL = "cancel"
+LARGE_STEP = 1e12  # floating-point operations of a training step that keep all cores of a CPU busy on their own
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fold to train; its last weights go to `checkpoint`, if given."""
+
+    run: Run
+    seed: int
+    subject: str
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trained fold."""
+
+    predictions: Predictions
+    history: list[Epoch]
+
+
+class Cancelled(Exception):  # noqa: N818 (no error)
+    """The parent does not want this fold any more."""
+
+
+def choose_device(wanted: str) -> str:
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: if cuda is wanted and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda needs a GPU that torch can use, but it finds none; use --device cpu or auto")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def processes(run: Run, device: str) -> int:
+    """How many folds to train at once: a core each for small networks on a CPU, else one."""
+    step_flop = 3 * cost(run)[1] * run.train.batch  # forward and backward
+    return len(os.sched_getaffinity(0)) if device == "cpu" and step_flop < LARGE_STEP else 1
+
+
+class Pool:
+    """Worker processes, used as a context manager.
+
+    Args:
+        clips: the usable clips, in the order of `motion`.
+        motion: their motion.
+        labels: their class numbers (N,).
+        device: "cpu" or "cuda".
+        size: how many processes.
+    """
+
+    def __init__(
+        self, clips: Sequence[Clip], motion: Motion, labels: NDArray[np.int64], device: str, size: int
+    ) -> None:
+        tensors = Clips.on_device(motion, labels, torch.device("cpu"))
+        for tensor in tensors:
+            if tensor is not None:
+                tensor.share_memory_()  # one copy for all processes
+        self.size = size
+        threads = max(1, len(os.sched_getaffinity(0)) // size)
+        self._arguments = (tensors, [clip.id for clip in clips], [clip.subject for clip in clips], device, threads)
+        self._workers = [self._start() for _ in range(size)]
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process, connection in self._workers:
+            process.kill()  # nothing is lost: what a worker writes, it writes whole
+            process.join()
+            connection.close()
+
+    def _start(self) -> tuple[Any, Connection]:
+        context = torch.multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
+        process.start()
+        theirs.close()
+        return process, ours
+
+    def seconds_per_step(self, run: Run) -> float:
+        """How long a training step of `run` takes here."""
+        _, connection = self._workers[0]
+        connection.send(run)
+        kind, value = self._receive(0)
+        if kind == "failed":
+            raise value
+        return float(value)
+
+    def train(self, tasks: Sequence[Task], on_epoch: Callable[[Epoch], None]) -> Iterator[Finished]:
+        """Train the folds, several at once; yield them in the order given. Closing the iterator cancels the rest.
+
+        Raises:
+            Infeasible: if a fold diverges, does not fit the device, or kills its process.
+        """
+        waiting, done, busy, turn = deque(enumerate(tasks)), {}, {}, 0
+        try:
+            while turn < len(tasks):
+                for worker in range(self.size):
+                    if worker not in busy and waiting:
+                        busy[worker], task = waiting.popleft()
+                        self._workers[worker][1].send(task)
+                for worker in self._ready(busy):
+                    kind, value = self._receive(worker)
+                    if kind == "epoch":
+                        on_epoch(value)
+                    else:
+                        done[busy.pop(worker)] = (kind, value)
+                while turn in done:
+                    kind, value = done.pop(turn)
+                    if kind == "failed":
+                        raise value
+                    turn += 1
+                    yield value
+        finally:
+            self._cancel(busy)
+
+    def _ready(self, busy: dict[int, int]) -> list[int]:
+        ready = wait([self._workers[worker][1] for worker in busy])
+        return [worker for worker in busy if self._workers[worker][1] in ready]
+
+    def _receive(self, worker: int) -> tuple[str, Any]:
+        """A worker's next message; a dead one is replaced and its fold counts as failed."""
+        process, connection = self._workers[worker]
+        try:
+            message: tuple[str, Any] = connection.recv()
+            return message
+        except (EOFError, ConnectionError):
+            process.join()
+            self._workers[worker] = self._start()
+            cause = _cause(process.exitcode)
+            return "failed", Infeasible(f"a fold must not kill its process, but ended it with {cause}", cause)
+
+    def _cancel(self, busy: dict[int, int]) -> None:
+        for worker in busy:
+            self._workers[worker][1].send(CANCEL)
+        for worker in busy:
+            while self._receive(worker)[0] == "epoch":
+                pass
+
+
+def _cause(exitcode: int | None) -> str:
+    return signal.Signals(-exitcode).name if exitcode and exitcode < 0 else f"exit code {exitcode}"
+
+
+def _work(parent: Connection, tensors: Clips, names: list[str], subjects: list[str], device: str, threads: int) -> None:
+    """A worker's life: put the data on the device, then train what the parent sends, until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    torch.set_num_threads(threads)
+    clips = tensors.to(device)
+    while True:
+        try:
+            task = parent.recv()
+            if task == CANCEL:  # it came after the fold had ended
+                continue
+            parent.send(_result(task, parent, clips, names, subjects))
+        except (EOFError, ConnectionError):
+            return
+
+
+def _result(
+    task: Task | Run, parent: Connection, clips: Clips, names: list[str], subjects: list[str]
+) -> tuple[str, Any]:
+    """What became of a task: ("finished", ...), or ("failed", an exception of ours)."""
+    try:
+        if isinstance(task, Run):
+            return "seconds", seconds_per_step(task, clips, leave_one_out(subjects, subjects[0]))
+        return "finished", _train(task, parent, clips, names, subjects)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return "failed", Infeasible("the network and a batch must fit the device's memory, but do not", "fits memory")
+    except (ConnectionError, EOFError):
+        raise
+    except (MerSearchError, Cancelled) as error:
+        return "failed", error
+    except Exception as error:  # a defect: shown by the parent, who has the terminal
+        import traceback
+
+        return "failed", RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+
+
+def _train(task: Task, parent: Connection, clips: Clips, names: list[str], subjects: list[str]) -> Finished:
+    def tell(epoch: Epoch) -> None:
+        if parent.poll():
+            parent.recv()
+            raise Cancelled
+        parent.send(("epoch", epoch))
+
+    trained = train_fold(task.run, clips, names, leave_one_out(subjects, task.subject), task.seed, tell)
+    if task.checkpoint:
+        task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        temporary = task.checkpoint.with_suffix(".partial")
+        save_file({key: value.contiguous() for key, value in trained.network.state_dict().items()}, temporary)
+        temporary.replace(task.checkpoint)
+    return Finished(trained.predictions, trained.history)

@@ -1,0 +1,63 @@
+"""Predictions: what a network said about a subject it has never seen, after every epoch. They are always kept."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_search.errors import DataError
+from mer_search.files import write_whole
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of one (run, seed, subject). Shapes: n clips of the subject, E epochs, K classes."""
+
+    seed: int
+    subject: str
+    clips: tuple[str, ...]  # n names, "sub05/EP02_01f"
+    labels: NDArray[np.int64]  # (n,)
+    probabilities: NDArray[np.float16]  # (E, n, K)
+
+
+def save(path: Path, folds: Sequence[Predictions]) -> None:
+    """Write the folds of one run to an npz file: for each, `<seed>/<subject>/{clips,labels,probabilities}`."""
+    arrays = {}
+    for fold in folds:
+        key = f"{fold.seed}/{fold.subject}"
+        arrays[f"{key}/clips"] = np.array(fold.clips)
+        arrays[f"{key}/labels"] = fold.labels
+        arrays[f"{key}/probabilities"] = fold.probabilities
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_whole(path, buffer.getvalue())
+
+
+def load(path: Path) -> list[Predictions]:
+    """The folds in a file that `save` wrote; none if there is no file.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            keys = dict.fromkeys(tuple(name.split("/")[:2]) for name in stored.files)
+            return [
+                Predictions(
+                    int(seed),
+                    subject,
+                    tuple(stored[f"{seed}/{subject}/clips"].tolist()),
+                    stored[f"{seed}/{subject}/labels"],
+                    stored[f"{seed}/{subject}/probabilities"],
+                )
+                for seed, subject in keys
+            ]
+    except Exception as error:  # zipfile, numpy and zlib each have their own
+        raise DataError(
+            f"{path} must hold predictions, but cannot be read ({error}); delete it and its folds are trained again"
+        ) from error
