@@ -1,0 +1,219 @@
+"""A study file becomes a search space: which dotted paths of a Run vary, and how."""
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+from mer_search.config import Run, Value, check_key, value_at, with_values
+from mer_search.errors import UsageError
+from mer_search.presets import preset
+from mer_search.training.metrics import RULES
+
+FIELDS = {
+    "base": str,
+    "subjects": str,
+    "rule": str,
+    "sampler": str,
+    "pruner": str,
+    "trials": int,
+    "set": dict,
+    "space": dict,
+    "when": dict,
+    "start": list,
+}
+SAMPLERS = ("tpe", "random")
+PRUNERS = ("wilcoxon", "none")
+
+
+class Trial(Protocol):
+    """What a trial must be able to do; Optuna's can."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of the space: a choice among values, or an interval."""
+
+    key: str
+    kind: str  # "choice", "float" or "int"
+    values: tuple[Any, ...]  # the choices, or (low, high)
+    log: bool = False
+
+    def suggest(self, trial: Trial) -> Any:
+        """A value of this axis from the sampler."""
+        if self.kind == "choice":
+            return trial.suggest_categorical(self.key, self.values)
+        low, high = self.values
+        if self.kind == "int":
+            return trial.suggest_int(self.key, low, high, log=self.log)
+        return trial.suggest_float(self.key, low, high, log=self.log)
+
+    def holds(self, value: Any) -> bool:
+        """Whether the value lies on the axis."""
+        return value in self.values if self.kind == "choice" else self.values[0] <= value <= self.values[1]
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study: what is fixed, what varies, on whom, and how it is judged."""
+
+    name: str
+    base: Run  # the base preset with `set` applied
+    preset: str
+    subjects: str
+    axes: tuple[Axis, ...]
+    when: Mapping[str, Mapping[str, Value]]  # key -> the condition under which it is sampled
+    start: tuple[Mapping[str, Value], ...]  # parameters of the first trials
+    rule: str
+    sampler: str
+    pruner: str
+    trials: int
+    digest: str  # of everything that must not change between two calls
+
+    def suggest(self, trial: Trial) -> dict[str, Value]:
+        """The trial's values. An axis with a condition is sampled only where it holds."""
+        values: dict[str, Value] = {}
+        for axis in sorted(self.axes, key=lambda axis: axis.key in self.when):
+            if all(values.get(key) == value for key, value in self.when.get(axis.key, {}).items()):
+                values[axis.key] = axis.suggest(trial)
+        return values
+
+
+def names() -> list[str]:
+    """The studies that come with the package."""
+    return sorted(
+        path.name.removesuffix(".toml")
+        for path in resources.files("mer_search.studies").iterdir()
+        if path.name.endswith(".toml")
+    )
+
+
+def load(name_or_path: str) -> StudyFile:
+    """A study by its name or file.
+
+    Raises:
+        UsageError: if there is none, or it is not a valid study; the message says where.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or (path.exists() and path.is_file()):
+        try:
+            return parse(path.read_text(), path.stem)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"a study must be a readable file, but {path} is not ({error})") from error
+    if name_or_path not in names():
+        raise UsageError(f"a study must be a .toml file or one of {', '.join(names())}, but got {name_or_path!r}")
+    return parse((resources.files("mer_search.studies") / f"{name_or_path}.toml").read_text(), name_or_path)
+
+
+def parse(text: str, name: str) -> StudyFile:
+    """A study from its TOML text. Both ends of every axis are built into a Run, so a bad one fails here."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"study {name}: not valid TOML: {error}") from error
+    try:
+        return _study(tree, name)
+    except UsageError as error:
+        raise UsageError(f"study {name}: {error}") from None
+
+
+def _study(tree: dict[str, Any], name: str) -> StudyFile:
+    for key, value in tree.items():
+        if key not in FIELDS:
+            near = difflib.get_close_matches(key, FIELDS, n=1)
+            raise UsageError(
+                f"{key!r} is no field of a study; "
+                + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}")
+            )
+        if not isinstance(value, FIELDS[key]):
+            raise UsageError(f"{key} must be a {FIELDS[key].__name__}, but got {value!r}")
+    base = with_values(preset(tree.get("base", "V3NR")), tree.get("set", {}))
+    axes = tuple(_axis(key, spec) for key, spec in tree.get("space", {}).items())
+    if not axes:
+        raise UsageError("[space] must name at least one axis")
+    for axis in axes:
+        for value in axis.values:
+            with_values(base, {axis.key: value})
+    when = _conditions(tree.get("when", {}), axes)
+    chosen = {
+        field: _one_of(tree.get(field, allowed[0]), field, allowed)
+        for field, allowed in (("rule", tuple(RULES)), ("sampler", SAMPLERS), ("pruner", PRUNERS))
+    }
+    fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")} | chosen
+    start = tuple(_starting_point(point, base, axes, when) for point in tree.get("start", []))
+    return StudyFile(
+        name,
+        base,
+        tree.get("base", "V3NR"),
+        tree.get("subjects", "hardest"),
+        axes,
+        when,
+        start,
+        trials=tree.get("trials", 100),
+        digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],
+        **chosen,
+    )
+
+
+def _one_of(value: str, field: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise UsageError(f"{field} must be one of {', '.join(allowed)}, but got {value!r}")
+    return value
+
+
+def _axis(key: str, spec: Any) -> Axis:
+    """`{ choice = [...] }`, `{ float = [low, high], log = true }` or `{ int = [low, high] }`."""
+    check_key(key)
+    kinds = [kind for kind in ("choice", "float", "int") if isinstance(spec, dict) and kind in spec]
+    if len(kinds) != 1 or set(spec) - {kinds[0], "log"}:
+        raise UsageError(
+            f"{key}: an axis must be {{ choice = [...] }}, {{ float = [low, high] }} or "
+            f"{{ int = [low, high] }}, the latter two with log = true if wished, but got {spec!r}"
+        )
+    kind, values = kinds[0], spec[kinds[0]]
+    types = {"choice": (bool, int, float, str), "float": (int, float), "int": (int,)}[kind]
+    if not isinstance(values, list) or not values or not all(isinstance(value, types) for value in values):
+        raise UsageError(f"{key}: {kind} must be a list of plain values, but got {values!r}")
+    if kind != "choice" and (len(values) != 2 or values[0] > values[1] or (spec.get("log") and values[0] <= 0)):
+        raise UsageError(f"{key}: [low, high] with low <= high (and low > 0 where log) must hold, but got {values!r}")
+    return Axis(key, kind, tuple(values), bool(spec.get("log", False)))
+
+
+def _conditions(tree: dict[str, Any], axes: Sequence[Axis]) -> dict[str, dict[str, Value]]:
+    keys = {axis.key for axis in axes}
+    for key, condition in tree.items():
+        for name in (key, *condition):
+            if name not in keys or (name in tree and name != key):
+                raise UsageError(f"[when] must speak of unconditional axes of [space], but {name!r} is none")
+    return tree
+
+
+def _starting_point(
+    point: Any, base: Run, axes: Sequence[Axis], when: Mapping[str, Mapping[str, Value]]
+) -> dict[str, Value]:
+    """Parameters of a first trial: those given, then those of its `preset`, then the base's."""
+    given = {key: value for key, value in point.items() if key != "preset"}
+    source = preset(point["preset"]) if "preset" in point else base
+    keys = {axis.key for axis in axes}
+    if unknown := [key for key in given if key not in keys]:
+        raise UsageError(f"[[start]] must give values of axes of [space], but {unknown[0]!r} is none")
+    values = {axis.key: given.get(axis.key, value_at(source, axis.key)) for axis in axes}
+    values = {
+        key: value
+        for key, value in values.items()
+        if all(values[other] == must for other, must in when.get(key, {}).items())
+    }
+    for axis in axes:
+        if axis.key in values and not axis.holds(values[axis.key]):
+            raise UsageError(
+                f"[[start]]: {axis.key} must lie on its axis {list(axis.values)}, but is {values[axis.key]!r}"
+            )
+    return values

@@ -1,0 +1,103 @@
+"""The Optuna storage: opening it, finding a study in it, and keeping a second writer out of an sqlite file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from filelock import FileLock, Timeout
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import TrialState
+
+from mer_search.errors import StorageError, UsageError
+
+DEFAULT = "sqlite:///mer-search.db"
+SQLITE = "sqlite:///"
+
+
+def open_storage(url: str, create: bool = False) -> RDBStorage:
+    """The storage at `url`; an sqlite file is made only if `create`.
+
+    Raises:
+        UsageError: if `url` is no database URL.
+        StorageError: if the database cannot be opened.
+    """
+    try:
+        shown = sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        raise UsageError(f"a storage must be a URL such as {DEFAULT}, but got {url!r}") from None
+    if url.startswith(SQLITE) and not create and not Path(url.removeprefix(SQLITE)).exists():
+        raise StorageError(
+            f"{shown} must hold a study, but there is no such file; run `mer-search run` first, or give its --storage"
+        )
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return RDBStorage(url)
+    except Exception as error:  # drivers, SQLAlchemy, alembic and Optuna each have their own
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise StorageError(
+            f"the storage {shown} must be a database that can be opened, but is not ({reason}); "
+            "check the URL and that its folder exists and is writable"
+        ) from error
+
+
+def find_study(storage: BaseStorage, name: str | None) -> optuna.Study:
+    """The study of that name; without a name the one that was started last.
+
+    Raises:
+        UsageError: if there is none, with the names that there are.
+    """
+    summaries = optuna.get_all_study_summaries(storage)
+    known = [summary.study_name for summary in summaries]
+    if not known or (name is not None and name not in known):
+        found = f"it holds {', '.join(known)}" if known else "it holds none; run `mer-search run` first"
+        raise UsageError(f"the storage must hold {'study ' + repr(name) if name else 'a study'}, but {found}")
+    last = max(summaries, key=lambda summary: (summary.datetime_start is not None, summary.datetime_start))
+    return optuna.load_study(study_name=name or last.study_name, storage=storage)
+
+
+def find_trial(study: optuna.Study, number: int | None) -> optuna.trial.FrozenTrial:
+    """The finished trial of that number; without a number the best.
+
+    Raises:
+        UsageError: if there is no such trial, or it has no result.
+    """
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    if number is None:
+        if not any(trial.state == TrialState.COMPLETE for trial in trials.values()):
+            raise UsageError(f"study {study.study_name!r} must have a finished trial, but has none; run it first")
+        return study.best_trial
+    if number not in trials:
+        have = f"0 to {max(trials)}" if trials else "none"
+        raise UsageError(f"--trial must be a trial of study {study.study_name!r} ({have}), but got {number}")
+    if trials[number].state != TrialState.COMPLETE:
+        raise UsageError(
+            f"--trial must be a finished trial, but {number} is {trials[number].state.name.lower()}; "
+            f"`mer-search status` lists them"
+        )
+    return trials[number]
+
+
+@contextmanager
+def only_writer(url: str) -> Iterator[None]:
+    """Hold an sqlite storage for writing: two writers lose trials.
+
+    Raises:
+        StorageError: if another process holds it.
+    """
+    if not url.startswith(SQLITE):
+        yield
+        return
+    lock = FileLock(url.removeprefix(SQLITE) + ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StorageError(
+            f"{url} must have one writer, but another mer-search run holds it; wait for it, stop it, "
+            "or give another --storage"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

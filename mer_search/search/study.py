@@ -1,0 +1,308 @@
+"""The study: ask for values, train them on its subjects, tell the result; go on where an earlier call stopped."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from mer_search.config import Run, Value, with_values
+from mer_search.errors import Infeasible, MerSearchError, StorageError
+from mer_search.model.network import cost
+from mer_search.search import racing
+from mer_search.search.space import StudyFile
+from mer_search.search.storage import find_study
+from mer_search.search.workspace import Loaded
+from mer_search.training.loop import Epoch
+from mer_search.training.loso import finish_folds
+from mer_search.training.metrics import LEAKS, RULES, fold_confusion, log_likelihood, uf1
+from mer_search.training.pool import Pool
+from mer_search.training.predictions import load
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+STATE_WORDS = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "infeasible",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+FAILURES = 3  # consecutive failures that end a run
+
+
+class Watcher:
+    """What a run tells whoever looks on. Every method may be left as it is: nothing is shown then."""
+
+    def trial(self, number: int, done: int, values: dict[str, Value]) -> None:
+        """A trial starts, or goes on."""
+
+    def epoch(self, epoch: Epoch, of: int) -> None:
+        """A fold finished an epoch."""
+
+    def fold(self, subject: str, done: int, of: int, uf1_so_far: float) -> None:
+        """A fold is finished and on disk."""
+
+    def evaluated(self, trial: optuna.Trial, evaluation: "Evaluation") -> None:
+        """A trial's folds are done; this is the last moment to attach something to it."""
+
+    def told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
+        """A trial has ended."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out of a trial's folds."""
+
+    run: Run
+    folder: Path
+    subjects: tuple[str, ...]  # all of the study's, in its order
+    seen: dict[str, NDArray[np.int64]]  # subject -> confusion matrix (K, K), of those that were trained
+    rule: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """One study on one dataset: what `run` needs to evaluate a trial."""
+
+    file: StudyFile
+    loaded: Loaded
+    subjects: tuple[str, ...]
+    seed: int
+    out: Path  # the study's folder
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What a resumed study must share, and what confirm and status need to know. Kept in the storage."""
+        return {
+            "study_file": self.file.name,
+            "digest": self.file.digest,
+            "dataset": self.loaded.folder.title,
+            "synthetic": self.loaded.folder.synthetic,
+            "data": str(self.loaded.folder.path.resolve()),
+            "checksum": self.loaded.run.data.checksum,
+            "subjects": list(self.subjects),
+            "rule": self.file.rule,
+            "preset": self.file.preset,
+            "seed": self.seed,
+            "out": str(self.out.resolve()),
+            "leaks": self.file.rule in LEAKS,
+        }
+
+
+MUST_AGREE = ("digest", "checksum", "subjects", "seed")
+
+
+def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+    """The study of that name, new or to be gone on with.
+
+    Interrupted trials wait to be taken up again under their own numbers, with what they had finished.
+
+    Raises:
+        StorageError: if a study of that name has another space, data, subjects or seed.
+    """
+    known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+    if name not in known:
+        study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+        for key, value in search.attributes.items():
+            study.set_user_attr(key, value)
+        for values in search.file.start:
+            study.enqueue_trial(dict(values))
+    study = find_study(storage, name)
+    _check(study, search)
+    trials = study.get_trials(deepcopy=False)
+    for trial in trials:
+        if trial.state == TrialState.RUNNING and storage_has_one_writer(storage):
+            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    study.sampler = _sampler(search.file.sampler, search.seed, len(trials))
+    study.pruner = racing.pruner(search.file.pruner)
+    return study
+
+
+def storage_has_one_writer(storage: optuna.storages.BaseStorage) -> bool:
+    """Whether a trial that is running must be a dead process's: true of sqlite, which one process holds at a time."""
+    return getattr(storage, "url", "").startswith("sqlite")
+
+
+class Cost(NamedTuple):
+    """What the trials that are still to come cost at most, if no trial is stopped early."""
+
+    trials: int
+    folds: int
+    epochs: int
+    pflop: float
+    seconds: float
+
+
+def expected_cost(search: Search, study: optuna.Study, pool: Pool, trials: int) -> Cost:
+    """Counted and timed on the study's starting points, or on its base where it has none."""
+    runs = [with_values(search.loaded.run, values) for values in search.file.start] or [search.loaded.run]
+    clips, folds = len(search.loaded.clips), len(search.subjects)
+    flop = np.mean([3 * cost(run)[1] * clips * run.train.epochs for run in runs])
+    steps = np.mean(
+        [pool.seconds_per_step(run) * math.ceil(clips / run.train.batch) * run.train.epochs for run in runs]
+    )
+    left = max(0, trials - _ended(study))
+    return Cost(
+        left,
+        folds,
+        max(run.train.epochs for run in runs),
+        float(flop) * folds * left / 1e15,
+        float(steps) * folds * left / pool.size,
+    )
+
+
+def _check(study: optuna.Study, search: Search) -> None:
+    words = {"digest": "space or settings", "checksum": "data", "subjects": "subjects", "seed": "seed"}
+    for key in MUST_AGREE:
+        found, must = study.user_attrs.get(key), search.attributes[key]
+        if found != must:
+            raise StorageError(
+                f"study {study.study_name!r} in this storage was made with another {words[key]} "
+                f"({found} there, {must} here); give another --name, or undo the change"
+            )
+
+
+def _sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampler:
+    """Seeded from (seed, trials so far), so that a resumed study repeats no draws."""
+    derived = int(np.random.default_rng([seed, trials]).integers(2**31))
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=derived)
+    # group=True: a conditional axis (focal gamma) is sampled jointly with what it hangs on.
+    return optuna.samplers.TPESampler(seed=derived, multivariate=True, group=True)
+
+
+def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: Watcher) -> None:
+    """Trials until the study has `trials` of them in all.
+
+    A trial that is interrupted (Ctrl-C, or the process is killed) keeps its finished folds and is taken up by the
+    next call.
+
+    Raises:
+        MerSearchError: after three failures in a row; the first one's traceback is in the study's folder.
+    """
+    search.out.mkdir(parents=True, exist_ok=True)
+    failures: list[Exception] = []
+    while (done := _ended(study)) < trials:
+        trial = study.ask()
+        try:
+            watcher.trial(trial.number, done, values := search.file.suggest(trial))
+            outcome = _evaluate(search, study, trial, values, pool, watcher)
+            study.tell(trial, outcome)
+            failures.clear()
+        except Infeasible as error:
+            trial.set_constraint(error.constraint, 1.0)
+            trial.set_user_attr("infeasible", str(error))
+            study.tell(trial, state=TrialState.PRUNED)
+        except KeyboardInterrupt:
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            raise
+        except Exception as error:
+            trial.set_user_attr("error", str(error)[:1000])
+            study.tell(trial, state=TrialState.FAIL)
+            failures.append(error)
+            _stop_after_failures(failures, search.out)
+        watcher.told(study.get_trials(deepcopy=False)[trial.number], best_trial(study))
+
+
+def _ended(study: optuna.Study) -> int:
+    return sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False))
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The best trial that ran to its end; None while there is none."""
+    complete = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state == TrialState.COMPLETE and "stopped_after" not in trial.user_attrs
+    ]
+    return max(complete, key=lambda trial: trial.value or 0.0, default=None)
+
+
+def progress_of(study: optuna.Study) -> dict[str, Any]:
+    """How far a study is, as one JSON document."""
+    trials = study.get_trials(deepcopy=False)
+    best = best_trial(study)
+    states = Counter(
+        "stopped early" if "stopped_after" in trial.user_attrs else STATE_WORDS[trial.state] for trial in trials
+    )
+    return {
+        "study": study.study_name,
+        **study.user_attrs,
+        "trials": dict(states),
+        "best": None if best is None else {"trial": best.number, "uf1": best.value, "values": best.params},
+    }
+
+
+def _stop_after_failures(failures: Sequence[Exception], folder: Path) -> None:
+    if len(failures) >= FAILURES:
+        import traceback
+
+        path = folder / "error.txt"
+        path.write_text("".join(traceback.format_exception(failures[0])))
+        raise MerSearchError(
+            f"a trial must run, but {FAILURES} in a row failed, the first with: "
+            f"{str(failures[0]).splitlines()[0]}; details in {path}"
+        )
+
+
+def _evaluate(
+    search: Search, study: optuna.Study, trial: optuna.Trial, values: dict[str, Value], pool: Pool, watcher: Watcher
+) -> float:
+    """A trial's UF1 over the study's subjects, or an estimate of it if the race stops it early."""
+    configured = with_values(search.loaded.run, values)
+    folder = trial_folder(search.out, trial.number)
+    rule = RULES[search.file.rule]
+    seed = search.seed + _repeats(study, trial)
+    order = racing.order(search.subjects, search.seed, trial.number)
+    reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values  # before an interruption
+    seen: dict[str, NDArray[np.int64]] = {}
+    stopped = False
+    folds = finish_folds(
+        pool,
+        configured,
+        [(seed, subject) for subject in order],
+        folder,
+        lambda epoch: watcher.epoch(epoch, configured.train.epochs),
+    )
+    for fold in folds:
+        seen[fold.subject] = fold_confusion(fold, rule)
+        if (step := search.subjects.index(fold.subject)) not in reported:
+            trial.report(log_likelihood(fold, rule), step)
+        watcher.fold(fold.subject, len(seen), len(order), _uf1(seen))
+        if stopped := len(seen) < len(order) and trial.should_prune():
+            break
+    folds.close()  # type: ignore[attr-defined]
+    parameters, flop = cost(configured)
+    trial.set_user_attr("parameters", parameters)
+    trial.set_user_attr("gflop", round(flop / 1e9, 3))
+    watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, seen, search.file.rule))
+    if not stopped:
+        return _uf1(seen)
+    trial.set_user_attr("stopped_after", len(seen))
+    best = best_trial(study)
+    assert best is not None  # the race needs an incumbent to stop anything
+    incumbent = {
+        fold.subject: fold_confusion(fold, rule)
+        for fold in load(trial_folder(search.out, best.number) / "predictions.npz")
+    }
+    return racing.estimate(seen, incumbent)
+
+
+def _uf1(seen: Mapping[str, NDArray[np.int64]]) -> float:
+    return float(uf1(np.sum(list(seen.values()), axis=0)))
+
+
+def trial_folder(out: Path, number: int) -> Path:
+    """Where a trial's files are."""
+    return out / f"trial-{number:04d}"
+
+
+def _repeats(study: optuna.Study, trial: optuna.Trial) -> int:
+    """How many earlier trials had the same values: a repeat runs with another seed, so that it tells something new."""
+    return sum(other.params == trial.params for other in study.get_trials(deepcopy=False)[: trial.number])
