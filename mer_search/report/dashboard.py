@@ -1,0 +1,58 @@
+"""What optuna-dashboard shows of a trial and a study: notes, and pictures as artifacts."""
+
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna_dashboard import save_note
+
+from mer_search.files import write_whole
+from mer_search.report.figures import confusion_png
+from mer_search.search.study import Evaluation
+from mer_search.training.metrics import scores
+
+
+def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path) -> None:
+    """Attach a trial's confusion matrix and write its note, while it runs: a finished trial takes no artifact."""
+    matrix = np.sum(list(evaluation.seen.values()), axis=0)
+    score, classes = scores(matrix), evaluation.run.data.classes
+    share = f"{len(evaluation.seen)} of {len(evaluation.subjects)} subjects"
+    picture = evaluation.folder / "confusion.png"
+    write_whole(picture, confusion_png(matrix, classes, f"trial {trial.number}: {share}, {evaluation.rule} rule"))
+    artifacts.mkdir(parents=True, exist_ok=True)
+    upload_artifact(
+        artifact_store=FileSystemArtifactStore(str(artifacts)), file_path=str(picture), study_or_trial=trial
+    )
+    rows = [f"| {name} | {' | '.join(map(str, row))} |" for name, row in zip(classes, matrix, strict=True)]
+    numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(evaluation.subjects))
+    save_note(
+        trial,
+        "\n".join(
+            [
+                f"**UF1 {score.uf1:.3f}**, UAR {score.uar:.3f}, accuracy {score.accuracy:.3f} over {share} "
+                f"({evaluation.rule} rule).",
+                "",
+                f"| truth, predicted: | {' | '.join(classes)} |",
+                "|" + "---|" * (len(classes) + 1),
+                *rows,
+                "",
+                f"Intermediate values are mean log-likelihoods of one subject; step and subject: {numbered}.",
+                "",
+                f"Files: `{evaluation.folder}`",
+            ]
+        ),
+    )
+
+
+def describe_study(study: optuna.Study) -> None:
+    """Write the study's note: data, subjects and rule."""
+    facts = study.user_attrs
+    warning = "\n\n**The rule looks at the test subject's labels: these figures leak.**" if facts["leaks"] else ""
+    save_note(
+        study,
+        f"{facts['dataset']}; study file `{facts['study_file']}` on {facts['preset']}; objective: pooled UF1 "
+        f"of {len(facts['subjects'])} subjects under the {facts['rule']} rule; seed {facts['seed']}."
+        f"{warning}\n\nThe best of many noisy trials looks better than it is: confirm it with "
+        f"`mer-search confirm`.",
+    )

@@ -1,0 +1,282 @@
+"""What is printed: tables, and what a run shows while it goes on."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mer_search.config import Value
+from mer_search.data.check import Report
+from mer_search.data.clips import counts
+from mer_search.report.dashboard import describe_trial
+from mer_search.search.storage import DEFAULT
+from mer_search.search.study import Cost, Evaluation, Watcher
+from mer_search.search.workspace import Loaded
+from mer_search.training.loop import Epoch
+
+out = Console(highlight=False, soft_wrap=True)  # results
+err = Console(stderr=True, highlight=False, soft_wrap=True)  # progress and warnings
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for each thing that is being done: call it with (what, done, total)."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    ) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def values_text(values: dict[str, Any]) -> str:
+    """Parameters in one line, without their parts' names: "channels=nr lr=0.0008"."""
+    return " ".join(
+        f"{key.split('.')[1]}={value:.3g}" if isinstance(value, float) else f"{key.split('.')[1]}={value}"
+        for key, value in values.items()
+    )
+
+
+def trial_line(trial: FrozenTrial) -> str:
+    """How a trial ended, in one line."""
+    if "infeasible" in trial.user_attrs:
+        result = f"infeasible: {trial.user_attrs['infeasible']}"
+    elif trial.state == TrialState.FAIL:
+        result = f"failed: {trial.user_attrs.get('error', '').splitlines()[0]}"
+    elif "stopped_after" in trial.user_attrs:
+        result = f"stopped after {trial.user_attrs['stopped_after']} subjects, UF1 about {trial.value:.3f}"
+    else:
+        result = f"UF1 {trial.value:.3f}"
+    return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
+
+
+class Live(Watcher):
+    """Bars for trials, folds and epochs, the best so far, and a line for every trial that ended."""
+
+    def __init__(self, trials: int, artifacts: Path) -> None:
+        self.artifacts = artifacts
+        self.progress = Progress(
+            TextColumn("{task.description:<34.34}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            transient=True,
+        )
+        self.trials = self.progress.add_task("trials", total=trials)
+        self.folds = self.progress.add_task("folds", total=None)
+        self.epochs = self.progress.add_task("epochs", total=None)
+
+    def __enter__(self) -> "Live":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def trial(self, number: int, done: int, values: dict[str, Value]) -> None:
+        self.progress.update(self.trials, completed=done)
+        self.progress.update(self.folds, completed=0, description=f"trial {number}: folds")
+
+    def epoch(self, epoch: Epoch, of: int) -> None:
+        self.progress.update(
+            self.epochs,
+            completed=epoch.epoch,
+            total=of,
+            description=f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}",
+        )
+
+    def fold(self, subject: str, done: int, of: int, uf1_so_far: float) -> None:
+        self.progress.update(
+            self.folds, completed=done, total=of, description=f"{self._folds_title()} UF1 {uf1_so_far:.3f}"
+        )
+
+    def _folds_title(self) -> str:
+        return self.progress.tasks[self.folds].description.split("folds")[0] + "folds,"
+
+    def evaluated(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
+        describe_trial(trial, evaluation, self.artifacts)
+
+    def told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
+        self.progress.advance(self.trials)
+        if best is not None:
+            self.progress.update(self.trials, description=f"trials, best {best.number}: UF1 {best.value:.3f}")
+        self.progress.console.print(trial_line(trial), markup=False)
+
+
+def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -> Table:
+    """The best trials of a study."""
+    table = Table(title=f"{study.study_name}: {study.user_attrs['dataset']}", title_justify="left")
+    for column in ("trial", "UF1", "folds", "GFLOP", "values"):
+        table.add_column(column, justify="left" if column == "values" else "right")
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    for trial in sorted(trials, key=lambda trial: -(trial.value or 0))[:rows]:
+        stopped = trial.user_attrs.get("stopped_after")
+        table.add_row(
+            f"{trial.number}{' *' if best is not None and trial.number == best.number else ''}",
+            f"{'~' if stopped else ''}{trial.value:.3f}",
+            str(stopped or len(study.user_attrs["subjects"])),
+            f"{trial.user_attrs['gflop']:.3g}",
+            values_text(trial.params),
+        )
+    return table
+
+
+def _interval(score: dict[str, Any]) -> str:
+    return f"{score['ci95'][0]:.3f} to {score['ci95'][1]:.3f}"
+
+
+RULE_TITLES = {
+    "tail": "tail (leak-free, the headline)",
+    "last": "last epoch (leak-free)",
+    "best_test_epoch": "best test epoch (published rule; leaks)",
+}
+
+
+def summary_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What a confirmation found, as rows: estimate, subjects, UF1, sd over seeds, 95 % interval, seeds averaged."""
+    rows: list[tuple[str, ...]] = []
+    for rule, title in RULE_TITLES.items():
+        for group, score in summary["rules"][rule].items():
+            deviation = "" if score["sd"] is None else f"{score['sd']:.3f}"
+            rows.append(
+                (title, group, f"{score['uf1']:.3f}", deviation, _interval(score), f"{score['seed_mean_uf1']:.3f}")
+            )
+    if summary["uf1_bbc"]:
+        found = summary["uf1_bbc"]
+        rows.append(
+            (
+                f"search's best, bias-corrected (was {found['best_trial_uf1']:.3f})",
+                "searched",
+                f"{found['uf1']:.3f}",
+                "",
+                _interval(found),
+                "",
+            )
+        )
+    for name, groups in summary["baselines"].items():
+        for group, score in groups.items():
+            rows.append((f"baseline: {name.replace('_', ' ')}", group, f"{score['uf1']:.3f}", "", _interval(score), ""))
+    return rows
+
+
+def summary_table(summary: dict[str, Any]) -> Table:
+    """The confirmation's table for the terminal."""
+    table = Table(
+        title=f"{summary['title']}: {summary['dataset']}, {summary['n_clips']} clips, "
+        f"{summary['n_subjects']} subjects, {len(summary['seeds'])} seeds",
+        title_justify="left",
+    )
+    for column in ("estimate", "subjects", "UF1", "sd", "95 % interval", "seeds averaged"):
+        table.add_column(column, justify="left" if column in {"estimate", "subjects"} else "right")
+    for row in summary_rows(summary):
+        table.add_row(*row, style="bold" if row[0].startswith("tail") else None)
+    return table
+
+
+def verdict(summary: dict[str, Any]) -> str:
+    """Whether the network beats the baselines, in one line."""
+    network = summary["rules"]["tail"]["all"]["uf1"]
+    name, best = max(
+        ((name, groups["all"]["uf1"]) for name, groups in summary["baselines"].items()), key=lambda it: it[1]
+    )
+    title = name.replace("_", " ")
+    if network > best:
+        return f"The network's mean UF1 {network:.3f} is above the better baseline's ({title}, {best:.3f})."
+    return f"The network's mean UF1 {network:.3f} does NOT beat a baseline: {title} reaches {best:.3f}."
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: "45 s", "3.2 min", "1.5 h"."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.1f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def preset_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The published networks."""
+    table = Table(
+        caption="GFLOP: one clip, forward, 224 pixels. F1: macro, CASME II, 5 classes, epoch picked on the "
+        "test subject.",
+        caption_justify="left",
+    )
+    for column in ("preset", "parameters", "GFLOP", "published F1"):
+        table.add_column(column, justify="left" if column == "preset" else "right")
+    for row in rows:
+        published = "" if row["published_f1"] is None else f"{row['published_f1']:.4f}"
+        table.add_row(row["name"], f"{row['parameters']:,}", f"{row['gflop']:.1f}", published)
+    return table
+
+
+def print_check(report: Report) -> None:
+    """A dataset's clips per subject and class, and its problems."""
+    facts = report.facts
+    table = Table(
+        title=f"{facts['dataset']}: {facts['n_clips']} clips, {facts['n_subjects']} subjects, "
+        f"checksum {facts['checksum']}",
+        title_justify="left",
+    )
+    for column in ("subject", *facts["classes"], "all"):
+        table.add_column(column, justify="left" if column == "subject" else "right")
+    for subject, row in facts["clips"].items():
+        table.add_row(subject, *(str(count or "") for count in row), str(sum(row)))
+    totals = [sum(column) for column in zip(*facts["clips"].values(), strict=True)]
+    table.add_section()
+    table.add_row("all", *map(str, totals), str(sum(totals)))
+    out.print(table)
+    for problem in report.problems:
+        out.print(f"- {problem}", markup=False)
+    out.print("no problems" if not report.problems else f"{len(report.problems)} problems")
+    if not report.usable:
+        out.print("A run cannot use this: it needs clips of two subjects and two classes at least.")
+
+
+def print_data(loaded: Loaded) -> None:
+    """Which clips are used, what was left out, and a plain word if they are synthetic."""
+    counted = counts(loaded.clips, loaded.run.data.classes)
+    totals = [sum(column) for column in zip(*counted.values(), strict=True)]
+    classes = ", ".join(f"{total} {name}" for total, name in zip(totals, loaded.run.data.classes, strict=True))
+    err.print(
+        f"data: {loaded.folder.title}, {len(loaded.clips)} clips ({classes}), {len(counted)} subjects, "
+        f"checksum {loaded.run.data.checksum}"
+    )
+    for problem in loaded.problems:
+        err.print(f"  {problem}", markup=False)
+
+
+def print_cost(cost: Cost, processes: int) -> None:
+    """What a run is about to cost."""
+    err.print(
+        f"cost: {cost.trials} more trials x {cost.folds} folds x {cost.epochs} epochs, at most {cost.pflop:.3g} PFLOP; "
+        f"about {duration(cost.seconds)} on {processes} process{'es' if processes > 1 else ''} if no trial "
+        "is stopped early"
+    )
+
+
+def print_next(storage: str, name: str, folder: Path) -> None:
+    """Where to look, and what to do next."""
+    options = ("" if storage == DEFAULT else f" --storage {storage}") + f" --name {name}"
+    out.print("* the best; ~ an estimate, of a trial that was stopped early. The best of many looks better than it is:")
+    out.print(f"  confirm it:  mer-search confirm{options}")
+    out.print(f"  look at it:  mer-search dashboard{options}")
+    out.print(f"       or:     optuna-dashboard {storage} --artifact-dir {folder / 'artifacts'}")
