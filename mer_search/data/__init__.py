@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mer_search.config import Data, Run, with_values
-from mer_search.data import casme2, flow_images
+from mer_search.data import casme2, flow_images, synthetic
 from mer_search.data.clips import Clip, Problem, checksum
 from mer_search.errors import DataError, UsageError
-
-SYNTHETIC_MARK = "synthetic.json"  # data.synthetic leaves it in the folders that it writes
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def open_folder(path: Path) -> Folder:
             clips, problems = dataset.read(path)
             if not clips and not problems:
                 raise DataError(f"{path} looks like {dataset.title}, but holds no clip")
-            return Folder(path, name, tuple(clips), tuple(problems), (path / SYNTHETIC_MARK).exists())
+            return Folder(path, name, tuple(clips), tuple(problems), (path / synthetic.MARKER).exists())
     raise DataError(
         f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet "
         "nor <subject>/u_test folders of flow images; point at the folder that holds them"
