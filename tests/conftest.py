@@ -1,0 +1,102 @@
+"""Small datasets that the tests write themselves, and small runs on them."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from mer_search.config import Run, with_values
+
+TINY = {
+    "prep.size": 32,
+    "flow.size": 16,
+    "frames.maps": 2,
+    "frames.jitter": 0.5,
+    "model.stem_mid": 4,
+    "model.stem_width": 4,
+    "model.attention_width": 4,
+    "model.blocks": 2,
+    "train.epochs": 3,
+    "train.batch": 8,
+    "train.weight_decay": 0.1,
+}
+COLUMNS = [
+    "Subject",
+    "Filename ",
+    "Unnamed: 2",
+    "OnsetFrame",
+    " ApexFrame",
+    "OffsetFrame",
+    "Unnamed: 6",
+    "Action Units",
+    "Estimated Emotion",
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MER_SEARCH_DATA", raising=False)
+
+
+@pytest.fixture
+def tiny() -> Run:
+    return with_values(Run(), TINY)
+
+
+def texture(seed: int, size: int = 48) -> np.ndarray:
+    """A smooth random picture (size, size), floats 0..255, that flow can follow."""
+    noise = np.random.default_rng(seed).uniform(0, 255, (size, size)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2)
+    return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX)
+
+
+def write_clip(folder: Path, onset: int, offset: int, shift: tuple[float, float], seed: int, prefix: str) -> None:
+    """Frames onset..offset of a picture that moves to `shift` at the middle and back."""
+    folder.mkdir(parents=True)
+    picture = texture(seed)
+    for number in range(onset, offset + 1):
+        rise = np.sin(np.pi * (number - onset) / (offset - onset))
+        matrix = np.float32([[1, 0, shift[0] * rise], [0, 1, shift[1] * rise]])
+        moved = cv2.warpAffine(picture, matrix, picture.shape[::-1], borderMode=cv2.BORDER_REFLECT)
+        cv2.imwrite(str(folder / f"{prefix}{number}.jpg"), moved)
+
+
+MOTIONS = {"happiness": (2.0, 0.0), "disgust": (0.0, 2.0), "others": (-2.0, 0.0), "surprise": (0.0, -2.0)}
+
+
+def write_casme2(
+    root: Path, subjects: int = 4, per_subject: int = 4, layout: str = "Cropped/sub{:02d}", prefix: str = "reg_img"
+) -> list[list]:
+    """A CASME II folder whose clips move by their label; returns the spreadsheet's rows."""
+    rows = []
+    for subject in range(1, subjects + 1):
+        for k, label in enumerate(list(MOTIONS)[:per_subject]):
+            name, onset, offset = f"EP{k + 1:02d}_{subject:02d}f", 10 + subject, 26 + subject
+            write_clip(root / layout.format(subject) / name, onset, offset, MOTIONS[label], 10 * subject + k, prefix)
+            rows.append([subject, name, "", onset, onset + 8, offset, "", "4+R10" if k else 12, label])
+    write_sheet(root / "CASME2-coding-20140508.xlsx", rows)
+    return rows
+
+
+def write_sheet(path: Path, rows: list[list]) -> None:
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    if path.suffix == ".xlsx":
+        table.to_excel(path, index=False)
+    else:
+        table.to_csv(path, index=False)
+
+
+def write_flow_images(root: Path, subjects: int = 4, per_class: int = 2) -> None:
+    """A MEGC 2019 folder: noise with a blob whose place and channel tell the label."""
+    for subject in range(1, subjects + 1):
+        for label in range(3):
+            for k in range(per_class):
+                random = np.random.default_rng([subject, label, k])
+                image = random.uniform(90, 160, (28, 28, 3))
+                image[8 * label : 8 * label + 8, 10:18, label] += 90
+                folder = root / f"sub{subject:02d}" / "u_test" / str(label)
+                folder.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(folder / f"sub{subject:02d}_EP{label}{k} .png"), image[:, :, ::-1])

@@ -1,0 +1,123 @@
+import pytest
+from conftest import write_casme2, write_sheet
+
+from mer_search.data import open_folder
+from mer_search.data.casme2 import read
+from mer_search.data.check import check_folder
+from mer_search.data.clips import checksum
+from mer_search.errors import DataError
+
+
+def _problems(folder):
+    return {problem.clip: problem for problem in folder.problems}
+
+
+@pytest.mark.parametrize(
+    ("layout", "prefix"),
+    [
+        ("Cropped/sub{:02d}", "reg_img"),
+        ("CASME2_RAW_selected/sub{:02d}", "img"),
+        ("Cropped-updated/Cropped/{:d}", "reg_img"),
+        ("denoised_masked/sub{:02d}", "md_reg_img"),
+    ],
+)
+def test_every_layout_is_read(tmp_path, layout, prefix):
+    write_casme2(tmp_path, 2, layout=layout, prefix=prefix)
+    folder = open_folder(tmp_path)
+    assert (folder.name, len(folder.clips), folder.problems) == ("casme2", 8, ())
+    clip = folder.clips[1]
+    assert (clip.id, clip.label, clip.onset, clip.apex, clip.offset) == ("sub01/EP02_01f", "disgust", 11, 19, 27)
+    assert clip.action_units == ("4", "R10")
+    assert clip.frames[0].name == f"{prefix}11.jpg"
+    assert len(clip.frames) == 17
+
+
+def test_xlsx_and_csv_say_the_same(tmp_path):
+    rows = write_casme2(tmp_path, 2)
+    first = checksum(open_folder(tmp_path).clips)
+    (tmp_path / "CASME2-coding-20140508.xlsx").unlink()
+    write_sheet(tmp_path / "CASME2-coding-2023apr16.csv", rows)
+    assert checksum(open_folder(tmp_path).clips) == first
+
+
+def test_of_several_copies_the_pre_processed_is_taken(tmp_path):
+    write_casme2(tmp_path, 1, layout="Cropped/sub{:02d}")
+    write_casme2(tmp_path, 1, layout="denoised_masked/sub{:02d}", prefix="md_reg_img")
+    assert "denoised_masked" in str(open_folder(tmp_path).clips[0].frames[0])
+
+
+def test_quirks_of_the_spreadsheet(tmp_path):
+    rows = write_casme2(tmp_path, 3)
+    rows[0][4] = "/"  # sub04 EP12_01f in the real one
+    rows[1][4] = rows[1][3]  # apex = onset is kept: sub05 EP09_05f
+    rows[2][8] = "sadness"  # annotated, no class of the task
+    rows[3][8] = "joy"
+    rows[4][4] = 999
+    rows[5][1] = "EP99_99"
+    rows[6][8] = " Others "  # stray spaces and capitals
+    rows[7][7] = "?"
+    rows[8][3] = rows[8][5]
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx", rows)
+    folder = open_folder(tmp_path)
+    clips, problems = {clip.id: clip for clip in folder.clips}, _problems(folder)
+    assert clips["sub01/EP01_01f"].apex is None
+    assert problems["sub01/EP01_01f"].usable
+    assert clips["sub01/EP02_01f"].apex == 11
+    assert "sub01/EP03_01f" not in clips
+    assert "sub01/EP03_01f" not in problems
+    assert "label must be one of" in problems["sub01/EP04_01f"].what
+    assert clips["sub02/EP01_02f"].apex is None
+    assert "folder is missing" in problems["sub02/EP99_99"].what
+    assert clips["sub02/EP03_02f"].label == "others"
+    assert clips["sub02/EP04_02f"].action_units == ("?",)
+    assert "onset must come before offset" in problems["sub03/EP01_03f"].what
+
+
+def test_missing_last_frames_shorten_a_clip_and_many_leave_it_out(tmp_path):
+    rows = write_casme2(tmp_path, 2)
+    first, second = (tmp_path / "Cropped" / f"sub{row[0]:02d}" / row[1] for row in (rows[0], rows[4]))
+    for number in (25, 26, 27):
+        (first / f"reg_img{number}.jpg").unlink()
+    for number in range(14, 29):
+        (second / f"reg_img{number}.jpg").unlink()
+    folder = open_folder(tmp_path)
+    problems = _problems(folder)
+    assert folder.clips[0].offset == 24
+    assert "3 of its frames 11-27 are missing (the first: 25); offset taken as 24" in problems["sub01/EP01_01f"].what
+    assert problems["sub01/EP01_01f"].usable
+    assert not problems["sub02/EP01_02f"].usable
+    assert len(folder.clips) == 7
+
+
+def test_an_unreadable_image_is_found_by_the_check(tmp_path):
+    write_casme2(tmp_path, 2)
+    path = tmp_path / "Cropped/sub01/EP01_01f/reg_img15.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    (tmp_path / "Cropped/sub02/EP01_02f/reg_img20.jpg").write_bytes(b"")
+    report = check_folder(open_folder(tmp_path), lambda done, total: None)
+    assert [problem.clip for problem in report.problems] == ["sub01/EP01_01f", "sub02/EP01_02f"]
+    assert "reg_img15.jpg cannot be decoded" in report.problems[0].what
+    assert report.usable
+    assert report.facts["n_clips"] == 6
+
+
+def test_a_folder_that_is_no_dataset(tmp_path):
+    with pytest.raises(DataError, match="neither a CASME2-coding spreadsheet"):
+        open_folder(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        open_folder(tmp_path / "nowhere")
+
+
+def test_a_spreadsheet_without_its_columns_or_frames(tmp_path):
+    rows = write_casme2(tmp_path / "a", 1)
+    sheet = tmp_path / "b" / "CASME2-coding-20140508.csv"
+    sheet.parent.mkdir()
+    write_sheet(sheet, rows)
+    with pytest.raises(DataError, match="needs frames"):
+        read(sheet.parent)
+    sheet.write_text("Subject,Filename\n1,EP01\n")
+    with pytest.raises(DataError, match=r"OnsetFrame, ApexFrame.* are missing"):
+        read(sheet.parent)
+    sheet.rename(sheet.with_suffix(".xlsx"))
+    with pytest.raises(DataError, match="must be a readable spreadsheet"):
+        read(sheet.parent)

@@ -1,0 +1,56 @@
+import pytest
+
+from mer_search.config import Flow, Frames, Prep, Run, digest, keys, value_at, with_values
+from mer_search.errors import UsageError
+
+
+def test_a_run_cannot_be_changed_in_place():
+    with pytest.raises(ValueError, match="frozen"):
+        Run().train.lr = 1.0
+
+
+def test_with_values_replaces_only_what_is_given():
+    run = with_values(Run(), {"train.lr": 0.5, "input.channels": "s"})
+    assert (run.train.lr, run.input.channels, run.train.batch) == (0.5, "s", Run().train.batch)
+    assert Run().train.lr != 0.5
+
+
+def test_an_unknown_key_fails_with_the_nearest_right_one():
+    with pytest.raises(UsageError, match=r"'train.lrr' is none; did you mean 'train.lr'"):
+        with_values(Run(), {"train.lrr": 1})
+    with pytest.raises(UsageError, match=r"did you mean 'train.lr'"):
+        with_values(Run(), {"lr": 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("train.lr", -1, "train.lr.*greater than 0.*got -1"),
+        ("model.attention_width", 0, "attention_width.*greater than or equal to 1"),
+        ("model.attention_width", "wide", "attention_width"),
+        ("input.channels", "nx", "distinct letters out of 'nrsz'"),
+        ("input.channels", "nn", "distinct letters"),
+        ("flow.size", 100, "multiple of 16, or 28"),
+        ("train.loss", "mse", "train.loss"),
+    ],
+)
+def test_a_bad_value_says_where_and_what(key, value, words):
+    with pytest.raises(UsageError, match=words):
+        with_values(Run(), {key: value})
+
+
+def test_the_position_branch_needs_four_heads():
+    with pytest.raises(UsageError, match="4 heads"):
+        with_values(Run(), {"model.attention_width": 6, "model.blocks": 2})
+    with_values(Run(), {"model.attention_width": 6, "model.blocks": 2, "model.position": False})
+
+
+def test_digest_tells_values_apart_and_never_changes():
+    assert digest(Run()) != digest(with_values(Run(), {"train.lr": 0.1}))
+    assert digest(Frames(), Prep(), Flow()) == digest(Frames(), Prep(), Flow()) == "abd2edbaa8630ae9"
+
+
+def test_every_key_names_a_value():
+    assert len(keys()) > 30
+    for key in keys():
+        value_at(Run(), key)

@@ -1,0 +1,52 @@
+"""The walls of the house: imports only go up the list, and some rooms stay free of some libraries."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mer_search
+
+ROOT = Path(mer_search.__file__).parent
+FLOORS = [{"errors", "files"}, {"config"}, {"presets", "data", "model"}, {"training"}, {"search"}, {"report"}, {"cli"}]
+LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
+FORBIDDEN = {"data": {"torch", "optuna", "click"}, "model": {"optuna", "click", "cv2"}, "training": {"optuna", "click"}}
+
+
+def _imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    plain = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+MODULES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_only_go_up(path):
+    room = _room(path)
+    if room == "studies":
+        assert not _imports(path)
+        return
+    for name in _imports(path):
+        if name.startswith("mer_search."):
+            other = name.split(".")[1]
+            assert other == room or LEVEL[other] < LEVEL[room], f"{room} must not import {name}"
+        assert name.split(".")[0] not in FORBIDDEN.get(room, set()), f"{room} must not import {name}"
+
+
+def test_no_module_is_over_350_lines():
+    assert {path.name: count for path in MODULES if (count := len(path.read_text().splitlines())) > 350} == {}
+
+
+def test_the_command_line_is_light():
+    heavy = "{'torch', 'cv2', 'optuna', 'pandas', 'sklearn', 'matplotlib'}"
+    code = f"import sys, mer_search.cli; found = {heavy} & set(sys.modules); sys.exit(str(found) if found else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
