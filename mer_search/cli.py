@@ -5,15 +5,11 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mer_search.errors import MerSearchError, UsageError
-
-if TYPE_CHECKING:
-    from mer_search.search.workspace import Loaded
-    from mer_search.training.pool import Pool
 
 STORAGE = "sqlite:///mer-search.db"
 
@@ -101,7 +97,7 @@ def run(
     from mer_search.search import space, study
     from mer_search.search.storage import only_writer, open_storage
     from mer_search.search.workspace import find_data, load_data
-    from mer_search.training.pool import choose_device
+    from mer_search.training.pool import choose_device, open_pool
 
     device = choose_device(device)
     given = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
@@ -117,11 +113,13 @@ def run(
         opened = study.open_study(search, open_storage(storage, create=True), label)
         describe_study(opened)
         wanted = trials or file.trials
-        pool = stack.enter_context(_pool(loaded, device))
-        terminal.print_cost(study.expected_cost(search, opened, pool, wanted), pool.size)
+        pool = stack.enter_context(open_pool(loaded.run, device))
+        with terminal.bars() as progress:
+            cost = study.expected_cost(search, opened, pool, wanted, progress)
+        terminal.print_cost(cost, pool.size)
         live = stack.enter_context(terminal.Live(wanted, search.out / "artifacts"))
         study.run(search, opened, pool, wanted, live)
-    terminal.out.print(terminal.study_table(opened, study.best_trial(opened)))
+    terminal.show(terminal.study_table(opened, study.best_trial(opened)))
     terminal.print_next(storage, label, search.out)
 
 
@@ -154,7 +152,7 @@ def confirm(
     from mer_search.search import confirm as confirming
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.workspace import find_data, load_data
-    from mer_search.training.pool import choose_device
+    from mer_search.training.pool import choose_device, open_pool
 
     if preset_name and trial is not None:
         raise UsageError("confirm takes --trial or --preset, but got both; leave one out")
@@ -171,7 +169,7 @@ def confirm(
         target, loaded, loaded.select(subjects), tuple(range(confirming.FIRST_SEED, confirming.FIRST_SEED + seeds))
     )
     started = time.monotonic()
-    with _pool(loaded, device) as pool, terminal.bars() as progress:
+    with open_pool(loaded.run, device) as pool, terminal.bars() as progress:
         folds = confirming.confirm(
             job, pool, lambda epoch: None, lambda done, total: progress("training folds", done, total)
         )
@@ -182,7 +180,7 @@ def confirm(
     if as_json:
         click.echo(json.dumps(summary, indent=1))
         return
-    terminal.out.print(terminal.summary_table(summary))
+    terminal.show(terminal.summary_table(summary))
     terminal.out.print(terminal.verdict(summary))
     terminal.out.print(
         f"took {terminal.duration(time.monotonic() - started)}; files in {job.folder}, "
@@ -205,7 +203,7 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
-    terminal.out.print(terminal.study_table(opened, best_trial(opened)))
+    terminal.show(terminal.study_table(opened, best_trial(opened)))
     terminal.out.print(", ".join(f"{count} {state}" for state, count in facts["trials"].items()))
 
 
@@ -250,7 +248,7 @@ def presets(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
-        terminal.out.print(terminal.preset_table(rows))
+        terminal.show(terminal.preset_table(rows))
 
 
 @main.group(cls=Commands)
@@ -308,12 +306,6 @@ def _default_study(flow_images: bool, device: str) -> str:
     )
     click.echo(f"study: {chosen} ({reason}; --study takes another)", err=True)
     return chosen
-
-
-def _pool(loaded: "Loaded", device: str) -> "Pool":
-    from mer_search.training.pool import Pool, processes
-
-    return Pool(loaded.clips, loaded.motion, loaded.labels, device, processes(loaded.run, device))
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -31,5 +31,8 @@ class Infeasible(MerSearchError):  # noqa: N818 (a property of the configuration
     """
 
     def __init__(self, message: str, constraint: str) -> None:
-        super().__init__(message)
-        self.constraint = constraint
+        super().__init__(message, constraint)  # both, so that it can be sent from one process to another
+        self.message, self.constraint = message, constraint
+
+    def __str__(self) -> str:
+        return self.message

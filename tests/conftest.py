@@ -1,6 +1,9 @@
 """Small datasets that the tests write themselves, and small runs on them."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the processes that they start
 
 import cv2
 import numpy as np
@@ -8,6 +11,10 @@ import pandas as pd
 import pytest
 
 from mer_search.config import Run, with_values
+from mer_search.search import space
+from mer_search.search.study import Search
+from mer_search.search.workspace import load_data
+from mer_search.training.pool import Pool
 
 TINY = {
     "prep.size": 32,
@@ -100,3 +107,59 @@ def write_flow_images(root: Path, subjects: int = 4, per_class: int = 2) -> None
                 folder = root / f"sub{subject:02d}" / "u_test" / str(label)
                 folder.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(folder / f"sub{subject:02d}_EP{label}{k} .png"), image[:, :, ::-1])
+
+
+STUDY = """
+base = "V4"
+subjects = "all"
+trials = 3
+sampler = "random"
+pruner = "none"
+[set]
+"flow.size" = 28
+"frames.maps" = 1
+"input.channels" = "z"
+"model.position" = false
+"model.blocks" = 1
+"model.stem_mid" = 4
+"model.stem_width" = 4
+"model.attention_width" = 4
+"train.epochs" = 2
+"train.batch" = 8
+[space]
+"input.components" = { choice = ["uv", "uvo", "o"] }
+"train.lr" = { float = [1e-3, 1e-2], log = true }
+[[start]]
+"train.lr" = 5e-3
+"input.components" = "uvo"
+"""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A progress that nobody looks at."""
+
+
+@pytest.fixture
+def flow_folder(tmp_path) -> Path:
+    """Flow images of four subjects, 24 clips, in a folder of their own."""
+    write_flow_images(tmp_path / "flow")
+    return tmp_path / "flow"
+
+
+@pytest.fixture
+def make_search(flow_folder, tmp_path):
+    """A function (study text) -> Search on the flow images."""
+
+    def make(text: str = STUDY, seed: int = 0) -> Search:
+        file = space.parse(text, "small")
+        loaded = load_data(flow_folder, file.base, silent)
+        return Search(file, loaded, loaded.select(file.subjects), seed, tmp_path / "runs" / "small")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pool():
+    """Two processes that train, for all tests together."""
+    with Pool("cpu", 2) as started:
+        yield started

@@ -1,6 +1,6 @@
 """A folder on disk becomes clips. A dataset is declared facts and a reader: `folder -> clips and problems`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def open_folder(path: Path) -> Folder:
     )
 
 
-def fit(run: Run, folder: Folder, clips: list[Clip]) -> Run:
+def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
     """The run with its Data part taken from what was read.
 
     Raises:

@@ -87,6 +87,8 @@ def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> Measured:
         for pair in {pair for frame_set in sets for pair in pairs(frame_set, run.frames)}
     }
     flow = np.stack([[between[pair] for pair in pairs(frame_set, run.frames)] for frame_set in sets])
+    if not np.isfinite(flow).all():
+        raise DataError("its optical flow must be finite, but is not; try other flow settings")
     onset = np.stack([_thumbnail(images[frame_set[0]], run.flow.size) for frame_set in sets])
     return Measured(flow.astype(np.float16), onset.astype(np.uint8))
 
@@ -103,7 +105,7 @@ def read_flow_image(path: Path, size: int) -> NDArray[np.float16]:
     A byte x becomes x / 127.5 - 1, so that negating u is what a horizontal flip does to it.
     """
     image = read_image(path)
-    if image.shape[0] != size:
+    if image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     scaled = image[:, :, ::-1].astype(np.float32) / 127.5 - 1
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))[None, None].astype(np.float16)

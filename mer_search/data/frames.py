@@ -14,8 +14,8 @@ def frame_sets(clip: Clip, config: Frames) -> list[tuple[int, ...]]:
     """Every set of T + 1 frame numbers that training may draw for a clip, the one without jitter first.
 
     The onset moves forward by up to int(jitter * (middle - onset) / 4) frames and the offset back by the same rule;
-    the frames between follow. So a clip has 1 to 9 sets, and all of them can be measured beforehand. A clip of one
-    file, a flow image, has the one set (0,).
+    the frames between follow. So a clip has few sets (1 to 9 with the default jitter around the midpoint), and all of
+    them can be measured beforehand. A clip of one file, a flow image, has the one set (0,).
     """
     if len(clip.frames) == 1:
         return [(clip.onset,)]

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from mer_search.data.frames import frame_sets
 from mer_search.errors import DataError
 from mer_search.files import write_whole
 
+CHECKSUM = 32  # bytes of SHA-256 before the npz archive
 VERSION = 1  # raise it when `measure` gives other values for the same configuration
 
 
@@ -89,7 +89,7 @@ def _one(clip: Clip, run: Run, folder: Path) -> Measured | Problem:
     try:
         sets = frame_sets(clip, run.frames)
         key = _key(clip, sets, run)
-        path = folder / f"{clip.subject}_{clip.name}_{key}.npz"
+        path = folder / f"{clip.subject}_{clip.name}_{key}.motion"
         stored = _read(path, key)
         if stored is None:
             stored = measure(clip, sets, run)
@@ -116,18 +116,22 @@ def _key(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> str:
 
 
 def _read(path: Path, key: str) -> Measured | None:
-    """The motion in a file; None if it is absent, truncated (the zip's checksums say so) or another clip's."""
+    """The motion in a file; None if it is absent, not as it was written, or another clip's."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) != key:
-                return None
-            return Measured(stored["flow"], stored["onset"] if "onset" in stored.files else None)
-    except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError):
+        content = path.read_bytes()
+    except FileNotFoundError:
         return None
+    checksum, arrays = content[:CHECKSUM], content[CHECKSUM:]
+    if hashlib.sha256(arrays).digest() != checksum:
+        return None
+    with np.load(io.BytesIO(arrays), allow_pickle=False) as stored:
+        if str(stored["key"]) != key:
+            return None
+        return Measured(stored["flow"], stored["onset"] if "onset" in stored.files else None)
 
 
 def _write(path: Path, key: str, item: Measured) -> None:
     buffer = io.BytesIO()
     onset = {} if item.onset is None else {"onset": item.onset}
     np.savez(buffer, allow_pickle=False, key=np.array(key), flow=item.flow, **onset)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())

@@ -11,20 +11,25 @@ from torch import Tensor
 from mer_search.config import Input
 
 COMPONENTS = "uvo"  # the order in which components are stored: horizontal flow, vertical flow, optical strain
-FLAT = 1e-6  # spreads at or under this count as none: a flat map becomes zeros, never NaN
+FLAT = 1e-6  # a spread at or under this, or this share of the values, is none: a flat map becomes zeros, never NaN
 
 
 def min_max(maps: Tensor) -> Tensor:
     """Each map stretched to [-1, 1]; a flat map becomes 0. TM-MMNET's `n`."""
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    spread = high - low
-    return torch.where(spread > FLAT, 2 * (maps - low) / spread.clamp_min(FLAT) - 1, 0.0)
+    return _divide(2 * (maps - low), high - low, maps, 1.0)
+
+
+def _divide(above: Tensor, spread: Tensor, maps: Tensor, shift: float = 0.0) -> Tensor:
+    """above / spread - shift; 0 where the spread is no more than rounding makes of maps of this size."""
+    none = FLAT * (1 + maps.abs().amax((-2, -1), keepdim=True))
+    return torch.where(spread > none, above / spread.clamp_min(FLAT) - shift, 0.0)
 
 
 def _standardise(maps: Tensor, dims: tuple[int, ...]) -> Tensor:
     centred = maps - maps.mean(dims, keepdim=True)
     deviation = centred.square().mean(dims, keepdim=True).sqrt()
-    return torch.where(deviation > FLAT, centred / deviation.clamp_min(FLAT), 0.0)
+    return _divide(centred, deviation, maps)
 
 
 def columns(maps: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from mer_search.config import Train
 
+TINY = 1e-6  # the slope of x^gamma at 0 is infinite for gamma < 1
+
 
 def cross_entropy(logits: Tensor, targets: Tensor, config: Train) -> Tensor:
     """Softmax cross-entropy a clip (B,), with label smoothing."""
@@ -22,13 +24,13 @@ def sigmoid_focal(logits: Tensor, targets: Tensor, config: Train) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     right = chance * targets + (1 - chance) * (1 - targets)
     alpha = config.focal_alpha * targets + (1 - config.focal_alpha) * (1 - targets)
-    return (alpha * (1 - right).pow(config.focal_gamma) * entropy).mean(1)
+    return (alpha * (1 - right).clamp_min(TINY).pow(config.focal_gamma) * entropy).mean(1)
 
 
 def softmax_focal(logits: Tensor, targets: Tensor, config: Train) -> Tensor:
     """The usual multi-class focal loss a clip (B,): cross-entropy weighted with (1 - p)^gamma."""
     logs = F.log_softmax(logits, dim=1)
-    return -(targets * (1 - logs.exp()).pow(config.focal_gamma) * logs).sum(1)
+    return -(targets * (1 - logs.exp()).clamp_min(TINY).pow(config.focal_gamma) * logs).sum(1)
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor, Train], Tensor]] = {
@@ -47,5 +49,5 @@ def loss(logits: Tensor, targets: Tensor, weights: Tensor, config: Train) -> Ten
 def probabilities(logits: Tensor, config: Train) -> Tensor:
     """(B, K) class probabilities in the loss's own terms: softmax, or the K sigmoids scaled to sum to one."""
     if config.loss == "focal":
-        return F.normalize(torch.sigmoid(logits), p=1, dim=1)
+        return F.softmax(F.logsigmoid(logits), dim=1)
     return F.softmax(logits, dim=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mer_search.files import write_whole
 from mer_search.report.figures import confusion_png, subjects_png
-from mer_search.report.terminal import summary_rows, verdict
+from mer_search.report.terminal import LEGEND, TITLES, summary_rows, verdict
 from mer_search.search.confirm import Confirmation, averaged
 from mer_search.training.metrics import confusion, scores
 from mer_search.training.predictions import Predictions
@@ -31,10 +31,10 @@ def page(summary: dict[str, Any], pictures: Sequence[tuple[str, bytes]]) -> str:
         summary: what summary.json holds.
         pictures: (caption, PNG bytes).
     """
-    columns = ("estimate", "subjects", "UF1", "sd over seeds", "95 % interval", "seeds averaged")
+    columns = ("estimate", "subjects", "UF1", "sd", "95 % interval", "averaged")
     head = "".join(f"<th>{column}</th>" for column in columns)
     body = "".join(
-        f"<tr{' class=headline' if row[0].startswith('tail') else ''}>"
+        f"<tr{' class=headline' if row[0] == TITLES['tail'] else ''}>"
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
         + "</tr>"
         for row in summary_rows(summary)
@@ -53,9 +53,8 @@ seeds {", ".join(map(str, summary["seeds"]))}; {summary["protocol"]}; {summary["
 {synthetic if summary["synthetic"] else ""}
 <p>{html.escape(verdict(summary))}</p>
 <table><tr>{head}</tr>{body}</table>
-<p class=note>UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. Intervals are
-bootstrapped over subjects. The published rule picks, for each subject, the epoch that is best on that very subject;
-it is shown to compare with papers, and is higher for that reason alone.</p>
+<p class=note>UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. {html.escape(LEGEND)}
+It is shown to compare with papers, and is higher for that reason alone.</p>
 {figures}</html>
 """
 

@@ -1,5 +1,6 @@
 """What is printed: tables, and what a run shows while it goes on."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -20,8 +22,14 @@ from mer_search.search.study import Cost, Evaluation, Watcher
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
 
+# Lines are never wrapped here, so that a path or a command can be copied; tables are.
 out = Console(highlight=False, soft_wrap=True)  # results
 err = Console(stderr=True, highlight=False, soft_wrap=True)  # progress and warnings
+
+
+def show(table: Table) -> None:
+    """Print a table to the console's width."""
+    out.print(table, soft_wrap=False)
 
 
 @contextmanager
@@ -94,6 +102,9 @@ class Live(Watcher):
         self.progress.update(self.trials, completed=done)
         self.progress.update(self.folds, completed=0, description=f"trial {number}: folds")
 
+    def preparing(self, what: str, done: int, total: int) -> None:
+        self.progress.update(self.epochs, completed=done, total=total, description=what)
+
     def epoch(self, epoch: Epoch, of: int) -> None:
         self.progress.update(
             self.epochs,
@@ -138,55 +149,56 @@ def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -
     return table
 
 
-def _interval(score: dict[str, Any]) -> str:
-    return f"{score['ci95'][0]:.3f} to {score['ci95'][1]:.3f}"
-
-
-RULE_TITLES = {
-    "tail": "tail (leak-free, the headline)",
-    "last": "last epoch (leak-free)",
-    "best_test_epoch": "best test epoch (published rule; leaks)",
+TITLES = {  # of what summary.json holds
+    "tail": "tail, leak-free",
+    "last": "last epoch, leak-free",
+    "best_test_epoch": "best test epoch (LEAKS)",
+    "logistic_regression": "baseline: logistic regr.",
+    "rbf_svm": "baseline: RBF SVM",
 }
+LEGEND = (
+    "UF1 and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. averaged: UF1 of the seeds' mean "
+    "probability. unsearched: subjects that the search never scored. best test epoch: the rule of published figures, "
+    "which picks each subject's epoch on that very subject."
+)
 
 
 def summary_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """What a confirmation found, as rows: estimate, subjects, UF1, sd over seeds, 95 % interval, seeds averaged."""
-    rows: list[tuple[str, ...]] = []
-    for rule, title in RULE_TITLES.items():
-        for group, score in summary["rules"][rule].items():
-            deviation = "" if score["sd"] is None else f"{score['sd']:.3f}"
-            rows.append(
-                (title, group, f"{score['uf1']:.3f}", deviation, _interval(score), f"{score['seed_mean_uf1']:.3f}")
-            )
+    """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval, UF1 of the seeds averaged."""
+    found = [(TITLES[rule], groups) for rule, groups in summary["rules"].items()]
     if summary["uf1_bbc"]:
-        found = summary["uf1_bbc"]
-        rows.append(
-            (
-                f"search's best, bias-corrected (was {found['best_trial_uf1']:.3f})",
-                "searched",
-                f"{found['uf1']:.3f}",
-                "",
-                _interval(found),
-                "",
-            )
-        )
-    for name, groups in summary["baselines"].items():
-        for group, score in groups.items():
-            rows.append((f"baseline: {name.replace('_', ' ')}", group, f"{score['uf1']:.3f}", "", _interval(score), ""))
-    return rows
+        found.append(("search's best, corrected", {"searched": summary["uf1_bbc"]}))
+    found += [(TITLES[name], groups) for name, groups in summary["baselines"].items()]
+    return [
+        (title, group, *(_decimals(score.get(key)) for key in ("uf1", "sd", "ci95", "seed_mean_uf1")))
+        for title, groups in found
+        for group, score in groups.items()
+    ]
+
+
+def _decimals(score: float | Sequence[float] | None) -> str:
+    """Three decimals; an interval as "0.475 to 0.677"; nothing for None."""
+    if score is None:
+        return ""
+    return f"{score:.3f}" if isinstance(score, float) else " to ".join(f"{end:.3f}" for end in score)
 
 
 def summary_table(summary: dict[str, Any]) -> Table:
     """The confirmation's table for the terminal."""
     table = Table(
         title=f"{summary['title']}: {summary['dataset']}, {summary['n_clips']} clips, "
-        f"{summary['n_subjects']} subjects, {len(summary['seeds'])} seeds",
+        f"{summary['n_subjects']} subjects, {len(summary['seeds'])} seed{'s' if len(summary['seeds']) > 1 else ''}",
+        caption=LEGEND,
         title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    for column in ("estimate", "subjects", "UF1", "sd", "95 % interval", "seeds averaged"):
-        table.add_column(column, justify="left" if column in {"estimate", "subjects"} else "right")
+    for column in ("estimate", "subjects", "UF1", "sd", "95 % interval", "averaged"):
+        table.add_column(column, justify="left" if column in {"estimate", "subjects"} else "right", no_wrap=True)
     for row in summary_rows(summary):
-        table.add_row(*row, style="bold" if row[0].startswith("tail") else None)
+        table.add_row(*row, style="bold" if row[0] == TITLES["tail"] else None)
     return table
 
 
@@ -196,7 +208,7 @@ def verdict(summary: dict[str, Any]) -> str:
     name, best = max(
         ((name, groups["all"]["uf1"]) for name, groups in summary["baselines"].items()), key=lambda it: it[1]
     )
-    title = name.replace("_", " ")
+    title = TITLES[name].removeprefix("baseline: ")
     if network > best:
         return f"The network's mean UF1 {network:.3f} is above the better baseline's ({title}, {best:.3f})."
     return f"The network's mean UF1 {network:.3f} does NOT beat a baseline: {title} reaches {best:.3f}."
@@ -211,6 +223,12 @@ def duration(seconds: float) -> str:
         if seconds < 5400
         else f"{seconds / 3600:.1f} h"
     )
+
+
+def operations(flop: float) -> str:
+    """A number of floating-point operations as a person says it: "8.7 TFLOP", "39 PFLOP"."""
+    power = max(0, min(4, int(math.log10(flop)) // 3 - 2))
+    return f"{flop / 1000 ** (power + 2):.3g} {'MGTPE'[power]}FLOP"
 
 
 def preset_table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -243,7 +261,7 @@ def print_check(report: Report) -> None:
     totals = [sum(column) for column in zip(*facts["clips"].values(), strict=True)]
     table.add_section()
     table.add_row("all", *map(str, totals), str(sum(totals)))
-    out.print(table)
+    show(table)
     for problem in report.problems:
         out.print(f"- {problem}", markup=False)
     out.print("no problems" if not report.problems else f"{len(report.problems)} problems")
@@ -266,10 +284,14 @@ def print_data(loaded: Loaded) -> None:
 
 def print_cost(cost: Cost, processes: int) -> None:
     """What a run is about to cost."""
+    if not cost.trials:
+        err.print("cost: nothing, the study has all its trials")
+        return
     err.print(
-        f"cost: {cost.trials} more trials x {cost.folds} folds x {cost.epochs} epochs, at most {cost.pflop:.3g} PFLOP; "
-        f"about {duration(cost.seconds)} on {processes} process{'es' if processes > 1 else ''} if no trial "
-        "is stopped early"
+        f"cost: {cost.trials} more trials x {cost.folds} folds x up to {cost.epochs} epochs, "
+        f"{operations(cost.flop)}; "
+        f"about {duration(cost.seconds)} on {processes} process{'es' if processes > 1 else ''} "
+        "if no trial is stopped early"
     )
 
 

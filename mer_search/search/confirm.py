@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,13 @@ from typing import Any
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.trial import TrialState
 
 from mer_search.config import Run, digest
 from mer_search.errors import UsageError
 from mer_search.files import write_whole
 from mer_search.presets import preset
 from mer_search.search.statistics import bbc, uf1_interval
-from mer_search.search.storage import find_trial
+from mer_search.search.storage import find_trial, ran_to_its_end
 from mer_search.search.study import trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training import baselines
@@ -54,9 +54,7 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
     trial, facts = find_trial(study, number), study.user_attrs
     out = Path(facts["out"])
     complete = tuple(
-        trial_folder(out, other.number)
-        for other in study.get_trials(deepcopy=False)
-        if other.state == TrialState.COMPLETE and "stopped_after" not in other.user_attrs
+        trial_folder(out, other.number) for other in study.get_trials(deepcopy=False) if ran_to_its_end(other)
     )
     return Target(
         read_config(trial_folder(out, trial.number) / "config.json"),
@@ -109,15 +107,18 @@ def confirm(
     confirmation: Confirmation, pool: Pool, on_epoch: Callable[[Epoch], None], on_fold: Callable[[int, int], None]
 ) -> list[Predictions]:
     """Train every (seed, subject) that is not on disk yet; the first seed's networks are kept as checkpoints."""
+    loaded = confirmation.loaded
     wanted = [(seed, subject) for seed in confirmation.seeds for subject in confirmation.subjects]
 
     def checkpoint(seed: int, subject: str) -> Path | None:
         return confirmation.folder / "checkpoints" / f"{subject}.safetensors" if seed == confirmation.seeds[0] else None
 
     folds = []
-    for fold in finish_folds(pool, confirmation.loaded.run, wanted, confirmation.folder, on_epoch, checkpoint):
-        folds.append(fold)
-        on_fold(len(folds), len(wanted))
+    trained = finish_folds(pool, loaded.tensors, loaded.run, wanted, confirmation.folder, on_epoch, checkpoint)
+    with closing(trained):
+        for fold in trained:
+            folds.append(fold)
+            on_fold(len(folds), len(wanted))
     return folds
 
 

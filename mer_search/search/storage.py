@@ -63,11 +63,11 @@ def find_trial(study: optuna.Study, number: int | None) -> optuna.trial.FrozenTr
     Raises:
         UsageError: if there is no such trial, or it has no result.
     """
-    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     if number is None:
-        if not any(trial.state == TrialState.COMPLETE for trial in trials.values()):
+        if (best := best_trial(study)) is None:
             raise UsageError(f"study {study.study_name!r} must have a finished trial, but has none; run it first")
-        return study.best_trial
+        return best
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     if number not in trials:
         have = f"0 to {max(trials)}" if trials else "none"
         raise UsageError(f"--trial must be a trial of study {study.study_name!r} ({have}), but got {number}")
@@ -79,17 +79,33 @@ def find_trial(study: optuna.Study, number: int | None) -> optuna.trial.FrozenTr
     return trials[number]
 
 
+def ran_to_its_end(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether a trial scored all of the study's subjects; one that was stopped early has only an estimate."""
+    return trial.state == TrialState.COMPLETE and "stopped_after" not in trial.user_attrs
+
+
+def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
+    """The best trial that ran to its end; None while there is none."""
+    complete = filter(ran_to_its_end, study.get_trials(deepcopy=False))
+    return max(complete, key=lambda trial: trial.value or 0.0, default=None)
+
+
 @contextmanager
 def only_writer(url: str) -> Iterator[None]:
     """Hold an sqlite storage for writing: two writers lose trials.
 
     Raises:
-        StorageError: if another process holds it.
+        StorageError: if another process holds it, or its folder does not exist.
     """
     if not url.startswith(SQLITE):
         yield
         return
-    lock = FileLock(url.removeprefix(SQLITE) + ".lock")
+    path = Path(url.removeprefix(SQLITE))
+    if not path.absolute().parent.is_dir():  # FileLock would make it
+        raise StorageError(
+            f"a database needs a folder that exists, but {path.parent} does not; make it or correct {url}"
+        )
+    lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

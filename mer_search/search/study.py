@@ -1,8 +1,9 @@
 """The study: ask for values, train them on its subjects, tell the result; go on where an earlier call stopped."""
 
-import math
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,15 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.config import Run, Value, with_values
-from mer_search.errors import Infeasible, MerSearchError, StorageError
+from mer_search.data import fit
+from mer_search.errors import Infeasible, MerSearchError, StorageError, UsageError
 from mer_search.model.network import cost
 from mer_search.search import racing
 from mer_search.search.space import StudyFile
-from mer_search.search.storage import find_study
-from mer_search.search.workspace import Loaded
+from mer_search.search.storage import best_trial, find_study
+from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.loop import Epoch
 from mer_search.training.loso import finish_folds
 from mer_search.training.metrics import LEAKS, RULES, fold_confusion, log_likelihood, uf1
@@ -34,6 +37,7 @@ STATE_WORDS = {
     TrialState.WAITING: "waiting",
 }
 FAILURES = 3  # consecutive failures that end a run
+DRAWN = 9  # configurations on which the cost is estimated
 
 
 class Watcher:
@@ -41,6 +45,9 @@ class Watcher:
 
     def trial(self, number: int, done: int, values: dict[str, Value]) -> None:
         """A trial starts, or goes on."""
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Motion is measured anew, for a trial whose values it depends on."""
 
     def epoch(self, epoch: Epoch, of: int) -> None:
         """A fold finished an epoch."""
@@ -76,6 +83,11 @@ class Search:
     seed: int
     out: Path  # the study's folder
 
+    def __post_init__(self) -> None:
+        for axis in self.file.axes:
+            for value in axis.values:
+                fit(with_values(self.loaded.run, {axis.key: value}), self.loaded.folder, self.loaded.clips)
+
     @property
     def attributes(self) -> dict[str, Any]:
         """What a resumed study must share, and what confirm and status need to know. Kept in the storage."""
@@ -95,7 +107,13 @@ class Search:
         }
 
 
-MUST_AGREE = ("digest", "checksum", "subjects", "seed")
+MUST_AGREE = {
+    "digest": "space or settings",
+    "checksum": "data",
+    "subjects": "subjects",
+    "seed": "seed",
+    "out": "results folder",
+}
 
 
 def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
@@ -104,10 +122,15 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
     Interrupted trials wait to be taken up again under their own numbers, with what they had finished.
 
     Raises:
-        StorageError: if a study of that name has another space, data, subjects or seed.
+        StorageError: if a study of that name has another space, data, subjects or seed, or its folder is not its own.
     """
     known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
     if name not in known:
+        if next(search.out.glob("trial-*"), None):
+            raise StorageError(
+                f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
+                "this storage; give another --name or --out, or delete the folder"
+            )
         study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
         for key, value in search.attributes.items():
             study.set_user_attr(key, value)
@@ -119,8 +142,10 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
     for trial in trials:
         if trial.state == TrialState.RUNNING and storage_has_one_writer(storage):
             storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-    study.sampler = _sampler(search.file.sampler, search.seed, len(trials))
-    study.pruner = racing.pruner(search.file.pruner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's version is pinned, and the study's tests run it
+        study.sampler = _sampler(search.file.sampler, search.seed, len(trials))
+        study.pruner = racing.pruner(search.file.pruner)
     return study
 
 
@@ -135,35 +160,46 @@ class Cost(NamedTuple):
     trials: int
     folds: int
     epochs: int
-    pflop: float
+    flop: float
     seconds: float
 
 
-def expected_cost(search: Search, study: optuna.Study, pool: Pool, trials: int) -> Cost:
-    """Counted and timed on the study's starting points, or on its base where it has none."""
-    runs = [with_values(search.loaded.run, values) for values in search.file.start] or [search.loaded.run]
-    clips, folds = len(search.loaded.clips), len(search.subjects)
-    flop = np.mean([3 * cost(run)[1] * clips * run.train.epochs for run in runs])
-    steps = np.mean(
-        [pool.seconds_per_step(run) * math.ceil(clips / run.train.batch) * run.train.epochs for run in runs]
-    )
+def expected_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, progress: Progress) -> Cost:
+    """Counted on configurations drawn from the space, and timed on the one with the median step."""
     left = max(0, trials - _ended(study))
-    return Cost(
-        left,
-        folds,
-        max(run.train.epochs for run in runs),
-        float(flop) * folds * left / 1e15,
-        float(steps) * folds * left / pool.size,
-    )
+    if not left:
+        return Cost(0, len(search.subjects), 0, 0.0, 0.0)
+    drawn, runs = _draw(search)
+    per_clip = [3 * cost(run)[1] for run in runs]  # forward and backward
+    per_step = [flop * run.train.batch for flop, run in zip(per_clip, runs, strict=True)]
+    median = int(np.argsort(per_step)[len(runs) // 2])
+    timed = search.loaded.with_values(drawn[median], progress)
+    speed = per_step[median] / pool.seconds_per_step(timed.tensors, timed.run)
+    fold = np.mean([flop * run.train.epochs for flop, run in zip(per_clip, runs, strict=True)]) * len(timed.clips)
+    flop = float(fold) * len(search.subjects) * left
+    return Cost(left, len(search.subjects), max(run.train.epochs for run in runs), flop, flop / speed / pool.size)
+
+
+def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:
+    """Some configurations of the space, always the same; those that cannot be are left out."""
+    draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=search.seed))
+    drawn, runs = [], []
+    for _ in range(DRAWN):
+        values = search.file.suggest(draws.ask())
+        with suppress(UsageError):
+            runs.append(with_values(search.loaded.run, values))
+            drawn.append(values)
+    if not runs:
+        raise UsageError(f"the space must hold possible configurations, but of {DRAWN} drawn none is; narrow its axes")
+    return drawn, runs
 
 
 def _check(study: optuna.Study, search: Search) -> None:
-    words = {"digest": "space or settings", "checksum": "data", "subjects": "subjects", "seed": "seed"}
-    for key in MUST_AGREE:
+    for key, word in MUST_AGREE.items():
         found, must = study.user_attrs.get(key), search.attributes[key]
         if found != must:
             raise StorageError(
-                f"study {study.study_name!r} in this storage was made with another {words[key]} "
+                f"study {study.study_name!r} in this storage was made with another {word} "
                 f"({found} there, {must} here); give another --name, or undo the change"
             )
 
@@ -214,16 +250,6 @@ def _ended(study: optuna.Study) -> int:
     return sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False))
 
 
-def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The best trial that ran to its end; None while there is none."""
-    complete = [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state == TrialState.COMPLETE and "stopped_after" not in trial.user_attrs
-    ]
-    return max(complete, key=lambda trial: trial.value or 0.0, default=None)
-
-
 def progress_of(study: optuna.Study) -> dict[str, Any]:
     """How far a study is, as one JSON document."""
     trials = study.get_trials(deepcopy=False)
@@ -255,7 +281,11 @@ def _evaluate(
     search: Search, study: optuna.Study, trial: optuna.Trial, values: dict[str, Value], pool: Pool, watcher: Watcher
 ) -> float:
     """A trial's UF1 over the study's subjects, or an estimate of it if the race stops it early."""
-    configured = with_values(search.loaded.run, values)
+    try:
+        loaded = search.loaded.with_values(values, watcher.preparing)
+    except UsageError as error:  # values that are possible one by one, but not together
+        raise Infeasible(str(error), "valid configuration") from error
+    configured = loaded.run
     folder = trial_folder(search.out, trial.number)
     rule = RULES[search.file.rule]
     seed = search.seed + _repeats(study, trial)
@@ -265,19 +295,20 @@ def _evaluate(
     stopped = False
     folds = finish_folds(
         pool,
+        loaded.tensors,
         configured,
         [(seed, subject) for subject in order],
         folder,
         lambda epoch: watcher.epoch(epoch, configured.train.epochs),
     )
-    for fold in folds:
-        seen[fold.subject] = fold_confusion(fold, rule)
-        if (step := search.subjects.index(fold.subject)) not in reported:
-            trial.report(log_likelihood(fold, rule), step)
-        watcher.fold(fold.subject, len(seen), len(order), _uf1(seen))
-        if stopped := len(seen) < len(order) and trial.should_prune():
-            break
-    folds.close()  # type: ignore[attr-defined]
+    with closing(folds):
+        for fold in folds:
+            seen[fold.subject] = fold_confusion(fold, rule)
+            if (step := search.subjects.index(fold.subject)) not in reported:
+                trial.report(log_likelihood(fold, rule), step)
+            watcher.fold(fold.subject, len(seen), len(order), _uf1(seen))
+            if stopped := len(seen) < len(order) and trial.should_prune():
+                break
     parameters, flop = cost(configured)
     trial.set_user_attr("parameters", parameters)
     trial.set_user_attr("gflop", round(flop / 1e9, 3))

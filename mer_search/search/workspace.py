@@ -1,8 +1,8 @@
 """What run and confirm both need: a folder's clips and their motion, ready to train on."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,15 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from mer_search.config import Run
+from mer_search.config import Run, Value, digest, with_values
 from mer_search.data import Folder, fit, open_folder
 from mer_search.data.clips import Clip, Problem
 from mer_search.data.store import Motion, load
 from mer_search.data.synthetic import write_dataset
+from mer_search.errors import DataError
 from mer_search.training.baselines import hardest_first
 from mer_search.training.folds import select_subjects
+from mer_search.training.loop import Clips
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
@@ -30,16 +32,34 @@ class Loaded:
     motion: Motion
     problems: tuple[Problem, ...]
     run: Run
+    tensors: Clips  # the clips and their motion again, as the pool takes them
 
     @property
     def subjects(self) -> list[str]:
         """Each clip's subject."""
-        return [clip.subject for clip in self.clips]
+        return self.tensors.subjects
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """Each clip's class number."""
-        return np.array([self.run.data.classes.index(clip.label) for clip in self.clips], dtype=np.int64)
+        return np.asarray(self.tensors.labels)
+
+    def with_values(self, values: Mapping[str, Value], progress: "Progress") -> "Loaded":
+        """The same clips for the run with these values; their motion is measured anew if it depends on them.
+
+        Raises:
+            DataError: if a clip cannot be used so.
+        """
+        run = fit(with_values(self.run, values), self.folder, self.clips)
+        if digest(run.frames, run.prep, run.flow) == digest(self.run.frames, self.run.prep, self.run.flow):
+            return replace(self, run=run)
+        other = load_data(self.folder.path, run, progress)
+        if (found := other.run.data.checksum) != self.run.data.checksum:
+            raise DataError(
+                f"every trial must have the same clips, but with {values} they are others (checksum {found} instead of "
+                f"{self.run.data.checksum}); `mer-search data check` says what is wrong with them"
+            )
+        return other
 
     def select(self, text: str) -> tuple[str, ...]:
         """Subjects as a study file or `--subjects` names them; `hardest` by the published list or by a baseline."""
@@ -77,8 +97,11 @@ def load_data(path: Path, run: Run, progress: Progress) -> Loaded:
         DataError, UsageError: see data.open_folder, data.store.load and data.fit.
     """
     folder = open_folder(path)
-    fit(run, folder, list(folder.clips))
+    fit(run, folder, folder.clips)
     clips, motion, problems = load(
         folder.clips, run, cache() / "flow", lambda done, total: progress("measuring motion", done, total)
     )
-    return Loaded(folder, tuple(clips), motion, (*folder.problems, *problems), fit(run, folder, clips))
+    run = fit(run, folder, clips)
+    labels = np.array([run.data.classes.index(clip.label) for clip in clips], dtype=np.int64)
+    tensors = Clips.of(clips, motion, labels)
+    return Loaded(folder, tuple(clips), motion, (*folder.problems, *problems), run, tensors)

@@ -45,21 +45,23 @@ def select_subjects(text: str, known: Sequence[str], hardest: Sequence[str]) -> 
     text = text.strip()
     if text == "all":
         return tuple(sorted(known))
-    if match := re.fullmatch(r"hardest(?:_(\d+))?", text):
-        return tuple(hardest[: int(match[1] or 10)]) if match[1] != "0" else _refuse(text)
-    if match := re.fullmatch(r"(\d+)\s*-\s*(\d+)", text):
-        first, last = int(match[1]), int(match[2])
-        names = [str(number) for number in range(first, last + 1)]
+    chosen: tuple[str, ...]
+    if match := re.fullmatch(r"hardest(?:_([0-9]+))?", text):
+        chosen = tuple(hardest[: int(match[1] or 10)])
+    elif match := re.fullmatch(r"([0-9]+)\s*-\s*([0-9]+)", text):
+        numbers = map(str, range(int(match[1]), int(match[2]) + 1))
+        chosen = tuple(dict.fromkeys(_subject(number, known) for number in numbers))
     else:
-        names = [name for name in re.split(r"[,\s\[\]\"']+", text) if name]
-    if not names:
-        _refuse(text)
-    return tuple(dict.fromkeys(_subject(name, known) for name in names))
+        names = filter(None, re.split(r"[,\s\[\]\"']+", text))
+        chosen = tuple(dict.fromkeys(_subject(name, known) for name in names))
+    if not chosen:
+        raise UsageError(f"subjects must be all, hardest, hardest_7, 1-4, [1, 2, 3], 7 or names, but got {text!r}")
+    return chosen
 
 
 def _subject(name: str, known: Sequence[str]) -> str:
     """The one subject of that name or number."""
-    fitting = [s for s in known if s == name] or [s for s in known if name.isdigit() and _number(s) == int(name)]
+    fitting = [s for s in known if s == name] or [s for s in known if name.isdecimal() and _number(s) == int(name)]
     if len(fitting) != 1:
         found = f"fits {' and '.join(fitting)}; write the name" if fitting else f"is none of {', '.join(sorted(known))}"
         raise UsageError(f"a subject must be one of the data's, but {name!r} {found}")
@@ -69,7 +71,3 @@ def _subject(name: str, known: Sequence[str]) -> str:
 def _number(subject: str) -> int | None:
     digits = re.search(r"\d+$", subject)
     return int(digits[0]) if digits else None
-
-
-def _refuse(text: str) -> tuple[str, ...]:
-    raise UsageError(f"subjects must be all, hardest, hardest_7, 1-4, [1, 2, 3], 7 or names, but got {text!r}")

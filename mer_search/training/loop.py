@@ -6,7 +6,7 @@ channels, K classes, E epochs.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,19 +15,22 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from mer_search.config import Run, Train
+from mer_search.data.clips import Clip
 from mer_search.data.store import Motion
 from mer_search.errors import Infeasible
 from mer_search.model.channels import channels
 from mer_search.model.losses import loss, probabilities
 from mer_search.model.network import Network
 from mer_search.training.augment import augment_flow, draw, resample
-from mer_search.training.folds import Fold, fold_seed
+from mer_search.training.folds import Fold, fold_seed, leave_one_out
 from mer_search.training.predictions import Predictions
 
 
 class Clips(NamedTuple):
-    """All clips on the device, once. A clip's first frame set is the unjittered one, which tests use."""
+    """All clips, ready to train on. A clip's first frame set is the unjittered one, which tests use."""
 
+    names: list[str]  # N, "sub05/EP02_01f"
+    subjects: list[str]  # N
     flow: Tensor  # (S, T, P, H, W) half precision
     onset: Tensor | None  # (S, 3, H, W) bytes, RGB; None for flow images
     first: Tensor  # (N,) the clip's first frame set
@@ -35,15 +38,23 @@ class Clips(NamedTuple):
     labels: Tensor  # (N,) class numbers
 
     @staticmethod
-    def on_device(motion: Motion, labels: np.ndarray, device: torch.device) -> "Clips":
-        """`motion` and `labels` (N,) as tensors on the device."""
-        onset = None if motion.onset is None else torch.from_numpy(motion.onset)
-        rest = (torch.from_numpy(array) for array in (motion.first, motion.count, labels))
-        return Clips(torch.from_numpy(motion.flow), onset, *rest).to(device)
+    def of(clips: Sequence[Clip], motion: Motion, labels: np.ndarray) -> "Clips":
+        """The clips with their motion and class numbers (N,), in memory that processes can share."""
 
-    def to(self, device: torch.device | str) -> "Clips":
+        def shared(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).share_memory_()
+
+        return Clips(
+            [clip.id for clip in clips],
+            [clip.subject for clip in clips],
+            shared(motion.flow),
+            None if motion.onset is None else shared(motion.onset),
+            *map(shared, (motion.first, motion.count, labels)),
+        )
+
+    def to(self, device: str) -> "Clips":
         """The same clips on another device."""
-        return Clips._make(None if tensor is None else tensor.to(device) for tensor in self)
+        return Clips._make(item.to(device) if isinstance(item, Tensor) else item for item in self)
 
 
 class Epoch(NamedTuple):
@@ -173,43 +184,39 @@ class _Fold:
 
 
 def train_fold(
-    run: Run,
-    clips: Clips,
-    names: list[str],
-    fold: Fold,
-    seed: int,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    run: Run, clips: Clips, subject: str, seed: int, on_epoch: Callable[[Epoch], None] = lambda epoch: None
 ) -> Trained:
-    """Train a network on everybody but `fold.subject` and predict that subject after every epoch.
+    """Train a network on everybody but `subject` and predict that subject after every epoch.
 
     Args:
         run: the configuration.
-        clips: all clips on the device.
-        names: their names (N), for the predictions.
-        fold: who trains and who is tested.
+        clips: all clips, on the device.
+        subject: who is tested.
         seed: of the run; the fold's own is made of it and of the subject.
+        on_epoch: called after every epoch.
 
     Raises:
         Infeasible: if the loss stops being a finite number.
     """
-    state = _Fold(run, clips, fold, fold_seed(seed, fold.subject))
+    fold = leave_one_out(clips.subjects, subject)
+    state = _Fold(run, clips, fold, fold_seed(seed, subject))
     labels = clips.labels[state.test].cpu().numpy()
     history, kept = [], []
     for epoch in range(run.train.epochs):
         start = time.perf_counter()
         mean_loss, hits = state.train_epoch(epoch)
-        if not math.isfinite(mean_loss):
+        kept.append(state.predict())
+        if not math.isfinite(mean_loss) or not np.isfinite(kept[-1]).all():
             raise Infeasible(
-                f"the loss must stay finite, but is {mean_loss} in epoch {epoch + 1} of {fold.subject}; "
-                "try a smaller train.lr",
+                f"loss and predictions must stay finite, but are not in epoch {epoch + 1} of {subject} (loss "
+                f"{mean_loss:.3g}); try a smaller train.lr",
                 "finite loss",
             )
-        kept.append(state.predict())
         log_loss = -float(np.log(np.maximum(kept[-1][np.arange(len(labels)), labels], 1e-4)).mean())
         history.append(
             Epoch(
                 seed,
-                fold.subject,
+                subject,
                 epoch + 1,
                 _learning_rate(run.train, epoch),
                 mean_loss,
@@ -219,18 +226,17 @@ def train_fold(
             )
         )
         on_epoch(history[-1])
-    predictions = Predictions(seed, fold.subject, tuple(names[i] for i in fold.test), labels, np.stack(kept))
+    predictions = Predictions(seed, subject, tuple(clips.names[i] for i in fold.test), labels, np.stack(kept))
     return Trained(predictions, history, state.network)
 
 
-def seconds_per_step(run: Run, clips: Clips, fold: Fold) -> float:
-    """How long a training step takes here: the fastest of three after a warm-up."""
-    state = _Fold(run, clips, fold, 0)
-    one_step = Fold(fold.subject, fold.train[: run.train.batch], fold.test)
-    state.train = torch.as_tensor(one_step.train, device=clips.flow.device)
-    times = []
-    for _ in range(4):
+def seconds_per_step(run: Run, clips: Clips) -> float:
+    """How long a training step takes here: the fastest of four, or of as many as fit two seconds."""
+    state = _Fold(run, clips, leave_one_out(clips.subjects, clips.subjects[0]), seed=0)
+    state.train = state.train[: run.train.batch]  # an epoch of one step
+    times: list[float] = []
+    while len(times) < 4 and sum(times) < 2:
         start = time.perf_counter()
         state.train_epoch(0)
         times.append(time.perf_counter() - start)
-    return min(times[1:])
+    return min(times)

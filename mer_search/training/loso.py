@@ -11,14 +11,15 @@ import io
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
 from mer_search.config import Run, digest
 from mer_search.errors import DataError, UsageError
 from mer_search.files import write_whole
-from mer_search.training.loop import Epoch
+from mer_search.training.loop import Clips, Epoch
 from mer_search.training.pool import Finished, Pool, Task
 from mer_search.training.predictions import Predictions, load, save
 
@@ -27,12 +28,13 @@ PACKAGES = ("mer-search", "torch", "numpy", "opencv-python-headless", "optuna", 
 
 def finish_folds(
     pool: Pool,
+    clips: Clips,
     run: Run,
     wanted: Sequence[tuple[int, str]],
     folder: Path,
     on_epoch: Callable[[Epoch], None],
     checkpoints: Callable[[int, str], Path | None] = lambda *_: None,
-) -> Iterator[Predictions]:
+) -> Generator[Predictions]:
     """Predictions of every wanted (seed, subject), in that order: those on disk at once, the others trained.
 
     A fold is on disk before it is yielded. Closing the iterator cancels what is being trained.
@@ -46,8 +48,7 @@ def finish_folds(
     kept = {(fold.seed, fold.subject): fold for fold in load(path)}
     history = _read_history(folder / "history.csv", set(kept))
     tasks = [Task(run, *key, checkpoints(*key)) for key in wanted if key not in kept]
-    trained = pool.train(tasks, on_epoch)
-    try:
+    with closing(pool.train(clips, tasks, on_epoch)) as trained:
         for key in wanted:
             if key not in kept:
                 finished: Finished = next(trained)
@@ -56,8 +57,6 @@ def finish_folds(
                 _write_history(folder / "history.csv", history)
                 save(path, list(kept.values()))
             yield kept[key]
-    finally:
-        trained.close()  # type: ignore[attr-defined]
 
 
 def claim(folder: Path, run: Run) -> None:

@@ -92,7 +92,8 @@ def best_epoch(fold: Predictions) -> int:
     """The epoch (from 0) that `best_test_epoch` picks."""
     n_classes = fold.probabilities.shape[-1]
     matrices = np.stack([confusion(fold.labels, epoch.argmax(-1), n_classes) for epoch in fold.probabilities])
-    return int(np.lexsort((-np.arange(len(matrices)), accuracy(matrices), uf1(matrices)))[-1])
+    f1 = uf1(matrices).round(12)  # equal ratios may differ in their last bit
+    return int(np.lexsort((-np.arange(len(matrices)), accuracy(matrices), f1))[-1])
 
 
 Rule = Callable[[Predictions], Floats]

@@ -1,4 +1,4 @@
-"""Processes that train folds: started once, with the data on their device, and fed one fold after another.
+"""Processes that train folds: started once, fed one fold after another, with the clips they were last given at hand.
 
 On a CPU there is one process a core, each with one thread: small networks gain nothing from more threads, and folds
 are independent. On a GPU there is one process. A parent that dies takes its processes with it.
@@ -7,24 +7,19 @@ are independent. On a GPU there is one process. A parent that dies takes its pro
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.multiprocessing
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from mer_search.config import Run
-from mer_search.data.clips import Clip
-from mer_search.data.store import Motion
 from mer_search.errors import Infeasible, MerSearchError, UsageError
 from mer_search.model.network import cost
-from mer_search.training.folds import leave_one_out
 from mer_search.training.loop import Clips, Epoch, seconds_per_step, train_fold
 from mer_search.training.predictions import Predictions
 
@@ -65,34 +60,25 @@ def choose_device(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def processes(run: Run, device: str) -> int:
-    """How many folds to train at once: a core each for small networks on a CPU, else one."""
+def open_pool(run: Run, device: str) -> "Pool":
+    """A pool for runs about as large as `run`: a process a core for small networks on a CPU, else one."""
     step_flop = 3 * cost(run)[1] * run.train.batch  # forward and backward
-    return len(os.sched_getaffinity(0)) if device == "cpu" and step_flop < LARGE_STEP else 1
+    return Pool(device, len(os.sched_getaffinity(0)) if device == "cpu" and step_flop < LARGE_STEP else 1)
 
 
 class Pool:
     """Worker processes, used as a context manager.
 
     Args:
-        clips: the usable clips, in the order of `motion`.
-        motion: their motion.
-        labels: their class numbers (N,).
         device: "cpu" or "cuda".
         size: how many processes.
     """
 
-    def __init__(
-        self, clips: Sequence[Clip], motion: Motion, labels: NDArray[np.int64], device: str, size: int
-    ) -> None:
-        tensors = Clips.on_device(motion, labels, torch.device("cpu"))
-        for tensor in tensors:
-            if tensor is not None:
-                tensor.share_memory_()  # one copy for all processes
+    def __init__(self, device: str, size: int) -> None:
         self.size = size
-        threads = max(1, len(os.sched_getaffinity(0)) // size)
-        self._arguments = (tensors, [clip.id for clip in clips], [clip.subject for clip in clips], device, threads)
+        self._arguments = (device, max(1, len(os.sched_getaffinity(0)) // size))
         self._workers = [self._start() for _ in range(size)]
+        self._given: dict[int, Clips] = {}  # worker -> the clips that it has
 
     def __enter__(self) -> "Pool":
         return self
@@ -111,16 +97,23 @@ class Pool:
         theirs.close()
         return process, ours
 
-    def seconds_per_step(self, run: Run) -> float:
+    def _send(self, worker: int, clips: Clips, task: "Task | Run") -> None:
+        """A task for a worker, and the clips if it has others: in shared memory, so all processes have one copy."""
+        connection = self._workers[worker][1]
+        if self._given.get(worker) is not clips:
+            connection.send(clips)
+            self._given[worker] = clips
+        connection.send(task)
+
+    def seconds_per_step(self, clips: Clips, run: Run) -> float:
         """How long a training step of `run` takes here."""
-        _, connection = self._workers[0]
-        connection.send(run)
+        self._send(0, clips, run)
         kind, value = self._receive(0)
         if kind == "failed":
             raise value
         return float(value)
 
-    def train(self, tasks: Sequence[Task], on_epoch: Callable[[Epoch], None]) -> Iterator[Finished]:
+    def train(self, clips: Clips, tasks: Sequence[Task], on_epoch: Callable[[Epoch], None]) -> Generator[Finished]:
         """Train the folds, several at once; yield them in the order given. Closing the iterator cancels the rest.
 
         Raises:
@@ -132,7 +125,7 @@ class Pool:
                 for worker in range(self.size):
                     if worker not in busy and waiting:
                         busy[worker], task = waiting.popleft()
-                        self._workers[worker][1].send(task)
+                        self._send(worker, clips, task)
                 for worker in self._ready(busy):
                     kind, value = self._receive(worker)
                     if kind == "epoch":
@@ -161,6 +154,7 @@ class Pool:
         except (EOFError, ConnectionError):
             process.join()
             self._workers[worker] = self._start()
+            self._given.pop(worker, None)
             cause = _cause(process.exitcode)
             return "failed", Infeasible(f"a fold must not kill its process, but ended it with {cause}", cause)
 
@@ -176,29 +170,28 @@ def _cause(exitcode: int | None) -> str:
     return signal.Signals(-exitcode).name if exitcode and exitcode < 0 else f"exit code {exitcode}"
 
 
-def _work(parent: Connection, tensors: Clips, names: list[str], subjects: list[str], device: str, threads: int) -> None:
-    """A worker's life: put the data on the device, then train what the parent sends, until the parent is gone."""
+def _work(parent: Connection, device: str, threads: int) -> None:
+    """A worker's life: put the clips that the parent sends on the device, train its tasks, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(threads)
-    clips = tensors.to(device)
+    clips: Clips
     while True:
         try:
-            task = parent.recv()
-            if task == CANCEL:  # it came after the fold had ended
-                continue
-            parent.send(_result(task, parent, clips, names, subjects))
+            message = parent.recv()
+            if isinstance(message, Clips):
+                clips = message.to(device)
+            elif message != CANCEL:  # else it came after the fold had ended
+                parent.send(_result(message, parent, clips))
         except (EOFError, ConnectionError):
             return
 
 
-def _result(
-    task: Task | Run, parent: Connection, clips: Clips, names: list[str], subjects: list[str]
-) -> tuple[str, Any]:
+def _result(task: Task | Run, parent: Connection, clips: Clips) -> tuple[str, Any]:
     """What became of a task: ("finished", ...), or ("failed", an exception of ours)."""
     try:
         if isinstance(task, Run):
-            return "seconds", seconds_per_step(task, clips, leave_one_out(subjects, subjects[0]))
-        return "finished", _train(task, parent, clips, names, subjects)
+            return "seconds", seconds_per_step(task, clips)
+        return "finished", _train(task, parent, clips)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         return "failed", Infeasible("the network and a batch must fit the device's memory, but do not", "fits memory")
@@ -212,14 +205,14 @@ def _result(
         return "failed", RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
 
 
-def _train(task: Task, parent: Connection, clips: Clips, names: list[str], subjects: list[str]) -> Finished:
+def _train(task: Task, parent: Connection, clips: Clips) -> Finished:
     def tell(epoch: Epoch) -> None:
         if parent.poll():
             parent.recv()
             raise Cancelled
         parent.send(("epoch", epoch))
 
-    trained = train_fold(task.run, clips, names, leave_one_out(subjects, task.subject), task.seed, tell)
+    trained = train_fold(task.run, clips, task.subject, task.seed, tell)
     if task.checkpoint:
         task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         temporary = task.checkpoint.with_suffix(".partial")
