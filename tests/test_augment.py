@@ -1,0 +1,134 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import texture
+
+from mer_search.config import Flow, Train
+from mer_search.data.flow import farneback
+from mer_search.training.augment import Crops, augment_flow, draw, resample
+
+SIZE, EDGE = 96, 14  # Farneback has no whole neighbourhood within EDGE of the border
+PIXELS, SHARE = 0.04, 0.03  # of u and of v: mean absolute difference, and the same as a share of the mean magnitude
+
+
+def crops(flip: bool = False, top: float = 0.0, height: float = 1.0, side: float = 0.0, clips: int = 1) -> Crops:
+    return Crops(*(torch.tensor([value]).expand(clips) for value in (flip, top, height, side)))
+
+
+FLIPPED = {"flip": True}
+CROPPED = {"top": 0.15, "height": 0.8, "side": 0.05}
+BOTH = {"flip": True, "top": 0.05, "height": 0.8, "side": 0.15}
+
+
+@pytest.fixture(scope="module")
+def frames() -> torch.Tensor:
+    """Two frames (2, 1, H, W): a texture, and the same displaced by about a pixel to the right and upwards."""
+    before = texture(4, SIZE)
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    u = 1.0 + 0.5 * np.sin(2 * np.pi * (x + 0.5 * y) / SIZE)
+    v = -0.8 + 0.4 * np.cos(2 * np.pi * x / SIZE + 0.7)
+    after = cv2.remap(before, x - u, y - v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return torch.from_numpy(np.stack([before, after])[:, None])
+
+
+def measured(frames: torch.Tensor) -> torch.Tensor:
+    before, after = frames[:, 0].round().clamp(0, 255).byte().numpy()
+    return torch.from_numpy(farneback(before, after, Flow()))[None, None]
+
+
+def remeasured(frames: torch.Tensor, change: dict) -> torch.Tensor:
+    return measured(resample(frames, crops(**change, clips=2)))
+
+
+def agree(flow: torch.Tensor, expected: torch.Tensor) -> bool:
+    inside = (..., slice(EDGE, -EDGE), slice(EDGE, -EDGE))
+    difference = (flow - expected)[inside].abs().mean((0, 1, 3, 4))
+    magnitude = expected[inside].abs().mean((0, 1, 3, 4))
+    return bool((difference < PIXELS).all() and (difference < SHARE * magnitude).all())
+
+
+@pytest.mark.parametrize("change", [FLIPPED, CROPPED, BOTH], ids=["flip", "crop", "both"])
+def test_augmented_flow_is_the_flow_of_the_augmented_frames(frames, change):
+    assert agree(augment_flow(measured(frames), crops(**change)), remeasured(frames, change))
+
+
+@pytest.mark.parametrize("change", [FLIPPED, CROPPED, BOTH], ids=["flip", "crop", "both"])
+def test_the_tolerance_is_too_tight_for_flow_left_where_it_was(frames, change):
+    u_scale, v_scale = augment_flow(torch.ones(1, 1, 2, 4, 4), crops(**change))[0, 0, :, 0, 0]
+    unmoved = measured(frames) * torch.stack([u_scale, v_scale])[:, None, None]
+    assert not agree(unmoved, remeasured(frames, change))
+
+
+@pytest.mark.parametrize(
+    ("u_scale", "v_scale"),
+    [(1 / 0.7, 1 / 0.8), (-1 / 0.7, -1 / 0.8), (-1, 1 / 0.8), (-1 / 0.7, 1), (-0.7, 0.8), (-1 / 0.8, 1 / 0.7)],
+    ids=["u not negated", "v negated", "u not scaled", "v not scaled", "scaled the wrong way", "scales swapped"],
+)
+def test_the_tolerance_is_too_tight_for_a_wrong_sign_or_scale(frames, u_scale, v_scale):
+    moved = resample(measured(frames).flatten(1, 2), crops(**BOTH)).view(1, 1, 2, SIZE, SIZE)
+    again = remeasured(frames, BOTH)
+    assert agree(moved * torch.tensor([-1 / 0.7, 1 / 0.8])[:, None, None], again)
+    assert not agree(moved * torch.tensor([u_scale, v_scale])[:, None, None], again)
+
+
+def random_flow(clips: int = 2, components: int = 3) -> torch.Tensor:
+    return torch.randn(clips, 2, components, 16, 16, generator=torch.Generator().manual_seed(5))
+
+
+def test_strain_moves_with_the_image_but_keeps_its_values():
+    flow = random_flow()
+    change = crops(**BOTH, clips=2)
+    torch.testing.assert_close(augment_flow(flow, change)[:, :, 2], resample(flow[:, :, 2], change))
+    torch.testing.assert_close(augment_flow(torch.ones_like(flow), change)[:, :, 2], torch.ones(2, 2, 16, 16))
+
+
+def test_a_flip_mirrors_every_component_and_negates_u_only():
+    flow = random_flow()
+    expected = flow.flip(-1) * torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
+    torch.testing.assert_close(augment_flow(flow, crops(flip=True, clips=2)), expected, atol=1e-5, rtol=0)
+
+
+def test_crops_that_cut_nothing_change_nothing():
+    flow = random_flow()
+    torch.testing.assert_close(augment_flow(flow, crops(clips=2)), flow, atol=1e-5, rtol=0)
+    torch.testing.assert_close(resample(flow[:, 0], crops(clips=2)), flow[:, 0], atol=1e-5, rtol=0)
+
+
+def test_a_crop_shows_the_kept_part_of_the_image():
+    rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    top, side = (resample(image[None, None], crops(top=0.25, height=0.5, side=0.25))[0, 0] for image in (rows, columns))
+    expected = 10 - 0.25 + 0.5 * torch.arange(40.0)  # pixel k's centre, k + 0.5, lies at 10 + (k + 0.5) / 2
+    torch.testing.assert_close(top, expected[:, None].expand(40, 40), atol=1e-4, rtol=0)
+    torch.testing.assert_close(side, expected.expand(40, 40), atol=1e-4, rtol=0)
+
+
+def test_every_clip_gets_its_own_crop():
+    flow = random_flow()
+    first, second = crops(**FLIPPED), crops(**CROPPED)
+    mixed = Crops(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+    expected = torch.cat([augment_flow(flow[:1], first), augment_flow(flow[1:], second)])
+    torch.testing.assert_close(augment_flow(flow, mixed), expected)
+
+
+def drawn(seed: int = 0, clips: int = 2000, **config) -> Crops:
+    return draw(clips, Train(**config), torch.Generator().manual_seed(seed))
+
+
+def test_draws_fill_their_ranges_and_stay_within():
+    flip, top, height, side = drawn(crop=0.2)
+    assert 0.45 < flip.float().mean() < 0.55
+    for values, high in ((top, 0.2), (side, 0.1)):
+        assert 0 <= values.min() < 0.01 * high and 0.99 * high < values.max() <= high
+    torch.testing.assert_close(height, torch.full((2000,), 0.8))
+    assert abs(np.corrcoef([flip.float(), top, side])[np.triu_indices(3, 1)]).max() < 0.1
+
+
+def test_nothing_is_drawn_where_flip_and_crop_are_off():
+    flip, top, height, side = drawn(flip=False, crop=0)
+    assert not flip.any() and not top.any() and not side.any() and torch.equal(height, torch.ones(2000))
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_does_not():
+    assert all(torch.equal(a, b) for a, b in zip(drawn(1), drawn(1), strict=True))
+    assert not torch.equal(drawn(1).top, drawn(2).top)

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.preprocessing import StandardScaler
+
+from mer_search.config import Input
+from mer_search.model.channels import channels, n_channels
+
+
+@pytest.fixture
+def flow() -> torch.Tensor:
+    """(B, T, P, H, W) = (2, 3, 3, 12, 10), every map with its own mean and spread."""
+    generator = torch.Generator().manual_seed(3)
+    mean, spread = (torch.randn(2, 3, 3, 1, 1, generator=generator) for _ in range(2))
+    return mean + (0.1 + spread.abs()) * torch.randn(2, 3, 3, 12, 10, generator=generator)
+
+
+def one(flow: torch.Tensor, letter: str, components: str = "uv") -> torch.Tensor:
+    return channels(flow, Input(channels=letter, components=components))
+
+
+def test_n_reaches_both_ends_of_minus_one_to_one_in_every_map(flow):
+    low, high = one(flow, "n").amin((-2, -1)), one(flow, "n").amax((-2, -1))
+    torch.testing.assert_close(low, torch.full_like(low, -1))
+    torch.testing.assert_close(high, torch.full_like(high, 1))
+
+
+def test_n_keeps_the_order_and_the_distances_of_the_pixels(flow):
+    u = flow[1, 2, 0]
+    expected = 2 * (u - u.min()) / (u.max() - u.min()) - 1
+    torch.testing.assert_close(one(flow, "n")[1, 2, 0], expected)
+
+
+def test_r_is_the_flow_itself(flow):
+    assert torch.equal(one(flow, "r", "uvo"), flow)
+
+
+def test_s_is_what_the_standard_scaler_makes_of_a_map(flow):
+    scaled = one(flow, "s", "uvo")
+    for index in np.ndindex(*flow.shape[:3]):
+        expected = StandardScaler().fit_transform(flow[index].double().numpy())
+        np.testing.assert_allclose(scaled[index].numpy(), expected, atol=1e-5)
+
+
+def test_z_gives_every_map_mean_zero_and_deviation_one(flow):
+    whole = one(flow, "z")
+    mean, deviation = whole.mean((-2, -1)), whole.std((-2, -1), correction=0)
+    torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0)
+    torch.testing.assert_close(deviation, torch.ones_like(deviation))
+    assert not torch.allclose(whole, one(flow, "s"), atol=0.1)
+
+
+@pytest.mark.parametrize("letter", "nrsz")
+@pytest.mark.parametrize("value", [0.0, 0.3, -7.7])
+def test_a_flat_map_becomes_finite_and_zero_unless_raw(letter, value):
+    flat = torch.full((2, 1, 2, 28, 28), value)
+    assert torch.equal(one(flat, letter), flat if letter == "r" else torch.zeros_like(flat))
+
+
+@pytest.mark.parametrize("letter", "nsz")
+def test_a_flat_map_does_not_touch_the_map_beside_it(flow, letter):
+    still = flow.clone()
+    still[:, :, 0] = 0
+    result = one(still, letter)
+    assert torch.equal(result[:, :, 0], torch.zeros_like(result[:, :, 0]))
+    assert torch.equal(result[:, :, 1], one(flow, letter)[:, :, 1])
+
+
+def test_s_turns_only_the_flat_columns_to_zero(flow):
+    flow[..., 4] = 2.5
+    scaled = one(flow, "s")
+    assert torch.isfinite(scaled).all()
+    assert (scaled.abs().amax(-2) == 0).nonzero()[:, -1].unique().tolist() == [4]
+
+
+@pytest.mark.parametrize("letter", "nrsz")
+def test_a_map_does_not_depend_on_the_clips_and_maps_beside_it(flow, letter):
+    torch.testing.assert_close(one(flow[1:, 2:], letter), one(flow, letter)[1:, 2:])
+
+
+def test_channels_are_grouped_by_letter_and_then_by_component(flow):
+    both = channels(flow, Input(channels="nr", components="uv"))
+    u_n, v_n = one(flow, "n", "u"), one(flow, "n", "v")
+    assert torch.equal(both, torch.cat([u_n, v_n, flow[:, :, 0:1], flow[:, :, 1:2]], dim=2))
+
+
+def test_letters_come_in_the_order_in_which_they_are_written(flow):
+    expected = torch.cat([one(flow, "r"), one(flow, "n")], dim=2)
+    assert torch.equal(channels(flow, Input(channels="rn")), expected)
+
+
+@pytest.mark.parametrize(("components", "places"), [("vo", [1, 2]), ("o", [2]), ("vu", [1, 0])])
+def test_a_subset_of_components_is_picked_by_name(flow, components, places):
+    assert torch.equal(one(flow, "r", components), flow[:, :, places])
+
+
+@pytest.mark.parametrize("letters", ["n", "r", "s", "nr", "ns", "rs", "nrs"])
+@pytest.mark.parametrize("components", ["uv", "vo", "uvo"])
+def test_n_channels_is_what_channels_gives(flow, letters, components):
+    config = Input(channels=letters, components=components)
+    assert n_channels(config) == len(letters) * len(components)
+    assert channels(flow, config).shape == (2, 3, n_channels(config), 12, 10)
+
+
+@pytest.mark.parametrize("letter", "nsz")
+def test_a_large_uniform_map_with_rounding_on_it_is_flat(letter):
+    rounding = 3 + 1e-6 * torch.rand(1, 1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert not channels(rounding, Input(channels=letter)).any()

@@ -1,0 +1,178 @@
+"""The program as a user meets it: commands, messages, exit codes, interruptions."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import STUDY, write_casme2
+
+from mer_search import cli
+from mer_search.search.storage import open_storage
+
+COMMANDS = [["run"], ["confirm"], ["status"], ["dashboard"], ["presets"], ["data", "check"], ["data", "synth"]]
+
+
+@pytest.fixture
+def mer_search(tmp_path, monkeypatch):
+    """A function that runs the program in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli.main, [str(a) for a in arguments])
+
+
+def _one_line(result, code, *words):
+    """The command failed as a command should: one clear line, the right code, no traceback."""
+    assert result.exit_code == code, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_help_of_each_command_shows_an_example(mer_search, command):
+    result = mer_search(*command, "--help")
+    assert result.exit_code == 0
+    assert f"mer-search {' '.join(command)}" in result.stdout.split("Example:")[1]
+
+
+def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, tmp_path):
+    Path("small.toml").write_text(STUDY)
+    done = mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 2)
+    assert done.exit_code == 0, done.output
+    assert "cost: 2 more trials x 4 folds x up to 2 epochs" in done.stderr
+    assert re.search(r"^trial   1  UF1 0\.\d{3}  ", done.stderr, re.M)
+    assert "mer-search confirm --name small" in done.stdout
+    assert (tmp_path / "runs/small/trial-0001/confusion.png").exists()
+
+    again = mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 2)
+    assert again.exit_code == 0
+    assert "cost: nothing" in again.stderr
+
+    status = json.loads(mer_search("status", "--json").stdout)
+    assert status["trials"] == {"complete": 2}
+
+    confirmed = mer_search("confirm", "--seeds", 1, "--json")
+    assert confirmed.exit_code == 0, confirmed.output
+    summary = json.loads(confirmed.stdout)
+    assert summary["n_subjects"] == 4
+    folder = tmp_path / "runs/small/confirm" / f"trial-{status['best']['trial']}"
+    names = {path.name for path in folder.iterdir()}
+    assert {"summary.json", "subjects.csv", "megc_log.txt", "confusion.png", "checkpoints", "report.html"} <= names
+    page = (folder / "report.html").read_text()
+    assert f"{summary['rules']['tail']['all']['uf1']:.3f}" in page
+    assert "http" not in re.sub(r"data:image/png;base64,[^']*", "", page)  # it works offline
+
+    shown = mer_search("confirm", "--seeds", 1)
+    assert "best test epoch (LEAKS)" in shown.stdout
+    assert max(map(len, shown.stdout.split("The network")[0].splitlines())) <= 80
+    _one_line(mer_search("confirm", "--trial", 99), 2, "(0 to 1)", "99")
+    _one_line(mer_search("status", "--name", "other"), 2, "'other'", "it holds small")
+    Path("small.toml").write_text(STUDY.replace("1e-2]", "3e-2]"))
+    other = mer_search("run", "--study", "small.toml", "--data", flow_folder)
+    _one_line(other, 1, "another space or settings", "--name")
+
+
+def test_a_note_and_a_picture_go_to_the_dashboard(mer_search, flow_folder):
+    from optuna.artifacts import get_all_artifact_meta
+    from optuna_dashboard._note import get_note_from_system_attrs as note_of
+
+    Path("small.toml").write_text(STUDY)
+    assert mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 1).exit_code == 0
+    import optuna
+
+    storage = open_storage("sqlite:///mer-search.db")
+    study = optuna.load_study(study_name="small", storage=storage)
+    trial = study.get_trials()[0]
+    assert [meta.filename for meta in get_all_artifact_meta(trial, storage=storage)] == ["confusion.png"]
+    note = note_of(storage.get_study_system_attrs(study._study_id), trial._trial_id)["body"]
+    assert "| negative |" in note
+    assert "0 sub01, 1 sub02" in note
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "--data", "nowhere"], 1, ["nowhere does not exist"]),
+        (["run", "--study", "nope"], 2, ["default, demo, megc2019", "'nope'"]),
+        (["run", "--study", "wrong.toml"], 2, ["did you mean 'train.lr'"]),
+        (["run", "--study", "wide.toml"], 2, ["model.attention_width", "2048", "999999"]),
+        (["run", "--study", "tiny.toml", "--data", "flow", "--storage", "what"], 2, ["must be a URL"]),
+        (["run", "--study", "tiny.toml", "--data", "flow", "--storage", "sqlite:////no/such/x.db"], 1, ["database"]),
+        (["confirm"], 1, ["run `mer-search run` first"]),
+        (["confirm", "--preset", "V9"], 2, ["V3NR", "'V9'"]),
+        (["confirm", "--preset", "V4", "--trial", "3"], 2, ["got both"]),
+        (["status", "--storage", "sqlite:///none.db"], 1, ["there is no such file"]),
+        (["data", "check", "nowhere"], 1, ["does not exist"]),
+        (["data", "check", "."], 1, ["known dataset's folder"]),
+        (["data", "synth", "out", "--size", "huge"], 2, ["--size", "'huge'"]),
+        (["data", "synth", "out", "--size", "9"], 2, ["64 to 512", "9"]),
+        (["data", "synth", "flow"], 2, ["new or empty folder"]),
+        (["rnu"], 2, ["run", "'rnu'"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_one_clear_line_and_nothing_half_written(mer_search, flow_folder, arguments, code, words):
+    Path("wrong.toml").write_text(STUDY.replace('"train.lr" = {', '"train.lrr" = {'))
+    Path("wide.toml").write_text(
+        STUDY.replace("[space]", '[space]\n"model.attention_width" = { choice = [4, 999999] }')
+    )
+    Path("tiny.toml").write_text(STUDY)
+    before = {path for path in Path().rglob("*") if "cache" not in path.parts}
+    _one_line(mer_search(*arguments), code, *words)
+    assert {path for path in Path().rglob("*") if "cache" not in path.parts} == before
+
+
+def test_a_wrong_option_is_a_usage_error(mer_search):
+    result = mer_search("run", "--trials", "0")
+    assert result.exit_code == 2
+    assert "--trials" in result.stderr
+
+
+def test_the_check_of_a_dataset(mer_search, tmp_path):
+    write_casme2(tmp_path / "casme2", 2)
+    found = json.loads(mer_search("data", "check", tmp_path / "casme2", "--json").stdout)
+    assert (found["n_clips"], found["n_subjects"], found["usable"], found["problems"]) == (8, 2, True, [])
+    assert "no problems" in mer_search("data", "check", tmp_path / "casme2").stdout
+    write_casme2(tmp_path / "alone", 1)
+    unusable = mer_search("data", "check", tmp_path / "alone")
+    assert unusable.exit_code == 1
+    assert "two subjects" in unusable.stdout
+
+
+def test_the_presets_are_a_list(mer_search):
+    rows = json.loads(mer_search("presets", "--json").stdout)
+    assert set(rows[0]) == {"name", "parameters", "gflop", "published_f1", "source"}
+    assert {row["name"]: row["published_f1"] for row in rows}["V3NR"] == 0.8650
+    assert "V5NR" in mer_search("presets").stdout
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL], ids=lambda blow: blow.name)
+def test_the_same_command_goes_on_after_an_interruption(flow_folder, tmp_path, blow):
+    (tmp_path / "small.toml").write_text(STUDY.replace('"train.epochs" = 2', '"train.epochs" = 12'))
+    command = [sys.executable, "-m", "mer_search.cli", "run", "--study", "small.toml", "--data", str(flow_folder)]
+    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ)
+    second_trial = tmp_path / "runs/small/trial-0001/predictions.npz"
+    deadline = time.monotonic() + 120
+    while not second_trial.exists() and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    first.send_signal(blow)
+    message = first.communicate(timeout=60)[1]
+    assert first.returncode == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[blow], message
+    if blow == signal.SIGINT:
+        assert message.rstrip().endswith("stopped; the same command goes on from here")
+
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=240)
+    assert second.returncode == 0, second.stderr
+    assert re.search(r"^trial   1  UF1", second.stderr, re.M)
+    assert not re.search(r"^trial   0 ", second.stderr, re.M)
+    status = [sys.executable, "-m", "mer_search.cli", "status", "--json"]
+    found = json.loads(subprocess.run(status, cwd=tmp_path, capture_output=True, text=True).stdout)
+    assert found["trials"] == {"complete": 3}

@@ -1,0 +1,110 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from conftest import silent, write_flow_images
+
+from mer_search.errors import UsageError
+from mer_search.search import confirm as confirming
+from mer_search.search.storage import open_storage
+from mer_search.search.study import Watcher, open_study, run
+from mer_search.search.workspace import load_data
+from mer_search.training.metrics import best_test_epoch, pooled_uf1, tail
+from mer_search.training.predictions import load
+
+PARTIAL = ('subjects = "all"', 'subjects = "1-3"')
+
+
+@pytest.fixture
+def confirmation(tmp_path, pool, make_search):
+    """Two trials on three of four subjects, and the confirmation of the best with two seeds."""
+    from conftest import STUDY
+
+    search = make_search(STUDY.replace(*PARTIAL))
+    study = open_study(search, open_storage(f"sqlite:///{tmp_path}/study.db", create=True), "small")
+    run(search, study, pool, 2, Watcher())
+    target = confirming.trial_target(study, None)
+    loaded = load_data(target.data, target.run, silent)
+    return confirming.Confirmation(target, loaded, loaded.select("all"), (1000, 1001))
+
+
+def _train(confirmation, pool):
+    epochs = []
+    folds = confirming.confirm(confirmation, pool, epochs.append, lambda done, total: None)
+    return folds, epochs
+
+
+def test_a_confirmation_uses_fresh_seeds_and_all_subjects(confirmation, pool):
+    folds, _ = _train(confirmation, pool)
+    assert {(fold.seed, fold.subject) for fold in folds} == {
+        (seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)
+    }
+    assert confirmation.groups == {"all": ("sub01", "sub02", "sub03", "sub04"), "unsearched": ("sub04",)}
+    searched = load(confirmation.target.trials[0] / "predictions.npz")
+    assert {fold.seed for fold in searched}.isdisjoint({1000, 1001})
+
+
+def test_a_second_call_trains_nothing_again(confirmation, pool):
+    first, epochs = _train(confirmation, pool)
+    again, none = _train(confirmation, pool)
+    assert (len(epochs), len(none)) == (8 * confirmation.loaded.run.train.epochs, 0)
+    assert all(np.array_equal(a.probabilities, b.probabilities) for a, b in zip(first, again, strict=True))
+
+
+def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, pool):
+    folds, _ = _train(confirmation, pool)
+    summary = confirming.summarise(confirmation, folds)
+    stored = load(confirmation.folder / "predictions.npz")
+    by_seed = [[fold for fold in stored if fold.seed == seed] for seed in (1000, 1001)]
+    for rule, function in (("tail", tail), ("best_test_epoch", best_test_epoch)):
+        each = [pooled_uf1(group, function) for group in by_seed]
+        found = summary["rules"][rule]["all"]
+        assert found["uf1_by_seed"] == each
+        assert found["uf1"] == pytest.approx(np.mean(each))
+        assert found["sd"] == pytest.approx(np.std(each, ddof=1))
+        low, high = found["ci95"]
+        assert low <= found["uf1"] <= high
+    assert set(summary["rules"]) == {"tail", "last", "best_test_epoch"}
+    assert set(summary["rules"]["tail"]) == {"all", "unsearched"}
+    assert (summary["n_clips"], summary["n_subjects"], summary["synthetic"]) == (24, 4, False)
+    assert set(summary["baselines"]) == {"logistic_regression", "rbf_svm"}
+    assert summary["uf1_bbc"]["trials"] == 2
+
+
+def test_the_files_that_the_design_names(confirmation, pool):
+    folds, _ = _train(confirmation, pool)
+    summary = confirming.summarise(confirmation, folds)
+    confirming.write(confirmation, folds, summary)
+    assert json.loads((confirmation.folder / "summary.json").read_text())["title"] == summary["title"]
+    assert len(list((confirmation.folder / "checkpoints").iterdir())) == 4
+    with (confirmation.folder / "subjects.csv").open() as file:
+        rows = {row["subject"]: row for row in csv.DictReader(file)}
+    assert [row["searched"] for row in rows.values()] == ["1", "1", "1", "0"]
+    right = [int(n) for n in rows["sub01"]["TP"].split()]
+    assert float(rows["sub01"]["accuracy"]) == pytest.approx(sum(right) / 6, abs=1e-4)
+    log = (confirmation.folder / "megc_log.txt").read_text().splitlines()
+    assert log[0] == "megc2019 sub01"
+    assert [len(line.split()) for line in log[:8]] == [2, 3, 3, 3, 3, 3, 3, 2]
+
+
+def test_other_clips_than_those_of_the_search_are_refused(confirmation, tmp_path):
+    write_flow_images(tmp_path / "more", subjects=5)
+    loaded = load_data(tmp_path / "more", confirmation.target.run, silent)
+    with pytest.raises(UsageError, match="must be confirmed on the clips that it was searched on"):
+        confirming.Confirmation(confirmation.target, loaded, loaded.select("all"), (1000,))
+
+
+def test_one_trial_leaves_nothing_to_correct(confirmation, pool):
+    target = confirmation.target
+    object.__setattr__(target, "trials", target.trials[:1])
+    folds, _ = _train(confirmation, pool)
+    assert confirming.summarise(confirmation, folds)["uf1_bbc"] is None
+
+
+def test_a_preset_is_confirmed_in_a_folder_of_its_own(tmp_path):
+    target = confirming.preset_target("V3NR", tmp_path)
+    assert target.run.model.stem_width == 256
+    assert target.folder == tmp_path / "presets" / "confirm" / "V3NR"
+    with pytest.raises(UsageError, match="a preset must be one of"):
+        confirming.preset_target("V9", tmp_path)

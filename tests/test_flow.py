@@ -1,0 +1,134 @@
+import cv2
+import numpy as np
+import pytest
+from conftest import texture
+
+from mer_search.config import Flow, Prep
+from mer_search.data.flow import farneback, prepare, read_flow_image, read_image, resize_flow
+from mer_search.errors import DataError
+
+
+def moved(picture: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
+    matrix = np.float32([[1, 0, shift[0]], [0, 1, shift[1]]])
+    return cv2.warpAffine(picture, matrix, picture.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+
+
+def measured(shift: tuple[float, float], size: int = 96, seed: int = 1) -> np.ndarray:
+    before = texture(seed, size)
+    return farneback(before.astype(np.uint8), moved(before, shift).clip(0, 255).astype(np.uint8), Flow())
+
+
+def picture() -> np.ndarray:
+    """A colour picture (40, 60, 3) BGR whose channels are far apart."""
+    grey = texture(5, 60)[:40] / 4
+    return np.stack([grey, grey + 80, grey + 160], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shift", [(0.6, -0.35), (-0.4, 0.8), (1.3, 0.0), (0.0, -0.25)])
+def test_farneback_recovers_a_sub_pixel_shift_to_a_twentieth_of_a_pixel(shift):
+    flow = measured(shift)
+    assert flow.shape == (2, 96, 96)
+    error = np.abs(flow[:, 12:-12, 12:-12] - np.array(shift)[:, None, None])
+    assert error.mean((1, 2)).max() < 0.05
+
+
+def test_farneback_of_a_still_picture_is_zero_inside():
+    assert np.abs(measured((0.0, 0.0))[:, 12:-12, 12:-12]).max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [16, 48])
+def test_resize_flow_scales_the_vectors_with_the_image(size):
+    flow = np.broadcast_to(np.float32([[[2.0]], [[-1.0]]]), (2, 32, 32))
+    expected = np.broadcast_to(np.array([[[2.0]], [[-1.0]]]) * size / 32, (2, size, size))
+    np.testing.assert_allclose(resize_flow(flow, size), expected, rtol=1e-6)
+
+
+def test_resize_flow_keeps_what_lies_where():
+    flow = np.zeros((2, 32, 32), np.float32)
+    flow[0, 4:8, 20:24], flow[1, 24:28, 8:12] = 1, 2
+    expected = np.zeros((2, 16, 16))
+    expected[0, 2:4, 10:12], expected[1, 12:14, 4:6] = 0.5, 1
+    np.testing.assert_allclose(resize_flow(flow, 16), expected, atol=1e-6)
+
+
+def test_flow_of_the_size_asked_for_stays_as_it_is():
+    flow = measured((0.5, 0.5), 32)
+    np.testing.assert_array_equal(resize_flow(flow, 32), flow)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_a_whole_image_is_read_in_blue_green_red(tmp_path, name):
+    cv2.imwrite(str(tmp_path / name), picture())
+    image = read_image(tmp_path / name)
+    assert (image.shape, image.dtype) == ((40, 60, 3), np.uint8)
+    assert np.abs(image.astype(float) - picture()).mean() < (3 if name == "a.jpg" else 1e-9)
+
+
+def test_a_grey_image_is_read_with_three_equal_channels(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture()[:, :, 0])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture()[:, :, [0, 0, 0]])
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8", b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_image_is_refused(tmp_path, content):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=r"a frame must be a whole image, but .*a\.jpg cannot be decoded"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_image_is_refused(tmp_path, name, share):
+    content = cv2.imencode(name[1:], picture())[1].tobytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match="cannot be decoded"):
+        read_image(tmp_path / name)
+
+
+def test_a_truncated_jpeg_is_refused_by_a_decoder_that_would_fill_the_rest_too(tmp_path, monkeypatch):
+    content = cv2.imencode(".jpg", picture())[1].tobytes()
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: picture())
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert read_image(tmp_path / "a.jpg").shape == (40, 60, 3)
+    (tmp_path / "a.jpg").write_bytes(content[:-2])
+    with pytest.raises(DataError, match="cannot be decoded"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("size", [16, 50, 64])
+def test_prepare_makes_a_square_of_the_size_asked_for(size):
+    square = prepare(picture(), Prep(size=size))
+    assert (square.shape, square.dtype) == ((size, size, 3), np.uint8)
+    np.testing.assert_allclose(square.mean((0, 1)), picture().mean((0, 1)), atol=2)
+
+
+def write_flow_image(path, image: np.ndarray) -> None:
+    cv2.imwrite(str(path), image[:, :, ::-1])
+
+
+def test_red_green_blue_become_u_v_strain(tmp_path):
+    write_flow_image(tmp_path / "a.png", np.full((28, 28, 3), (255, 0, 51), np.uint8))
+    flow = read_flow_image(tmp_path / "a.png", 28)
+    assert (flow.shape, flow.dtype) == ((1, 1, 3, 28, 28), np.float16)
+    np.testing.assert_allclose(flow[0, 0, :, 14, 14].astype(float), [1.0, -1.0, -0.6], atol=1e-3)
+
+
+@pytest.mark.parametrize("side", [28, 56, 20])
+def test_a_flow_image_of_any_size_lies_within_minus_one_and_one(tmp_path, side):
+    write_flow_image(tmp_path / "a.png", np.random.default_rng(2).choice([0, 127, 255], (side, side, 3)))
+    flow = read_flow_image(tmp_path / "a.png", 28)
+    assert flow.shape == (1, 1, 3, 28, 28)
+    assert -1 <= flow.min() < -0.5 and 0.5 < flow.max() <= 1
+
+
+def test_the_inverse_of_a_byte_is_its_negative(tmp_path):
+    image = np.random.default_rng(3).integers(0, 256, (28, 28, 3), np.uint8)
+    write_flow_image(tmp_path / "a.png", image)
+    write_flow_image(tmp_path / "b.png", 255 - image)
+    first, second = (read_flow_image(tmp_path / name, 28).astype(float) for name in ("a.png", "b.png"))
+    np.testing.assert_allclose(first, -second, atol=1e-3)
+
+
+def test_a_flow_image_that_is_not_square_is_made_square(tmp_path):
+    write_flow_image(tmp_path / "a.png", np.full((28, 30, 3), 127, np.uint8))
+    assert read_flow_image(tmp_path / "a.png", 28).shape == (1, 1, 3, 28, 28)

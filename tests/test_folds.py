@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mer_search.errors import UsageError
+from mer_search.training.folds import fold_seed, leave_one_out, select_subjects
+
+KNOWN = tuple(f"sub{number:02d}" for number in (3, 1, 2, 4, 7, 17))
+HARDEST = ("sub17", "sub03", "sub01", "sub02", "sub04", "sub07")
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.sampled_from(["s01", "s1", "sub01", "001", "S01"]), min_size=1, max_size=30))
+def test_a_fold_splits_all_clips_and_keeps_its_subject_out_of_training(clip_subjects):
+    tested = []
+    for subject in set(clip_subjects):
+        fold = leave_one_out(clip_subjects, subject)
+        assert fold.subject == subject
+        assert {clip_subjects[i] for i in fold.test} == {subject}
+        assert subject not in {clip_subjects[i] for i in fold.train}
+        assert sorted([*fold.train, *fold.test]) == list(range(len(clip_subjects)))
+        tested.extend(fold.test)
+    assert sorted(tested) == list(range(len(clip_subjects)))
+
+
+def test_a_fold_keeps_the_order_of_clips():
+    fold = leave_one_out(["b", "a", "b", "c", "a"], "a")
+    np.testing.assert_array_equal(fold.train, [0, 2, 3])
+    np.testing.assert_array_equal(fold.test, [1, 4])
+
+
+def test_a_folds_seed_is_the_same_for_ever():
+    assert fold_seed(0, "sub01") == 129090378849371
+
+
+def test_every_seed_and_subject_has_its_own_seed():
+    pairs = [(seed, subject) for seed in (0, 1, 10, 11) for subject in ("sub01", "sub11", "1", "01", "0 1")]
+    assert len({fold_seed(*pair) for pair in pairs}) == len(pairs)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("all", ("sub01", "sub02", "sub03", "sub04", "sub07", "sub17")),
+        (" all\n", ("sub01", "sub02", "sub03", "sub04", "sub07", "sub17")),
+        ("hardest", HARDEST),
+        ("hardest_2", ("sub17", "sub03")),
+        ("1-4", ("sub01", "sub02", "sub03", "sub04")),
+        ("3 - 3", ("sub03",)),
+        ("[1, 2, 3]", ("sub01", "sub02", "sub03")),
+        ("7", ("sub07",)),
+        ("007", ("sub07",)),
+        ("sub03, sub17", ("sub03", "sub17")),
+        ("['sub17', \"sub03\"]", ("sub17", "sub03")),
+        ("3 sub03 17", ("sub03", "sub17")),
+    ],
+)
+def test_subjects_are_named_in_many_ways(text, expected):
+    assert select_subjects(text, KNOWN, HARDEST) == expected
+
+
+def test_names_of_several_datasets():
+    assert select_subjects("s03, sub17", ("s03", "sub03", "sub17"), ()) == ("s03", "sub17")
+
+
+def test_a_whole_name_is_meant_before_a_number():
+    assert select_subjects("007", ("007", "s07", "sub07"), ()) == ("007",)
+
+
+def test_hardest_alone_means_ten_and_its_number_any():
+    many = tuple(f"s{number:02d}" for number in range(20, 0, -1))
+    assert select_subjects("hardest", many, many) == many[:10]
+    assert select_subjects("hardest_7", many, many) == many[:7]
+    assert select_subjects("hardest_12", many, many) == many[:12]
+
+
+def test_a_number_that_fits_two_subjects_needs_the_name():
+    with pytest.raises(UsageError, match="'3' fits s03 and sub03; write the name"):
+        select_subjects("3", ("s03", "sub03"), ())
+
+
+@pytest.mark.parametrize("text", ["5", "4-7", "sub05", "1, sub5", "Sub01", "hardest-3", "hardest_", "1-2-3", "-1"])
+def test_an_unknown_subject_is_refused_with_the_known_ones(text):
+    with pytest.raises(UsageError, match=r"is none of sub01, sub02, sub03, sub04, sub07, sub17"):
+        select_subjects(text, KNOWN, HARDEST)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "[]", ",", "4-1", "hardest_0"])
+def test_a_text_that_names_nobody_is_refused(text):
+    with pytest.raises(UsageError, match="subjects must be all, hardest"):
+        select_subjects(text, KNOWN, HARDEST)
+
+
+@pytest.mark.parametrize("text", ["hardest_00", "²", "1-9999999999", "4-1"])
+def test_odd_numbers_are_refused_at_once(text):
+    with pytest.raises(UsageError):
+        select_subjects(text, ["sub01", "sub02"], ["sub02", "sub01"])

@@ -1,0 +1,174 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, write_casme2, write_flow_images
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mer_search.config import Run, with_values
+from mer_search.errors import Infeasible
+from mer_search.search.workspace import load_data
+from mer_search.training import loop
+from mer_search.training.loop import network_input, train_fold
+
+SMALL = TINY | {
+    "flow.size": 28,
+    "frames.maps": 1,
+    "input.channels": "z",
+    "input.components": "uvo",
+    "model.position": False,
+    "model.blocks": 1,
+}
+ALL_AT_ONCE = {"train.mixup": 0.4, "train.noise": 0.1, "train.class_weights": 1.0, "model.dropout": 0.2}
+TEST = "sub02"  # its clips are the 6 from number 6 on; 18 train
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """24 easy flow images of four subjects and a small run."""
+    write_flow_images(tmp_path / "flow")
+    return load_data(tmp_path / "flow", with_values(Run(), SMALL), lambda *_: None)
+
+
+def _train(loaded, seed=0, on_epoch=lambda epoch: None, clips=None, **values):
+    run = with_values(loaded.run, {key.replace("__", "."): value for key, value in values.items()})
+    return train_fold(run, clips or loaded.tensors, TEST, seed, on_epoch)
+
+
+def _losses(trained):
+    return [epoch.train_loss for epoch in trained.history]
+
+
+def test_a_fold_leaves_a_probability_for_every_epoch_clip_and_class(loaded):
+    seen = []
+    trained = _train(loaded, 5, seen.append)
+    fold = trained.predictions
+    own = [i for i, subject in enumerate(loaded.subjects) if subject == TEST]
+    assert (fold.seed, fold.subject) == (5, TEST)
+    assert fold.clips == tuple(loaded.clips[i].id for i in own)
+    np.testing.assert_array_equal(fold.labels, loaded.labels[own])
+    assert (fold.probabilities.shape, fold.probabilities.dtype) == ((3, 6, 3), np.float16)
+    np.testing.assert_allclose(fold.probabilities.sum(-1, dtype=np.float64), 1, atol=2e-3)
+    assert seen == trained.history
+    assert [(row.seed, row.subject, row.epoch) for row in seen] == [(5, TEST, 1), (5, TEST, 2), (5, TEST, 3)]
+
+
+def test_predictions_are_of_clips_as_they_are_each_judged_alone(loaded):
+    trained = _train(loaded, model__dropout=0.5)
+    network = trained.network.eval()
+    with torch.no_grad():
+        maps = [network_input(loaded.run, flow.float(), None, 0)[0] for flow in loaded.tensors.flow[6:12].split(1)]
+        alone = torch.cat([network(one).softmax(1) for one in maps])
+    np.testing.assert_allclose(trained.predictions.probabilities[-1], alone, atol=1e-3)
+
+
+@pytest.mark.parametrize("values", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
+def test_a_seed_gives_bitwise_the_same_predictions_whatever_ran_before(loaded, values):
+    first = _train(loaded, 1, **values)
+    other = _train(loaded, 2, **values)
+    torch.manual_seed(99)
+    again = _train(loaded, 1, **values)
+    np.testing.assert_array_equal(first.predictions.probabilities, again.predictions.probabilities)
+    assert _losses(first) == _losses(again)
+    assert (first.predictions.probabilities != other.predictions.probabilities).any()
+
+
+def test_a_shorter_run_is_the_beginning_of_a_longer_one(loaded):
+    short, long = (_train(loaded, train__epochs=epochs).predictions.probabilities for epochs in (2, 5))
+    np.testing.assert_array_equal(short, long[:2])
+
+
+def test_the_learning_rate_decays_until_the_plateau(loaded):
+    trained = _train(loaded, train__epochs=5, train__lr=0.008, train__gamma=0.5, train__plateau=2)
+    assert [row.lr for row in trained.history] == pytest.approx([0.008, 0.004, 0.002, 0.002, 0.002])
+
+
+def test_the_learning_rate_is_the_optimisers(loaded):
+    after = {
+        epochs: _train(loaded, train__epochs=epochs, train__gamma=1e-9, train__plateau=1).network.head.weight
+        for epochs in (1, 3)
+    }
+    torch.testing.assert_close(after[1], after[3])
+    moved = _train(loaded, train__epochs=3, train__gamma=1.0).network.head.weight
+    assert (moved - after[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("what", ["diverging", "damaged flow"])
+def test_a_loss_that_is_no_number_is_infeasible(loaded, what):
+    values, clips = {"train__lr": 10.0, "train__weight_decay": 10.0, "train__epochs": 20}, loaded.tensors
+    if what == "damaged flow":
+        values, clips = {"input__channels": "r"}, clips._replace(flow=torch.full_like(clips.flow, math.nan))
+    seen = []
+    words = rf"are not in epoch \d+ of {TEST} \(loss .*\); try a smaller train\.lr"
+    with pytest.raises(Infeasible, match=words) as caught:
+        _train(loaded, on_epoch=seen.append, clips=clips, **values)
+    assert caught.value.constraint == "finite loss"
+    assert all(math.isfinite(row.train_loss) for row in seen)
+
+
+def test_it_learns_and_what_it_learns_holds_for_a_subject_never_seen(loaded):
+    trained = _train(loaded, train__epochs=15, train__lr=3e-3)
+    assert trained.history[-1].train_accuracy > 0.8
+    assert trained.history[-1].train_loss < 0.7 * trained.history[0].train_loss
+    fold = trained.predictions
+    assert (fold.probabilities[-1].argmax(-1) == fold.labels).mean() > 0.6
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(8, [8, 8, 8]), (17, [17, 17]), (18, [18]), (100, [18])])
+def test_all_batches_have_the_same_size(loaded, monkeypatch, batch, sizes):
+    found = []
+    real = loop.loss
+    monkeypatch.setattr(loop, "loss", lambda logits, *rest: found.append(len(logits)) or real(logits, *rest))
+    _train(loaded, train__epochs=1, train__batch=batch)
+    assert found == sizes
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(1, 40), st.integers(2, 40))
+def test_an_epoch_sees_every_clip_and_none_more_than_twice(clips, batch):
+    indices = torch.arange(100, 100 + clips)
+    batches = list(loop._batches(indices, batch, torch.Generator().manual_seed(0)))
+    assert len({len(part) for part in batches}) == 1
+    times = torch.bincount(torch.cat(batches) - 100, minlength=clips)
+    assert (len(times), int(times.min())) == (clips, 1)
+    assert int(times.max()) <= 2
+
+
+def test_the_test_subjects_labels_do_not_influence_training(loaded):
+    labels = loaded.tensors.labels.clone()
+    labels[6:12] = 0
+    changed = loaded.tensors._replace(labels=labels)
+    one, other = (_train(loaded, clips=clips, train__class_weights=1.0) for clips in (loaded.tensors, changed))
+    assert (one.predictions.labels != other.predictions.labels).any()
+    np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
+    assert one.history[-1].test_log_loss != other.history[-1].test_log_loss
+
+
+def test_the_test_subjects_motion_does_not_influence_training(loaded):
+    flow = loaded.tensors.flow.clone()
+    flow[6:12] = flow[6:12].flip(-1)
+    one, other = _train(loaded), _train(loaded, clips=loaded.tensors._replace(flow=flow))
+    assert (one.predictions.probabilities != other.predictions.probabilities).any()
+    assert _losses(one) == _losses(other)
+
+
+def test_all_parts_at_once_train_on_clips_of_frames(tmp_path, tiny):
+    write_casme2(tmp_path / "casme2")
+    run = with_values(tiny, ALL_AT_ONCE)
+    loaded = load_data(tmp_path / "casme2", run, lambda *_: None)
+    clips = loaded.tensors._replace(labels=loaded.tensors.labels % 4)  # two classes become one: weights differ
+    trained = _train(loaded, clips=clips)
+    assert trained.predictions.probabilities.shape == (3, 4, 5)
+    np.testing.assert_allclose(trained.predictions.probabilities.sum(-1, dtype=np.float64), 1, atol=3e-3)
+    others = {key: _train(loaded, clips=clips, **{key: 0.0}) for key in ALL_AT_ONCE}
+    others["onset image"] = _train(loaded, clips=clips._replace(onset=clips.onset // 2))
+    for part, other in others.items():
+        assert _losses(other) != pytest.approx(_losses(trained), rel=1e-4), part
+
+
+def test_a_fold_that_diverges_in_its_last_epoch_is_infeasible(loaded):
+    wild = with_values(loaded.run, {"train.lr": 10.0, "train.weight_decay": 10.0, "train.epochs": 2})
+    with pytest.raises(Infeasible, match="predictions must stay finite"):
+        train_fold(wild, loaded.tensors, "sub01", 1)

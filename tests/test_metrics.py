@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+from mer_search.training import metrics
+from mer_search.training.predictions import Predictions
+
+pairs = st.integers(2, 6).flatmap(
+    lambda k: st.tuples(
+        st.just(k), st.lists(st.tuples(st.integers(0, k - 1), st.integers(0, k - 1)), min_size=1, max_size=40)
+    )
+)
+
+
+def _fold(labels, predicted, n_classes=3, subject="s01", chance=0.75):
+    """A subject whose clips are given `predicted` (E, n) classes, each with that chance."""
+    predicted = np.asarray(predicted)
+    probabilities = np.full((*predicted.shape, n_classes), (1 - chance) / (n_classes - 1), np.float16)
+    np.put_along_axis(probabilities, predicted[..., None], chance, axis=-1)
+    names = tuple(f"{subject}/{i}" for i in range(len(labels)))
+    return Predictions(0, subject, names, np.asarray(labels, np.int64), probabilities)
+
+
+@settings(derandomize=True, deadline=None)
+@given(pairs)
+def test_scores_are_sklearns_over_the_classes_that_occur(drawn):
+    n_classes, clips = drawn
+    truth, predicted = map(np.array, zip(*clips, strict=True))
+    found = metrics.scores(metrics.confusion(truth, predicted, n_classes))
+    occur = np.union1d(truth, predicted)
+    assert found.uf1 == pytest.approx(f1_score(truth, predicted, average="macro", labels=occur, zero_division=0))
+    assert found.uar == pytest.approx(recall_score(truth, predicted, average="macro", labels=np.unique(truth)))
+    assert found.accuracy == pytest.approx(accuracy_score(truth, predicted))
+    assert sorted({*found.left_out, *occur}) == list(range(n_classes))
+    assert not {*found.left_out} & {*occur}
+
+
+def test_a_confusion_matrix_has_the_truth_in_its_rows():
+    np.testing.assert_array_equal(metrics.confusion([0, 0, 1], [0, 2, 2], 3), [[1, 0, 1], [0, 0, 1], [0, 0, 0]])
+
+
+def test_scores_of_a_case_done_by_hand():
+    found = metrics.scores(np.array([[3, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
+    assert found[:3] == pytest.approx(((6 / 8 + 2 / 5 + 0) / 3, (3 / 4 + 1 / 3) / 2, 4 / 7))
+    assert found.left_out == (3,)
+
+
+def test_many_matrices_are_scored_as_one_by_one():
+    matrices = np.random.default_rng(0).integers(0, 4, (2, 5, 3, 3))
+    for score in (metrics.uf1, metrics.uar, metrics.accuracy):
+        expected = [[float(score(matrix)) for matrix in row] for row in matrices]
+        np.testing.assert_allclose(score(matrices), expected)
+
+
+def test_no_clips_score_nothing():
+    assert metrics.scores(np.zeros((3, 3), np.int64)) == (0, 0, 0, (0, 1, 2))
+
+
+def test_counts_are_pooled_before_the_ratio():
+    perfect = [_fold([0, 0], [[0, 0]]), _fold([1], [[1]]), _fold([2, 1], [[2, 1]])]
+    assert metrics.pooled_uf1(perfect, metrics.last) == 1
+    uneven = [_fold([0, 0], [[0, 1]]), _fold([1, 1], [[1, 1]])]
+    assert metrics.pooled_uf1(uneven, metrics.last) == pytest.approx((2 / 3 + 4 / 5) / 2)  # the folds' mean: 2/3
+
+
+@pytest.mark.parametrize(("epochs", "count"), [(1, 1), (2, 1), (7, 1), (8, 2), (10, 2), (50, 10), (100, 20)])
+def test_the_tail_is_the_last_fifth_of_the_epochs(epochs, count):
+    chances = np.random.default_rng(epochs).dirichlet(np.ones(3), (epochs, 4)).astype(np.float16)
+    fold = Predictions(0, "s01", tuple("abcd"), np.zeros(4, np.int64), chances)
+    assert metrics.tail_epochs(epochs) == count
+    np.testing.assert_allclose(metrics.tail(fold), chances[epochs - count :].astype(np.float64).mean(0))
+
+
+def test_last_is_the_last_epoch():
+    np.testing.assert_array_equal(metrics.last(_fold([0, 1], [[0, 0], [1, 1], [2, 0]])).argmax(-1), [2, 0])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best"),
+    [
+        ([[1, 1, 1, 1], [0, 0, 0, 1], [0, 0, 1, 1]], 1),
+        ([[0, 0, 0, 0], [2, 2, 0, 1]], 1),  # F1 0.43 and 0.5, accuracy 0.75 and 0.5
+        ([[2, 2, 2, 1], [0, 0, 1, 0], [0, 0, 0, 2], [0, 0, 0, 2]], 2),  # F1 1/3, accuracy 0.25, 0.5, 0.75, 0.75
+        ([[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]], 0),
+    ],
+    ids=["best F1", "F1 before accuracy", "tie to the accuracy", "tie to the earlier"],
+)
+def test_the_published_rule_picks_the_best_f1_of_this_subject(epochs, best):
+    fold = _fold([0, 0, 0, 1], epochs)
+    assert metrics.best_epoch(fold) == best
+    np.testing.assert_array_equal(metrics.best_test_epoch(fold).argmax(-1), epochs[best])
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(1, 6).flatmap(lambda n: st.lists(st.lists(st.integers(0, 1), min_size=n, max_size=n), min_size=1)))
+def test_no_fixed_epoch_beats_the_published_rule_on_the_subject_that_it_looked_at(epochs):
+    n = len(epochs[0])
+    for labels in ([0] * n, [i % 2 for i in range(n)]):
+        fold = _fold(labels, epochs, n_classes=2)
+        chosen = metrics.fold_confusion(fold, metrics.best_test_epoch)
+        fixed = np.stack([metrics.confusion(labels, epoch, 2) for epoch in epochs])
+        assert metrics.uf1(chosen) >= metrics.uf1(fixed).max()
+        if not any(labels):  # two classes and one label: F1 rises with accuracy
+            assert metrics.accuracy(chosen) == metrics.accuracy(fixed).max()
+
+
+def test_log_likelihood_is_the_mean_log_chance_of_the_truth():
+    fold = _fold([0, 1], [[0, 2]], chance=0.75)
+    assert metrics.log_likelihood(fold, metrics.last) == pytest.approx((np.log(0.75) + np.log(0.125)) / 2)
+    sure = _fold([0, 1], [[0, 2]], chance=1.0)
+    assert metrics.log_likelihood(sure, metrics.last) == pytest.approx((0 + np.log(1e-4)) / 2)
+
+
+def test_only_the_published_rule_leaks():
+    one, other = (_fold(labels, [[0, 1, 2], [2, 2, 0], [1, 1, 1]]) for labels in ([0, 1, 2], [2, 2, 0]))
+    changed = {name for name, rule in metrics.RULES.items() if not np.array_equal(rule(one), rule(other))}
+    assert changed == metrics.LEAKS
+
+
+def test_epochs_with_equal_f1_and_accuracy_are_a_tie_whatever_the_rounding():
+    labels, guesses = np.array([0, 1, 2, 1, 2, 0]), [[2, 1, 2, 2, 1, 0], [1, 1, 2, 0, 0, 0]]  # F1 47/90 both
+    fold = Predictions(0, "s", tuple("abcdef"), labels, np.eye(3, dtype=np.float16)[guesses])
+    assert metrics.best_epoch(fold) == 0

@@ -1,0 +1,154 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mer_search.config import Run, with_values
+from mer_search.model.blocks import CABlock, ExternalStem, PositionBranch, TransformerBlock
+from mer_search.model.network import Network, cost
+
+SMALL = {"flow.size": 32, "frames.maps": 2, "model.stem_mid": 3, "model.stem_width": 5, "model.attention_width": 4}
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def _build(clips=3, **values):
+    """A small network and random input for it."""
+    run = with_values(Run(), SMALL | {key.replace("__", "."): value for key, value in values.items()})
+    network = Network(run)
+    maps = torch.randn(clips, run.frames.maps, 4, run.flow.size, run.flow.size)
+    return network, maps, torch.rand(clips, 3, network.grid, network.grid)
+
+
+@pytest.mark.parametrize("size", [16, 28, 32, 48])
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_clip_gets_one_logit_a_class(size, blocks, stride):
+    network, maps, onset = _build(flow__size=size, model__blocks=blocks, model__stem_stride=stride)
+    with torch.no_grad():
+        assert network(maps, onset).shape == (3, 5)
+
+
+@pytest.mark.parametrize("maps", [1, 2, 3, 4])
+@pytest.mark.parametrize("position", [True, False])
+@pytest.mark.parametrize("head_grid", [0, 1, 3])
+def test_every_parameter_gets_a_finite_gradient(maps, position, head_grid):
+    network, x, onset = _build(4, frames__maps=maps, model__position=position, model__head_grid=head_grid)
+    out = network(x, onset if position else None)
+    assert out.shape == (4, 5)
+    F.cross_entropy(out, torch.tensor([0, 1, 2, 3])).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any(), name
+
+
+def test_all_logits_depend_on_motion_and_onset():
+    network, maps, onset = _build()
+    network.eval()
+    out = network(maps, onset)
+    assert (network(maps, onset.flip(-1)) != out).all()
+    assert (network(maps.flip(1), onset) != out).all()
+
+
+def test_the_head_pools_only_when_told():
+    assert _build(model__blocks=2)[0].head.in_features == 4 * 8**2
+    assert _build(model__blocks=2, model__head_grid=3)[0].head.in_features == 4 * 3**2
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_of_one_works(training):
+    network, maps, onset = _build(1)
+    assert torch.isfinite(network.train(training)(maps, onset)).all()
+
+
+def test_a_clip_is_judged_alone_when_evaluated():
+    network, maps, onset = _build(3)
+    network.eval()
+    alone = torch.cat([network(maps[i : i + 1], onset[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(network(maps, onset), alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("maps", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_folded_stem_is_a_3d_convolution(maps, stride):
+    folded = ExternalStem(2, maps, 3, 5, stride).double()
+    plain = nn.Sequential(
+        nn.Conv3d(2, 3, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
+        nn.BatchNorm3d(3),
+        nn.ReLU(),
+        nn.Conv3d(3, 5, (maps, 1, 1), bias=False),
+        nn.BatchNorm3d(5),
+        nn.ReLU(),
+    ).double()
+    for norm in (folded.spatial[1], folded.temporal[1]):
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        nn.init.normal_(norm.bias)
+    plain[1].load_state_dict(folded.spatial[1].state_dict())
+    plain[4].load_state_dict(folded.temporal[1].state_dict())
+    with torch.no_grad():
+        plain[0].weight.copy_(folded.spatial[0].weight[:, :, None])
+        plain[3].weight.copy_(folded.temporal[0].weight.view(5, maps, 3, 1, 1).transpose(1, 2))
+    x = torch.randn(4, maps, 2, 9, 9, dtype=torch.float64)
+    for training in (True, False):
+        expected = plain.train(training)(x.transpose(1, 2))[:, :, 0]
+        torch.testing.assert_close(folded.train(training)(x), expected, rtol=0, atol=1e-10)
+        assert expected.any()
+
+
+@pytest.mark.parametrize("size", [7, 8])
+def test_the_shortcut_equals_a_strided_convolution(size):
+    block = CABlock(3, 6, stride=2).eval()
+    x = torch.randn(2, 3, size, size)
+    convolution, norm = block.shortcut
+    expected = F.relu(block.body(x) + norm(F.conv2d(x, convolution.weight, stride=2)))
+    features, attention = block(x, None)
+    torch.testing.assert_close(features, expected * attention)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_attention_is_multiplied_by_the_pooled_one_before(stride):
+    block = CABlock(3, 3, stride).eval()
+    x, before = torch.randn(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
+    before[0, 0, 4, 4], before[0, 0, 4, 5] = 0.25, 0.5
+    pooled = torch.zeros(8, 8)
+    pooled[3:6, 3:4], pooled[3:6, 4:7] = 0.25, 0.5
+    alone, attention = block(x, None)[1], block(x, before)[1]
+    assert (alone > 0).all()
+    torch.testing.assert_close(attention[0, 0], alone[0, 0] * pooled[::stride, ::stride])
+
+
+def test_attention_that_is_shut_in_the_first_block_stays_shut_in_all():
+    network, maps, _ = _build(model__position=False)
+    network.eval()
+    nn.init.constant_(network.blocks[0].attention[1].bias, -1000)
+    for block in network.blocks:
+        nn.init.ones_(block.body[-1].bias)
+    assert torch.equal(network(maps), network.head.bias.expand(3, 5))
+
+
+def test_a_transformer_block_attends_with_four_heads():
+    block = TransformerBlock(8)
+    reference = nn.MultiheadAttention(8, num_heads=4, batch_first=True)
+    reference.in_proj_weight, reference.in_proj_bias = block.qkv.weight, block.qkv.bias
+    reference.out_proj.load_state_dict(block.proj.state_dict())
+    x = torch.randn(2, 9, 8)
+    normed = block.norm1(x)
+    middle = x + reference(normed, normed, normed)[0]
+    torch.testing.assert_close(block(x), middle + block.mlp(block.norm2(middle)))
+
+
+def test_the_position_branch_tells_every_cell_from_the_others():
+    out = PositionBranch(8, grid=3)(torch.full((2, 3, 3, 3), 0.5))
+    assert out.shape == (2, 8, 3, 3)
+    assert torch.cdist(out[0].flatten(1).T, out[0].flatten(1).T).fill_diagonal_(1).min() > 1e-3
+
+
+def test_the_network_of_224_pixels_ends_in_a_grid_of_14():
+    with torch.device("meta"):
+        network = Network(Run())
+    assert (network.grid, network.head.in_features) == (14, 1024 * 14**2)
+    assert cost(Run())[0] == sum(p.numel() for p in network.parameters())

@@ -1,0 +1,95 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mer_search.config import with_values
+from mer_search.errors import Infeasible, UsageError
+from mer_search.training.loop import train_fold
+from mer_search.training.pool import Pool, Task, choose_device, open_pool
+
+
+def _tasks(loaded, subjects=("sub01", "sub02", "sub03", "sub04")):
+    return [Task(loaded.run, 0, subject) for subject in subjects]
+
+
+def test_folds_come_in_the_order_asked_for_and_as_one_process_trains_them(pool, make_search):
+    loaded = make_search().loaded
+    order = ("sub03", "sub01", "sub04", "sub02")
+    epochs = []
+    finished = list(pool.train(loaded.tensors, _tasks(loaded, order), epochs.append))
+    assert [fold.predictions.subject for fold in finished] == list(order)
+    assert len(epochs) == len(order) * loaded.run.train.epochs
+    alone = train_fold(loaded.run, loaded.tensors, "sub04", 0)
+    assert np.array_equal(finished[2].predictions.probabilities, alone.predictions.probabilities)
+
+
+def test_closing_early_leaves_a_pool_that_works(pool, make_search):
+    loaded = make_search().loaded
+    folds = pool.train(loaded.tensors, _tasks(loaded), lambda epoch: None)
+    assert next(folds).predictions.subject == "sub01"
+    folds.close()
+    again = list(pool.train(loaded.tensors, _tasks(loaded), lambda epoch: None))
+    assert [fold.predictions.subject for fold in again] == ["sub01", "sub02", "sub03", "sub04"]
+
+
+def test_processes_take_other_clips_when_they_are_given_them(pool, make_search):
+    loaded = make_search().loaded
+    small = loaded.with_values({"flow.size": 16}, lambda *_: None)
+    assert small.tensors.flow.shape[-1] == 16
+    for each in (loaded, small, loaded):
+        assert len(list(pool.train(each.tensors, _tasks(each), lambda epoch: None))) == 4
+
+
+def test_a_fold_that_kills_its_process_costs_that_fold_only(make_search):
+    loaded = make_search().loaded
+    with Pool("cpu", 1) as own:
+        victim = own._workers[0][0]
+
+        def kill(epoch):
+            os.kill(victim.pid, signal.SIGKILL)
+
+        with pytest.raises(Infeasible, match="ended it with SIGKILL") as caught:
+            list(own.train(loaded.tensors, _tasks(loaded), kill))
+        assert caught.value.constraint == "SIGKILL"
+        assert len(list(own.train(loaded.tensors, _tasks(loaded), lambda epoch: None))) == 4
+
+
+def test_a_checkpoint_holds_the_network_that_made_the_last_predictions(pool, make_search, tmp_path):
+    from mer_search.model.network import Network
+
+    loaded = make_search().loaded
+    path = tmp_path / "deep" / "sub01.safetensors"
+    assert len(list(pool.train(loaded.tensors, [Task(loaded.run, 0, "sub01", path)], lambda epoch: None))) == 1
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    network = Network(loaded.run)
+    network.load_state_dict(load_file(path))
+    alone = train_fold(loaded.run, loaded.tensors, "sub01", 0)
+    for key, value in alone.network.state_dict().items():
+        assert torch.equal(network.state_dict()[key], value), key
+
+
+def test_a_defect_shows_where_it_happened(pool, make_search):
+    loaded = make_search().loaded
+    broken = with_values(loaded.run, {"flow.size": 64, "frames.maps": 2})  # not what the clips are
+    with pytest.raises(RuntimeError, match="Traceback"):
+        list(pool.train(loaded.tensors, [Task(broken, 0, "sub01")], lambda epoch: None))
+
+
+def test_a_small_network_gets_a_process_a_core_and_a_large_one_all_cores(make_search, monkeypatch):
+    monkeypatch.setattr(Pool, "_start", lambda self: None)
+    small = make_search().loaded.run
+    assert open_pool(small, "cpu").size == len(os.sched_getaffinity(0))
+    large = with_values(small, {"flow.size": 224, "model.attention_width": 256, "train.batch": 36})
+    assert open_pool(large, "cpu").size == 1
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    assert choose_device("cpu") == "cpu"
+    if not torch.cuda.is_available():
+        assert choose_device("auto") == "cpu"
+        with pytest.raises(UsageError, match="use --device cpu or auto"):
+            choose_device("cuda")

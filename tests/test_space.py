@@ -1,0 +1,108 @@
+import pytest
+
+from mer_search.errors import UsageError
+from mer_search.presets import PRESETS
+from mer_search.search import space
+
+SMALL = """
+base = "V4"
+[set]
+"model.position" = false
+[space]
+"train.loss" = { choice = ["ce", "focal"] }
+"train.focal_gamma" = { float = [0.5, 4.0] }
+"train.lr" = { float = [1e-4, 1e-2], log = true }
+[when]
+"train.focal_gamma" = { "train.loss" = "focal" }
+"""
+
+
+class Fixed:
+    """A trial that takes the first choice, or the one that it is told, and the low end of an interval."""
+
+    def __init__(self, **told):
+        self.told, self.asked = told, []
+
+    def suggest_categorical(self, name, choices):
+        self.asked.append(name)
+        return self.told.get(name.split(".")[1], choices[0])
+
+    def suggest_float(self, name, low, high, *, log=False):
+        self.asked.append(name)
+        return low
+
+    suggest_int = suggest_float
+
+
+@pytest.mark.parametrize("name", space.names())
+def test_every_study_that_comes_with_the_package_is_valid(name):
+    study = space.load(name)
+    assert study.axes
+    assert study.preset in PRESETS
+
+
+def test_the_default_study_varies_what_the_specification_asks_for():
+    study = space.load("default")
+    choices = {axis.key: axis.values for axis in study.axes}
+    assert set(choices["input.channels"]) == {"n", "r", "s", "nr", "rs", "ns", "nrs"}
+    assert choices["model.stem_width"] == choices["model.attention_width"] == (128, 256, 512)
+    assert {"train.lr", "train.gamma", "train.plateau", "train.loss", "train.focal_gamma"} <= set(choices)
+    assert (study.trials, study.subjects, study.rule) == (100, "hardest", "tail")
+
+
+def test_the_published_networks_come_first():
+    first = space.load("default").start[0]
+    assert (first["input.channels"], first["model.stem_width"], first["train.lr"]) == ("nr", 256, 8e-4)
+    assert "train.focal_gamma" not in first
+
+
+def test_a_conditional_axis_is_sampled_only_where_its_condition_holds():
+    study = space.parse(SMALL, "small")
+    assert set(study.suggest(Fixed(loss="focal"))) == {"train.loss", "train.focal_gamma", "train.lr"}
+    trial = Fixed(loss="ce")
+    assert set(study.suggest(trial)) == {"train.loss", "train.lr"} == set(trial.asked)
+
+
+def test_the_digest_changes_with_the_space_and_not_with_the_number_of_trials():
+    first = space.parse(SMALL, "small").digest
+    assert space.parse("trials = 7\n" + SMALL, "renamed").digest == first
+    assert space.parse(SMALL.replace("4.0", "5.0"), "small").digest != first
+    assert space.parse(SMALL.replace("false", "true"), "small").digest != first
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[space", "not valid TOML"),
+        ('base = "V9"\n' + SMALL.replace('base = "V4"', ""), "a preset must be one of .*'V9'"),
+        ("trails = 3\n" + SMALL, "did you mean 'trials'"),
+        ("trials = 'many'\n" + SMALL, "trials must be a int"),
+        (SMALL.replace("train.lr", "train.lrr"), "did you mean 'train.lr'"),
+        (SMALL.replace("1e-4", "-1.0"), "low <= high"),
+        (SMALL.replace("1e-2], log = true", "99.0]"), "train.lr: .*less than or equal to 10, but got 99"),
+        (SMALL.replace("choice", "choose"), "an axis must be"),
+        (SMALL.replace('"ce", "focal"', '["ce"], 3'), "choice must be a list of plain values"),
+        (SMALL + '[[start]]\n"train.lr" = 0.5\n', "train.lr must lie on its axis"),
+        (SMALL + '[[start]]\n"train.epochs" = 5\n', "'train.epochs' is none"),
+        (SMALL.replace('= "focal"', "= 3").replace('"train.loss" = 3', '"train.plateau" = 3'), "unconditional axes"),
+        ('sampler = "genius"\n' + SMALL, "sampler must be one of tpe, random"),
+        ('rule = "best"\n' + SMALL, "rule must be one of tail, last, best_test_epoch"),
+        ("[set]\n", "at least one axis"),
+    ],
+)
+def test_a_wrong_study_fails_before_anything_is_trained(text, words):
+    with pytest.raises(UsageError, match=f"study small: .*{words}"):
+        space.parse(text, "small")
+
+
+def test_an_impossible_width_fails_when_the_file_is_read():
+    wide = SMALL.replace("[when]", '"model.attention_width" = { choice = [64, 999999] }\n[when]')
+    with pytest.raises(UsageError, match=r"model.attention_width: .*2048, but got 999999"):
+        space.parse(wide, "small")
+
+
+def test_an_unknown_study_lists_the_known_ones(tmp_path):
+    with pytest.raises(UsageError, match=r"default, demo, megc2019, but got 'nope'"):
+        space.load("nope")
+    with pytest.raises(UsageError, match="must be a readable file"):
+        space.load(str(tmp_path / "nope.toml"))

@@ -1,0 +1,262 @@
+import numpy as np
+import optuna
+import pytest
+from conftest import STUDY, silent
+from optuna.trial import TrialState
+
+from mer_search.config import digest
+from mer_search.errors import MerSearchError, StorageError, UsageError
+from mer_search.search import study as studies
+from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
+from mer_search.search.study import Watcher, expected_cost, open_study, progress_of, run, trial_folder
+from mer_search.search.workspace import Loaded
+from mer_search.training.loso import claim, read_config
+from mer_search.training.metrics import pooled_uf1, tail
+from mer_search.training.predictions import load
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return open_storage(f"sqlite:///{tmp_path}/study.db", create=True)
+
+
+class Counting(Watcher):
+    """Counts the epochs that were really trained; stops, as Ctrl-C does, after so many folds."""
+
+    def __init__(self, stop_after=None):
+        self.epochs, self.folds, self.stop_after = 0, 0, stop_after
+
+    def epoch(self, epoch, of):
+        self.epochs += 1
+
+    def fold(self, subject, done, of, uf1_so_far):
+        self.folds += 1
+        if self.folds == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def _states(study):
+    return [trial.state for trial in study.get_trials()]
+
+
+def test_trials_count_in_all_and_a_second_call_goes_on(storage, pool, make_search):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 2, Watcher())
+    again = open_study(search, storage, "small")
+    run(search, again, pool, 3, Watcher())
+    run(search, again, pool, 3, Watcher())
+    assert _states(again) == [TrialState.COMPLETE] * 3
+    lrs = [trial.params["train.lr"] for trial in again.get_trials()]
+    assert lrs[0] == 5e-3  # the starting point came first
+    assert len(set(lrs)) == 3
+
+
+def test_a_trial_leaves_its_predictions_and_its_value_can_be_recomputed(storage, pool, make_search):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 1, Watcher())
+    folder = trial_folder(search.out, 0)
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.json", "predictions.npz", "history.csv", "env.json"} <= names
+    folds = load(folder / "predictions.npz")
+    assert study.get_trials()[0].value == pooled_uf1(folds, tail)
+    assert read_config(folder / "config.json").train.lr == 5e-3
+    steps = study.get_trials()[0].intermediate_values
+    assert set(steps) == set(range(4))
+    assert all(value <= 0 for value in steps.values())
+
+
+def test_an_interrupted_trial_is_taken_up_with_its_finished_folds(storage, pool, make_search):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    with pytest.raises(KeyboardInterrupt):
+        run(search, study, pool, 2, Counting(stop_after=2))
+    assert _states(study) == [TrialState.WAITING]
+    again, watcher = open_study(search, storage, "small"), Counting()
+    run(search, again, pool, 1, watcher)
+    assert _states(again) == [TrialState.COMPLETE]
+    assert watcher.epochs == 2 * 2  # two folds of two epochs; the other two were on disk
+    folds = load(trial_folder(search.out, 0) / "predictions.npz")
+    assert again.get_trials()[0].value == pooled_uf1(folds, tail)
+
+
+def test_a_trial_of_a_process_that_was_killed_is_taken_up(storage, pool, make_search):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    number = study.ask().number  # running, and nobody at work on it
+    again = open_study(search, storage, "small")
+    run(search, again, pool, 1, Watcher())
+    assert [trial.number for trial in again.get_trials()] == [number]
+    assert _states(again) == [TrialState.COMPLETE]
+
+
+def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, pool, make_search):
+    text = STUDY.replace("[1e-3, 1e-2], log = true", "[1e-3, 10.0]").replace("5e-3", "10.0")
+    text = text.replace("[space]", '"train.weight_decay" = 10.0\n"train.epochs" = 40\n[space]')
+    text = text.replace('"train.epochs" = 2\n', "")
+    search = make_search(text)
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 1, Watcher())
+    trial = study.get_trials()[0]
+    assert trial.state == TrialState.PRUNED
+    assert "try a smaller train.lr" in trial.user_attrs["infeasible"]
+    assert best_trial(study) is None
+    assert progress_of(study)["trials"] == {"infeasible": 1}
+    with pytest.raises(UsageError, match="must have a finished trial"):
+        find_trial(study, None)
+
+
+def test_a_trial_that_loses_its_race_gets_an_estimate_below_the_best(storage, pool, make_search, monkeypatch):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 1, Watcher())
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: len(trial._cached_frozen_trial.values or []) == 0)
+    run(search, study, pool, 2, Watcher())
+    first, second = study.get_trials()
+    assert second.user_attrs["stopped_after"] == 1
+    assert second.state == TrialState.COMPLETE
+    assert 0 <= second.value < first.value
+    assert best_trial(study).number == 0
+    assert len(load(trial_folder(search.out, 1) / "predictions.npz")) == 1
+    assert progress_of(study)["trials"] == {"complete": 1, "stopped early": 1}
+
+
+def test_a_repeated_configuration_runs_with_another_seed(storage, pool, make_search):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    study.enqueue_trial(dict(search.file.start[0]))
+    run(search, study, pool, 2, Watcher())
+    seeds = [{fold.seed for fold in load(trial_folder(search.out, n) / "predictions.npz")} for n in (0, 1)]
+    assert seeds == [{0}, {1}]
+
+
+def test_trials_are_paired_fold_by_fold(storage, pool, make_search):
+    """Common random numbers: the same configuration in another trial and place gives the same fold."""
+    search = make_search()
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 1, Watcher())
+    other = make_search()
+    object.__setattr__(other, "out", search.out.with_name("other"))
+    twin = open_study(other, storage, "twin")
+    run(other, twin, pool, 1, Watcher())
+    pairs = zip(*(load(trial_folder(s.out, 0) / "predictions.npz") for s in (search, other)), strict=True)
+    for one, two in pairs:
+        assert (one.subject, one.seed) == (two.subject, two.seed)
+        assert np.array_equal(one.probabilities, two.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("text", "seed", "words"),
+    [(STUDY.replace("1e-2]", "2e-2]"), 0, "another space or settings"), (STUDY, 1, "another seed")],
+)
+def test_a_study_with_another_space_or_seed_is_refused(storage, make_search, text, seed, words):
+    open_study(make_search(), storage, "small")
+    with pytest.raises(StorageError, match=words):
+        open_study(make_search(text, seed), storage, "small")
+
+
+def test_an_axis_that_the_data_cannot_have_is_refused_before_the_search(make_search):
+    with pytest.raises(UsageError, match=r"flow images have one motion map.*frames.maps must be 1"):
+        make_search(STUDY.replace("[space]", '[space]\n"frames.maps" = { choice = [1, 2] }'))
+
+
+def test_an_axis_of_the_motion_measures_it_anew(storage, pool, make_search):
+    search = make_search(STUDY.replace("[space]", '[space]\n"flow.size" = { choice = [16, 28] }'))
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 5, Watcher())
+    assert {trial.params["flow.size"] for trial in study.get_trials()} == {16, 28}
+    assert _states(study) == [TrialState.COMPLETE] * 5
+
+
+def test_three_failures_in_a_row_end_the_run_with_the_first_traceback_in_a_file(
+    storage, pool, make_search, monkeypatch
+):
+    search = make_search()
+    study = open_study(search, storage, "small")
+
+    def fail(*_):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(studies, "_evaluate", fail)
+    with pytest.raises(MerSearchError, match="3 in a row failed, the first with: a defect"):
+        run(search, study, pool, 9, Watcher())
+    assert _states(study) == [TrialState.FAIL] * 3
+    assert "ValueError: a defect" in (search.out / "error.txt").read_text()
+
+
+def test_the_cost_is_known_before_the_first_trial(storage, pool, make_search):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    cost = expected_cost(search, study, pool, 5, silent)
+    assert (cost.trials, cost.folds, cost.epochs) == (5, 4, 2)
+    assert cost.flop > 0
+    assert 0 < cost.seconds < 600
+    run(search, study, pool, 1, Watcher())
+    assert expected_cost(search, study, pool, 1, silent).trials == 0
+
+
+def test_sqlite_has_one_writer(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    with only_writer(url), pytest.raises(StorageError, match="another mer-search run holds it"), only_writer(url):
+        pass
+    with only_writer(url):
+        pass
+
+
+def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
+    for url, kind, words in [
+        ("nonsense", UsageError, "must be a URL such as"),
+        (f"sqlite:///{tmp_path}/none.db", StorageError, "there is no such file"),
+        ("postgresql+nodriver://user:secret@localhost/x", StorageError, "must be a database that can be opened"),
+    ]:
+        with pytest.raises(kind, match=words) as caught:
+            open_storage(url)
+        assert "\n" not in str(caught.value)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(StorageError, match="must be a database"):
+        open_storage(f"sqlite:///{tmp_path}/no/folder/study.db", create=True)
+    (tmp_path / "text.db").write_text("not a database, but long enough to be looked at" * 40)
+    with pytest.raises(StorageError, match="must be a database"):
+        open_storage(f"sqlite:///{tmp_path}/text.db")
+
+
+def test_trials_and_studies_that_are_not_there(storage, pool, make_search):
+    with pytest.raises(UsageError, match="it holds none; run `mer-search run` first"):
+        find_study(storage, None)
+    search = make_search()
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 1, Watcher())
+    assert find_study(storage, None).study_name == "small"
+    assert find_trial(study, None).number == find_trial(study, 0).number == 0
+    with pytest.raises(UsageError, match="'other', but it holds small"):
+        find_study(storage, "other")
+    with pytest.raises(UsageError, match=r"\(0 to 0\), but got 99"):
+        find_trial(study, 99)
+
+
+def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, storage, pool, make_search):
+    search = make_search()
+    run(search, open_study(search, storage, "small"), pool, 1, Watcher())
+    with pytest.raises(StorageError, match="give another --name or --out, or delete the folder"):
+        open_study(search, open_storage(f"sqlite:///{tmp_path}/other.db", create=True), "small")
+
+
+def test_a_folder_of_another_run_is_never_overwritten(storage, pool, make_search):
+    search = make_search()
+    run(search, open_study(search, storage, "small"), pool, 1, Watcher())
+    other = search.loaded.with_values({"train.lr": 0.5}, silent).run
+    with pytest.raises(UsageError, match=f"must hold run {digest(other)}"):
+        claim(trial_folder(search.out, 0), other)
+
+
+def test_values_that_are_impossible_together_are_infeasible(storage, pool, make_search, monkeypatch):
+    def refuse(*_):
+        raise UsageError("the position branch has 4 heads")
+
+    search = make_search()
+    study = open_study(search, storage, "small")
+    monkeypatch.setattr(Loaded, "with_values", refuse)
+    run(search, study, pool, 1, Watcher())
+    assert _states(study) == [TrialState.PRUNED]
+    assert study.get_trials()[0].user_attrs["infeasible"] == "the position branch has 4 heads"
