@@ -118,6 +118,7 @@ class Train(Part):
     crop: float = Field(15 / 224, ge=0, lt=0.5)  # share of the height cropped at a random place; sides: half of it
     noise: float = Field(0.0, ge=0, le=5)  # sd of Gaussian noise on the channels, as a share of each map's sd
     mixup: float = Field(0.0, ge=0, le=10)  # alpha of the Beta distribution; 0 off
+    mirror: bool = False  # predict a clip as the mean over it and its mirror image
 
 
 class Run(Part):

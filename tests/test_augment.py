@@ -6,7 +6,7 @@ from conftest import texture
 
 from mer_search.config import Flow, Train
 from mer_search.data.flow import farneback
-from mer_search.training.augment import Crops, augment_flow, draw, resample
+from mer_search.training.augment import Crops, augment_flow, draw, mirror, resample
 
 SIZE, EDGE = 96, 14  # Farneback has no whole neighbourhood within EDGE of the border
 PIXELS, SHARE = 0.04, 0.03  # of u and of v: mean absolute difference, and the same as a share of the mean magnitude
@@ -132,3 +132,11 @@ def test_nothing_is_drawn_where_flip_and_crop_are_off():
 def test_the_same_seed_draws_the_same_and_another_seed_does_not():
     assert all(torch.equal(a, b) for a, b in zip(drawn(1), drawn(1), strict=True))
     assert not torch.equal(drawn(1).top, drawn(2).top)
+
+
+def test_the_mirror_image_of_flow_is_what_the_mirrored_frames_would_give():
+    flow = torch.arange(2 * 3 * 4 * 4.0).reshape(1, 2, 3, 4, 4)
+    mirrored = mirror(flow)
+    assert torch.equal(mirrored[:, :, 0], -flow[:, :, 0].flip(-1))
+    assert torch.equal(mirrored[:, :, 1:], flow[:, :, 1:].flip(-1))
+    assert torch.equal(mirror(mirrored), flow)

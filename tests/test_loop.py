@@ -11,6 +11,8 @@ from mer_search.config import Run, with_values
 from mer_search.errors import Infeasible
 from mer_search.search.workspace import load_data
 from mer_search.training import loop
+from mer_search.training.augment import mirror
+from mer_search.training.folds import leave_one_out
 from mer_search.training.loop import network_input, train_fold
 
 SMALL = TINY | {
@@ -172,3 +174,16 @@ def test_a_fold_that_diverges_in_its_last_epoch_is_infeasible(loaded):
     wild = with_values(loaded.run, {"train.lr": 10.0, "train.weight_decay": 10.0, "train.epochs": 2})
     with pytest.raises(Infeasible, match="predictions must stay finite"):
         train_fold(wild, loaded.tensors, "sub01", 1)
+
+
+def test_a_mirroring_run_judges_a_clip_and_its_mirror_image_alike(loaded):
+    """Same training, so that only the prediction differs: the mean over both is the same for either of them."""
+    clips = loaded.tensors
+    mirrored = clips._replace(flow=mirror(clips.flow.float()).half())
+    plain, both = _train(loaded), _train(loaded, train__mirror=True)
+    torch.testing.assert_close(plain.network.head.weight, both.network.head.weight)
+    assert not np.array_equal(plain.predictions.probabilities, both.predictions.probabilities)
+    state = loop._Fold(with_values(loaded.run, {"train.mirror": True}), clips, leave_one_out(loaded.subjects, TEST), 0)
+    one = state.predict()
+    state.clips = mirrored
+    np.testing.assert_allclose(state.predict(), one, atol=1e-3)

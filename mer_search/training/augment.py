@@ -54,3 +54,10 @@ def augment_flow(flow: Tensor, crops: Crops) -> Tensor:
     scale[:, 0] = sign / (1 - 2 * crops.side)
     scale[:, 1] = 1 / crops.height
     return moved * scale[:, None, :, None, None]
+
+
+def mirror(flow: Tensor) -> Tensor:
+    """Flow (B, T, P, H, W) of the mirrored faces."""
+    sign = torch.ones(flow.shape[2], device=flow.device)
+    sign[0] = -1
+    return flow.flip(-1) * sign[:, None, None]

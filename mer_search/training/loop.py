@@ -21,7 +21,7 @@ from mer_search.errors import Infeasible
 from mer_search.model.channels import channels
 from mer_search.model.losses import loss, probabilities
 from mer_search.model.network import Network
-from mer_search.training.augment import augment_flow, draw, resample
+from mer_search.training.augment import augment_flow, draw, mirror, resample
 from mer_search.training.folds import Fold, fold_seed, leave_one_out
 from mer_search.training.predictions import Predictions
 
@@ -175,12 +175,20 @@ class _Fold:
         out = []
         for indices in self.test.split(self.run.train.batch):
             sets = self.clips.first[indices]
+            flow = self.clips.flow[sets].float()
             onset = None if self.clips.onset is None else self.clips.onset[sets].float()
-            maps, small = network_input(self.run, self.clips.flow[sets].float(), onset, self.network.grid)
-            with self.precision:
-                logits = self.network(maps, small)
-            out.append(probabilities(logits.float(), self.run.train))
+            chances = self.judge(flow, onset)
+            if self.run.train.mirror:
+                chances = (chances + self.judge(mirror(flow), None if onset is None else onset.flip(-1))) / 2
+            out.append(chances)
         return torch.cat(out).half().cpu().numpy()
+
+    def judge(self, flow: Tensor, onset: Tensor | None) -> Tensor:
+        """(B, K) probabilities of clips, given their flow (B, T, P, H, W) and onset images (B, 3, H, W)."""
+        maps, small = network_input(self.run, flow, onset, self.network.grid)
+        with self.precision:
+            logits = self.network(maps, small)
+        return probabilities(logits.float(), self.run.train)
 
 
 def train_fold(
