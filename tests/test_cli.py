@@ -47,7 +47,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     Path("small.toml").write_text(STUDY)
     done = mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 2)
     assert done.exit_code == 0, done.output
-    assert "cost: 2 more trials x 4 folds x up to 2 epochs" in done.stderr
+    assert "cost: 2 more trials of 4 folds, about " in done.stderr
     assert re.search(r"^trial   1  UF1 0\.\d{3}  ", done.stderr, re.M)
     assert "mer-search confirm --name small" in done.stdout
     assert (tmp_path / "runs/small/trial-0001/confusion.png").exists()

@@ -288,10 +288,9 @@ def print_cost(cost: Cost, processes: int) -> None:
         err.print("cost: nothing, the study has all its trials")
         return
     err.print(
-        f"cost: {cost.trials} more trials x {cost.folds} folds x up to {cost.epochs} epochs, "
-        f"{operations(cost.flop)}; "
-        f"about {duration(cost.seconds)} on {processes} process{'es' if processes > 1 else ''} "
-        "if no trial is stopped early"
+        f"cost: {cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds} folds, about "
+        f"{operations(cost.flop)} and {duration(cost.seconds)} on {processes} process{'es' if processes > 1 else ''} "
+        "if none is stopped early"
     )
 
 

@@ -159,7 +159,6 @@ class Cost(NamedTuple):
 
     trials: int
     folds: int
-    epochs: int
     flop: float
     seconds: float
 
@@ -168,7 +167,7 @@ def expected_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, 
     """Counted on configurations drawn from the space, and timed on the one with the median step."""
     left = max(0, trials - _ended(study))
     if not left:
-        return Cost(0, len(search.subjects), 0, 0.0, 0.0)
+        return Cost(0, len(search.subjects), 0.0, 0.0)
     drawn, runs = _draw(search)
     per_clip = [3 * cost(run)[1] for run in runs]  # forward and backward
     per_step = [flop * run.train.batch for flop, run in zip(per_clip, runs, strict=True)]
@@ -177,7 +176,7 @@ def expected_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, 
     speed = per_step[median] / pool.seconds_per_step(timed.tensors, timed.run)
     fold = np.mean([flop * run.train.epochs for flop, run in zip(per_clip, runs, strict=True)]) * len(timed.clips)
     flop = float(fold) * len(search.subjects) * left
-    return Cost(left, len(search.subjects), max(run.train.epochs for run in runs), flop, flop / speed / pool.size)
+    return Cost(left, len(search.subjects), flop, flop / speed / pool.size)
 
 
 def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:
