@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mer_search.errors import UsageError
 
 Value = bool | int | float | str
+COLOURS = ("hsv", "rgb")  # values of input.channels that are words, not letters
 
 
 class Part(BaseModel):
@@ -47,8 +48,13 @@ class Prep(Part):
 
 
 class Flow(Part):
-    """How motion is measured (Farneback, values of TM-MMNET's public code) and at which size it is kept."""
+    """How motion is measured and at which size it is kept.
 
+    `farneback` is optical flow, with the values of TM-MMNET's public code; `difference` is MMNet's: one frame minus
+    the other, in RGB.
+    """
+
+    method: Literal["farneback", "difference"] = "farneback"
     size: int = Field(224, ge=16, le=512)  # pixels; H = W of the motion maps, and so of the network's input
     pyr_scale: float = Field(0.4, gt=0, lt=1)
     levels: int = Field(1, ge=1, le=10)
@@ -59,7 +65,11 @@ class Flow(Part):
 
 
 class Input(Part):
-    """Channels of the network's input: every letter of `channels` gives one channel for each of `components`."""
+    """Channels of the network's input.
+
+    Every letter of `channels` gives one channel for each of `components`. Two words stand for three channels each:
+    `hsv`, flow as a colour picture, and `rgb`, differences of frames as they are.
+    """
 
     channels: str = "nr"  # n min-max to [-1, 1], r raw pixels, s standardised image column by column, z whole map
     components: str = "uv"  # u horizontal flow, v vertical flow, o optical strain (flow-image data only)
@@ -67,6 +77,8 @@ class Input(Part):
     @field_validator("channels", "components")
     @classmethod
     def _letters(cls, value: str, info: Any) -> str:
+        if info.field_name == "channels" and value in COLOURS:
+            return value
         allowed = {"channels": "nrsz", "components": "uvo"}[info.field_name]
         if not value or len(set(value)) != len(value) or set(value) - set(allowed):
             raise ValueError(f"must be distinct letters out of {allowed!r}")
@@ -74,11 +86,13 @@ class Input(Part):
 
 
 class Model(Part):
-    """The collapse family: external stem (T maps become one), internal stem, CA blocks, position branch, head."""
+    """One network for the family: external stem, internal stem, CA blocks, position branch, head."""
 
-    stem_mid: int = Field(180, ge=1, le=2048)  # a: channels of the external stem's 3x3 convolution
-    stem_width: int = Field(256, ge=1, le=2048)  # b: channels after the temporal convolution
+    temporal: Literal["collapse", "keep", "none"] = "collapse"  # T maps become one in the stem, or later, or are one
+    stem_mid: int = Field(180, ge=1, le=2048)  # a: channels of the external stem's 3x3 convolution; not with "none"
+    stem_width: int = Field(256, ge=1, le=2048)  # b: channels that the external stem puts out
     stem_stride: Literal[1, 2] = 2  # of the external stem
+    internal_mid: int = Field(210, ge=1, le=2048)  # channels inside the internal stem, in "keep" only
     attention_width: int = Field(256, ge=1, le=2048)  # w: internal stem and CA blocks have w, w, w, 2w, 4w channels
     blocks: int = Field(4, ge=1, le=4)  # CA blocks, strides 1, 2, 2, 2
     position: bool = True  # add the position branch, a small transformer on the onset image
@@ -136,6 +150,27 @@ class Run(Part):
     def _size(self) -> Self:
         if self.flow.size % 16 and self.flow.size != 28:
             raise ValueError(f"flow.size must be a multiple of 16, or 28 for flow images, but is {self.flow.size}")
+        return self
+
+    @model_validator(mode="after")
+    def _motion(self) -> Self:
+        if (self.flow.method == "difference") != (self.input.channels == "rgb"):
+            raise ValueError(
+                'flow.method = "difference" and input.channels = "rgb" go together, but they are '
+                f"{self.flow.method!r} and {self.input.channels!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _maps(self) -> Self:
+        mode, maps, blocks = self.model.temporal, self.frames.maps, self.model.blocks
+        if mode == "none" and maps != 1:
+            raise ValueError(f'model.temporal = "none" needs frames.maps = 1, but it is {maps}')
+        if mode == "keep" and (maps < 3 or blocks != 4):
+            raise ValueError(
+                'model.temporal = "keep" needs frames.maps of 3 or 4 and model.blocks = 4, so that one map is left, '
+                f"but they are {maps} and {blocks}"
+            )
         return self
 
 

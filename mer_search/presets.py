@@ -22,9 +22,9 @@ class Preset:
     source: str = TM_MMNET
 
 
-def _preset(published_f1: float | None = None, **parts: dict[str, Value]) -> Preset:
+def _preset(published_f1: float | None = None, source: str = TM_MMNET, **parts: dict[str, Value]) -> Preset:
     values = {f"{part}.{field}": value for part, fields in parts.items() for field, value in fields.items()}
-    return Preset(MappingProxyType(values), published_f1)
+    return Preset(MappingProxyType(values), published_f1, source)
 
 
 _V3: dict[str, Value] = {"stem_mid": 180, "stem_width": 256, "attention_width": 256}
@@ -32,7 +32,23 @@ _V4: dict[str, Value] = {"stem_mid": 180, "stem_width": 256, "attention_width": 
 _V5: dict[str, Value] = {"stem_mid": 180, "stem_width": 512, "attention_width": 512}
 _100: dict[str, Value] = {"epochs": 100, "batch": 36}
 
+_KEEP: dict[str, Value] = {
+    "temporal": "keep", "stem_mid": 128, "stem_width": 180, "internal_mid": 210, "attention_width": 256,
+}  # fmt: skip
+_MMNET: dict[str, Value] = {"stem_width": 180, "attention_width": 128}
+_DIFFERENCE: dict[str, dict[str, Value]] = {"flow": {"method": "difference"}, "input": {"channels": "rgb"}}
+
 PRESETS: dict[str, Preset] = {
+    "MMNet": _preset(
+        0.8676,
+        "MMNet: Li, Sui, Zhu, Zhao, IJCAI 2022, and its public code",
+        frames={"middle": "apex", "maps": 1},
+        **_DIFFERENCE,
+        model=_MMNET | {"temporal": "none"},
+        train={"epochs": 74, "batch": 32},
+    ),
+    "V1": _preset(0.8018, input={"channels": "nr"}, model=_KEEP, train={"epochs": 70, "batch": 32}),
+    "V2": _preset(0.7817, input={"channels": "hsv"}, model=_KEEP, train={"epochs": 70, "batch": 32}),
     "V3N": _preset(None, input={"channels": "n"}, model=_V3, train=_100),
     "V3R": _preset(None, input={"channels": "r"}, model=_V3, train=_100),
     "V3S": _preset(None, input={"channels": "s"}, model=_V3, train=_100),

@@ -1,10 +1,13 @@
+import colorsys
+import math
+
 import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 
 from mer_search.config import Input
-from mer_search.model.channels import channels, n_channels
+from mer_search.model.channels import IMAGENET_MEAN, IMAGENET_SD, channels, n_channels
 
 
 @pytest.fixture
@@ -106,3 +109,31 @@ def test_n_channels_is_what_channels_gives(flow, letters, components):
 def test_a_large_uniform_map_with_rounding_on_it_is_flat(letter):
     rounding = 3 + 1e-6 * torch.rand(1, 1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     assert not channels(rounding, Input(channels=letter)).any()
+
+
+def _flow(u, v):
+    """Flow (1, 1, 2, 1, 2): still at the left, (u, v) at the right."""
+    return torch.tensor([[0.0, u], [0.0, v]]).view(1, 1, 2, 1, 2)
+
+
+@pytest.mark.parametrize(("u", "v"), [(1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (2, -1), (-3, 2)])
+def test_hsv_is_the_colour_wheel(u, v):
+    picture = channels(_flow(float(u), float(v)), Input(channels="hsv"))
+    mean, deviation = (torch.tensor(triple).view(3, 1, 1) for triple in (IMAGENET_MEAN, IMAGENET_SD))
+    rgb = picture * deviation + mean
+    hue = math.atan2(v, u) / (2 * math.pi) % 1
+    torch.testing.assert_close(rgb[0, 0, :, 0, 1], torch.tensor(colorsys.hsv_to_rgb(hue, 1, 1)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rgb[0, 0, :, 0, 0], torch.zeros(3), atol=1e-5, rtol=0)
+
+
+def test_still_maps_are_black_in_hsv_and_zero_in_rgb():
+    assert channels(torch.zeros(1, 1, 2, 8, 8), Input(channels="hsv")).isfinite().all()
+    assert not channels(torch.zeros(1, 1, 3, 8, 8), Input(channels="rgb")).any()
+
+
+def test_an_rgb_difference_is_that_of_normalised_pictures():
+    before, after = torch.rand(2, 1, 1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+    mean, deviation = (torch.tensor(triple).view(3, 1, 1) for triple in (IMAGENET_MEAN, IMAGENET_SD))
+    one, two = ((picture / 255 - mean) / deviation for picture in (before, after))
+    torch.testing.assert_close(channels(after - before, Input(channels="rgb")), two - one)
+    assert n_channels(Input(channels="rgb")) == n_channels(Input(channels="hsv")) == 3

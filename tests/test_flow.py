@@ -1,10 +1,12 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import texture
+from conftest import texture, write_casme2
 
-from mer_search.config import Flow, Prep
-from mer_search.data.flow import farneback, prepare, read_flow_image, read_image, resize_flow
+from mer_search.config import Flow, Prep, with_values
+from mer_search.data import open_folder
+from mer_search.data.flow import difference, farneback, measure, prepare, read_flow_image, read_image, resize_flow
+from mer_search.data.frames import frame_sets
 from mer_search.errors import DataError
 
 
@@ -132,3 +134,19 @@ def test_the_inverse_of_a_byte_is_its_negative(tmp_path):
 def test_a_flow_image_that_is_not_square_is_made_square(tmp_path):
     write_flow_image(tmp_path / "a.png", np.full((28, 30, 3), 127, np.uint8))
     assert read_flow_image(tmp_path / "a.png", 28).shape == (1, 1, 3, 28, 28)
+
+
+def test_a_difference_is_the_grey_levels_that_were_gained_in_rgb():
+    before, after = (np.full((4, 4, 3), colour, np.uint8) for colour in ((10, 20, 30), (15, 10, 30)))  # BGR
+    gained = difference(before, after)
+    assert gained.shape == (3, 4, 4)
+    assert gained[:, 0, 0].tolist() == [0, -10, 5]
+
+
+def test_a_clip_of_differences_is_measured_at_the_size_of_the_network(tmp_path, tiny):
+    write_casme2(tmp_path, 1, per_subject=1)
+    (clip,) = open_folder(tmp_path).clips
+    run = with_values(tiny, {"flow.method": "difference", "input.channels": "rgb", "frames.maps": 1})
+    measured = measure(clip, frame_sets(clip, run.frames)[:1], run)
+    assert measured.flow.shape == (1, 1, 3, 16, 16)
+    assert 1 < np.abs(measured.flow).mean() < 255

@@ -4,7 +4,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from mer_search.config import Run, with_values
-from mer_search.model.blocks import CABlock, ExternalStem, PositionBranch, TransformerBlock
+from mer_search.model.blocks import (
+    KEEP_PATH,
+    CABlock,
+    PositionBranch,
+    SpatialConv,
+    TemporalConv,
+    Time,
+    TransformerBlock,
+)
 from mer_search.model.network import Network, cost
 
 SMALL = {"flow.size": 32, "frames.maps": 2, "model.stem_mid": 3, "model.stem_width": 5, "model.attention_width": 4}
@@ -46,6 +54,22 @@ def test_every_parameter_gets_a_finite_gradient(maps, position, head_grid):
         assert parameter.grad.any(), name
 
 
+@pytest.mark.parametrize(
+    "values", [{"model__temporal": "keep"}, {"model__temporal": "none", "frames__maps": 1}], ids=str
+)
+@pytest.mark.parametrize("maps", [3, 4])
+def test_every_parameter_of_the_other_temporal_modes_gets_a_gradient(values, maps):
+    network, x, onset = _build(4, **{"frames__maps": maps} | values)
+    F.cross_entropy(network(x, onset), torch.tensor([0, 1, 2, 3])).backward()
+    assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in network.parameters())
+
+
+def test_temporal_convolutions_start_as_their_3d_forms_do():
+    network, *_ = _build(frames__maps=4, model__stem_mid=64, model__stem_width=96)
+    weight = network.external[2][0].weight  # a kernel of 4 over time: fan-out is 4 * 96
+    assert weight.std().item() == pytest.approx((2 / (4 * 96)) ** 0.5, rel=0.02)
+
+
 def test_all_logits_depend_on_motion_and_onset():
     network, maps, onset = _build()
     network.eval()
@@ -72,61 +96,121 @@ def test_a_clip_is_judged_alone_when_evaluated():
     torch.testing.assert_close(network(maps, onset), alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("maps", [1, 3])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_folded_stem_is_a_3d_convolution(maps, stride):
-    folded = ExternalStem(2, maps, 3, 5, stride).double()
-    plain = nn.Sequential(
-        nn.Conv3d(2, 3, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
-        nn.BatchNorm3d(3),
-        nn.ReLU(),
-        nn.Conv3d(3, 5, (maps, 1, 1), bias=False),
-        nn.BatchNorm3d(5),
-        nn.ReLU(),
-    ).double()
-    for norm in (folded.spatial[1], folded.temporal[1]):
-        nn.init.uniform_(norm.weight, 0.5, 2)
-        nn.init.normal_(norm.bias)
-    plain[1].load_state_dict(folded.spatial[1].state_dict())
-    plain[4].load_state_dict(folded.temporal[1].state_dict())
+def _plain(convolution, kernel=(1, 3, 3), stride=(1, 1, 1), padding=(0, 1, 1)):
+    """nn.Conv3d and nn.BatchNorm3d with the weights of a folded convolution, on (B, C, T, H, W)."""
+    folded, norm = convolution
+    channels, bias = folded.in_channels // kernel[0], folded.bias is not None
+    plain = nn.Conv3d(channels, folded.out_channels, kernel, stride, padding, bias=bias).double()
+    weight = folded.weight.unflatten(1, (kernel[0], -1)).transpose(1, 2)  # (out, C, kernel over T, kernel, kernel)
+    after = nn.BatchNorm3d(folded.out_channels).double()
+    nn.init.uniform_(norm.weight, 0.5, 2)
+    nn.init.normal_(norm.bias)
+    after.load_state_dict(norm.state_dict())
     with torch.no_grad():
-        plain[0].weight.copy_(folded.spatial[0].weight[:, :, None])
-        plain[3].weight.copy_(folded.temporal[0].weight.view(5, maps, 3, 1, 1).transpose(1, 2))
-    x = torch.randn(4, maps, 2, 9, 9, dtype=torch.float64)
+        plain.weight.copy_(weight)
+        if folded.bias is not None:
+            plain.bias.copy_(folded.bias)
+    return nn.Sequential(plain, after)
+
+
+def _agree(folded, plain, x):
+    """The folded module on (B, T, C, H, W) gives what the plain one gives on (B, C, T, H, W), training and not."""
     for training in (True, False):
-        expected = plain.train(training)(x.transpose(1, 2))[:, :, 0]
+        expected = plain.train(training)(x.transpose(1, 2)).transpose(1, 2)
         torch.testing.assert_close(folded.train(training)(x), expected, rtol=0, atol=1e-10)
         assert expected.any()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_spatial_convolution_is_a_3d_one_that_leaves_the_maps_apart(stride):
+    folded = SpatialConv(2, 5, 3, stride).double()
+    _agree(folded, _plain(folded, stride=(1, stride, stride)), torch.randn(4, 3, 2, 9, 9, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("time", [Time(4), Time(3, 1, 1), *KEEP_PATH, Time(1, 2)], ids=str)
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_temporal_convolution_is_a_3d_one(time, bias):
+    folded = TemporalConv(3, 5, time, bias).double()
+    plain = _plain(folded, (time.kernel, 1, 1), (time.stride, 1, 1), (time.padding, 0, 0))
+    _agree(folded, plain, torch.randn(4, 4, 3, 6, 6, dtype=torch.float64))
+
+
+class PlainKeepBlock(nn.Module):
+    """A CA block of `keep` mode in 3D modules, as the paper's code is described, with another's weights."""
+
+    TIMES = (((3, 1, 1), None), ((3, 2, 1), (3, 2, 1)), ((2, 1, 0), (1, 1, 0)), ((2, 2, 0), (2, 2, 0)))
+
+    def __init__(self, block, place):
+        super().__init__()
+        (kernel, step, padding), self.pool = self.TIMES[place]
+        pixels = 1 if place == 0 else 2
+        first, _, second, _, third = block.body
+        self.body = nn.Sequential(
+            _plain(first, stride=(1, pixels, pixels)),
+            nn.ReLU(),
+            _plain(second, (kernel, 1, 1), (step, 1, 1), (padding, 0, 0)),
+            nn.ReLU(),
+            _plain(third, (1, 1, 1), padding=(0, 0, 0)),
+        )
+        self.shortcut = nn.Identity()
+        if place:
+            one, two = block.shortcut
+            still = (0, 0, 0)
+            self.shortcut = nn.Sequential(
+                _plain(one, (1, 1, 1), (1, 2, 2), still), _plain(two, (1, 1, 1), (step, 1, 1), still)
+            )
+        self.attention = _plain(block.attention[0], (1, 1, 1), padding=(0, 0, 0))
+
+    def forward(self, x, before):
+        x = F.relu(self.body(x) + self.shortcut(x))
+        attention = torch.sigmoid(self.attention(torch.cat([x.mean(1, True), x.max(1, True)[0]], 1)))
+        if before is not None:
+            (kernel, step, padding) = self.pool
+            attention = attention * F.max_pool3d(before, (kernel, 3, 3), (step, 2, 2), (padding, 1, 1))
+        return x * attention, attention
+
+
+def test_the_blocks_of_keep_mode_are_their_3d_forms_from_first_to_last():
+    widths = (4, 4, 4, 8, 16)
+    blocks = [CABlock(widths[k], widths[k + 1], 1 if k == 0 else 2, k).double() for k in range(4)]
+    plain = [PlainKeepBlock(block, k).double() for k, block in enumerate(blocks)]
+    folded, expected = torch.randn(2, 4, 4, 16, 16, dtype=torch.float64), None
+    expected, attention, same = folded.transpose(1, 2), None, None
+    for k, maps in enumerate((4, 2, 2, 1)):
+        folded, attention = blocks[k](folded, attention)
+        expected, same = plain[k](expected, same)
+        assert folded.shape[1] == maps
+        torch.testing.assert_close(folded, expected.transpose(1, 2), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("size", [7, 8])
 def test_the_shortcut_equals_a_strided_convolution(size):
     block = CABlock(3, 6, stride=2).eval()
-    x = torch.randn(2, 3, size, size)
+    x = torch.randn(2, 1, 3, size, size)
     convolution, norm = block.shortcut
-    expected = F.relu(block.body(x) + norm(F.conv2d(x, convolution.weight, stride=2)))
+    shortcut = norm(F.conv2d(x[:, 0], convolution.weight, stride=2))[:, None]
     features, attention = block(x, None)
-    torch.testing.assert_close(features, expected * attention)
+    torch.testing.assert_close(features, F.relu(block.body(x) + shortcut) * attention)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_attention_is_multiplied_by_the_pooled_one_before(stride):
     block = CABlock(3, 3, stride).eval()
-    x, before = torch.randn(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
-    before[0, 0, 4, 4], before[0, 0, 4, 5] = 0.25, 0.5
+    x, before = torch.randn(1, 1, 3, 8, 8), torch.zeros(1, 1, 1, 8, 8)
+    before[..., 4, 4], before[..., 4, 5] = 0.25, 0.5
     pooled = torch.zeros(8, 8)
     pooled[3:6, 3:4], pooled[3:6, 4:7] = 0.25, 0.5
     alone, attention = block(x, None)[1], block(x, before)[1]
     assert (alone > 0).all()
-    torch.testing.assert_close(attention[0, 0], alone[0, 0] * pooled[::stride, ::stride])
+    torch.testing.assert_close(attention[0, 0, 0], alone[0, 0, 0] * pooled[::stride, ::stride])
 
 
 def test_attention_that_is_shut_in_the_first_block_stays_shut_in_all():
     network, maps, _ = _build(model__position=False)
     network.eval()
-    nn.init.constant_(network.blocks[0].attention[1].bias, -1000)
+    nn.init.constant_(network.blocks[0].attention[0][1].bias, -1000)
     for block in network.blocks:
-        nn.init.ones_(block.body[-1].bias)
+        nn.init.ones_(block.body[-1][1].bias)
     assert torch.equal(network(maps), network.head.bias.expand(3, 5))
 
 

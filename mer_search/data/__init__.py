@@ -80,7 +80,11 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
         UsageError: if the run asks of flow images what they do not have.
     """
     if folder.dataset.flow_images:
-        needed = {"frames.maps": (run.frames.maps, 1), "model.position": (run.model.position, False)}
+        needed = {
+            "frames.maps": (run.frames.maps, 1),
+            "model.position": (run.model.position, False),
+            "flow.method": (run.flow.method, "farneback"),
+        }
         for key, (found, must) in needed.items():
             if found != must:
                 raise UsageError(

@@ -41,8 +41,12 @@ def read_image(path: Path) -> MatLike:
 
 def prepare(image: MatLike, prep: Prep) -> MatLike:
     """The frame as its motion is measured: resized to (size, size, 3)."""
-    interpolation = cv2.INTER_AREA if min(image.shape[:2]) > prep.size else cv2.INTER_LINEAR
-    return cv2.resize(image, (prep.size, prep.size), interpolation=interpolation)
+    return _resized(image, prep.size)
+
+
+def _resized(image: MatLike, size: int) -> MatLike:
+    interpolation = cv2.INTER_AREA if min(image.shape[:2]) > size else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=interpolation)
 
 
 def farneback(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
@@ -60,6 +64,12 @@ def farneback(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float
         0,
     )
     return np.ascontiguousarray(flow.transpose(2, 0, 1))
+
+
+def difference(before: MatLike, after: MatLike) -> NDArray[np.float32]:
+    """(3, H, W) RGB grey levels that each pixel gained from one image (H, W, 3) BGR to another."""
+    gained = after.astype(np.float32) - before
+    return np.ascontiguousarray(gained[:, :, ::-1].transpose(2, 0, 1))
 
 
 def resize_flow(flow: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -81,9 +91,8 @@ def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> Measured:
         return Measured(read_flow_image(clip.frames[0], run.flow.size), None)
     numbers = sorted({number for frame_set in sets for number in frame_set})
     images = {number: prepare(read_image(clip.frames[number - clip.onset]), run.prep) for number in numbers}
-    grey = {number: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for number, image in images.items()}
     between = {
-        pair: resize_flow(farneback(grey[pair[0]], grey[pair[1]], run.flow), run.flow.size)
+        pair: _between(images[pair[0]], images[pair[1]], run.flow)
         for pair in {pair for frame_set in sets for pair in pairs(frame_set, run.frames)}
     }
     flow = np.stack([[between[pair] for pair in pairs(frame_set, run.frames)] for frame_set in sets])
@@ -91,6 +100,15 @@ def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> Measured:
         raise DataError("its optical flow must be finite, but is not; try other flow settings")
     onset = np.stack([_thumbnail(images[frame_set[0]], run.flow.size) for frame_set in sets])
     return Measured(flow.astype(np.float16), onset.astype(np.uint8))
+
+
+def _between(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
+    """Motion (P, size, size) from one prepared frame to another."""
+    if config.method == "difference":
+        before, after = (_resized(image, config.size) for image in (before, after))
+        return difference(before, after)
+    before, after = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (before, after))
+    return resize_flow(farneback(before, after, config), config.size)
 
 
 def _thumbnail(image: MatLike, size: int) -> MatLike:

@@ -1,57 +1,112 @@
-"""The parts that the networks are made of. Every temporal convolution is folded into a 2D one.
+"""The parts that the networks are made of. Every 3D convolution is folded into 2D ones, which is exact.
 
 Shapes: B clips, T maps, C channels, H W pixels, D width, G x G positions.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution without bias and its batch normalisation."""
-    return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs)]
+class Time(NamedTuple):
+    """Kernel, stride and padding over maps, of a convolution or a pooling."""
+
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
 
 
-class ExternalStem(nn.Module):
-    """(2+1)D stem in `collapse` mode: (B, T, C, H, W) -> (B, width, H / stride, W / stride).
+STILL = Time()  # leaves the maps apart
+# `keep` mode, CA block by block: time of the main path and of the pooling of the attention before it.
+KEEP_PATH = (Time(3, 1, 1), Time(3, 2, 1), Time(2, 1, 0), Time(2, 2, 0))
+KEEP_ATTENTION = (STILL, Time(3, 2, 1), Time(1, 1, 0), Time(2, 2, 0))
 
-    A (1, 3, 3) convolution is a 2D one over B*T images; a temporal kernel over all T maps without padding is a 1x1
-    convolution over T*mid channels.
+
+class SpatialConv(nn.Sequential):
+    """A (1, kernel, kernel) convolution and its batch normalisation: (B, T, C, H, W) -> (B, T, C', H', W').
+
+    It is a 2D convolution over B*T images.
     """
 
-    def __init__(self, channels: int, maps: int, mid: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.spatial = nn.Sequential(*conv_bn(channels, mid, 3, stride), nn.ReLU())
-        self.temporal = nn.Sequential(*conv_bn(maps * mid, width, 1), nn.ReLU())
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> None:
+        super().__init__(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias), nn.BatchNorm2d(outputs))
 
     def forward(self, maps: Tensor) -> Tensor:
-        clips = maps.shape[0]
-        x = self.spatial(maps.flatten(0, 1))  # (B*T, mid, H', W')
-        return self.temporal(x.unflatten(0, (clips, -1)).flatten(1, 2))  # (B, T*mid, H', W') -> (B, width, H', W')
+        return super().forward(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+
+
+class TemporalConv(SpatialConv):
+    """A (kernel, 1, 1) convolution over T and its batch normalisation: (B, T, C, H, W) -> (B, T', C', H, W).
+
+    It is a 1x1 convolution over the kernel*C channels of each window of maps.
+    """
+
+    def __init__(self, inputs: int, outputs: int, time: Time = STILL, bias: bool = False) -> None:
+        super().__init__(time.kernel * inputs, outputs, 1, bias=bias)
+        self.time = time
+
+    def forward(self, maps: Tensor) -> Tensor:
+        padded = F.pad(maps, (0, 0, 0, 0, 0, 0, self.time.padding, self.time.padding)) if self.time.padding else maps
+        windows = padded.unfold(1, self.time.kernel, self.time.stride)  # (B, T', C, H, W, kernel)
+        return super().forward(windows.movedim(-1, 2).flatten(2, 3))  # (B, T', kernel*C, H, W)
+
+
+def middle_width(inputs: int, outputs: int) -> int:
+    """Channels between the halves of a (2+1)D convolution that keep a 3x3x3 one's parameters (R(2+1)D, Tran et al.)."""
+    return (inputs * outputs * 27) // (9 * inputs + 3 * outputs)
 
 
 class CABlock(nn.Module):
     """Continuous attention (MMNet, section 3.2): a residual block whose spatial attention is multiplied by the
-    attention of the block before it."""
+    attention of the block before it.
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    Args:
+        inputs, outputs: channels.
+        stride: over pixels.
+        keep: its place (from 0) in a network that keeps the maps apart; None where there is only one map.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, keep: int | None = None) -> None:
         super().__init__()
         self.stride = stride
-        self.body = nn.Sequential(*conv_bn(inputs, outputs, 3, stride), nn.ReLU(), *conv_bn(outputs, outputs, 1))
+        self.pooling = STILL if keep is None else KEEP_ATTENTION[keep]
         changes = stride != 1 or inputs != outputs
-        self.shortcut = nn.Sequential(*conv_bn(inputs, outputs, 1)) if changes else nn.Identity()
-        self.attention = nn.Sequential(*conv_bn(2, 1, 1), nn.Sigmoid())
+        self.shortcut: nn.Module = nn.Identity()
+        if keep is None:
+            convolution: list[nn.Module] = [SpatialConv(inputs, outputs, 3, stride)]
+            if changes:
+                self.shortcut = SpatialConv(inputs, outputs, 1)
+        else:
+            middle, path = middle_width(inputs, outputs), KEEP_PATH[keep]
+            convolution = [SpatialConv(inputs, middle, 3, stride), nn.ReLU(), TemporalConv(middle, outputs, path)]
+            if changes:  # in two steps, with biases, as the public code has it
+                last = TemporalConv(outputs, outputs, Time(1, path.stride), bias=True)
+                self.shortcut = nn.Sequential(SpatialConv(inputs, outputs, 1, bias=True), last)
+        self.body = nn.Sequential(*convolution, nn.ReLU(), SpatialConv(outputs, outputs, 1))
+        self.attention = nn.Sequential(SpatialConv(2, 1, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), attention before (B, 1, H, W) -> features (B, C', H', W'), attention (B, 1, H', W')."""
+        """x (B, T, C, H, W), attention before (B, T, 1, H, W) -> features (B, T', C', H', W') and their attention.
+
+        In `keep` mode the third block's shortcut has two maps and its main path one, which is added to both.
+        """
         # Subsampling before the 1x1 convolution equals its stride, and avoids a crash of torch 2.13's CPU backward.
         identity = self.shortcut(x[..., :: self.stride, :: self.stride])
         x = F.relu(self.body(x) + identity)
-        attention = self.attention(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1))
+        attention = self.attention(torch.cat([x.mean(2, keepdim=True), x.amax(2, keepdim=True)], dim=2))
         if before is not None:
-            attention = attention * F.max_pool2d(before, 3, self.stride, 1)
+            attention = attention * self._pooled(before)
         return x * attention, attention
+
+    def _pooled(self, attention: Tensor) -> Tensor:
+        """The attention before (B, T, 1, H, W), max-pooled to this block's maps and pixels."""
+        kernel, stride, padding = (
+            (over_time, over_pixels, over_pixels)
+            for over_time, over_pixels in zip(self.pooling, (3, self.stride, 1), strict=True)
+        )
+        return F.max_pool3d(attention.transpose(1, 2), kernel, stride, padding).transpose(1, 2)
 
 
 class TransformerBlock(nn.Module):

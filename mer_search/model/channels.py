@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mer_search.config import Input
+from mer_search.config import COLOURS, Input
 
+IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of torchvision's models
 COMPONENTS = "uvo"  # the order in which components are stored: horizontal flow, vertical flow, optical strain
 FLAT = 1e-6  # a spread at or under this, or this share of the values, is none: a flat map becomes zeros, never NaN
 
@@ -50,13 +51,40 @@ NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def hsv(flow: Tensor) -> Tensor:
+    """Flow (..., P, H, W) -> its usual colour picture (..., 3, H, W), RGB in [0, 1], normalised as ImageNet's pictures.
+
+    The direction is the hue, the magnitude (min-max per map) the value, at full saturation.
+    """
+    u, v = flow[..., 0, :, :], flow[..., 1, :, :]
+    hue = torch.atan2(v, u) % (2 * torch.pi) * (3 / torch.pi)  # [0, 6)
+    value = (min_max(torch.hypot(u, v)) + 1) / 2
+    sixths = torch.stack([(hue + shift) % 6 for shift in (5, 3, 1)], dim=-3)  # of red, green, blue
+    rgb = value.unsqueeze(-3) * (1 - torch.minimum(sixths, 4 - sixths).clamp(0, 1))
+    return _imagenet(rgb, torch.tensor(IMAGENET_MEAN))
+
+
+def rgb_difference(difference: Tensor) -> Tensor:
+    """Differences of frames (..., 3, H, W) in grey levels -> of frames normalised as ImageNet's pictures."""
+    return _imagenet(difference / 255, torch.zeros(3))
+
+
+def _imagenet(rgb: Tensor, mean: Tensor) -> Tensor:
+    shape = (3, 1, 1)
+    return (rgb - mean.to(rgb).view(shape)) / torch.tensor(IMAGENET_SD).to(rgb).view(shape)
+
+
 def n_channels(config: Input) -> int:
     """C, channels of the network's input."""
+    if config.channels in COLOURS:
+        return 3
     return len(config.channels) * len(config.components)
 
 
 def channels(flow: Tensor, config: Input) -> Tensor:
     """Flow (B, T, P, H, W) -> channels (B, T, C, H, W): for each letter of `config.channels` its normalised copy of
-    the components, so "nr" on "uv" gives u_n v_n u_r v_r."""
+    the components, so "nr" on "uv" gives u_n v_n u_r v_r; or a colour picture."""
+    if config.channels in COLOURS:
+        return {"hsv": hsv, "rgb": rgb_difference}[config.channels](flow)
     picked = flow[:, :, [COMPONENTS.index(letter) for letter in config.components]]
     return torch.cat([NORMALISATIONS[letter](picked) for letter in config.channels], dim=2)

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mer_search.config import Run
-from mer_search.model.blocks import CABlock, ExternalStem, PositionBranch, conv_bn
+from mer_search.config import Model, Run
+from mer_search.model.blocks import CABlock, PositionBranch, SpatialConv, TemporalConv, Time
 from mer_search.model.channels import n_channels
 
 
@@ -15,10 +15,29 @@ def _halved(size: int, times: int) -> int:
     return size if times == 0 else _halved((size + 1) // 2, times - 1)
 
 
+def _external(run: Run) -> nn.Sequential:
+    """(B, T, C, H, W) -> (B, T', stem_width, H / stride, W / stride)."""
+    model, channels = run.model, n_channels(run.input)
+    if model.temporal == "none":
+        return nn.Sequential(SpatialConv(channels, model.stem_width, 3, model.stem_stride), nn.ReLU())
+    time = Time(run.frames.maps, 1, 0) if model.temporal == "collapse" else Time(3, 1, 1)
+    spatial = SpatialConv(channels, model.stem_mid, 3, model.stem_stride)
+    return nn.Sequential(spatial, nn.ReLU(), TemporalConv(model.stem_mid, model.stem_width, time), nn.ReLU())
+
+
+def _internal(model: Model) -> nn.Sequential:
+    """(B, T, stem_width, H, W) -> (B, T, attention_width, H, W)."""
+    if model.temporal != "keep":
+        return nn.Sequential(SpatialConv(model.stem_width, model.attention_width, 3), nn.ReLU())
+    spatial = SpatialConv(model.stem_width, model.internal_mid, 3)
+    temporal = TemporalConv(model.internal_mid, model.attention_width, Time(3, 1, 1))
+    return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU())
+
+
 class Network(nn.Module):
     """Motion maps and the onset image -> class logits.
 
-    Source: MMNet (Li et al., IJCAI 2022), TM-MMNET V3 to V5; shapes in the comments are V3's at 224 pixels.
+    Source: MMNet (Li et al., IJCAI 2022), TM-MMNET V1 to V5; shapes in the comments are V3's at 224 pixels.
     """
 
     def __init__(self, run: Run) -> None:
@@ -26,12 +45,10 @@ class Network(nn.Module):
         model = run.model
         strides = (1, 2, 2, 2)[: model.blocks]
         self.grid = _halved(run.flow.size, (model.stem_stride == 2) + sum(stride == 2 for stride in strides))
-        self.external = ExternalStem(
-            n_channels(run.input), run.frames.maps, model.stem_mid, model.stem_width, model.stem_stride
-        )
-        self.internal = nn.Sequential(*conv_bn(model.stem_width, model.attention_width, 3), nn.ReLU())
-        inputs = (model.attention_width, *model.widths)
-        self.blocks = nn.ModuleList(map(CABlock, inputs, model.widths, strides))
+        self.external = _external(run)
+        self.internal = _internal(model)
+        places = range(model.blocks) if model.temporal == "keep" else [None] * model.blocks
+        self.blocks = nn.ModuleList(map(CABlock, (model.attention_width, *model.widths), model.widths, strides, places))
         self.position = PositionBranch(model.widths[-1], self.grid) if model.position else None
         self.head_grid = model.head_grid or self.grid
         self.dropout = nn.Dropout(model.dropout)
@@ -40,10 +57,11 @@ class Network(nn.Module):
 
     def forward(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
         """maps (B, T, C, H, W), onset (B, 3, G, G) with G = self.grid (None without position branch) -> (B, K)."""
-        x = self.internal(self.external(maps))  # (B, 256, 112, 112)
+        x = self.internal(self.external(maps))  # (B, 1, 256, 112, 112)
         attention = None
         for block in self.blocks:
-            x, attention = block(x, attention)  # (B, 256, 112, 112) ... (B, 1024, 14, 14)
+            x, attention = block(x, attention)  # (B, 1, 256, 112, 112) ... (B, 1, 1024, 14, 14)
+        x = x.squeeze(1)
         if self.position is not None:
             x = x + self.position(onset)
         if self.head_grid != self.grid:
@@ -52,8 +70,12 @@ class Network(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
+    """Kaiming-normal, by fan-out; that of a temporal convolution counts its kernel, which is folded into channels."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    if isinstance(module, TemporalConv):  # its convolution has been visited before it
+        with torch.no_grad():
+            next(module.parameters()).mul_(module.time.kernel**-0.5)
 
 
 def cost(run: Run) -> tuple[int, int]:

@@ -46,6 +46,13 @@ def resample(images: Tensor, crops: Crops) -> Tensor:
     return F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
 
 
+def augment(maps: Tensor, crops: Crops, vectors: bool) -> Tensor:
+    """Motion maps (B, T, P, H, W) as if the frames had been augmented: flow vectors, or differences of pictures."""
+    if vectors:
+        return augment_flow(maps, crops)
+    return resample(maps.flatten(1, 2), crops).view_as(maps)
+
+
 def augment_flow(flow: Tensor, crops: Crops) -> Tensor:
     """Flow (B, T, P, H, W), P = u v or u v o, as if the frames had been flipped, cropped and resized."""
     moved = resample(flow.flatten(1, 2), crops).view_as(flow)
@@ -56,8 +63,10 @@ def augment_flow(flow: Tensor, crops: Crops) -> Tensor:
     return moved * scale[:, None, :, None, None]
 
 
-def mirror(flow: Tensor) -> Tensor:
-    """Flow (B, T, P, H, W) of the mirrored faces."""
+def mirror(flow: Tensor, vectors: bool = True) -> Tensor:
+    """Motion maps (B, T, P, H, W) of the mirrored faces."""
+    if not vectors:
+        return flow.flip(-1)
     sign = torch.ones(flow.shape[2], device=flow.device)
     sign[0] = -1
     return flow.flip(-1) * sign[:, None, None]

@@ -21,7 +21,7 @@ from mer_search.errors import Infeasible
 from mer_search.model.channels import channels
 from mer_search.model.losses import loss, probabilities
 from mer_search.model.network import Network
-from mer_search.training.augment import augment_flow, draw, mirror, resample
+from mer_search.training.augment import augment, draw, mirror, resample
 from mer_search.training.folds import Fold, fold_seed, leave_one_out
 from mer_search.training.predictions import Predictions
 
@@ -119,6 +119,7 @@ class _Fold:
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=run.train.lr, weight_decay=run.train.weight_decay, fused=True
         )
+        self.vectors = run.flow.method != "difference"  # whether a map's values point somewhere
         self.train = torch.as_tensor(fold.train, device=device)
         self.test = torch.as_tensor(fold.test, device=device)
         self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
@@ -131,7 +132,9 @@ class _Fold:
         sets = clips.first[indices] + pick.long()
         crops = draw(len(indices), config, self.random)
         onset = None if clips.onset is None else resample(clips.onset[sets].float(), crops)
-        maps, small = network_input(self.run, augment_flow(clips.flow[sets].float(), crops), onset, self.network.grid)
+        maps, small = network_input(
+            self.run, augment(clips.flow[sets].float(), crops, self.vectors), onset, self.network.grid
+        )
         if config.noise:
             spread = maps.std((-2, -1), keepdim=True)
             maps = maps + config.noise * spread * torch.randn(maps.shape, generator=self.random, device=maps.device)
@@ -179,7 +182,9 @@ class _Fold:
             onset = None if self.clips.onset is None else self.clips.onset[sets].float()
             chances = self.judge(flow, onset)
             if self.run.train.mirror:
-                chances = (chances + self.judge(mirror(flow), None if onset is None else onset.flip(-1))) / 2
+                chances = (
+                    chances + self.judge(mirror(flow, self.vectors), None if onset is None else onset.flip(-1))
+                ) / 2
             out.append(chances)
         return torch.cat(out).half().cpu().numpy()
 
