@@ -72,19 +72,18 @@ class CABlock(nn.Module):
         super().__init__()
         self.stride = stride
         self.pooling = STILL if keep is None else KEEP_ATTENTION[keep]
-        changes = stride != 1 or inputs != outputs
-        self.shortcut: nn.Module = nn.Identity()
         if keep is None:
             convolution: list[nn.Module] = [SpatialConv(inputs, outputs, 3, stride)]
-            if changes:
-                self.shortcut = SpatialConv(inputs, outputs, 1)
         else:
             middle, path = middle_width(inputs, outputs), KEEP_PATH[keep]
             convolution = [SpatialConv(inputs, middle, 3, stride), nn.ReLU(), TemporalConv(middle, outputs, path)]
-            if changes:  # in two steps, with biases, as the public code has it
-                last = TemporalConv(outputs, outputs, Time(1, path.stride), bias=True)
-                self.shortcut = nn.Sequential(SpatialConv(inputs, outputs, 1, bias=True), last)
         self.body = nn.Sequential(*convolution, nn.ReLU(), SpatialConv(outputs, outputs, 1))
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = SpatialConv(inputs, outputs, 1, bias=keep is not None)
+            if keep is not None:  # in two steps, with biases, as the public code has it
+                last = TemporalConv(outputs, outputs, Time(1, path.stride), bias=True)
+                self.shortcut = nn.Sequential(self.shortcut, last)
         self.attention = nn.Sequential(SpatialConv(2, 1, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
