@@ -72,7 +72,7 @@ class Input(Part):
     """
 
     channels: str = "nr"  # n min-max to [-1, 1], r raw pixels, s standardised image column by column, z whole map
-    components: str = "uv"  # u horizontal flow, v vertical flow, o optical strain (flow-image data only)
+    components: str = "uv"  # u horizontal flow, v vertical flow, o optical strain
 
     @field_validator("channels", "components")
     @classmethod

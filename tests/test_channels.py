@@ -7,7 +7,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from mer_search.config import Input
-from mer_search.model.channels import IMAGENET_MEAN, IMAGENET_SD, channels, n_channels
+from mer_search.model.channels import IMAGENET_MEAN, IMAGENET_SD, channels, n_channels, strain
 
 
 @pytest.fixture
@@ -137,3 +137,25 @@ def test_an_rgb_difference_is_that_of_normalised_pictures():
     one, two = ((picture / 255 - mean) / deviation for picture in (before, after))
     torch.testing.assert_close(channels(after - before, Input(channels="rgb")), two - one)
     assert n_channels(Input(channels="rgb")) == n_channels(Input(channels="hsv")) == 3
+
+
+@pytest.mark.parametrize(
+    ("u", "v", "expected"),
+    [
+        ((0.0, 0.0, 3.0), (0.0, 0.0, -1.0), 0.0),  # a shift
+        ((0.0, 0.1, 0.0), (-0.1, 0.0, 0.0), 0.0),  # a small turn
+        ((0.2, 0.0, 0.0), (0.0, 0.0, 0.0), 0.2),  # a stretch along x
+        ((0.1, 0.0, 0.0), (0.0, 0.1, 0.0), 0.02**0.5),  # along both
+        ((0.0, 0.2, 0.0), (0.0, 0.0, 0.0), 0.02**0.5),  # a shear: e_xy = e_yx = .1
+    ],
+)
+def test_strain_is_what_is_left_without_shifts_and_turns(u, v, expected):
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(9.0), indexing="ij")
+    flow = torch.stack([a * x + b * y + c for a, b, c in (u, v)])
+    torch.testing.assert_close(strain(flow), torch.full((1, 8, 9), expected), atol=1e-6, rtol=0)
+
+
+def test_clips_have_strain_by_their_flow_and_flow_images_bring_their_own(flow):
+    config = Input(channels="r", components="uo")
+    assert torch.equal(channels(flow, config), flow[:, :, [0, 2]])
+    torch.testing.assert_close(channels(flow[:, :, :2], config)[:, :, 1:], strain(flow[:, :, :2]))

@@ -91,10 +91,5 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
                     f"flow images have one motion map and no onset image, so {key} must be {must}, "
                     f"but is {found}; use --study megc2019 or set it in the study file"
                 )
-    elif "o" in run.input.components:
-        raise UsageError(
-            f"optical strain is stored only in flow images, so input.components must be out of 'uv' for "
-            f"{folder.title}, but is {run.input.components!r}"
-        )
     data = Data(dataset=folder.name, classes=folder.dataset.classes, checksum=checksum(clips))
     return with_values(run, {f"data.{key}": value for key, value in data})

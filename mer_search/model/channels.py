@@ -51,6 +51,16 @@ NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def strain(flow: Tensor) -> Tensor:
+    """Flow (..., 2, H, W) -> magnitude of its optical strain (..., 1, H, W).
+
+    The root of e_xx^2 + e_yy^2 + e_xy^2 + e_yx^2 with e_xy = e_yx = (du/dy + dv/dx) / 2 (Shreve et al., FG 2011). Some
+    of the field count the shear only once.
+    """
+    (du_dy, dv_dy), (du_dx, dv_dx) = (gradient.unbind(-3) for gradient in torch.gradient(flow, dim=(-2, -1)))
+    return (du_dx.square() + dv_dy.square() + (du_dy + dv_dx).square() / 2).sqrt().unsqueeze(-3)
+
+
 def hsv(flow: Tensor) -> Tensor:
     """Flow (..., P, H, W) -> its usual colour picture (..., 3, H, W), RGB in [0, 1], normalised as ImageNet's pictures.
 
@@ -86,5 +96,7 @@ def channels(flow: Tensor, config: Input) -> Tensor:
     the components, so "nr" on "uv" gives u_n v_n u_r v_r; or a colour picture."""
     if config.channels in COLOURS:
         return {"hsv": hsv, "rgb": rgb_difference}[config.channels](flow)
+    if "o" in config.components and flow.shape[2] == 2:  # flow images bring their own
+        flow = torch.cat([flow, strain(flow)], dim=2)
     picked = flow[:, :, [COMPONENTS.index(letter) for letter in config.components]]
     return torch.cat([NORMALISATIONS[letter](picked) for letter in config.channels], dim=2)
