@@ -1,5 +1,6 @@
 """Commands: parse, call, print. Torch and OpenCV are imported by the command that needs them, so --help is instant."""
 
+import difflib
 import json
 import sys
 import time
@@ -272,6 +273,34 @@ def check(path: Path, as_json: bool) -> None:
     else:
         terminal.print_check(report)
     sys.exit(0 if report.usable else 1)
+
+
+@data.command(epilog=_example("mer-search data preview sub05/EP02_01f --data ~/CASME2 --preset V3NS"))
+@click.argument("clip")
+@data_option
+@click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose frames, flow and channels.")
+@click.option("--out", type=click.Path(path_type=Path), help="PNG to write.  [default: the clip's name in this folder]")
+def preview(clip: str, data: Path | None, preset_name: str, out: Path | None) -> None:
+    """A picture of a clip as a network meets it: frames, motion as colour, every channel."""
+    from mer_search.data import open_folder
+    from mer_search.files import write_whole
+    from mer_search.presets import preset
+    from mer_search.report import terminal
+    from mer_search.report.preview import preview as picture
+    from mer_search.search.workspace import find_data
+
+    run = preset(preset_name)
+    with terminal.bars() as progress:
+        folder = open_folder(find_data(data, progress))
+    found = [each for each in folder.clips if clip in (each.id, each.name)]
+    if len(found) != 1:
+        near = difflib.get_close_matches(clip, [each.id for each in folder.clips], n=3, cutoff=0)
+        raise UsageError(
+            f"CLIP must name one clip of {folder.path}, but {clip!r} fits {len(found)}; some are {', '.join(near)}"
+        )
+    target = out or Path(f"{found[0].id.replace('/', '_')}.png")
+    write_whole(target, picture(found[0], run))
+    click.echo(f"{folder.title}, {found[0].id}: {target}")
 
 
 @data.command(epilog=_example("mer-search data synth /tmp/clips --size 128"))

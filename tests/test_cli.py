@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import pytest
 from click.testing import CliRunner
 from conftest import STUDY, write_casme2
@@ -16,7 +17,16 @@ from conftest import STUDY, write_casme2
 from mer_search import cli
 from mer_search.search.storage import open_storage
 
-COMMANDS = [["run"], ["confirm"], ["status"], ["dashboard"], ["presets"], ["data", "check"], ["data", "synth"]]
+COMMANDS = [
+    ["run"],
+    ["confirm"],
+    ["status"],
+    ["dashboard"],
+    ["presets"],
+    ["data", "check"],
+    ["data", "synth"],
+    ["data", "preview"],
+]
 
 
 @pytest.fixture
@@ -115,6 +125,7 @@ def test_a_note_and_a_picture_go_to_the_dashboard(mer_search, flow_folder):
         (["data", "synth", "out", "--size", "huge"], 2, ["--size", "'huge'"]),
         (["data", "synth", "out", "--size", "9"], 2, ["64 to 512", "9"]),
         (["data", "synth", "flow"], 2, ["new or empty folder"]),
+        (["data", "preview", "s01/none", "--data", "flow"], 2, ["one clip of flow", "'s01/none' fits 0", "sub0"]),
         (["rnu"], 2, ["run", "'rnu'"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -145,6 +156,15 @@ def test_the_check_of_a_dataset(mer_search, tmp_path):
     unusable = mer_search("data", "check", tmp_path / "alone")
     assert unusable.exit_code == 1
     assert "two subjects" in unusable.stdout
+
+
+def test_a_preview_is_a_picture_of_the_clip(mer_search, tmp_path):
+    write_casme2(tmp_path / "casme2", 1)
+    for preset in ("V3NR", "MMNet", "V2"):
+        result = mer_search("data", "preview", "EP02_01f", "--data", tmp_path / "casme2", "--preset", preset)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.endswith("sub01/EP02_01f: sub01_EP02_01f.png\n")
+        assert cv2.imread("sub01_EP02_01f.png").std() > 10
 
 
 def test_the_presets_are_a_list(mer_search):

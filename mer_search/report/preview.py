@@ -1,0 +1,83 @@
+"""One clip as the network meets it, in one picture: frames, motion as colour, and every channel."""
+
+import io
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mer_search.config import COLOURS, Input, Run
+from mer_search.data.clips import Clip
+from mer_search.data.flow import measure, prepare, read_image
+from mer_search.data.frames import frame_sets
+from mer_search.model.channels import IMAGENET_MEAN, IMAGENET_SD, channels
+
+Rows = list[tuple[str, list[tuple[str, NDArray[np.float32]]]]]  # (row's label, [(title, image)])
+
+
+def preview(clip: Clip, run: Run) -> bytes:
+    """PNG of the clip's frames without jitter, as they are prepared, its motion maps and their channels.
+
+    Raises:
+        DataError: for a frame that cannot be decoded.
+    """
+    rows = _frames(clip, run) + _motion(clip, run)
+    width = max(3, *(len(images) for _, images in rows))  # 3: the title needs room
+    figure = Figure(figsize=(1.9 * width + 1.1, 2.1 * len(rows) + 0.6), layout="constrained", dpi=100)
+    grid = figure.subplots(len(rows), width, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for line, (label, images) in zip(grid, rows, strict=True):
+        for axes, (title, image) in zip(line, images, strict=False):
+            _show(axes, image, title)
+        line[0].text(-0.08, 0.5, label, rotation=90, ha="right", va="center", transform=line[0].transAxes, fontsize=9)
+    figure.suptitle(f"{clip.id}: {clip.label}, action units {' '.join(clip.action_units) or 'not given'}", fontsize=10)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _show(axes: Axes, image: NDArray[np.float32], title: str) -> None:
+    """A colour picture (H, W, 3) in [0, 1], or a map (H, W) in red and blue with its own range in the title."""
+    if image.ndim == 3:
+        axes.imshow(image)
+    else:
+        most = float(np.abs(image).max()) or 1.0
+        axes.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most)
+        title = f"{title}  ±{most:.2g}"
+    axes.set_title(title, fontsize=8)
+
+
+def _frames(clip: Clip, run: Run) -> Rows:
+    if len(clip.frames) == 1:
+        return []
+    numbers = frame_sets(clip, run.frames)[0]
+    images = [read_image(clip.frames[number - clip.onset]) for number in numbers]
+    titles = [f"{number}{' onset' * (place == 0)}" for place, number in enumerate(numbers)]
+    return [
+        (label, [(title, image[:, :, ::-1] / np.float32(255)) for title, image in zip(titles, pictures, strict=True)])
+        for label, pictures in (("frames", images), ("prepared", [prepare(image, run.prep) for image in images]))
+    ]
+
+
+def _motion(clip: Clip, run: Run) -> Rows:
+    flow = torch.from_numpy(measure(clip, frame_sets(clip, run.frames)[:1], run).flow).float()  # (1, T, P, H, W)
+    rows: Rows = []
+    if run.flow.method != "difference":
+        rows.append(("motion as colour", _pictures(channels(flow, Input(channels="hsv")))))
+    if run.input.channels in COLOURS:
+        return [*rows, (f"channels {run.input.channels}", _pictures(channels(flow, run.input)))]
+    names = [f"{component}_{letter}" for letter in run.input.channels for component in run.input.components]
+    stack = channels(flow, run.input)[0].numpy()  # (T, C, H, W)
+    return rows + [
+        (f"channel {name}", [(f"map {t + 1}", maps[c]) for t, maps in enumerate(stack)]) for c, name in enumerate(names)
+    ]
+
+
+def _pictures(normalised: torch.Tensor) -> list[tuple[str, NDArray[np.float32]]]:
+    """(1, T, 3, H, W), normalised as ImageNet's pictures -> titled pictures (H, W, 3) in [0, 1]."""
+    mean, deviation = (np.array(triple, np.float32) for triple in (IMAGENET_MEAN, IMAGENET_SD))
+    rgb = normalised[0].permute(0, 2, 3, 1).numpy() * deviation + mean
+    return [(f"map {t + 1}", picture.clip(0, 1)) for t, picture in enumerate(rgb)]
