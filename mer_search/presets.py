@@ -61,6 +61,7 @@ PRESETS: dict[str, Preset] = {
     "V5R": _preset(None, input={"channels": "r"}, model=_V5, train=_100),
     "V5S": _preset(None, input={"channels": "s"}, model=_V5, train=_100),
     "V5NR": _preset(0.8290, input={"channels": "nr"}, model=_V5, train=_100),
+    "V5d": _preset(None, input={"channels": "nr"}, model=_V5, train=_100 | {"loss": "focal"}),
     "V5RS": _preset(None, input={"channels": "rs"}, model=_V5, train=_100),
     "V5NS": _preset(0.8180, input={"channels": "ns"}, model=_V5, train=_100),
     "V5NRS": _preset(None, input={"channels": "nrs"}, model=_V5, train=_100),
