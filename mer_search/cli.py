@@ -204,7 +204,8 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
-    terminal.show(terminal.study_table(opened, best_trial(opened)))
+    if best := best_trial(opened):
+        terminal.show(terminal.study_table(opened, best))
     terminal.out.print(", ".join(f"{count} {state}" for state, count in facts["trials"].items()))
 
 
