@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import socket
 import sys
 import time
 from contextlib import ExitStack
@@ -221,6 +222,9 @@ def dashboard(storage: str, name: str | None, port: int) -> None:
 
     opened = open_storage(storage)
     folder = Path(find_study(opened, name).user_attrs["out"]) / "artifacts"
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise UsageError(f"--port must be free, but something answers on {port}; give another")
     click.echo(f"http://127.0.0.1:{port}/  (Ctrl-C stops it)")
     from optuna.artifacts import FileSystemArtifactStore
 

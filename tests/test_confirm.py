@@ -108,3 +108,9 @@ def test_a_preset_is_confirmed_in_a_folder_of_its_own(tmp_path):
     assert target.folder == tmp_path / "presets" / "confirm" / "V3NR"
     with pytest.raises(UsageError, match="a preset must be one of"):
         confirming.preset_target("V9", tmp_path)
+
+
+def test_some_subjects_do_not_take_the_place_of_the_whole(confirmation):
+    some = confirming.Confirmation(confirmation.target, confirmation.loaded, ("sub01", "sub02"), (1000,))
+    assert confirmation.folder.name == f"{confirmation.target.folder.name}"
+    assert some.folder.name.startswith(f"{confirmation.folder.name}-2-subjects-")

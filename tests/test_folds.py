@@ -92,7 +92,7 @@ def test_a_text_that_names_nobody_is_refused(text):
         select_subjects(text, KNOWN, HARDEST)
 
 
-@pytest.mark.parametrize("text", ["hardest_00", "²", "1-9999999999", "4-1"])
+@pytest.mark.parametrize("text", ["hardest_00", "hardest_3", "²", "1-9999999999", "4-1"])
 def test_odd_numbers_are_refused_at_once(text):
     with pytest.raises(UsageError):
         select_subjects(text, ["sub01", "sub02"], ["sub02", "sub01"])

@@ -93,3 +93,15 @@ def test_a_gpu_that_is_not_there_is_refused():
         assert choose_device("auto") == "cpu"
         with pytest.raises(UsageError, match="use --device cpu or auto"):
             choose_device("cuda")
+
+
+def test_an_interruption_does_not_wait_for_an_epoch_and_leaves_a_pool_that_works(pool, make_search, monkeypatch):
+    loaded = make_search().loaded
+    folds = pool.train(loaded.tensors, _tasks(loaded), lambda epoch: None)
+    before = [process.pid for process, _ in pool._workers]
+    with monkeypatch.context() as patched:
+        patched.setattr(Pool, "_ready", lambda self, busy: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            next(folds)
+    assert [process.pid for process, _ in pool._workers] != before
+    assert len(list(pool.train(loaded.tensors, _tasks(loaded), lambda epoch: None))) == 4

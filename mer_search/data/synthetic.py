@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -194,7 +195,12 @@ def write_dataset(
     clips = plan_clips(seed, subjects)
     building = out.with_name(f".{out.name}.{os.getpid()}.part")
     processes = min(processes or os.cpu_count() or 1, 61)  # Windows allows no more
-    pool = ProcessPoolExecutor(processes, get_context("spawn")) if processes > 1 else ThreadPoolExecutor(1)
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    pool = (
+        ProcessPoolExecutor(processes, get_context("spawn"), signal.signal, ignore)
+        if processes > 1
+        else ThreadPoolExecutor(1)
+    )
     try:
         building.mkdir(parents=True)
         _write_sheet(building / SHEET, clips)

@@ -1,6 +1,7 @@
 """Confirmation: all subjects, fresh seeds, and nothing chosen on the way. What it says can be believed."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -91,10 +92,14 @@ class Confirmation:
 
     @property
     def folder(self) -> Path:
-        """Where its files are; a preset's name is followed by the digest of data and configuration."""
-        if self.target.checksum:
-            return self.target.folder
-        return self.target.folder.with_name(f"{self.target.folder.name}-{digest(self.loaded.run)[:8]}")
+        """Where its files are. A preset's name is followed by the digest of data and configuration; that of some of the
+        subjects by their names, so that it does not take the place of the whole."""
+        name = self.target.folder.name
+        if not self.target.checksum:
+            name += f"-{digest(self.loaded.run)[:8]}"
+        if set(self.subjects) != set(self.loaded.subjects):
+            name += f"-{len(self.subjects)}-subjects-{hashlib.sha256(' '.join(self.subjects).encode()).hexdigest()[:6]}"
+        return self.target.folder.with_name(name)
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:

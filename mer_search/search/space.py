@@ -188,11 +188,14 @@ def _axis(key: str, spec: Any) -> Axis:
 
 
 def _conditions(tree: dict[str, Any], axes: Sequence[Axis]) -> dict[str, dict[str, Value]]:
-    keys = {axis.key for axis in axes}
+    keys = {axis.key: axis for axis in axes}
     for key, condition in tree.items():
         for name in (key, *condition):
             if name not in keys or (name in tree and name != key):
                 raise UsageError(f"[when] must speak of unconditional axes of [space], but {name!r} is none")
+        for name, value in condition.items():
+            if not keys[name].holds(value):
+                raise UsageError(f"[when]: {name} must lie on its axis {list(keys[name].values)}, but is {value!r}")
     return tree
 
 

@@ -47,6 +47,10 @@ def select_subjects(text: str, known: Sequence[str], hardest: Sequence[str]) -> 
         return tuple(sorted(known))
     chosen: tuple[str, ...]
     if match := re.fullmatch(r"hardest(?:_([0-9]+))?", text):
+        if int(match[1] or 0) > len(hardest):
+            raise UsageError(
+                f"{text} needs as many ranked subjects, but there are {len(hardest)}: {', '.join(hardest)}"
+            )
         chosen = tuple(hardest[: int(match[1] or 10)])
     elif match := re.fullmatch(r"([0-9]+)\s*-\s*([0-9]+)", text):
         numbers = map(str, range(int(match[1]), int(match[2]) + 1))

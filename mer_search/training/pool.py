@@ -138,6 +138,11 @@ class Pool:
                         raise value
                     turn += 1
                     yield value
+        except KeyboardInterrupt:  # an epoch can take minutes: nobody waits for its end
+            for worker in busy:
+                self._replace(worker)
+            busy.clear()
+            raise
         finally:
             self._cancel(busy)
 
@@ -153,10 +158,18 @@ class Pool:
             return message
         except (EOFError, ConnectionError):
             process.join()
-            self._workers[worker] = self._start()
-            self._given.pop(worker, None)
+            self._replace(worker)
             cause = _cause(process.exitcode)
             return "failed", Infeasible(f"a fold must not kill its process, but ended it with {cause}", cause)
+
+    def _replace(self, worker: int) -> None:
+        """A new process in the place of one that is dead, or not to be waited for."""
+        process, connection = self._workers[worker]
+        process.kill()
+        process.join()
+        connection.close()
+        self._workers[worker] = self._start()
+        self._given.pop(worker, None)
 
     def _cancel(self, busy: dict[int, int]) -> None:
         for worker in busy:
