@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import socket
 import sys
 import time
 from contextlib import ExitStack
@@ -216,19 +215,14 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 def dashboard(storage: str, name: str | None, port: int) -> None:
     """Serve optuna-dashboard on this machine, with the study's pictures."""
-    from optuna_dashboard import run_server
-
+    from mer_search.report.dashboard import check_port, serve
     from mer_search.search.storage import find_study, open_storage
 
     opened = open_storage(storage)
     folder = Path(find_study(opened, name).user_attrs["out"]) / "artifacts"
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise UsageError(f"--port must be free, but something answers on {port}; give another")
+    check_port(port)
     click.echo(f"http://127.0.0.1:{port}/  (Ctrl-C stops it)")
-    from optuna.artifacts import FileSystemArtifactStore
-
-    run_server(opened, host="127.0.0.1", port=port, artifact_store=FileSystemArtifactStore(str(folder)))
+    serve(opened, folder, port)
 
 
 @main.command(epilog=_example("mer-search presets"))

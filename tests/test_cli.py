@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -105,6 +106,9 @@ def test_a_note_and_a_picture_go_to_the_dashboard(mer_search, flow_folder):
     note = note_of(storage.get_study_system_attrs(study._study_id), trial._trial_id)["body"]
     assert "| negative |" in note
     assert "0 sub01, 1 sub02" in note
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        _one_line(mer_search("dashboard", "--port", port), 2, "--port must be free", str(port))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """What optuna-dashboard shows of a trial and a study: notes, and pictures as artifacts."""
 
+import socket
 from pathlib import Path
 
 import numpy as np
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-from optuna_dashboard import save_note
+from optuna.storages import BaseStorage
+from optuna_dashboard import run_server, save_note
 
+from mer_search.errors import UsageError
 from mer_search.files import write_whole
 from mer_search.report.figures import confusion_png
 from mer_search.search.study import Evaluation
@@ -56,3 +59,16 @@ def describe_study(study: optuna.Study) -> None:
         f"{warning}\n\nThe best of many noisy trials looks better than it is: confirm it with "
         f"`mer-search confirm`.",
     )
+
+
+def check_port(port: int) -> None:
+    """Raise UsageError if something on this machine answers on the port already."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise UsageError(f"--port must be free, but something answers on {port}; give another")
+
+
+def serve(storage: BaseStorage, artifacts: Path, port: int) -> None:
+    """Serve optuna-dashboard to this machine alone: it has no login."""
+    store = FileSystemArtifactStore(str(artifacts))
+    run_server(storage, host="127.0.0.1", port=port, artifact_store=store)
