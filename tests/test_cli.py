@@ -180,7 +180,7 @@ def test_the_presets_are_a_list(mer_search):
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL], ids=lambda blow: blow.name)
 def test_the_same_command_goes_on_after_an_interruption(flow_folder, tmp_path, blow):
-    (tmp_path / "small.toml").write_text(STUDY.replace('"train.epochs" = 2', '"train.epochs" = 12'))
+    (tmp_path / "small.toml").write_text(STUDY.replace('"train.epochs" = 2', '"train.epochs" = 60'))
     command = [sys.executable, "-m", "mer_search.cli", "run", "--study", "small.toml", "--data", str(flow_folder)]
     first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ)
     second_trial = tmp_path / "runs/small/trial-0001/predictions.npz"
