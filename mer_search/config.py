@@ -1,6 +1,6 @@
 """Run: everything that determines a result, and nothing else.
 
-A `Run` is a frozen value of seven parts. A dotted path into it (`"train.lr"`) is the key in a study file, the name
+A `Run` is a frozen value of eight parts. A dotted path into it (`"train.lr"`) is the key in a study file, the name
 of the Optuna parameter and the column in every table. `digest` names the folder or the cache entry of any part.
 """
 
@@ -25,9 +25,10 @@ class Part(BaseModel):
 
 
 class Data(Part):
-    """Which clips. `checksum` stands for names, labels and frame numbers of all of them (see data.clips.checksum)."""
+    """Which clips. `checksum` stands for everything that is annotated of all of them (see data.clips.checksum)."""
 
     dataset: str = "casme2"  # a name in data.DATASETS
+    task: str = ""  # a name in the dataset's tasks, "3" or "5"; "" is its first
     classes: tuple[str, ...] = ("happiness", "repression", "disgust", "surprise", "others")
     checksum: str = ""
 
@@ -42,19 +43,22 @@ class Frames(Part):
 
 
 class Prep(Part):
-    """What happens to a frame before its motion is measured."""
+    """What happens to a frame before its motion is measured; frames that are denoised and masked already skip both."""
 
     size: int = Field(224, ge=16, le=512)  # pixels; frames are resized to size x size
+    denoise: float = Field(0.0, ge=0, le=20)  # strength h of non-local-means over three frames; 0 off
+    mask: Literal["none", "template", "landmarks"] = "none"  # black out eyes and what lies below the jaw line
 
 
 class Flow(Part):
     """How motion is measured and at which size it is kept.
 
-    `farneback` is optical flow, with the values of TM-MMNET's public code; `difference` is MMNet's: one frame minus
-    the other, in RGB.
+    Three methods of optical flow: `farneback`, with the values of TM-MMNET's public code, `dis` with those of OpenCV's
+    medium preset, and `tvl1` with those of scikit-image, which must be installed for it. `difference` is MMNet's: one
+    frame minus the other, in RGB.
     """
 
-    method: Literal["farneback", "difference"] = "farneback"
+    method: Literal["farneback", "dis", "tvl1", "difference"] = "farneback"
     size: int = Field(224, ge=16, le=512)  # pixels; H = W of the motion maps, and so of the network's input
     pyr_scale: float = Field(0.4, gt=0, lt=1)
     levels: int = Field(1, ge=1, le=10)
@@ -62,6 +66,16 @@ class Flow(Part):
     iterations: int = Field(3, ge=1, le=20)
     poly_n: int = Field(5, ge=3, le=9)
     poly_sigma: float = Field(1.2, gt=0, le=5)
+    dis_finest_scale: int = Field(1, ge=0, le=5)  # level of the pyramid that the flow is refined to; 0: full size
+    dis_patch: int = Field(8, ge=4, le=32)  # pixels a side
+    dis_stride: int = Field(3, ge=1, le=16)  # pixels between patches; less than dis_patch
+    dis_descent: int = Field(25, ge=1, le=200)  # steps of gradient descent a patch
+    dis_refinement: int = Field(5, ge=0, le=50)  # steps of variational refinement
+    tvl1_attachment: float = Field(15.0, gt=0, le=1000)  # larger: the flow follows the images more closely
+    tvl1_tightness: float = Field(0.3, gt=0, le=10)
+    tvl1_warps: int = Field(5, ge=1, le=50)
+    tvl1_iterations: int = Field(10, ge=1, le=100)
+    tvl1_tolerance: float = Field(1e-4, gt=0, le=1)
 
 
 class Input(Part):
@@ -73,6 +87,7 @@ class Input(Part):
 
     channels: str = "nr"  # n min-max to [-1, 1], r raw pixels, s standardised image column by column, z whole map
     components: str = "uv"  # u horizontal flow, v vertical flow, o optical strain
+    strain: Literal["shear_twice", "shear_once"] = "shear_twice"  # the field's two formulas, see model.channels.strain
 
     @field_validator("channels", "components")
     @classmethod
@@ -94,17 +109,21 @@ class Model(Part):
     stem_stride: Literal[1, 2] = 2  # of the external stem
     internal_mid: int = Field(210, ge=1, le=2048)  # channels inside the internal stem, in "keep" only
     attention_width: int = Field(256, ge=1, le=2048)  # w: internal stem and CA blocks have w, w, w, 2w, 4w channels
-    blocks: int = Field(4, ge=1, le=4)  # CA blocks, strides 1, 2, 2, 2
+    blocks: int = Field(4, ge=1, le=4)  # stages of CA blocks, strides 1, 2, 2, 2
+    depth: int = Field(1, ge=1, le=4)  # CA blocks a stage; the further ones have stride 1
+    attention: bool = True  # spatial attention in the CA blocks; without it they are plain residual blocks
     position: bool = True  # add the position branch, a small transformer on the onset image
+    position_depth: int = Field(2, ge=1, le=12)  # its transformer blocks
+    position_width: int = Field(0, ge=0, le=2048)  # its channels inside, if others than the last width; 0: that
     head_grid: int = Field(0, ge=0, le=32)  # average-pool the last map to this many cells a side first; 0: as it is
     dropout: float = Field(0.0, ge=0, lt=1)  # before the last linear layer
 
     @model_validator(mode="after")
     def _heads(self) -> Self:
-        if self.position and self.widths[-1] % 4:
+        if self.position and (width := self.position_width or self.widths[-1]) % 4:
             raise ValueError(
-                f"the position branch has 4 heads, so the last width ({self.widths[-1]}) must be a "
-                "multiple of 4; change model.attention_width or set model.position = false"
+                f"the position branch has 4 heads, so its width ({width}) must be a multiple of 4; change "
+                "model.attention_width or model.position_width, or set model.position = false"
             )
         return self
 
@@ -112,6 +131,21 @@ class Model(Part):
     def widths(self) -> tuple[int, ...]:
         """Channels that each CA block puts out."""
         return tuple(scale * self.attention_width for scale in (1, 1, 2, 4)[: self.blocks])
+
+
+class Units(Part):
+    """Training in two stages (V6): first action units, with these settings, then emotions, with those of Train.
+
+    The action units' outputs join the features before the last layer. Source: TM-MMNET's public code.
+    """
+
+    use: Literal["none", "as_they_are", "thresholded"] = "none"  # none: one stage; thresholded to 0 and 1: V6c
+    sides: Literal["keep", "merge"] = "keep"  # whether L12, R12 and 12 are three action units or one
+    epochs: int = Field(70, ge=1, le=10_000)
+    lr: float = Field(8e-4, gt=0, le=10)
+    gamma: float = Field(0.987, gt=0, le=1)
+    plateau: int = Field(50, ge=0)
+    unfreeze_epoch: int = Field(50, ge=0)  # of the second stage: until then only the last layer is trained
 
 
 class Train(Part):
@@ -130,6 +164,8 @@ class Train(Part):
     class_weights: float = Field(0.0, ge=0, le=1)  # loss weight of a class ~ (its clips)^-this; 0 off, 1 balanced
     flip: bool = True  # random horizontal flip, which negates u
     crop: float = Field(15 / 224, ge=0, lt=0.5)  # share of the height cropped at a random place; sides: half of it
+    rotate: float = Field(0.0, ge=0, le=45)  # degrees; a clip is turned by a random angle up to this, either way
+    pad: float = Field(0.0, ge=0, lt=0.5)  # share of the side padded with black; then a random crop of the old size
     noise: float = Field(0.0, ge=0, le=5)  # sd of Gaussian noise on the channels, as a share of each map's sd
     mixup: float = Field(0.0, ge=0, le=10)  # alpha of the Beta distribution; 0 off
     mirror: bool = False  # predict a clip as the mean over it and its mirror image
@@ -144,7 +180,13 @@ class Run(Part):
     flow: Flow = Flow()
     input: Input = Input()
     model: Model = Model()
+    units: Units = Units()
     train: Train = Train()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a fold, over both stages."""
+        return self.train.epochs + (self.units.epochs if self.units.use != "none" else 0)
 
     @model_validator(mode="after")
     def _size(self) -> Self:
@@ -166,17 +208,21 @@ class Run(Part):
         mode, maps, blocks = self.model.temporal, self.frames.maps, self.model.blocks
         if mode == "none" and maps != 1:
             raise ValueError(f'model.temporal = "none" needs frames.maps = 1, but it is {maps}')
-        if mode == "keep" and (maps < 3 or blocks != 4):
+        if mode == "keep" and (maps < 3 or blocks != 4 or self.model.depth != 1):
             raise ValueError(
-                'model.temporal = "keep" needs frames.maps of 3 or 4 and model.blocks = 4, so that one map is left, '
-                f"but they are {maps} and {blocks}"
+                'model.temporal = "keep" needs frames.maps of 3 or 4, model.blocks = 4 and model.depth = 1, so that '
+                f"one map is left, but they are {maps}, {blocks} and {self.model.depth}"
             )
         return self
 
 
 def digest(*parts: BaseModel) -> str:
-    """16 hexadecimal digits that stand for the parts' values: the same values give the same digest, for ever."""
-    text = json.dumps([part.model_dump(mode="json") for part in parts], sort_keys=True, separators=(",", ":"))
+    """16 hexadecimal digits that stand for the parts' values: the same values give the same digest, for ever.
+
+    Fields at their defaults are left out, so that a new field changes no older digest; a default is never changed.
+    """
+    values = [part.model_dump(mode="json", exclude_defaults=True) for part in parts]
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
