@@ -133,21 +133,6 @@ class Model(Part):
         return tuple(scale * self.attention_width for scale in (1, 1, 2, 4)[: self.blocks])
 
 
-class Units(Part):
-    """Training in two stages (V6): first action units, with these settings, then emotions, with those of Train.
-
-    The action units' outputs join the features before the last layer. Source: TM-MMNET's public code.
-    """
-
-    use: Literal["none", "as_they_are", "thresholded"] = "none"  # none: one stage; thresholded to 0 and 1: V6c
-    sides: Literal["keep", "merge"] = "keep"  # whether L12, R12 and 12 are three action units or one
-    epochs: int = Field(70, ge=1, le=10_000)
-    lr: float = Field(8e-4, gt=0, le=10)
-    gamma: float = Field(0.987, gt=0, le=1)
-    plateau: int = Field(50, ge=0)
-    unfreeze_epoch: int = Field(50, ge=0)  # of the second stage: until then only the last layer is trained
-
-
 class Train(Part):
     """AdamW with an exponential learning-rate decay that stops at the plateau epoch."""
 
@@ -171,6 +156,21 @@ class Train(Part):
     mirror: bool = False  # predict a clip as the mean over it and its mirror image
 
 
+class Units(Part):
+    """Training in two stages (V6): first action units, with these settings, then emotions, with those of Train.
+
+    The action units' outputs join the features before the last layer. Source: TM-MMNET's public code.
+    """
+
+    use: Literal["none", "as_they_are", "thresholded"] = "none"  # none: one stage; thresholded to 0 and 1: V6c
+    sides: Literal["keep", "merge"] = "keep"  # whether L12, R12 and 12 are three action units or one
+    epochs: int = Field(70, ge=1, le=10_000)
+    lr: float = Field(8e-4, gt=0, le=10)
+    gamma: float = Field(0.987, gt=0, le=1)
+    plateau: int = Field(50, ge=0)
+    unfreeze_epoch: int = Field(50, ge=0)  # of the second stage: until then only the last layer is trained
+
+
 class Run(Part):
     """One experiment: with a seed and a subject, it determines the predictions."""
 
@@ -180,8 +180,8 @@ class Run(Part):
     flow: Flow = Flow()
     input: Input = Input()
     model: Model = Model()
-    units: Units = Units()
     train: Train = Train()
+    units: Units = Units()
 
     @property
     def epochs(self) -> int:

@@ -20,7 +20,8 @@ from mer_search.data.store import Motion
 from mer_search.model.network import cost
 from mer_search.presets import preset
 from mer_search.search import space
-from mer_search.training.loop import Clips, seconds_per_step
+from mer_search.training.clips import Clips
+from mer_search.training.loop import seconds_per_step
 
 RUNS = 5
 

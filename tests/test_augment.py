@@ -6,19 +6,26 @@ from conftest import texture
 
 from mer_search.config import Flow, Train
 from mer_search.data.flow import farneback
-from mer_search.training.augment import Crops, augment_flow, draw, mirror, resample
+from mer_search.training.augment import Moves, augment_flow, draw, mirror, resample
 
 SIZE, EDGE = 96, 14  # Farneback has no whole neighbourhood within EDGE of the border
 PIXELS, SHARE = 0.04, 0.03  # of u and of v: mean absolute difference, and the same as a share of the mean magnitude
 
 
-def crops(flip: bool = False, top: float = 0.0, height: float = 1.0, side: float = 0.0, clips: int = 1) -> Crops:
-    return Crops(*(torch.tensor([value]).expand(clips) for value in (flip, top, height, side)))
+def moves(
+    flip: bool = False, top: float = 0.0, height: float = 1.0, side: float = 0.0, right: float = 0.0,
+    down: float = 0.0, turn: float = 0.0, clips: int = 1,
+) -> Moves:  # fmt: skip
+    return Moves(*(torch.tensor([value]).expand(clips) for value in (flip, top, height, side, right, down, turn)))
 
 
 FLIPPED = {"flip": True}
 CROPPED = {"top": 0.15, "height": 0.8, "side": 0.05}
 BOTH = {"flip": True, "top": 0.05, "height": 0.8, "side": 0.15}
+TURNED = {"turn": 0.3}
+MOVED = {"right": 0.05, "down": -0.03}
+ALL = BOTH | {"turn": 0.1} | MOVED
+CHANGES = {"flip": FLIPPED, "crop": CROPPED, "both": BOTH, "turn": TURNED, "move": MOVED, "all": ALL}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +45,7 @@ def measured(frames: torch.Tensor) -> torch.Tensor:
 
 
 def remeasured(frames: torch.Tensor, change: dict) -> torch.Tensor:
-    return measured(resample(frames, crops(**change, clips=2)))
+    return measured(resample(frames, moves(**change, clips=2)))
 
 
 def agree(flow: torch.Tensor, expected: torch.Tensor) -> bool:
@@ -48,15 +55,19 @@ def agree(flow: torch.Tensor, expected: torch.Tensor) -> bool:
     return bool((difference < PIXELS).all() and (difference < SHARE * magnitude).all())
 
 
-@pytest.mark.parametrize("change", [FLIPPED, CROPPED, BOTH], ids=["flip", "crop", "both"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_augmented_flow_is_the_flow_of_the_augmented_frames(frames, change):
-    assert agree(augment_flow(measured(frames), crops(**change)), remeasured(frames, change))
+    assert agree(augment_flow(measured(frames), moves(**change)), remeasured(frames, change))
 
 
-@pytest.mark.parametrize("change", [FLIPPED, CROPPED, BOTH], ids=["flip", "crop", "both"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_the_tolerance_is_too_tight_for_flow_left_where_it_was(frames, change):
-    u_scale, v_scale = augment_flow(torch.ones(1, 1, 2, 4, 4), crops(**change))[0, 0, :, 0, 0]
-    unmoved = measured(frames) * torch.stack([u_scale, v_scale])[:, None, None]
+    def middle(u: float, v: float) -> torch.Tensor:
+        vectors = torch.tensor([float(u), float(v)])[:, None, None].expand(1, 1, 2, 5, 5)
+        return augment_flow(vectors, moves(**change))[0, 0, :, 2, 2]
+
+    vectors = torch.stack([middle(1, 0), middle(0, 1)], dim=1)  # what happens to every vector
+    unmoved = torch.einsum("pq,btqhw->btphw", vectors, measured(frames))
     assert not agree(unmoved, remeasured(frames, change))
 
 
@@ -66,10 +77,29 @@ def test_the_tolerance_is_too_tight_for_flow_left_where_it_was(frames, change):
     ids=["u not negated", "v negated", "u not scaled", "v not scaled", "scaled the wrong way", "scales swapped"],
 )
 def test_the_tolerance_is_too_tight_for_a_wrong_sign_or_scale(frames, u_scale, v_scale):
-    moved = resample(measured(frames).flatten(1, 2), crops(**BOTH)).view(1, 1, 2, SIZE, SIZE)
+    moved = resample(measured(frames).flatten(1, 2), moves(**BOTH)).view(1, 1, 2, SIZE, SIZE)
     again = remeasured(frames, BOTH)
     assert agree(moved * torch.tensor([-1 / 0.7, 1 / 0.8])[:, None, None], again)
     assert not agree(moved * torch.tensor([u_scale, v_scale])[:, None, None], again)
+
+
+@pytest.mark.parametrize("turn", [-0.3, 0.0])
+def test_the_tolerance_is_too_tight_for_vectors_turned_the_wrong_way_or_not_at_all(frames, turn):
+    again = remeasured(frames, TURNED)
+    moved = resample(measured(frames).flatten(1, 2), moves(**TURNED)).view(1, 1, 2, SIZE, SIZE)
+    cos, sin = np.cos(turn), np.sin(turn)
+    assert not agree(torch.einsum("pq,btqhw->btphw", torch.tensor([[cos, -sin], [sin, cos]]).float(), moved), again)
+
+
+def test_a_turn_is_clockwise_and_a_move_goes_right_and_down_and_brings_black():
+    image = torch.zeros(1, 1, 9, 9)
+    image[0, 0, 4, 7] = 1  # right of the middle
+    turned = resample(image, moves(turn=np.pi / 2))
+    assert turned[0, 0].argmax() == 7 * 9 + 4  # below the middle
+    moved = resample(torch.ones(1, 1, 10, 10), moves(right=0.2, down=0.1))[0, 0]
+    assert torch.equal(
+        moved, torch.ones(10, 10).tril(9).where(torch.arange(10) >= 2, 0) * (torch.arange(10)[:, None] >= 1)
+    )
 
 
 def random_flow(clips: int = 2, components: int = 3) -> torch.Tensor:
@@ -78,7 +108,7 @@ def random_flow(clips: int = 2, components: int = 3) -> torch.Tensor:
 
 def test_strain_moves_with_the_image_but_keeps_its_values():
     flow = random_flow()
-    change = crops(**BOTH, clips=2)
+    change = moves(**BOTH, clips=2)
     torch.testing.assert_close(augment_flow(flow, change)[:, :, 2], resample(flow[:, :, 2], change))
     torch.testing.assert_close(augment_flow(torch.ones_like(flow), change)[:, :, 2], torch.ones(2, 2, 16, 16))
 
@@ -86,18 +116,18 @@ def test_strain_moves_with_the_image_but_keeps_its_values():
 def test_a_flip_mirrors_every_component_and_negates_u_only():
     flow = random_flow()
     expected = flow.flip(-1) * torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
-    torch.testing.assert_close(augment_flow(flow, crops(flip=True, clips=2)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment_flow(flow, moves(flip=True, clips=2)), expected, atol=1e-5, rtol=0)
 
 
-def test_crops_that_cut_nothing_change_nothing():
+def test_moves_that_move_nothing_change_nothing():
     flow = random_flow()
-    torch.testing.assert_close(augment_flow(flow, crops(clips=2)), flow, atol=1e-5, rtol=0)
-    torch.testing.assert_close(resample(flow[:, 0], crops(clips=2)), flow[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment_flow(flow, moves(clips=2)), flow, atol=1e-5, rtol=0)
+    torch.testing.assert_close(resample(flow[:, 0], moves(clips=2)), flow[:, 0], atol=1e-5, rtol=0)
 
 
 def test_a_crop_shows_the_kept_part_of_the_image():
     rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
-    top, side = (resample(image[None, None], crops(top=0.25, height=0.5, side=0.25))[0, 0] for image in (rows, columns))
+    top, side = (resample(image[None, None], moves(top=0.25, height=0.5, side=0.25))[0, 0] for image in (rows, columns))
     expected = 10 - 0.25 + 0.5 * torch.arange(40.0)  # pixel k's centre, k + 0.5, lies at 10 + (k + 0.5) / 2
     torch.testing.assert_close(top, expected[:, None].expand(40, 40), atol=1e-4, rtol=0)
     torch.testing.assert_close(side, expected.expand(40, 40), atol=1e-4, rtol=0)
@@ -105,18 +135,19 @@ def test_a_crop_shows_the_kept_part_of_the_image():
 
 def test_every_clip_gets_its_own_crop():
     flow = random_flow()
-    first, second = crops(**FLIPPED), crops(**CROPPED)
-    mixed = Crops(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+    first, second = moves(**FLIPPED), moves(**CROPPED | TURNED)
+    mixed = Moves(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
     expected = torch.cat([augment_flow(flow[:1], first), augment_flow(flow[1:], second)])
     torch.testing.assert_close(augment_flow(flow, mixed), expected)
 
 
-def drawn(seed: int = 0, clips: int = 2000, **config) -> Crops:
+def drawn(seed: int = 0, clips: int = 2000, **config) -> Moves:
     return draw(clips, Train(**config), torch.Generator().manual_seed(seed))
 
 
 def test_draws_fill_their_ranges_and_stay_within():
-    flip, top, height, side = drawn(crop=0.2)
+    flip, top, height, side, *others = drawn(crop=0.2)
+    assert not torch.cat(others).any()
     assert 0.45 < flip.float().mean() < 0.55
     for values, high in ((top, 0.2), (side, 0.1)):
         assert 0 <= values.min() < 0.01 * high and 0.99 * high < values.max() <= high
@@ -124,9 +155,15 @@ def test_draws_fill_their_ranges_and_stay_within():
     assert abs(np.corrcoef([flip.float(), top, side])[np.triu_indices(3, 1)]).max() < 0.1
 
 
+def test_the_original_augmentation_fills_its_ranges_and_stays_within():
+    drawn_moves = drawn(rotate=3.0, pad=0.1, crop=0)
+    for values, high in ((drawn_moves.right, 0.1), (drawn_moves.down, 0.1), (drawn_moves.turn, np.deg2rad(3))):
+        assert -high <= values.min() < -0.98 * high and 0.98 * high < values.max() <= high
+
+
 def test_nothing_is_drawn_where_flip_and_crop_are_off():
-    flip, top, height, side = drawn(flip=False, crop=0)
-    assert not flip.any() and not top.any() and not side.any() and torch.equal(height, torch.ones(2000))
+    flip, top, height, *others = drawn(flip=False, crop=0)
+    assert not flip.any() and not top.any() and not torch.cat(others).any() and torch.equal(height, torch.ones(2000))
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_does_not():

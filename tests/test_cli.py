@@ -24,6 +24,7 @@ COMMANDS = [
     ["status"],
     ["dashboard"],
     ["presets"],
+    ["compare"],
     ["data", "check"],
     ["data", "synth"],
     ["data", "preview"],

@@ -47,7 +47,12 @@ def test_the_position_branch_needs_four_heads():
 
 def test_digest_tells_values_apart_and_never_changes():
     assert digest(Run()) != digest(with_values(Run(), {"train.lr": 0.1}))
-    assert digest(Frames(), Prep(), Flow()) == digest(Frames(), Prep(), Flow()) == "d6eba090baa956aa"
+    assert digest(Frames(), Prep(), Flow()) == digest(Frames(), Prep(), Flow()) == "82e81eff8fdb5188"
+    assert digest(with_values(Run(), {"train.lr": 0.1}).train) == "8ddb6555a738f1bf"
+
+
+def test_a_value_that_is_written_out_but_equals_the_default_changes_no_digest():
+    assert digest(with_values(Run(), {"train.lr": Run().train.lr})) == digest(Run())
 
 
 def test_every_key_names_a_value():

@@ -103,11 +103,11 @@ def test_one_trial_leaves_nothing_to_correct(confirmation, pool):
 
 
 def test_a_preset_is_confirmed_in_a_folder_of_its_own(tmp_path):
-    target = confirming.preset_target("V3NR", tmp_path)
-    assert target.run.model.stem_width == 256
+    target = confirming.preset_target("V3NR", {"train.epochs": 7}, tmp_path)
+    assert (target.run.model.stem_width, target.run.train.epochs) == (256, 7)
     assert target.folder == tmp_path / "presets" / "confirm" / "V3NR"
     with pytest.raises(UsageError, match="a preset must be one of"):
-        confirming.preset_target("V9", tmp_path)
+        confirming.preset_target("V9", {}, tmp_path)
 
 
 def test_some_subjects_do_not_take_the_place_of_the_whole(confirmation):

@@ -66,9 +66,10 @@ class CABlock(nn.Module):
         inputs, outputs: channels.
         stride: over pixels.
         keep: its place (from 0) in a network that keeps the maps apart; None where there is only one map.
+        attention: without it, it is a plain residual block.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, keep: int | None = None) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, keep: int | None = None, attention: bool = True) -> None:
         super().__init__()
         self.stride = stride
         self.pooling = STILL if keep is None else KEEP_ATTENTION[keep]
@@ -84,9 +85,9 @@ class CABlock(nn.Module):
             if keep is not None:  # in two steps, with biases, as the public code has it
                 last = TemporalConv(outputs, outputs, Time(1, path.stride), bias=True)
                 self.shortcut = nn.Sequential(self.shortcut, last)
-        self.attention = nn.Sequential(SpatialConv(2, 1, 1), nn.Sigmoid())
+        self.attention = nn.Sequential(SpatialConv(2, 1, 1), nn.Sigmoid()) if attention else None
 
-    def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """x (B, T, C, H, W), attention before (B, T, 1, H, W) -> features (B, T', C', H', W') and their attention.
 
         In `keep` mode the third block's shortcut has two maps and its main path one, which is added to both.
@@ -94,6 +95,8 @@ class CABlock(nn.Module):
         # Subsampling before the 1x1 convolution equals its stride, and avoids a crash of torch 2.13's CPU backward.
         identity = self.shortcut(x[..., :: self.stride, :: self.stride])
         x = F.relu(self.body(x) + identity)
+        if self.attention is None:
+            return x, None
         attention = self.attention(torch.cat([x.mean(2, keepdim=True), x.amax(2, keepdim=True)], dim=2))
         if before is not None:
             attention = attention * self._pooled(before)
@@ -127,19 +130,25 @@ class TransformerBlock(nn.Module):
 
 
 class PositionBranch(nn.Module):
-    """Where things are on this face: the onset image (B, 3, G, G) -> position features (B, D, G, G)."""
+    """Where things are on this face: the onset image (B, 3, G, G) -> position features (B, D, G, G).
 
-    DEPTH = 2
+    Args:
+        width: D.
+        grid: G.
+        depth: transformer blocks.
+        inner: their width, if it is not D; a last linear layer leads to D then.
+    """
 
-    def __init__(self, width: int, grid: int) -> None:
+    def __init__(self, width: int, grid: int, depth: int = 2, inner: int = 0) -> None:
         super().__init__()
-        self.grid = grid
-        self.embed = nn.Conv2d(3, width, 1)
-        self.position = nn.Parameter(torch.empty(1, grid * grid, width))
-        self.blocks = nn.Sequential(*(TransformerBlock(width) for _ in range(self.DEPTH)))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.grid, inner = grid, inner or width
+        self.embed = nn.Conv2d(3, inner, 1)
+        self.position = nn.Parameter(torch.empty(1, grid * grid, inner))
+        self.blocks = nn.Sequential(*(TransformerBlock(inner) for _ in range(depth)))
+        self.norm = nn.LayerNorm(inner, eps=1e-6)
+        self.widen = nn.Identity() if inner == width else nn.Linear(inner, width)
         nn.init.trunc_normal_(self.position, std=0.02)
 
     def forward(self, onset: Tensor) -> Tensor:
         tokens = self.embed(onset).flatten(2).transpose(1, 2) + self.position  # (B, G*G, D)
-        return self.norm(self.blocks(tokens)).transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        return self.widen(self.norm(self.blocks(tokens))).transpose(1, 2).unflatten(2, (self.grid, self.grid))

@@ -9,6 +9,9 @@ from mer_search.config import Model, Run
 from mer_search.model.blocks import CABlock, PositionBranch, SpatialConv, TemporalConv, Time
 from mer_search.model.channels import n_channels
 
+STRIDES = (1, 2, 2, 2)  # of the stages of CA blocks
+TYPICAL_UNITS = 35  # action units in CASME II's 5-class task, L and R told apart: for costs, before data are at hand
+
 
 def _halved(size: int, times: int) -> int:
     """Pixels a side after `times` convolutions of kernel 3, stride 2, padding 1."""
@@ -34,29 +37,63 @@ def _internal(model: Model) -> nn.Sequential:
     return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU())
 
 
+def _blocks(model: Model) -> list[CABlock]:
+    """`depth` blocks a stage, the first of them with the stage's stride."""
+    keeps = model.temporal == "keep"
+    widths = (model.attention_width, *model.widths)
+    blocks = []
+    for place, stride in enumerate(STRIDES[: model.blocks]):
+        first = CABlock(widths[place], widths[place + 1], stride, place if keeps else None, model.attention)
+        further = [
+            CABlock(widths[place + 1], widths[place + 1], 1, None, model.attention) for _ in range(1, model.depth)
+        ]
+        blocks += [first, *further]
+    return blocks
+
+
 class Network(nn.Module):
     """Motion maps and the onset image -> class logits.
 
-    Source: MMNet (Li et al., IJCAI 2022), TM-MMNET V1 to V5; shapes in the comments are V3's at 224 pixels.
+    Source: MMNet (Li et al., IJCAI 2022), TM-MMNET V1 to V6; shapes in the comments are V3's at 224 pixels.
+
+    Args:
+        run: the configuration.
+        units: A, how many action units training knows, where the run is trained in two stages.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, units: int = TYPICAL_UNITS) -> None:
         super().__init__()
         model = run.model
-        strides = (1, 2, 2, 2)[: model.blocks]
-        self.grid = _halved(run.flow.size, (model.stem_stride == 2) + sum(stride == 2 for stride in strides))
+        self.grid = _halved(run.flow.size, (model.stem_stride == 2) + STRIDES[: model.blocks].count(2))
         self.external = _external(run)
         self.internal = _internal(model)
-        places = range(model.blocks) if model.temporal == "keep" else [None] * model.blocks
-        self.blocks = nn.ModuleList(map(CABlock, (model.attention_width, *model.widths), model.widths, strides, places))
-        self.position = PositionBranch(model.widths[-1], self.grid) if model.position else None
+        self.blocks = nn.ModuleList(_blocks(model))
+        width = model.widths[-1]
+        self.position = (
+            PositionBranch(width, self.grid, model.position_depth, model.position_width) if model.position else None
+        )
         self.head_grid = model.head_grid or self.grid
         self.dropout = nn.Dropout(model.dropout)
-        self.head = nn.Linear(model.widths[-1] * self.head_grid**2, len(run.data.classes))
+        features, self.thresholded = width * self.head_grid**2, run.units.use == "thresholded"
+        self.units = None if run.units.use == "none" else nn.Linear(features, units)
+        self.head = nn.Linear(features + (0 if self.units is None else units), len(run.data.classes))
         self.apply(_initialise)
 
     def forward(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
         """maps (B, T, C, H, W), onset (B, 3, G, G) with G = self.grid (None without position branch) -> (B, K)."""
+        features = self.features(maps, onset)
+        if self.units is not None:
+            units = self.units(features)
+            features = torch.cat([features, (units > 0).to(units) if self.thresholded else units], dim=1)
+        return self.head(self.dropout(features))
+
+    def action_units(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
+        """As forward, but -> logits of the action units (B, A)."""
+        assert self.units is not None  # of a run in two stages
+        return self.units(self.features(maps, onset))
+
+    def features(self, maps: Tensor, onset: Tensor | None) -> Tensor:
+        """As forward, but -> what the last layer sees of the clip (B, D * cells)."""
         x = self.internal(self.external(maps))  # (B, 1, 256, 112, 112)
         attention = None
         for block in self.blocks:
@@ -66,7 +103,7 @@ class Network(nn.Module):
             x = x + self.position(onset)
         if self.head_grid != self.grid:
             x = F.adaptive_avg_pool2d(x, self.head_grid)
-        return self.head(self.dropout(x.flatten(1)))
+        return x.flatten(1)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -231,21 +231,6 @@ def operations(flop: float) -> str:
     return f"{flop / 1000 ** (power + 2):.3g} {'MGTPE'[power]}FLOP"
 
 
-def preset_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The published networks."""
-    table = Table(
-        caption="GFLOP: one clip, forward, 224 pixels. F1: macro, CASME II, 5 classes, epoch picked on the "
-        "test subject.",
-        caption_justify="left",
-    )
-    for column in ("preset", "parameters", "GFLOP", "published F1"):
-        table.add_column(column, justify="left" if column == "preset" else "right")
-    for row in rows:
-        published = "" if row["published_f1"] is None else f"{row['published_f1']:.4f}"
-        table.add_row(row["name"], f"{row['parameters']:,}", f"{row['gflop']:.1f}", published)
-    return table
-
-
 def print_check(report: Report) -> None:
     """A dataset's clips per subject and class, and its problems."""
     facts = report.facts

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from mer_search.config import Run, digest
+from mer_search.config import Run, Value, digest, with_values
 from mer_search.errors import UsageError
 from mer_search.files import write_whole
 from mer_search.presets import preset
@@ -68,14 +68,15 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
     )
 
 
-def preset_target(name: str, out: Path) -> Target:
-    """A published network. Its folder's name is completed with the run's digest once the data is known."""
-    return Target(preset(name), name, out / "presets" / "confirm" / name)
+def preset_target(name: str, values: Mapping[str, Value], out: Path) -> Target:
+    """A published network with some values of one's own. Its folder's name is completed with the run's digest once the
+    data is known."""
+    return Target(with_values(preset(name), values), name, out / "presets" / "confirm" / name)
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What is confirmed, on whom, where."""
+    """What is confirmed, on whom."""
 
     target: Target
     loaded: Loaded
@@ -84,27 +85,43 @@ class Confirmation:
 
     def __post_init__(self) -> None:
         found, must = self.loaded.run.data.checksum, self.target.checksum
-        if must and found != must:
+        if must and found != must and not self.elsewhere:
             raise UsageError(
                 f"{self.target.title} must be confirmed on the clips that it was searched on (checksum "
-                f"{must}), but {self.loaded.folder.path} has {found}; give the study's --data"
+                f"{must}), but {self.loaded.folder.path} has {found}; give the study's --data, or another dataset's"
             )
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether this is another dataset than the one that was searched on."""
+        return bool(self.target.checksum) and self.loaded.run.data.dataset != self.target.run.data.dataset
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The subjects that the search scored."""
+        return () if self.elsewhere else self.target.searched
+
+    @property
+    def store(self) -> Path:
+        """Where its folds are, whichever subjects are asked for. The name of a preset, or of a trial on another
+        dataset, is followed by the digest of data and configuration."""
+        if self.target.checksum and not self.elsewhere:
+            return self.target.folder
+        return self.target.folder.with_name(f"{self.target.folder.name}-{digest(self.loaded.run)[:8]}")
+
+    @property
     def folder(self) -> Path:
-        """Where its files are. A preset's name is followed by the digest of data and configuration; that of some of the
-        subjects by their names, so that it does not take the place of the whole."""
-        name = self.target.folder.name
-        if not self.target.checksum:
-            name += f"-{digest(self.loaded.run)[:8]}"
-        if set(self.subjects) != set(self.loaded.subjects):
-            name += f"-{len(self.subjects)}-subjects-{hashlib.sha256(' '.join(self.subjects).encode()).hexdigest()[:6]}"
-        return self.target.folder.with_name(name)
+        """Where its results are. The name of some of the subjects' is followed by theirs, so that it does not take the
+        place of the whole."""
+        if set(self.subjects) == set(self.loaded.subjects):
+            return self.store
+        names = hashlib.sha256(" ".join(self.subjects).encode()).hexdigest()[:6]
+        return self.store.with_name(f"{self.store.name}-{len(self.subjects)}-subjects-{names}")
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """`all`, and `unsearched`: the subjects that the search never scored."""
-        unsearched = tuple(subject for subject in self.subjects if subject not in self.target.searched)
+        unsearched = tuple(subject for subject in self.subjects if subject not in self.searched)
         return {"all": self.subjects} | ({"unsearched": unsearched} if unsearched else {})
 
 
@@ -116,10 +133,10 @@ def confirm(
     wanted = [(seed, subject) for seed in confirmation.seeds for subject in confirmation.subjects]
 
     def checkpoint(seed: int, subject: str) -> Path | None:
-        return confirmation.folder / "checkpoints" / f"{subject}.safetensors" if seed == confirmation.seeds[0] else None
+        return confirmation.store / "checkpoints" / f"{subject}.safetensors" if seed == FIRST_SEED else None
 
     folds = []
-    trained = finish_folds(pool, loaded.tensors, loaded.run, wanted, confirmation.folder, on_epoch, checkpoint)
+    trained = finish_folds(pool, loaded.tensors, loaded.run, wanted, confirmation.store, on_epoch, checkpoint)
     with closing(trained):
         for fold in trained:
             folds.append(fold)
@@ -132,7 +149,7 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[
     loaded = confirmation.loaded
     chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
     return {
-        "title": confirmation.target.title,
+        "title": confirmation.target.title + (" on another dataset" if confirmation.elsewhere else ""),
         "dataset": loaded.folder.title,
         "synthetic": loaded.folder.synthetic,
         "protocol": "leave-one-subject-out, counts pooled over subjects",
@@ -141,14 +158,14 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[
         "n_clips": sum(chosen),
         "n_subjects": len(confirmation.subjects),
         "n_unsearched": len(confirmation.groups.get("unsearched", ())),
-        "epochs": loaded.run.train.epochs,
+        "epochs": loaded.run.epochs,
         "seeds": confirmation.seeds,
         "rules": {
             name: {group: _scored(folds, members, rule) for group, members in confirmation.groups.items()}
             for name, rule in RULES.items()
         },
         "baselines": {name: _baseline(name, confirmation) for name in baselines.CHOSEN},
-        "uf1_bbc": _corrected(confirmation.target),
+        "uf1_bbc": None if confirmation.elsewhere else _corrected(confirmation.target),
     }
 
 
@@ -237,7 +254,7 @@ def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: dic
     """summary.json, subjects.csv and megc_log.txt."""
     decided = averaged(folds)
     write_whole(confirmation.folder / "summary.json", json.dumps(summary, indent=1))
-    write_whole(confirmation.folder / "subjects.csv", _subject_rows(decided, confirmation.target.searched))
+    write_whole(confirmation.folder / "subjects.csv", _subject_rows(decided, confirmation.searched))
     write_whole(confirmation.folder / "megc_log.txt", _megc_log(decided, confirmation.loaded.folder.name))
 
 

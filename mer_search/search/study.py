@@ -174,7 +174,7 @@ def expected_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, 
     median = int(np.argsort(per_step)[len(runs) // 2])
     timed = search.loaded.with_values(drawn[median], progress)
     speed = per_step[median] / pool.seconds_per_step(timed.tensors, timed.run)
-    fold = np.mean([flop * run.train.epochs for flop, run in zip(per_clip, runs, strict=True)]) * len(timed.clips)
+    fold = np.mean([flop * run.epochs for flop, run in zip(per_clip, runs, strict=True)]) * len(timed.clips)
     flop = float(fold) * len(search.subjects) * left
     return Cost(left, len(search.subjects), flop, flop / speed / pool.size)
 
@@ -298,7 +298,7 @@ def _evaluate(
         configured,
         [(seed, subject) for subject in order],
         folder,
-        lambda epoch: watcher.epoch(epoch, configured.train.epochs),
+        lambda epoch: watcher.epoch(epoch, (configured.units if epoch.stage == 1 else configured.train).epochs),
     )
     with closing(folds):
         for fold in folds:

@@ -17,8 +17,8 @@ from mer_search.data.store import Motion, load
 from mer_search.data.synthetic import write_dataset
 from mer_search.errors import DataError
 from mer_search.training.baselines import hardest_first
+from mer_search.training.clips import Clips
 from mer_search.training.folds import select_subjects
-from mer_search.training.loop import Clips
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 

@@ -1,8 +1,9 @@
-"""Augmentation on the device: one flip and one crop a clip, for all its maps and its onset image alike.
+"""Augmentation on the device: one flip, crop, shift and turn a clip, for all its maps and its onset image alike.
 
-The crop is resized back, so it is one bilinear resampling, and the flow vectors change with it: a flip negates u, a
-stretch multiplies u and v. Optical strain, a derivative, is not changed by either. (TM-MMNET's public code draws the
-side crop frame by frame, which adds motion that is not there.) Shapes: B clips, T maps, P components, H W pixels.
+All of it is one bilinear resampling, and the flow vectors change with it: a flip negates u, a stretch multiplies u and
+v, a turn turns them. Optical strain, which knows no direction, is not changed. What comes from beyond the image's edge
+is black, or no motion. (TM-MMNET's public code draws the side crop frame by frame, which adds motion that is not
+there.) Shapes: B clips, T maps, P components, H W pixels.
 """
 
 from typing import NamedTuple
@@ -14,53 +15,80 @@ from torch import Generator, Tensor
 from mer_search.config import Train
 
 
-class Crops(NamedTuple):
+class Moves(NamedTuple):
     """What happens to each clip, each (B,). Lengths are shares of the image's height or width."""
 
     flip: Tensor  # bool
     top: Tensor  # cut off at the top
     height: Tensor  # kept
     side: Tensor  # cut off at the left, and at the right
+    right: Tensor  # the image is moved by this
+    down: Tensor  # and by this
+    turn: Tensor  # radians, clockwise as seen, after the flip and before the move
 
 
-def draw(clips: int, config: Train, generator: Generator) -> Crops:
-    """Random crops: `config.crop` off the height at a random place, 0 to half of that off each side."""
+def draw(clips: int, config: Train, generator: Generator) -> Moves:
+    """Random moves: the new augmentation's crop, and the original one's turn and crop after padding.
+
+    New (TM-MMNET): `config.crop` off the height at a random place, 0 to half of that off each side. Original (MMNet):
+    turned by up to `config.rotate` degrees, padded by `config.pad` and cropped back at a random place.
+    """
+
     flip, top, side = torch.rand(3, clips, generator=generator, device=generator.device)
-    return Crops(
-        (flip < 0.5) & config.flip, top * config.crop, torch.full_like(top, 1 - config.crop), side * config.crop / 2
+    right = down = turn = torch.zeros_like(top)
+    if config.rotate or config.pad:
+        right, down, turn = 2 * torch.rand(3, clips, generator=generator, device=generator.device) - 1
+    return Moves(
+        (flip < 0.5) & config.flip,
+        top * config.crop,
+        torch.full_like(top, 1 - config.crop),
+        side * config.crop / 2,
+        right * config.pad,
+        down * config.pad,
+        torch.deg2rad(turn * config.rotate),
     )
 
 
-def resample(images: Tensor, crops: Crops) -> Tensor:
-    """Images (B, C, H, W) flipped, cropped and resized back to (B, C, H, W), bilinear."""
-    width = 1 - 2 * crops.side
-    zero = torch.zeros_like(width)
+def resample(images: Tensor, moves: Moves) -> Tensor:
+    """Images (B, C, H, W) flipped, cropped, resized back, turned and moved: (B, C, H, W), bilinear. H = W."""
+    width = 1 - 2 * moves.side
+    across, down = torch.where(moves.flip, -width, width), moves.height
+    cos, sin = moves.turn.cos(), moves.turn.sin()
+    x, y = 2 * moves.right, 2 * moves.down
     theta = torch.stack(
         [  # output coordinates in [-1, 1] -> input coordinates
-            torch.stack([torch.where(crops.flip, -width, width), zero, zero], dim=1),
-            torch.stack([zero, crops.height, 2 * crops.top + crops.height - 1], dim=1),
+            torch.stack([across * cos, across * sin, -across * (cos * x + sin * y)], dim=1),
+            torch.stack(
+                [-down * sin, down * cos, 2 * moves.top + down - 1 - down * (cos * y - sin * x)],
+                dim=1,
+            ),
         ],
         dim=1,
     )
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
+    moved = F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
+    return moved * (grid.abs() <= 1).all(-1).unsqueeze(1)
 
 
-def augment(maps: Tensor, crops: Crops, vectors: bool) -> Tensor:
+def augment(maps: Tensor, moves: Moves, vectors: bool) -> Tensor:
     """Motion maps (B, T, P, H, W) as if the frames had been augmented: flow vectors, or differences of pictures."""
     if vectors:
-        return augment_flow(maps, crops)
-    return resample(maps.flatten(1, 2), crops).view_as(maps)
+        return augment_flow(maps, moves)
+    return resample(maps.flatten(1, 2), moves).view_as(maps)
 
 
-def augment_flow(flow: Tensor, crops: Crops) -> Tensor:
-    """Flow (B, T, P, H, W), P = u v or u v o, as if the frames had been flipped, cropped and resized."""
-    moved = resample(flow.flatten(1, 2), crops).view_as(flow)
-    sign = torch.where(crops.flip, -1.0, 1.0)
-    scale = torch.ones(flow.shape[0], flow.shape[2], device=flow.device)
-    scale[:, 0] = sign / (1 - 2 * crops.side)
-    scale[:, 1] = 1 / crops.height
-    return moved * scale[:, None, :, None, None]
+def augment_flow(flow: Tensor, moves: Moves) -> Tensor:
+    """Flow (B, T, P, H, W), P = u v or u v o, as if the frames had been augmented."""
+    moved = resample(flow.flatten(1, 2), moves).view_as(flow)
+
+    def each(values: Tensor) -> Tensor:
+        return values[:, None, None, None]
+
+    u = moved[:, :, 0] * each(torch.where(moves.flip, -1.0, 1.0) / (1 - 2 * moves.side))
+    v = moved[:, :, 1] / each(moves.height)
+    cos, sin = each(moves.turn.cos()), each(moves.turn.sin())
+    turned = torch.stack([cos * u - sin * v, sin * u + cos * v], dim=2)
+    return torch.cat([turned, moved[:, :, 2:]], dim=2)
 
 
 def mirror(flow: Tensor, vectors: bool = True) -> Tensor:

@@ -1,12 +1,14 @@
 """The one training loop: a fold in, its test subject's probabilities after every epoch out.
 
-Shapes: S frame sets of all clips, N clips, B of them in a batch, n in the test subject, T maps, P components, C
-channels, K classes, E epochs.
+A run has one stage, or two (V6): the first learns action units, the second, with a new optimiser, emotions.
+
+Shapes: N clips, B of them in a batch, n in the test subject, T maps, P components, C channels, K classes, A action
+units, E epochs.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,47 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from mer_search.config import Run, Train
-from mer_search.data.clips import Clip
-from mer_search.data.store import Motion
+from mer_search.config import Run, Train, Units
 from mer_search.errors import Infeasible
 from mer_search.model.channels import channels
 from mer_search.model.losses import loss, probabilities
 from mer_search.model.network import Network
 from mer_search.training.augment import augment, draw, mirror, resample
+from mer_search.training.clips import Clips
 from mer_search.training.folds import Fold, fold_seed, leave_one_out
+from mer_search.training.metrics import units_f1
 from mer_search.training.predictions import Predictions
-
-
-class Clips(NamedTuple):
-    """All clips, ready to train on. A clip's first frame set is the unjittered one, which tests use."""
-
-    names: list[str]  # N, "sub05/EP02_01f"
-    subjects: list[str]  # N
-    flow: Tensor  # (S, T, P, H, W) half precision
-    onset: Tensor | None  # (S, 3, H, W) bytes, RGB; None for flow images
-    first: Tensor  # (N,) the clip's first frame set
-    sets: Tensor  # (N,) how many it has
-    labels: Tensor  # (N,) class numbers
-
-    @staticmethod
-    def of(clips: Sequence[Clip], motion: Motion, labels: np.ndarray) -> "Clips":
-        """The clips with their motion and class numbers (N,), in memory that processes can share."""
-
-        def shared(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).share_memory_()
-
-        return Clips(
-            [clip.id for clip in clips],
-            [clip.subject for clip in clips],
-            shared(motion.flow),
-            None if motion.onset is None else shared(motion.onset),
-            *map(shared, (motion.first, motion.count, labels)),
-        )
-
-    def to(self, device: str) -> "Clips":
-        """The same clips on another device."""
-        return Clips._make(item.to(device) if isinstance(item, Tensor) else item for item in self)
+from mer_search.training.units import table, units_loss
 
 
 class Epoch(NamedTuple):
@@ -62,12 +34,15 @@ class Epoch(NamedTuple):
 
     seed: int
     subject: str
-    epoch: int  # from 1
+    epoch: int  # of its stage, from 1
     lr: float
     train_loss: float
-    train_accuracy: float
-    test_log_loss: float  # to look at; nothing is chosen by it
-    seconds: float
+    train_accuracy: float = math.nan  # of emotions
+    test_log_loss: float = math.nan  # of emotions, to look at; nothing is chosen by it
+    train_au_f1: float = math.nan  # macro F1 of action units; the first stage's best epoch is chosen by it
+    test_au_f1: float = math.nan  # to look at; nothing is chosen by it
+    seconds: float = math.nan
+    stage: int = 2  # 1 action units, 2 emotions
 
 
 class Trained(NamedTuple):
@@ -101,7 +76,7 @@ def _class_weights(labels: Tensor, n_classes: int, power: float) -> Tensor:
     return torch.bincount(labels, minlength=n_classes).clamp_min(1).float().pow(-power)
 
 
-def _learning_rate(config: Train, epoch: int) -> float:
+def _learning_rate(config: Train | Units, epoch: int) -> float:
     """Exponential decay until the plateau epoch, from epoch 0 on; it does not depend on the number of epochs."""
     return config.lr * config.gamma ** min(epoch, config.plateau)
 
@@ -115,31 +90,36 @@ class _Fold:
         torch.manual_seed(seed)
         self.random = torch.Generator(device).manual_seed(seed)
         self.mixing = np.random.default_rng(seed)
-        self.network = Network(run).to(device)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=run.train.lr, weight_decay=run.train.weight_decay, fused=True
-        )
+        names, units = table(clips.units, fold.train, run.units.sides)
+        self.units = torch.as_tensor(units, device=device)  # (N, A)
+        self.emotions = F.one_hot(clips.labels, len(run.data.classes)).float()  # (N, K)
+        self.network = Network(run, len(names)).to(device)
         self.vectors = run.flow.method != "difference"  # whether a map's values point somewhere
         self.train = torch.as_tensor(fold.train, device=device)
         self.test = torch.as_tensor(fold.test, device=device)
         self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
         self.precision = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Clips (B,) -> augmented channels, onset images and one-hot targets (B, K)."""
+    def start(self, schedule: Train | Units) -> None:
+        """A stage begins: with an optimiser of its own."""
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=schedule.lr, weight_decay=self.run.train.weight_decay, fused=True
+        )
+
+    def batch(self, indices: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Clips (B,) -> augmented channels, onset images and their rows of targets (N, ...)."""
         clips, config = self.clips, self.run.train
         pick = torch.rand(len(indices), generator=self.random, device=indices.device) * clips.sets[indices]
         sets = clips.first[indices] + pick.long()
-        crops = draw(len(indices), config, self.random)
-        onset = None if clips.onset is None else resample(clips.onset[sets].float(), crops)
+        moves = draw(len(indices), config, self.random)
+        onset = None if clips.onset is None else resample(clips.onset[sets].float(), moves)
         maps, small = network_input(
-            self.run, augment(clips.flow[sets].float(), crops, self.vectors), onset, self.network.grid
+            self.run, augment(clips.flow[sets].float(), moves, self.vectors), onset, self.network.grid
         )
         if config.noise:
             spread = maps.std((-2, -1), keepdim=True)
             maps = maps + config.noise * spread * torch.randn(maps.shape, generator=self.random, device=maps.device)
-        targets = F.one_hot(clips.labels[indices], len(self.run.data.classes)).float()
-        return maps, small, targets
+        return maps, small, targets[indices]
 
     def mixed(self, maps: Tensor, small: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """The batch and its reversal, blended (mixup, Zhang et al., 2018)."""
@@ -152,34 +132,63 @@ class _Fold:
 
         return blend(maps), None if small is None else blend(small), blend(targets)
 
-    def train_epoch(self, epoch: int) -> tuple[float, float]:
-        """Mean loss and accuracy of the epoch's batches; the host waits for the device once."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = _learning_rate(self.run.train, epoch)
+    def train_units(self, epoch: int) -> tuple[float, float]:
+        """An epoch of the first stage: mean loss, and the macro F1 of the epoch's own outputs."""
         self.network.train()
-        losses, hits = [], []
+        value, logits, targets = self._epoch(self.run.units, epoch, self.units, self.network.action_units, units_loss)
+        return value, units_f1(targets.round(), logits > 0)
+
+    def train_emotions(self, epoch: int) -> tuple[float, float]:
+        """An epoch of the only or second stage: mean loss and accuracy of its batches."""
+        self._freeze(self.run.units.use != "none" and epoch < self.run.units.unfreeze_epoch)
+        value, logits, targets = self._epoch(
+            self.run.train,
+            epoch,
+            self.emotions,
+            self.network,
+            lambda logits, targets: loss(logits, targets, self.weights, self.run.train),
+        )
+        return value, float((logits.argmax(1) == targets.argmax(1)).mean())
+
+    def _freeze(self, frozen: bool) -> None:
+        """Training mode; what is frozen, all but the last layer, keeps its weights and its batch statistics."""
+        self.network.train()
+        for name, part in self.network.named_children():
+            if name not in {"head", "dropout"}:
+                part.train(not frozen).requires_grad_(not frozen)
+
+    def _epoch(
+        self,
+        schedule: Train | Units,
+        epoch: int,
+        targets: Tensor,
+        network: Callable[..., Tensor],
+        criterion: Callable[[Tensor, Tensor], Tensor],
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Mean loss of the epoch's batches, and their logits and targets; the host waits for the device once."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = _learning_rate(schedule, epoch)
+        losses, outputs = [], []
         for indices in _batches(self.train, self.run.train.batch, self.random):
-            maps, small, targets = self.mixed(*self.batch(indices))
+            maps, small, rows = self.mixed(*self.batch(indices, targets))
             with self.precision:
-                logits = self.network(maps, small)
-            value = loss(logits.float(), targets, self.weights, self.run.train)
+                logits = network(maps, small)
+            value = criterion(logits.float(), rows)
             self.optimiser.zero_grad(set_to_none=True)
             value.backward()
             self.optimiser.step()
             losses.append(value.detach())
-            hits.append((logits.argmax(1) == targets.argmax(1)).float().mean())
-        mean_loss, mean_hits = torch.stack([torch.stack(losses).mean(), torch.stack(hits).mean()]).tolist()
-        return mean_loss, mean_hits
+            outputs.append(torch.stack([logits.detach().float(), rows]))
+        seen = torch.cat([torch.cat(outputs, dim=1).flatten(), torch.stack(losses).mean()[None]]).cpu().numpy()
+        logits_seen, rows_seen = seen[:-1].reshape(2, -1, targets.shape[1])
+        return float(seen[-1]), logits_seen, rows_seen
 
     @torch.no_grad()
     def predict(self) -> np.ndarray:
         """(n, K) half-precision probabilities of the test subject's clips, unjittered and unaugmented."""
         self.network.eval()
         out = []
-        for indices in self.test.split(self.run.train.batch):
-            sets = self.clips.first[indices]
-            flow = self.clips.flow[sets].float()
-            onset = None if self.clips.onset is None else self.clips.onset[sets].float()
+        for flow, onset in self._tested():
             chances = self.judge(flow, onset)
             if self.run.train.mirror:
                 chances = (
@@ -187,6 +196,22 @@ class _Fold:
                 ) / 2
             out.append(chances)
         return torch.cat(out).half().cpu().numpy()
+
+    @torch.no_grad()
+    def test_units(self) -> float:
+        """Macro F1 of the test subject's action units; NaN where none is known."""
+        self.network.eval()
+        shown = [
+            self.network.action_units(*network_input(self.run, *clips, self.network.grid)) > 0
+            for clips in self._tested()
+        ]
+        return units_f1(self.units[self.test].cpu().numpy(), torch.cat(shown).cpu().numpy())
+
+    def _tested(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Flow (B, T, P, H, W) and onset images (B, 3, H, W) of the test subject's clips."""
+        for indices in self.test.split(self.run.train.batch):
+            sets = self.clips.first[indices]
+            yield self.clips.flow[sets].float(), None if self.clips.onset is None else self.clips.onset[sets].float()
 
     def judge(self, flow: Tensor, onset: Tensor | None) -> Tensor:
         """(B, K) probabilities of clips, given their flow (B, T, P, H, W) and onset images (B, 3, H, W)."""
@@ -213,43 +238,66 @@ def train_fold(
     """
     fold = leave_one_out(clips.subjects, subject)
     state = _Fold(run, clips, fold, fold_seed(seed, subject))
-    labels = clips.labels[state.test].cpu().numpy()
-    history, kept = [], []
+    history: list[Epoch] = []
+
+    def keep(row: Epoch) -> None:
+        history.append(row)
+        on_epoch(row)
+
+    if run.units.use != "none":
+        for row in _first_stage(state, subject, seed):
+            keep(row)
+    labels, kept = clips.labels[state.test].cpu().numpy(), []
+    state.start(run.train)
     for epoch in range(run.train.epochs):
         start = time.perf_counter()
-        mean_loss, hits = state.train_epoch(epoch)
+        value, hits = state.train_emotions(epoch)
         kept.append(state.predict())
-        if not math.isfinite(mean_loss) or not np.isfinite(kept[-1]).all():
-            raise Infeasible(
-                f"loss and predictions must stay finite, but are not in epoch {epoch + 1} of {subject} (loss "
-                f"{mean_loss:.3g}); try a smaller train.lr",
-                "finite loss",
-            )
+        _check_finite(subject, epoch, value, kept[-1])
         log_loss = -float(np.log(np.maximum(kept[-1][np.arange(len(labels)), labels], 1e-4)).mean())
-        history.append(
-            Epoch(
-                seed,
-                subject,
-                epoch + 1,
-                _learning_rate(run.train, epoch),
-                mean_loss,
-                hits,
-                log_loss,
-                time.perf_counter() - start,
-            )
-        )
-        on_epoch(history[-1])
+        rate, seconds = _learning_rate(run.train, epoch), time.perf_counter() - start
+        keep(Epoch(seed, subject, epoch + 1, rate, value, hits, log_loss, seconds=seconds))
     predictions = Predictions(seed, subject, tuple(clips.names[i] for i in fold.test), labels, np.stack(kept))
     return Trained(predictions, history, state.network)
+
+
+def _first_stage(state: _Fold, subject: str, seed: int) -> Iterator[Epoch]:
+    """Learn action units, and go on with the epoch whose own outputs had the best macro F1 on the training clips.
+
+    (TM-MMNET's public code picks the epoch on the test subject, which leaks.)
+    """
+    schedule, best, weights = state.run.units, -math.inf, state.network.state_dict()
+    state.start(schedule)
+    for epoch in range(schedule.epochs):
+        start = time.perf_counter()
+        value, f1 = state.train_units(epoch)
+        _check_finite(subject, epoch, value)
+        if f1 > best:
+            best, weights = f1, {name: item.clone() for name, item in state.network.state_dict().items()}
+        yield Epoch(
+            seed, subject, epoch + 1, _learning_rate(schedule, epoch), value, stage=1,
+            train_au_f1=f1, test_au_f1=state.test_units(), seconds=time.perf_counter() - start,
+        )  # fmt: skip
+    state.network.load_state_dict(weights)
+
+
+def _check_finite(subject: str, epoch: int, value: float, *predicted: np.ndarray) -> None:
+    if not all(np.isfinite(numbers).all() for numbers in (value, *predicted)):
+        raise Infeasible(
+            f"loss and predictions must stay finite, but are not in epoch {epoch + 1} of {subject} (loss "
+            f"{value:.3g}); try a smaller train.lr",
+            "finite loss",
+        )
 
 
 def seconds_per_step(run: Run, clips: Clips) -> float:
     """How long a training step takes here: the fastest of four, or of as many as fit two seconds."""
     state = _Fold(run, clips, leave_one_out(clips.subjects, clips.subjects[0]), seed=0)
     state.train = state.train[: run.train.batch]  # an epoch of one step
+    state.start(run.train)
     times: list[float] = []
     while len(times) < 4 and sum(times) < 2:
         start = time.perf_counter()
-        state.train_epoch(0)
+        state.train_emotions(run.units.unfreeze_epoch)  # everything is trained
         times.append(time.perf_counter() - start)
     return min(times)

@@ -19,7 +19,8 @@ from pathlib import Path
 from mer_search.config import Run, digest
 from mer_search.errors import DataError, UsageError
 from mer_search.files import write_whole
-from mer_search.training.loop import Clips, Epoch
+from mer_search.training.clips import Clips
+from mer_search.training.loop import Epoch
 from mer_search.training.pool import Finished, Pool, Task
 from mer_search.training.predictions import Predictions, load, save
 
@@ -100,7 +101,8 @@ def _read_history(path: Path, kept: set[tuple[int, str]]) -> list[Epoch]:
         return []
     with path.open(newline="") as file:
         rows = [
-            Epoch(*(kind(row[name]) for name, kind in Epoch.__annotations__.items())) for row in csv.DictReader(file)
+            Epoch(**{name: kind(row[name]) for name, kind in Epoch.__annotations__.items()})
+            for row in csv.DictReader(file)
         ]
     return [row for row in rows if (row.seed, row.subject) in kept]
 

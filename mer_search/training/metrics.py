@@ -58,6 +58,18 @@ def _mean_over_classes(above: NDArray[Any], below: NDArray[Any]) -> Floats:
     return np.asarray(ratios.sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)
 
 
+def units_f1(truth: NDArray[Any], shown: NDArray[Any]) -> float:
+    """Macro F1 of action units, from truth (n, A) of 1, 0 and, where nobody knows, NaN, and what was shown (n, A).
+
+    The mean is over the action units that occur or were shown; NaN if no clip's are known.
+    """
+    known = ~np.isnan(truth)
+    if not known.any():
+        return float("nan")
+    present, said = (truth == 1) & known, shown.astype(bool) & known
+    return float(_mean_over_classes(2 * (present & said).sum(0), present.sum(0) + said.sum(0)))
+
+
 def scores(matrix: NDArray[Any]) -> Scores:
     """All scores of one confusion matrix (K, K)."""
     left_out = np.flatnonzero(matrix.sum(-1) + matrix.sum(-2) == 0)

@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from mer_search.config import Run
 from mer_search.errors import Infeasible, MerSearchError, UsageError
 from mer_search.model.network import cost
-from mer_search.training.loop import Clips, Epoch, seconds_per_step, train_fold
+from mer_search.training.clips import Clips
+from mer_search.training.loop import Epoch, seconds_per_step, train_fold
 from mer_search.training.predictions import Predictions
 
 CANCEL = "cancel"

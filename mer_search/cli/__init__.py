@@ -1,0 +1,24 @@
+"""Commands: parse, call, print. Torch and OpenCV are imported by the command that needs them, so --help is instant."""
+
+import click
+
+from mer_search.cli.data import data
+from mer_search.cli.networks import compare, presets
+from mer_search.cli.options import Commands
+from mer_search.cli.search import confirm, dashboard, run, status
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mer-search")
+def main() -> None:
+    """Find networks for micro-expression recognition, and say honestly how good they are.
+
+    \b
+    Start:   mer-search run                  search, on synthetic clips if --data is not given
+             mer-search confirm              the best trial, on all subjects, with fresh seeds
+             mer-search dashboard            look at the study
+    """
+
+
+for command in (run, confirm, compare, status, dashboard, presets, data):
+    main.add_command(command)

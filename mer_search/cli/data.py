@@ -1,0 +1,92 @@
+"""Commands that look at a dataset, or make one."""
+
+import difflib
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from mer_search.cli.options import Commands, data_option, example, json_option, set_option, values_of
+from mer_search.errors import UsageError
+
+
+@click.group(cls=Commands)
+def data() -> None:
+    """Look at a dataset, or make a synthetic one."""
+
+
+@data.command(epilog=example("mer-search data check ~/CASME2"))
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+def check(path: Path, as_json: bool) -> None:
+    """Which dataset a folder is, clips per class and subject, and every problem. Exit code 1: a run cannot use it."""
+    from mer_search.data import open_folder
+    from mer_search.data.check import check_folder
+    from mer_search.report import terminal
+
+    with terminal.bars() as progress:
+        report = check_folder(open_folder(path), lambda done, total: progress("reading images", done, total))
+    if as_json:
+        click.echo(json.dumps(report.facts, indent=1))
+    else:
+        terminal.print_check(report)
+    sys.exit(0 if report.usable else 1)
+
+
+@data.command(epilog=example("mer-search data preview sub05/EP02_01f --data ~/CASME2 --preset V3NS"))
+@click.argument("clip")
+@data_option
+@click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose frames, flow and channels.")
+@set_option
+@click.option("--out", type=click.Path(path_type=Path), help="PNG to write.  [default: the clip's name in this folder]")
+def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str, ...], out: Path | None) -> None:
+    """A picture of a clip as a network meets it: frames, motion as colour, every channel."""
+    from mer_search.config import with_values
+    from mer_search.data import open_folder
+    from mer_search.files import write_whole
+    from mer_search.presets import preset
+    from mer_search.report import terminal
+    from mer_search.report.preview import preview as picture
+    from mer_search.search.workspace import find_data
+
+    run = with_values(preset(preset_name), values_of(settings))
+    with terminal.bars() as progress:
+        folder = open_folder(find_data(data, progress))
+    found = [each for each in folder.clips if clip in (each.id, each.name)]
+    if len(found) != 1:
+        near = difflib.get_close_matches(clip, [each.id for each in folder.clips], n=3, cutoff=0)
+        raise UsageError(
+            f"CLIP must name one clip of {folder.path}, but {clip!r} fits {len(found)}; some are {', '.join(near)}"
+        )
+    target = out or Path(f"{found[0].id.replace('/', '_')}.png")
+    write_whole(target, picture(found[0], run))
+    click.echo(f"{folder.title}, {found[0].id}: {target}")
+
+
+@data.command(epilog=example("mer-search data synth /tmp/clips --size 128"))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--size", default="128", show_default=True, help="Pixels: 128, or HEIGHTxWIDTH such as 340x280.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def synth(out: Path, size: str, seed: int) -> None:
+    """Write synthetic clips in CASME II's layout: 26 subjects, 246 clips."""
+    from mer_search.data.synthetic import write_dataset
+    from mer_search.report import terminal
+
+    height, width = _size(size)
+    with terminal.bars() as progress:
+        clips = write_dataset(
+            out,
+            height=height,
+            width=width,
+            seed=seed,
+            on_clip=lambda done, total: progress("making synthetic clips", done, total),
+        )
+    click.echo(f"{clips} synthetic clips in {out}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() for part in parts):
+        raise UsageError(f"--size must be a number or HEIGHTxWIDTH, but got {text!r}")
+    return int(parts[0]), int(parts[-1])

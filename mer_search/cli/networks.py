@@ -1,0 +1,100 @@
+"""Commands about networks that have a name."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mer_search.cli.options import (
+    data_option,
+    device_option,
+    example,
+    json_option,
+    name_option,
+    out_option,
+    seeds_option,
+    set_option,
+    storage_option,
+    subjects_option,
+    values_of,
+)
+from mer_search.errors import UsageError
+
+
+@click.command(epilog=example("mer-search presets --parity"))
+@click.option("--parity", is_flag=True, help="Against what was measured on the public code.")
+@json_option
+def presets(parity: bool, as_json: bool) -> None:
+    """The published networks: parameters, forward cost at 224 pixels, published macro F1."""
+    from mer_search.report import networks, terminal
+
+    rows = networks.parity_rows() if parity else networks.preset_rows()
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        terminal.show(networks.parity_table(rows) if parity else networks.preset_table(rows))
+
+
+@click.command(epilog=example("mer-search compare V6 V6c --subjects 1-10"))
+@click.argument("names", metavar="NETWORK...", nargs=-1)
+@click.option("--plan", help="Comparisons in a row instead: a .toml file, or decision or ablation.")
+@set_option
+@seeds_option
+@subjects_option
+@data_option
+@storage_option
+@name_option
+@device_option
+@out_option
+@json_option
+def compare(
+    names: tuple[str, ...],
+    plan: str | None,
+    settings: tuple[str, ...],
+    seeds: int,
+    subjects: str,
+    data: Path | None,
+    storage: str,
+    name: str | None,
+    device: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
+    number of a trial of the study."""
+    from mer_search.report import networks, terminal
+    from mer_search.search import compare as comparing
+    from mer_search.search.confirm import FIRST_SEED, Target, preset_target, trial_target
+    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.workspace import find_data
+    from mer_search.training.pool import choose_device
+
+    if bool(plan) == bool(names) or len(names) == 1:
+        raise UsageError(f"compare takes two networks or more, or --plan, but got {' '.join(names) or 'neither'}")
+    values = values_of(settings)
+    steps = comparing.load_plan(plan) if plan else (comparing.Step("", names, subjects),)
+    device = choose_device(device)
+
+    def target(network: str) -> Target:
+        if network.isdecimal():
+            return trial_target(find_study(open_storage(storage), name), int(network))
+        return preset_target(network, values, out)
+
+    for network in {network for step in steps for network in step.compare} - {step.name for step in steps}:
+        target(network)  # a wrong name fails before anything is trained
+    with terminal.bars() as progress:
+        path = find_data(data, progress)
+
+    def evaluate(networks: Sequence[str], subjects: str) -> comparing.Comparison:
+        chosen = range(FIRST_SEED, FIRST_SEED + seeds)
+        with terminal.bars() as progress:
+            return comparing.meet([target(each) for each in networks], path, subjects, chosen, device, progress)
+
+    found = []
+    for step, met, comparison in comparing.follow(steps, evaluate):
+        found.append({"step": step.name, "networks": met, **(comparison.facts if comparison else {"winner": met[0]})})
+        if not as_json:
+            networks.print_step(step, met, comparison)
+    if as_json:
+        click.echo(json.dumps(found if plan else found[0], indent=1))

@@ -1,0 +1,88 @@
+"""What the commands share: how an error is shown, and options that mean the same everywhere."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mer_search.errors import MerSearchError, UsageError
+
+STORAGE = "sqlite:///mer-search.db"
+
+
+class Commands(click.Group):
+    """A group whose commands' errors become one line and the exit code of their class."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MerSearchError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("\nstopped; the same command goes on from here", err=True)
+            ctx.exit(130)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """click's own message for an unknown command lacks what there is."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            raise UsageError(
+                f"a command must be one of {', '.join(self.list_commands(ctx))}, but got {args[0]!r}"
+            ) from None
+
+
+def example(text: str) -> str:
+    """The epilog that shows how a command is called."""
+    return f"\b\nExample:\n  {text}"
+
+
+storage_option = click.option("--storage", default=STORAGE, show_default=True, help="Optuna storage URL.")
+name_option = click.option("--name", help="Study name.  [default: the study started last]")
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]"
+)
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+subjects_option = click.option(
+    "--subjects",
+    default="all",
+    show_default=True,
+    help="all, hardest, hardest_7, 1-4, [1,2], 7, names or a database.",
+)
+seeds_option = click.option(
+    "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="How many fresh seeds."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder for results."
+)
+
+
+set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A value at a dotted path of the configuration, such as train.epochs=20; may be repeated.",
+)
+
+
+def values_of(settings: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE as dotted paths and values: numbers and true or false as in a study file, else text.
+
+    Raises:
+        UsageError: for one without "=".
+    """
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set must be KEY=VALUE, such as train.epochs=20, but got {setting!r}")
+        try:
+            values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key.strip()] = text.strip()
+    return values

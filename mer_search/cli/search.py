@@ -1,0 +1,199 @@
+"""Commands that search, confirm what was found, and look at a study."""
+
+import json
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from mer_search.cli.options import (
+    data_option,
+    device_option,
+    example,
+    json_option,
+    name_option,
+    out_option,
+    seeds_option,
+    set_option,
+    storage_option,
+    subjects_option,
+    values_of,
+)
+from mer_search.errors import UsageError
+
+
+@click.command(epilog=example("mer-search run --study megc2019 --data ~/norm_u_v_os --trials 30"))
+@click.option(
+    "--study",
+    "study_name",
+    help="Study file (.toml) or the name of one that comes with the package.  [default: by the data and the device]",
+)
+@data_option
+@click.option(
+    "--trials", type=click.IntRange(min=1), help="Trials in all, earlier calls counted in.  [default: the study file's]"
+)
+@storage_option
+@click.option("--name", help="Study name in the storage.  [default: the study file's]")
+@device_option
+@click.option("--seed", type=click.IntRange(0, 899), default=0, show_default=True)
+@out_option
+def run(
+    study_name: str | None,
+    data: Path | None,
+    trials: int | None,
+    storage: str,
+    name: str | None,
+    device: str,
+    seed: int,
+    out: Path,
+) -> None:
+    """Search: trials on the study's subjects until there are --trials of them. Run it again to go on."""
+    from mer_search.data import open_folder
+    from mer_search.report import terminal
+    from mer_search.report.dashboard import describe_study
+    from mer_search.search import space, study
+    from mer_search.search.storage import only_writer, open_storage
+    from mer_search.search.workspace import find_data, load_data
+    from mer_search.training.pool import choose_device, open_pool
+
+    device = choose_device(device)
+    given = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
+    with terminal.bars() as progress:
+        path = find_data(data, progress)
+        file = given or space.load(_default_study(open_folder(path).dataset.flow_images, device))
+        loaded = load_data(path, file.base, progress)
+    terminal.print_data(loaded)
+    subjects = loaded.select(file.subjects)
+    label = name or file.name
+    search = study.Search(file, loaded, subjects, seed, out / label)
+    with only_writer(storage), ExitStack() as stack:
+        opened = study.open_study(search, open_storage(storage, create=True), label)
+        describe_study(opened)
+        wanted = trials or file.trials
+        pool = stack.enter_context(open_pool(loaded.run, device))
+        with terminal.bars() as progress:
+            cost = study.expected_cost(search, opened, pool, wanted, progress)
+        terminal.print_cost(cost, pool.size)
+        live = stack.enter_context(terminal.Live(wanted, search.out / "artifacts"))
+        study.run(search, opened, pool, wanted, live)
+    terminal.show(terminal.study_table(opened, study.best_trial(opened)))
+    terminal.print_next(storage, label, search.out)
+
+
+@click.command(epilog=example("mer-search confirm --trial 12 --seeds 3"))
+@click.option("--trial", type=click.IntRange(min=0), help="Trial number.  [default: the best]")
+@click.option("--preset", "preset_name", help="A published network instead of a trial; see `mer-search presets`.")
+@set_option
+@seeds_option
+@subjects_option
+@data_option
+@storage_option
+@name_option
+@device_option
+@out_option
+@json_option
+def confirm(
+    trial: int | None,
+    preset_name: str | None,
+    settings: tuple[str, ...],
+    seeds: int,
+    subjects: str,
+    data: Path | None,
+    storage: str,
+    name: str | None,
+    device: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it."""
+    from mer_search.report import terminal
+    from mer_search.report.page import write_report
+    from mer_search.search import confirm as confirming
+    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.workspace import find_data, load_data
+    from mer_search.training.pool import choose_device, open_pool
+
+    if preset_name and trial is not None:
+        raise UsageError("confirm takes --trial or --preset, but got both; leave one out")
+    if settings and not preset_name:
+        raise UsageError("--set goes with --preset, for a trial has its values; leave it out or name a preset")
+    target = (
+        confirming.preset_target(preset_name, values_of(settings), out)
+        if preset_name
+        else confirming.trial_target(find_study(open_storage(storage), name), trial)
+    )
+    device = choose_device(device)
+    with terminal.bars() as progress:
+        loaded = load_data(data or target.data or find_data(None, progress), target.run, progress)
+    terminal.print_data(loaded)
+    job = confirming.Confirmation(
+        target, loaded, loaded.select(subjects), tuple(range(confirming.FIRST_SEED, confirming.FIRST_SEED + seeds))
+    )
+    started = time.monotonic()
+    with open_pool(loaded.run, device) as pool, terminal.bars() as progress:
+        folds = confirming.confirm(
+            job, pool, lambda epoch: None, lambda done, total: progress("training folds", done, total)
+        )
+    terminal.err.print("scoring, and fitting the baselines on the same folds ...")
+    summary = confirming.summarise(job, folds)
+    confirming.write(job, folds, summary)
+    write_report(job, folds, summary)
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+        return
+    terminal.show(terminal.summary_table(summary))
+    terminal.out.print(terminal.verdict(summary))
+    terminal.out.print(
+        f"took {terminal.duration(time.monotonic() - started)}; files in {job.folder}, "
+        f"to read in a browser: {job.folder / 'report.html'}"
+    )
+
+
+@click.command(epilog=example("mer-search status --json"))
+@storage_option
+@name_option
+@json_option
+def status(storage: str, name: str | None, as_json: bool) -> None:
+    """How far a study is, and its best trials."""
+    from mer_search.report import terminal
+    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.study import best_trial, progress_of
+
+    opened = find_study(open_storage(storage), name)
+    facts = progress_of(opened)
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    if best := best_trial(opened):
+        terminal.show(terminal.study_table(opened, best))
+    terminal.out.print(", ".join(f"{count} {state}" for state, count in facts["trials"].items()))
+
+
+@click.command(epilog=example("mer-search dashboard --port 8081"))
+@storage_option
+@name_option
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+def dashboard(storage: str, name: str | None, port: int) -> None:
+    """Serve optuna-dashboard on this machine, with the study's pictures."""
+    from mer_search.report.dashboard import check_port, serve
+    from mer_search.search.storage import find_study, open_storage
+
+    opened = open_storage(storage)
+    folder = Path(find_study(opened, name).user_attrs["out"]) / "artifacts"
+    check_port(port)
+    click.echo(f"http://127.0.0.1:{port}/  (Ctrl-C stops it)")
+    serve(opened, folder, port)
+
+
+def _default_study(flow_images: bool, device: str) -> str:
+    """The study that suits the data and the device, and a word that it was taken."""
+    chosen, reason = (
+        ("megc2019", "the data are flow images")
+        if flow_images
+        else ("default", "there is a GPU")
+        if device == "cuda"
+        else ("demo", "there is no GPU")
+    )
+    click.echo(f"study: {chosen} ({reason}; --study takes another)", err=True)
+    return chosen

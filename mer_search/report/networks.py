@@ -1,0 +1,142 @@
+"""Tables of networks that have a name: what they cost, and how they do against each other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from mer_search.config import with_values
+from mer_search.model.network import cost
+from mer_search.presets import PRESETS, PUBLIC, preset
+from mer_search.report.terminal import out, show
+from mer_search.search.compare import Comparison, Step, hits
+
+
+def preset_rows() -> list[dict[str, Any]]:
+    """Name, parameters, GFLOP, published F1 and source of every preset."""
+    rows = []
+    for name, item in PRESETS.items():
+        parameters, flop = cost(preset(name))
+        rows.append(
+            {
+                "name": name,
+                "parameters": parameters,
+                "gflop": flop / 1e9,
+                "published_f1": item.published_f1,
+                "source": item.source,
+            }
+        )
+    return rows
+
+
+def preset_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The published networks."""
+    table = _table(
+        "preset",
+        "parameters",
+        "GFLOP",
+        "published F1",
+        caption="GFLOP: one clip, forward, 224 pixels. F1: macro, CASME II, 5 classes, epoch picked on the test "
+        "subject. V6: with 35 action units.",
+    )
+    for row in rows:
+        published = "" if row["published_f1"] is None else f"{row['published_f1']:.4f}"
+        table.add_row(row["name"], f"{row['parameters']:,}", f"{row['gflop']:.1f}", published)
+    return table
+
+
+def parity_rows() -> list[dict[str, Any]]:
+    """For every network that was measured on the public code: its parameters and GFLOP there and here."""
+    rows = []
+    for name, public in PUBLIC.items():
+        parameters, flop = cost(with_values(preset(name), public.values))
+        rows.append(
+            {
+                "name": name,
+                "with": dict(public.values),
+                "parameters": parameters,
+                "public_parameters": public.parameters,
+                "gflop": flop / 1e9,
+                "public_gflop": public.gflop,
+                "equal": parameters == public.parameters
+                and public.gflop in (None, float(f"{flop / 1e9:.4g}")),  # as many digits as were noted
+            }
+        )
+    return rows
+
+
+def parity_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The networks against their public code."""
+    table = _table(
+        "preset",
+        "parameters",
+        "public",
+        "GFLOP",
+        "public ",
+        "equal",
+        caption="One clip, forward, 224 pixels; parameters that the forward pass uses. The public V3 and V4 have an "
+        "external stem of (128, 256), which is set here.",
+    )
+    for row in rows:
+        public = "" if row["public_gflop"] is None else f"{row['public_gflop']:.4g}"
+        cells = (f"{row['parameters']:,}", f"{row['public_parameters']:,}", f"{row['gflop']:.4g}", public)
+        table.add_row(row["name"], *cells, "yes" if row["equal"] else "NO")
+    return table
+
+
+def print_step(step: Step, networks: Sequence[str], comparison: Comparison | None) -> None:
+    """What a comparison found: each network, each subject, the verdict of each pair."""
+    title = f"{step.name}: " if step.name else ""
+    if comparison is None:
+        out.print(f"{title}{networks[0]}, without a comparison: {step.only_if} is not among {' and '.join(networks)}")
+        return
+    show(_network_table(comparison, f"{title}{' against '.join(networks)}"))
+    show(_subject_table(comparison))
+    for pair in comparison.pairs:
+        out.print(pair.verdict)
+    if step.name:
+        out.print(f"{step.name}: {comparison.winner}\n")
+
+
+def _network_table(comparison: Comparison, title: str) -> Table:
+    seeds = len(comparison.seeds)
+    table = _table(
+        "network",
+        "UF1",
+        "sd",
+        "95 %",
+        title=f"{title}: {len(comparison.subjects)} subjects, {seeds} seed{'s' if seeds > 1 else ''}",
+        caption="UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. p: "
+        "networks exchanged subject by subject; of each pair alone.",
+    )
+    for each in comparison.facts["networks"]:
+        low, high = each["ci95"]
+        deviation = "" if each["sd"] is None else f"{each['sd']:.3f}"
+        table.add_row(each["name"], f"{each['uf1']:.3f}", deviation, f"{low:.3f} to {high:.3f}")
+    return table
+
+
+def _subject_table(comparison: Comparison) -> Table:
+    """How many clips of each subject were right, mean over seeds."""
+    table = _table("subject", "clips", *(f"{each.name} right" for each in comparison.contestants))
+    right = [hits(each) for each in comparison.contestants]
+    for place, subject in enumerate(comparison.subjects):
+        table.add_row(subject, str(comparison.clips[place]), *(f"{each[place]:.1f}" for each in right))
+    return table
+
+
+def _table(*columns: str, title: str | None = None, caption: str | None = None) -> Table:
+    """A table whose first column is text and the others are numbers."""
+    table = Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=True)
+    return table

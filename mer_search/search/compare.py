@@ -1,0 +1,258 @@
+"""Comparison: networks on the same seeds and folds, person by person, and a verdict that is not shy to say no."""
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_search.config import digest
+from mer_search.errors import UsageError
+from mer_search.search.confirm import Confirmation, Target, confirm
+from mer_search.search.statistics import paired_interval, permutation_p, uf1_interval
+from mer_search.search.workspace import Progress, load_data
+from mer_search.training.metrics import fold_confusion, tail, uf1
+from mer_search.training.pool import open_pool
+from mer_search.training.predictions import Predictions
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network and what it scored under the tail rule: (M, S, K, K) confusion matrices of seeds and subjects."""
+
+    name: str
+    digest: str
+    matrices: NDArray[np.int64]
+
+    @property
+    def uf1_by_seed(self) -> NDArray[np.float64]:
+        """(M,) UF1 over all subjects."""
+        return uf1(self.matrices.sum(1))
+
+    @property
+    def uf1(self) -> float:
+        return float(self.uf1_by_seed.mean())
+
+
+def contestant(job: Confirmation, folds: Sequence[Predictions]) -> Contestant:
+    """What a network scored, from all its folds."""
+    found = {(fold.seed, fold.subject): fold_confusion(fold, tail) for fold in folds}
+    matrices = np.array([[found[seed, subject] for subject in job.subjects] for seed in job.seeds])
+    return Contestant(job.target.title, digest(job.loaded.run), matrices)
+
+
+def meet(
+    targets: Sequence[Target], path: Path, subjects: str, seeds: Sequence[int], device: str, progress: Progress
+) -> "Comparison":
+    """Train the networks' folds that are not on disk yet, where `confirm` looks for them too, and compare.
+
+    Args:
+        targets: the networks; one that stands there twice is trained once.
+        path: the data's folder.
+        subjects: as in a study file.
+        seeds: the same for all.
+        device: "cpu" or "cuda".
+        progress: told of every fold.
+
+    Raises:
+        UsageError: for unknown subjects, or if the networks' data are not the same clips and labels.
+    """
+    met: list[Contestant] = []
+    chosen: tuple[str, ...] = ()
+    checksums: dict[str, str] = {}
+    for target in targets:
+        loaded = load_data(path, target.run, progress)
+        chosen = chosen or loaded.select(subjects)
+        job = Confirmation(target, loaded, chosen, tuple(seeds))
+        with open_pool(loaded.run, device) as pool:
+            folds = confirm(
+                job,
+                pool,
+                lambda epoch: None,
+                lambda done, total, title=target.title: progress(f"{title}: folds", done, total),  # type: ignore[misc]
+            )
+        met.append(contestant(job, folds))
+        checksums[target.title] = loaded.run.data.checksum
+    if len(set(checksums.values())) > 1:
+        raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
+    return Comparison(tuple(met), chosen, tuple(seeds))
+
+
+class Pair(NamedTuple):
+    """Two networks, paired over seeds and subjects. `difference` is UF1(first) - UF1(second)."""
+
+    first: Contestant
+    second: Contestant
+    difference: float
+    ci95: tuple[float, float]
+    p: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether a difference is shown."""
+        return self.p < SIGNIFICANT and (self.ci95[0] > 0 or self.ci95[1] < 0)
+
+    @property
+    def verdict(self) -> str:
+        """One line for a person."""
+        one, other = self.first.name, self.second.name
+        if np.array_equal(self.first.matrices, self.second.matrices):
+            return f"no difference: {one} and {other} predict the same for every subject and seed"
+        better, worse = (one, other) if self.difference > 0 else (other, one)
+        numbers = (
+            f"UF1 {self.first.uf1:.3f} and {self.second.uf1:.3f}, difference {self.difference:+.3f}, "
+            f"95 % {self.ci95[0]:+.3f} to {self.ci95[1]:+.3f}, p = {self.p:.3f}"
+        )
+        if self.shown:
+            return f"{better} is better than {worse}: {numbers}"
+        return f"no difference shown between {one} and {other}: {numbers}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two or more networks on the same subjects and seeds."""
+
+    contestants: tuple[Contestant, ...]
+    subjects: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The first against each of the others."""
+        return [_pair(self.contestants[0], other) for other in self.contestants[1:]]
+
+    @property
+    def winner(self) -> str:
+        """The network with the highest mean UF1, whether or not a difference is shown; of equals the first."""
+        return max(self.contestants, key=lambda each: each.uf1).name
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The comparison as one JSON document."""
+        return {
+            "subjects": self.subjects,
+            "seeds": self.seeds,
+            "winner": self.winner,
+            "networks": [
+                {
+                    "name": each.name,
+                    "digest": each.digest,
+                    "uf1": each.uf1,
+                    "sd": _deviation(each),
+                    "ci95": uf1_interval(each.matrices),
+                    "uf1_by_seed": each.uf1_by_seed.tolist(),
+                    "hits_by_subject": dict(zip(self.subjects, hits(each).tolist(), strict=True)),
+                }
+                for each in self.contestants
+            ],
+            "clips_by_subject": dict(zip(self.subjects, self.clips.tolist(), strict=True)),
+            "comparisons": [
+                {
+                    "first": pair.first.name,
+                    "second": pair.second.name,
+                    "difference": pair.difference,
+                    "ci95": pair.ci95,
+                    "p": pair.p,
+                    "difference_shown": pair.shown,
+                    "verdict": pair.verdict,
+                }
+                for pair in self.pairs
+            ],
+        }
+
+    @property
+    def clips(self) -> NDArray[np.int64]:
+        """(S,) clips of each subject."""
+        return np.asarray(self.contestants[0].matrices[0].sum((-2, -1)))
+
+
+def hits(each: Contestant) -> NDArray[np.float64]:
+    """(S,) how many clips of each subject were right, mean over seeds."""
+    return np.asarray(np.trace(each.matrices, axis1=-2, axis2=-1).mean(0))
+
+
+def _deviation(each: Contestant) -> float | None:
+    return float(each.uf1_by_seed.std(ddof=1)) if len(each.matrices) > 1 else None
+
+
+def _pair(first: Contestant, second: Contestant) -> Pair:
+    return Pair(
+        first,
+        second,
+        first.uf1 - second.uf1,
+        paired_interval(first.matrices, second.matrices),
+        permutation_p(first.matrices, second.matrices),
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One comparison of a plan. Names may be earlier steps', which stand for their winners."""
+
+    name: str
+    compare: tuple[str, ...]
+    subjects: str
+    only_if: str = ""  # a network that must be among them; else the first wins without a comparison
+
+
+def plans() -> list[str]:
+    """The plans that come with the package."""
+    return sorted(path.name.removesuffix(".toml") for path in _folder().iterdir() if path.name.endswith(".toml"))
+
+
+def _folder() -> Any:
+    return resources.files("mer_search.studies") / "plans"
+
+
+def load_plan(name_or_path: str) -> tuple[Step, ...]:
+    """A plan by its name or file.
+
+    Raises:
+        UsageError: if there is none, or it is not a valid plan; the message says where.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and name_or_path not in plans():
+        raise UsageError(f"a plan must be a .toml file or one of {', '.join(plans())}, but got {name_or_path!r}")
+    try:
+        text = path.read_text() if path.suffix == ".toml" else (_folder() / f"{name_or_path}.toml").read_text()
+        tree = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"a plan must be a readable TOML file, but {name_or_path} is not ({error})") from error
+    entries = tree.get("step")
+    if not isinstance(entries, list) or not entries or set(tree) != {"step"}:
+        raise UsageError(f"plan {name_or_path}: must hold [[step]] entries and nothing else, but has {list(tree)}")
+    return tuple(_step(entry, name_or_path) for entry in entries)
+
+
+def _step(entry: Mapping[str, Any], plan: str) -> Step:
+    known = {"name": str, "compare": list, "subjects": str, "only_if": str}
+    wrong = [key for key, value in entry.items() if key not in known or not isinstance(value, known[key])]
+    if wrong or {"name", "compare", "subjects"} - set(entry) or len(entry["compare"]) < 2:
+        raise UsageError(
+            f"plan {plan}: a step must have a name, compare = two networks or more, subjects, and may have only_if, "
+            f"but is {dict(entry)}"
+        )
+    return Step(entry["name"], tuple(entry["compare"]), entry["subjects"], entry.get("only_if", ""))
+
+
+def follow(
+    steps: Sequence[Step], evaluate: Callable[[Sequence[str], str], Comparison]
+) -> Iterator[tuple[Step, tuple[str, ...], Comparison | None]]:
+    """The steps of a plan one after the other, with the networks that meet in them; None where there is no need.
+
+    Args:
+        steps: of the plan.
+        evaluate: compares the networks of these names on these subjects.
+    """
+    winners: dict[str, str] = {}
+    for step in steps:
+        names = tuple(winners.get(name, name) for name in step.compare)
+        comparison = evaluate(names, step.subjects) if not step.only_if or step.only_if in names else None
+        winners[step.name] = comparison.winner if comparison else names[0]
+        yield step, names, comparison

@@ -1,0 +1,45 @@
+"""All clips of a run as tensors, ready to train on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mer_search.data.clips import Clip
+from mer_search.data.store import Motion
+
+
+class Clips(NamedTuple):
+    """Shapes: N clips, S frame sets of all of them, T maps, P components, H W pixels. A clip's first frame set is the
+    unjittered one, which tests use."""
+
+    names: list[str]  # N, "sub05/EP02_01f"
+    subjects: list[str]  # N
+    units: list[tuple[str, ...]]  # N, action units as annotated
+    flow: Tensor  # (S, T, P, H, W) half precision
+    onset: Tensor | None  # (S, 3, H, W) bytes, RGB; None for flow images
+    first: Tensor  # (N,) the clip's first frame set
+    sets: Tensor  # (N,) how many it has
+    labels: Tensor  # (N,) class numbers
+
+    @staticmethod
+    def of(clips: Sequence[Clip], motion: Motion, labels: np.ndarray) -> "Clips":
+        """The clips with their motion and class numbers (N,), in memory that processes can share."""
+
+        def shared(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).share_memory_()
+
+        return Clips(
+            [clip.id for clip in clips],
+            [clip.subject for clip in clips],
+            [clip.action_units for clip in clips],
+            shared(motion.flow),
+            None if motion.onset is None else shared(motion.onset),
+            *map(shared, (motion.first, motion.count, labels)),
+        )
+
+    def to(self, device: str) -> "Clips":
+        """The same clips on another device."""
+        return Clips._make(item.to(device) if isinstance(item, Tensor) else item for item in self)

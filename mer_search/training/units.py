@@ -1,0 +1,42 @@
+"""Action units as targets: which there are, and which a clip shows.
+
+`?` and an empty cell mean that nobody knows: such a clip has no targets and no part in learning action units.
+(TM-MMNET's public code makes `?` an action unit of its own, and takes the vocabulary from test subjects too.) Shapes:
+N clips, A action units.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+UNKNOWN = "?"
+
+
+def table(
+    codes: Sequence[tuple[str, ...]], train: NDArray[np.intp], sides: str
+) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """The action units that occur in training clips, and for every clip (N, A) 1, 0 or, where nobody knows, NaN.
+
+    Args:
+        codes: each clip's action units as annotated: ("1", "L2").
+        train: indices of the training clips.
+        sides: "keep" tells L12, R12 and 12 apart, "merge" makes them one.
+    """
+    shown = [tuple(code.lstrip("LR") if sides == "merge" else code for code in clip) for clip in codes]
+    known = np.array([bool(clip) and UNKNOWN not in clip for clip in shown])
+    vocabulary = tuple(sorted({code for i in train if known[i] for code in shown[i]}))
+    targets = np.array([[float(code in clip) for code in vocabulary] for clip in shown], dtype=np.float32)
+    targets = targets.reshape(len(codes), len(vocabulary))
+    targets[~known] = np.nan
+    return vocabulary, targets
+
+
+def units_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean binary cross-entropy of logits (B, A) over the clips whose action units are known; 0 if none is."""
+    known = ~targets.isnan()
+    entropy = F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none")
+    return torch.where(known, entropy, 0.0).sum() / known.sum().clamp_min(1)
