@@ -155,3 +155,22 @@ class PublicNetwork(nn.Module):
         """Maps (B, T, C, H, W) with C in the public order, onset (B, 3, grid, grid) -> logits (B, 5)."""
         x = self.conv_act(maps.squeeze(1) if self.mode == "none" else maps.transpose(1, 2))
         return self.main_branch(x.squeeze(2) if self.mode == "collapse" else x, self.vit_pos(onset))
+
+
+class TwoStageNetwork(nn.Module):
+    """TM-MMNET's V6c, or V6 as it is described: an action-unit network, and a last layer over what it saw and said."""
+
+    def __init__(self, units, thresholded, *arguments):
+        super().__init__()
+        self.thresholded = thresholded
+        self.pretrained = PublicNetwork(*arguments)
+        branch = self.pretrained.main_branch
+        features = branch.fc.in_features
+        branch.fc = nn.Identity()
+        branch.embedau = nn.Linear(features, units)
+        self.last_layer = nn.Linear(features + units, 5)
+
+    def forward(self, maps, onset):
+        features = self.pretrained(maps, onset)
+        said = self.pretrained.main_branch.embedau(features)
+        return self.last_layer(torch.cat([features, (said.sigmoid() > 0.5).double() if self.thresholded else said], 1))

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from public_reference import PublicNetwork
+from public_reference import PublicNetwork, TwoStageNetwork
 from torch import nn
 
 from mer_search.config import with_values
@@ -38,7 +38,10 @@ def _pair(name, values=SMALL, grid=2):
     run = with_values(preset(name), values)
     model, size = run.model, n_channels(run.input)
     widths = (model.stem_mid, model.stem_width, model.internal_mid, model.attention_width)
-    return run, Network(run), PublicNetwork(model.temporal, size, *widths, grid)
+    shape = (model.temporal, size, *widths, grid)
+    if run.units.use == "none":
+        return run, Network(run), PublicNetwork(*shape)
+    return run, Network(run, units=7), TwoStageNetwork(7, run.units.use == "thresholded", *shape)
 
 
 def _random(public):
@@ -85,7 +88,7 @@ def test_the_names_are_those_of_the_public_network(name):
     _, network, public = _pair(name)
     names = public_names(network)
     assert list(names) == list(network.state_dict())
-    used = {name for name in public.state_dict() if not name.startswith(tuple(UNUSED))}
+    used = {name for name in public.state_dict() if not name.removeprefix("pretrained.").startswith(tuple(UNUSED))}
     assert sorted(names.values()) == sorted(used)
 
 

@@ -5,8 +5,8 @@ Sources of the names: MMNet's public code (muse1998/MMNet: CASME2_5.py, CA_block
 seen, and taken to be the same: V1's block module, which its script imports by V2's name, and the position modules of
 all but V4.
 
-V6 is not covered: its last layers are `main_branch.embedau` in the first stage, and in the second `last_layer`, with
-all else under `pretrained`.
+V6 is its second stage's network (script.py of V6): the first stage's is under `pretrained`, with `embedau` for its last
+layer, and `last_layer` follows. Only the thresholded variant (V6c) was seen.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,6 +29,8 @@ EVERYWHERE = {
     "position.norm": "vit_pos.norm",
     "head": "main_branch.fc",
 }
+TWO_STAGES = {"units": "main_branch.embedau", "head": "last_layer"}
+FIRST_STAGE = "pretrained."  # before the names of all but the last layer
 TRANSFORMER_BLOCK = {
     "norm1": "norm1",
     "norm2": "norm2",
@@ -138,7 +140,7 @@ def public_names(network: Network) -> dict[str, str]:
         UsageError: if a part of the network has no public counterpart.
     """
     layout = LAYOUTS[_temporal(network)]
-    prefixes = EVERYWHERE | layout.internal
+    prefixes = EVERYWHERE | layout.internal | ({} if network.units is None else TWO_STAGES)
     for k in range(4):
         prefixes |= {f"blocks.{k}.{ours}": f"main_branch.layer{k + 1}.0.{name}" for ours, name in layout.block.items()}
     for k in range(2):
@@ -152,9 +154,13 @@ def public_names(network: Network) -> dict[str, str]:
             names[ours] = f"{prefixes[module]}.{leaf}"
         elif ours in prefixes:
             names[ours] = prefixes[ours]
+    if network.units is not None:
+        names = {
+            ours: public if ours.startswith("head.") else f"{FIRST_STAGE}{public}" for ours, public in names.items()
+        }
     if strange := [ours for ours in network.state_dict() if ours not in names]:
         raise UsageError(
-            f"public weights fit the networks of MMNet and of V1 to V5 only, but this one also has {_some(strange)}; "
+            f"public weights fit the networks of MMNet and of V1 to V6 only, but this one also has {_some(strange)}; "
             "start from their presets and leave the architecture as it is"
         )
     return names
@@ -181,7 +187,9 @@ def _public_shapes(network: Network) -> dict[str, tuple[int, ...]]:
 
 def _check_names(needed: set[str], state: Mapping[str, Tensor]) -> None:
     missing = sorted(needed - set(state))
-    unknown = [name for name in state if name not in needed and not name.startswith(tuple(UNUSED))]
+    unknown = [
+        name for name in state if name not in needed and not name.removeprefix(FIRST_STAGE).startswith(tuple(UNUSED))
+    ]
     if missing or unknown:
         lacks = [f"lack {_some(missing)}"] if missing else []
         has = [f"hold the unknown {_some(unknown)}"] if unknown else []
