@@ -3,11 +3,10 @@ import numpy as np
 import pytest
 from conftest import texture, write_casme2
 
-from mer_search.config import Flow, Prep, with_values
+from mer_search.config import Flow, with_values
 from mer_search.data import open_folder
-from mer_search.data.flow import difference, farneback, measure, prepare, read_flow_image, read_image, resize_flow
+from mer_search.data.flow import difference, farneback, measure, read_flow_image, resize_flow
 from mer_search.data.frames import frame_sets
-from mer_search.errors import DataError
 
 
 def moved(picture: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
@@ -18,12 +17,6 @@ def moved(picture: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
 def measured(shift: tuple[float, float], size: int = 96, seed: int = 1) -> np.ndarray:
     before = texture(seed, size)
     return farneback(before.astype(np.uint8), moved(before, shift).clip(0, 255).astype(np.uint8), Flow())
-
-
-def picture() -> np.ndarray:
-    """A colour picture (40, 60, 3) BGR whose channels are far apart."""
-    grey = texture(5, 60)[:40] / 4
-    return np.stack([grey, grey + 80, grey + 160], axis=2).astype(np.uint8)
 
 
 @pytest.mark.parametrize("shift", [(0.6, -0.35), (-0.4, 0.8), (1.3, 0.0), (0.0, -0.25)])
@@ -56,52 +49,6 @@ def test_resize_flow_keeps_what_lies_where():
 def test_flow_of_the_size_asked_for_stays_as_it_is():
     flow = measured((0.5, 0.5), 32)
     np.testing.assert_array_equal(resize_flow(flow, 32), flow)
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_a_whole_image_is_read_in_blue_green_red(tmp_path, name):
-    cv2.imwrite(str(tmp_path / name), picture())
-    image = read_image(tmp_path / name)
-    assert (image.shape, image.dtype) == ((40, 60, 3), np.uint8)
-    assert np.abs(image.astype(float) - picture()).mean() < (3 if name == "a.jpg" else 1e-9)
-
-
-def test_a_grey_image_is_read_with_three_equal_channels(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), picture()[:, :, 0])
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture()[:, :, [0, 0, 0]])
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8", b"\x89PNG\r\n\x1a\n"])
-def test_a_file_that_is_no_image_is_refused(tmp_path, content):
-    (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(DataError, match=r"a frame must be a whole image, but .*a\.jpg cannot be decoded"):
-        read_image(tmp_path / "a.jpg")
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_truncated_image_is_refused(tmp_path, name, share):
-    content = cv2.imencode(name[1:], picture())[1].tobytes()
-    (tmp_path / name).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match="cannot be decoded"):
-        read_image(tmp_path / name)
-
-
-def test_a_truncated_jpeg_is_refused_by_a_decoder_that_would_fill_the_rest_too(tmp_path, monkeypatch):
-    content = cv2.imencode(".jpg", picture())[1].tobytes()
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: picture())
-    (tmp_path / "a.jpg").write_bytes(content)
-    assert read_image(tmp_path / "a.jpg").shape == (40, 60, 3)
-    (tmp_path / "a.jpg").write_bytes(content[:-2])
-    with pytest.raises(DataError, match="cannot be decoded"):
-        read_image(tmp_path / "a.jpg")
-
-
-@pytest.mark.parametrize("size", [16, 50, 64])
-def test_prepare_makes_a_square_of_the_size_asked_for(size):
-    square = prepare(picture(), Prep(size=size))
-    assert (square.shape, square.dtype) == ((size, size, 3), np.uint8)
-    np.testing.assert_allclose(square.mean((0, 1)), picture().mean((0, 1)), atol=2)
 
 
 def write_flow_image(path, image: np.ndarray) -> None:
