@@ -1,6 +1,6 @@
 """Motion between frames. Shapes: S frame sets, T maps, P components, H W pixels of the flow's own size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mer_search.config import Flow, Run
 from mer_search.data.clips import Clip
 from mer_search.data.frames import pairs
 from mer_search.data.prepare import prepared, read_image, resized
-from mer_search.errors import DataError
+from mer_search.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,46 @@ def farneback(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float
         0,
     )
     return np.ascontiguousarray(flow.transpose(2, 0, 1))
+
+
+def dis(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
+    """The same by dense inverse search (Kroeger et al., ECCV 2016); an object a call, for it is not thread-safe."""
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setFinestScale(config.dis_finest_scale)
+    search.setPatchSize(config.dis_patch)
+    search.setPatchStride(config.dis_stride)
+    search.setGradientDescentIterations(config.dis_descent)
+    search.setVariationalRefinementIterations(config.dis_refinement)
+    return np.ascontiguousarray(search.calc(before, after, None).transpose(2, 0, 1))
+
+
+def tvl1(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
+    """The same by total variation with an L1 norm (Zach, Pock, Bischof, DAGM 2007), in scikit-image's implementation.
+
+    Raises:
+        UsageError: if scikit-image is not installed.
+    """
+    try:
+        from skimage.registration import optical_flow_tvl1
+    except ImportError:
+        raise UsageError(
+            'flow.method = "tvl1" needs scikit-image, which is not installed; '
+            "pip install 'mer-search[tvl1]', or choose farneback or dis"
+        ) from None
+    v, u = optical_flow_tvl1(
+        before.astype(np.float32) / 255,
+        after.astype(np.float32) / 255,
+        attachment=config.tvl1_attachment,
+        tightness=config.tvl1_tightness,
+        num_warp=config.tvl1_warps,
+        num_iter=config.tvl1_iterations,
+        tol=config.tvl1_tolerance,
+    )
+    return np.stack([u, v]).astype(np.float32)
+
+
+Method = Callable[[MatLike, MatLike, Flow], NDArray[np.float32]]
+METHODS: dict[str, Method] = {"farneback": farneback, "dis": dis, "tvl1": tvl1}  # optical flow of grey images
 
 
 def difference(before: MatLike, after: MatLike) -> NDArray[np.float32]:
@@ -90,7 +130,7 @@ def _between(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float3
         before, after = (resized(image, config.size) for image in (before, after))
         return difference(before, after)
     before, after = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (before, after))
-    return resize_flow(farneback(before, after, config), config.size)
+    return resize_flow(METHODS[config.method](before, after, config), config.size)
 
 
 def _thumbnail(image: MatLike, size: int) -> MatLike:
