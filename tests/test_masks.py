@@ -122,9 +122,11 @@ def test_a_csv_that_does_not_fit_says_what_must_hold_and_what_to_do(clip, change
         onset_points(rewritten(clip, change), HEIGHT + 9, WIDTH + 9)
 
 
-def test_a_jaw_may_lie_outside_the_frame(clip):
-    rewritten(clip, lambda t: t.assign(**{" y_8": 300, " x_0": -40}))
-    assert landmarks(onset_points(clip, HEIGHT + 9, WIDTH + 9), HEIGHT, WIDTH, 64).any()
+@pytest.mark.parametrize("far", [300, 1e12])
+def test_a_jaw_may_lie_outside_the_frame(clip, far):
+    rewritten(clip, lambda t: t.assign(**{f" y_{point}": far for point in range(17)}))
+    mask = landmarks(onset_points(clip, HEIGHT + 9, WIDTH + 9), HEIGHT + 9, WIDTH + 9, 64)
+    assert [at(mask, 0.55, y) for y in (0.1, 0.6, 0.97)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x81", b'a,b\n1,2\n1,2,3,4\n"'])

@@ -1,4 +1,4 @@
-"""Masks: the eyes, and what lies beyond the jaw, are made black, so that blinks, gaze and hair count as no motion.
+"""Masks: the eyes, and what lies beyond the jaw, are made black, so that blinks, gaze and collars count as no motion.
 
 A mask is (H, W) uint8, 1 where the face is seen and 0 where it is black. What the template is made of is given as
 fractions of the image: x from the left, y from the top. The points of a face are the 68 that OpenFace gives.
@@ -68,8 +68,8 @@ def _draw(size: int, jaw: Points, eyes: Iterable[Points]) -> NDArray[np.uint8]:
 
 
 def _pixels(points: Points, size: int) -> NDArray[np.int32]:
-    """Fractions -> pixels as OpenCV draws them; the middle of the first pixel is 0."""
-    return np.round((points * size - 0.5) * 2**SHIFT).astype(np.int32)
+    """Fractions -> pixels as OpenCV draws them; the middle of the first pixel is 0. Far points stay in range."""
+    return np.round((points.clip(-9, 9) * size - 0.5) * 2**SHIFT).astype(np.int32)
 
 
 def landmark_file(clip: Clip) -> bytes:
