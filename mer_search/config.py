@@ -7,6 +7,7 @@ of the Optuna parameter and the column in every table. `digest` names the folder
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -76,6 +77,15 @@ class Flow(Part):
     tvl1_warps: int = Field(5, ge=1, le=50)
     tvl1_iterations: int = Field(10, ge=1, le=100)
     tvl1_tolerance: float = Field(1e-4, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _patches(self) -> Self:
+        if self.dis_stride >= self.dis_patch:
+            raise ValueError(
+                f"dis_stride must be less than dis_patch, so that patches overlap, but they are {self.dis_stride} "
+                f"and {self.dis_patch}"
+            )
+        return self
 
 
 class Input(Part):
@@ -201,6 +211,19 @@ class Run(Part):
                 'flow.method = "difference" and input.channels = "rgb" go together, but they are '
                 f"{self.flow.method!r} and {self.input.channels!r}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pyramid(self) -> Self:
+        if self.flow.method == "dis":
+            # OpenCV's rule for the coarsest level; where it is finer than the finest, OpenCV takes settings of its own
+            coarsest = math.floor(math.log2(self.prep.size / (4 * self.flow.dis_patch)) + 0.5)
+            if self.flow.dis_finest_scale > max(coarsest, 0) or self.prep.size < 1.5 * self.flow.dis_patch:
+                raise ValueError(
+                    f"flow.dis_finest_scale must be at most {max(coarsest, 0)} for patches of {self.flow.dis_patch} in "
+                    f"frames of {self.prep.size} pixels, which must hold one and a half of them, but it is "
+                    f"{self.flow.dis_finest_scale}; lower it or flow.dis_patch, or raise prep.size"
+                )
         return self
 
     @model_validator(mode="after")

@@ -88,6 +88,24 @@ def write_casme2(
     return rows
 
 
+def face_points(height: int, width: int) -> np.ndarray:
+    """The 68 points (68, 2) of a face that fills an image, in its pixels; only jaw and eyes lie where they should."""
+    points = np.full((68, 2), (0.5, 0.6))
+    angle = np.linspace(np.pi, 0, 17)
+    points[:17] = np.stack([0.5 + 0.4 * np.cos(angle), 0.5 + 0.4 * np.sin(angle)], 1)
+    eye = np.array([(-1, 0), (-0.4, -0.3), (0.4, -0.3), (1, 0), (0.4, 0.3), (-0.4, 0.3)]) * 0.08
+    points[36:42], points[42:48] = eye + np.array((0.3, 0.36)), eye + np.array((0.7, 0.36))
+    return points * (width, height) - 0.5
+
+
+def write_openface(path: Path, faces: list[np.ndarray], success: int = 1) -> Path:
+    """A CSV as OpenFace writes it: a row for each of `faces` (68, 2), spaces before the columns' names."""
+    names = ["frame", " face_id", " success", *(f" {axis}_{point}" for axis in "xy" for point in range(68))]
+    rows = [[k, 0, success, *face[:, 0], *face[:, 1]] for k, face in enumerate(faces, 1)]
+    pd.DataFrame(rows, columns=names).to_csv(path, index=False)
+    return path
+
+
 def write_sheet(path: Path, rows: list[list]) -> None:
     table = pd.DataFrame(rows, columns=COLUMNS)
     if path.suffix == ".xlsx":

@@ -1,5 +1,6 @@
 import colorsys
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from mer_search.config import Input
-from mer_search.model.channels import IMAGENET_MEAN, IMAGENET_SD, channels, n_channels, strain
+from mer_search.model.channels import IMAGENET_MEAN, IMAGENET_SD, SHEARS, channels, n_channels, strain
 
 
 @pytest.fixture
@@ -139,23 +140,41 @@ def test_an_rgb_difference_is_that_of_normalised_pictures():
     assert n_channels(Input(channels="rgb")) == n_channels(Input(channels="hsv")) == 3
 
 
+def linear(u, v) -> torch.Tensor:
+    """Flow (2, 8, 9) whose components are a x + b y + c, for (a, b, c) each."""
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(9.0), indexing="ij")
+    return torch.stack([a * x + b * y + c for a, b, c in (u, v)])
+
+
 @pytest.mark.parametrize(
-    ("u", "v", "expected"),
+    ("u", "v", "twice", "once"),
     [
-        ((0.0, 0.0, 3.0), (0.0, 0.0, -1.0), 0.0),  # a shift
-        ((0.0, 0.1, 0.0), (-0.1, 0.0, 0.0), 0.0),  # a small turn
-        ((0.2, 0.0, 0.0), (0.0, 0.0, 0.0), 0.2),  # a stretch along x
-        ((0.1, 0.0, 0.0), (0.0, 0.1, 0.0), 0.02**0.5),  # along both
-        ((0.0, 0.2, 0.0), (0.0, 0.0, 0.0), 0.02**0.5),  # a shear: e_xy = e_yx = .1
+        ((0.0, 0.0, 3.0), (0.0, 0.0, -1.0), 0.0, 0.0),  # a shift
+        ((0.0, 0.1, 0.0), (-0.1, 0.0, 0.0), 0.0, 0.0),  # a small turn
+        ((0.2, 0.0, 0.0), (0.0, 0.0, 0.0), 0.2, 0.2),  # a stretch along x
+        ((0.0, 0.0, 0.0), (0.0, -0.2, 0.0), 0.2, 0.2),  # a squeeze along y
+        ((0.1, 0.0, 0.0), (0.0, 0.1, 0.0), 0.02**0.5, 0.02**0.5),  # along both
+        ((0.0, 0.2, 0.0), (0.0, 0.0, 0.0), 0.02**0.5, 0.1),  # a shear: e_xy = e_yx = .1
+        ((0.0, 0.1, 0.0), (0.3, 0.0, 0.0), 0.08**0.5, 0.2),  # e_xy = .2
+        ((0.3, 0.2, 0.0), (0.2, 0.1, 0.0), 0.18**0.5, 0.14**0.5),  # e_xx = .3, e_yy = .1, e_xy = .2
     ],
 )
-def test_strain_is_what_is_left_without_shifts_and_turns(u, v, expected):
-    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(9.0), indexing="ij")
-    flow = torch.stack([a * x + b * y + c for a, b, c in (u, v)])
-    torch.testing.assert_close(strain(flow), torch.full((1, 8, 9), expected), atol=1e-6, rtol=0)
+def test_strain_is_what_is_left_without_shifts_and_turns(u, v, twice, once):
+    for formula, expected in (("shear_twice", twice), ("shear_once", once)):
+        magnitude = strain(linear(u, v), formula)
+        torch.testing.assert_close(magnitude, torch.full((1, 8, 9), expected), atol=1e-6, rtol=0)
+
+
+def test_the_formula_of_the_strain_is_the_configurations():
+    assert set(SHEARS) == set(get_args(Input.model_fields["strain"].annotation))
+    flow = linear((0.0, 0.2, 0.0), (0.0, 0.0, 0.0))[None, None]
+    for formula in SHEARS:
+        config = Input(channels="r", components="o", strain=formula)
+        torch.testing.assert_close(channels(flow, config), strain(flow, formula))
+    assert torch.equal(channels(flow, Input(channels="r", components="o")), strain(flow, "shear_twice"))
 
 
 def test_clips_have_strain_by_their_flow_and_flow_images_bring_their_own(flow):
     config = Input(channels="r", components="uo")
     assert torch.equal(channels(flow, config), flow[:, :, [0, 2]])
-    torch.testing.assert_close(channels(flow[:, :, :2], config)[:, :, 1:], strain(flow[:, :, :2]))
+    torch.testing.assert_close(channels(flow[:, :, :2], config)[:, :, 1:], strain(flow[:, :, :2], "shear_twice"))

@@ -32,6 +32,7 @@ def test_an_unknown_key_fails_with_the_nearest_right_one():
         ("input.channels", "nn", "distinct letters"),
         ("flow.size", 100, "multiple of 16, or 28"),
         ("train.loss", "mse", "train.loss"),
+        ("flow.dis_stride", 8, "flow: dis_stride must be less than dis_patch, .* but they are 8 and 8"),
     ],
 )
 def test_a_bad_value_says_where_and_what(key, value, words):
@@ -43,6 +44,15 @@ def test_the_position_branch_needs_four_heads():
     with pytest.raises(UsageError, match="4 heads"):
         with_values(Run(), {"model.attention_width": 6, "model.blocks": 2})
     with_values(Run(), {"model.attention_width": 6, "model.blocks": 2, "model.position": False})
+
+
+@pytest.mark.parametrize(("size", "patch", "finest"), [(224, 8, 4), (224, 32, 2), (64, 8, 2), (16, 8, 1), (32, 32, 0)])
+def test_dense_inverse_search_needs_frames_for_its_patches_at_the_finest_scale(size, patch, finest):
+    values = {"prep.size": size, "flow.dis_patch": patch, "flow.dis_finest_scale": finest}
+    with_values(Run(), values)  # another method does not look at them
+    with pytest.raises(UsageError, match=r"flow.dis_finest_scale must be at most .* lower it or flow"):
+        with_values(Run(), values | {"flow.method": "dis"})
+    with_values(Run(), values | {"flow.method": "dis", "flow.dis_finest_scale": max(finest - 1, 0), "prep.size": 224})
 
 
 def test_digest_tells_values_apart_and_never_changes():

@@ -1,13 +1,18 @@
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
+
 import cv2
 import numpy as np
 import pytest
 from conftest import texture, write_casme2
 
-from mer_search.config import Flow, Prep, with_values
+from mer_search.config import Flow, with_values
 from mer_search.data import open_folder
-from mer_search.data.flow import difference, farneback, measure, prepare, read_flow_image, read_image, resize_flow
+from mer_search.data.faces import person_of
+from mer_search.data.flow import METHODS, difference, measure, read_flow_image, resize_flow
 from mer_search.data.frames import frame_sets
-from mer_search.errors import DataError
+from mer_search.errors import UsageError
 
 
 def moved(picture: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
@@ -15,27 +20,88 @@ def moved(picture: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
     return cv2.warpAffine(picture, matrix, picture.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
-def measured(shift: tuple[float, float], size: int = 96, seed: int = 1) -> np.ndarray:
-    before = texture(seed, size)
-    return farneback(before.astype(np.uint8), moved(before, shift).clip(0, 255).astype(np.uint8), Flow())
+def measured(shift: tuple[float, float], method: str = "farneback", picture: np.ndarray | None = None, **settings):
+    """Flow (2, H, W) between a picture (a texture of 96 pixels a side) and the same moved."""
+    before = texture(1, 96) if picture is None else picture
+    images = (image.clip(0, 255).round().astype(np.uint8) for image in (before, moved(before, shift)))
+    return METHODS[method](*images, Flow(**settings))
 
 
-def picture() -> np.ndarray:
-    """A colour picture (40, 60, 3) BGR whose channels are far apart."""
-    grey = texture(5, 60)[:40] / 4
-    return np.stack([grey, grey + 80, grey + 160], axis=2).astype(np.uint8)
+def face() -> np.ndarray:
+    """A drawn face (128, 128), grey."""
+    return cv2.cvtColor(person_of(0, 1, False, 128, 128).face, cv2.COLOR_BGR2GRAY)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("picture", [lambda: texture(1, 96), face], ids=["texture", "face"])
+@pytest.mark.parametrize("shift", [(0.6, -0.35), (-0.4, 0.8), (1.3, 0.0), (0.0, -0.25), (-3.0, 1.5)])
+def test_every_method_recovers_a_shift_to_a_tenth_of_a_pixel(method, picture, shift):
+    flow = measured(shift, method, picture())
+    assert (flow.shape[0], flow.dtype) == (2, np.float32)
+    error = np.abs(flow[:, 16:-16, 16:-16] - np.array(shift)[:, None, None])
+    assert error.mean((1, 2)).max() < 0.1
 
 
 @pytest.mark.parametrize("shift", [(0.6, -0.35), (-0.4, 0.8), (1.3, 0.0), (0.0, -0.25)])
 def test_farneback_recovers_a_sub_pixel_shift_to_a_twentieth_of_a_pixel(shift):
-    flow = measured(shift)
-    assert flow.shape == (2, 96, 96)
-    error = np.abs(flow[:, 12:-12, 12:-12] - np.array(shift)[:, None, None])
+    error = np.abs(measured(shift)[:, 12:-12, 12:-12] - np.array(shift)[:, None, None])
     assert error.mean((1, 2)).max() < 0.05
 
 
-def test_farneback_of_a_still_picture_is_zero_inside():
-    assert np.abs(measured((0.0, 0.0))[:, 12:-12, 12:-12]).max() < 1e-3
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_no_motion_inside_a_still_picture(method):
+    assert np.abs(measured((0.0, 0.0), method)[:, 12:-12, 12:-12]).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "value"),
+    [
+        ("farneback", "pyr_scale", 0.8),
+        ("farneback", "levels", 3),
+        ("farneback", "winsize", 20),
+        ("farneback", "iterations", 1),
+        ("farneback", "poly_n", 7),
+        ("farneback", "poly_sigma", 2.0),
+        ("dis", "dis_finest_scale", 0),
+        ("dis", "dis_patch", 12),
+        ("dis", "dis_stride", 5),
+        ("dis", "dis_descent", 1),
+        ("dis", "dis_refinement", 0),
+        ("tvl1", "tvl1_attachment", 3.0),
+        ("tvl1", "tvl1_tightness", 1.0),
+        ("tvl1", "tvl1_warps", 1),
+        ("tvl1", "tvl1_iterations", 2),
+        ("tvl1", "tvl1_tolerance", 0.5),
+    ],
+)
+def test_every_setting_reaches_its_method(method, setting, value):
+    usual = {"pyr_scale": 0.8} if setting == "levels" else {}  # 0.4 leaves a small picture no further levels
+    before, after = (measured((1.3, -0.6), method, **usual, **more) for more in ({}, {setting: value}))
+    assert not np.array_equal(before, after)  # the same settings give the same flow to the last bit
+
+
+def test_every_method_of_the_configuration_has_its_function(tmp_path, tiny):
+    write_casme2(tmp_path, 1, per_subject=1)  # moves to the right, then back
+    (clip,) = open_folder(tmp_path).clips
+    for method in set(get_args(Flow.model_fields["method"].annotation)) - {"difference"}:
+        run = with_values(tiny, {"flow.method": method, "prep.size": 48, "flow.size": 48})
+        flow = measure(clip, frame_sets(clip, run.frames)[:1], run).flow.astype(float)
+        assert flow.shape == (1, 2, 2, 48, 48)
+        assert flow[0, 0, 0].mean() > 1 > -1 > flow[0, 1, 0].mean()
+
+
+def test_flow_can_be_measured_in_threads_at_once():
+    shifts = [(0.2 * k, -0.1 * k) for k in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda shift: measured(shift, "dis"), shifts))
+    for shift, flow in zip(shifts, together, strict=True):
+        np.testing.assert_array_equal(flow, measured(shift, "dis"))
+
+
+def test_a_method_whose_library_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.registration", None)
+    with pytest.raises(UsageError, match=r"scikit-image, which is not installed; pip install 'mer-search\[tvl1\]'"):
+        measured((0.0, 0.0), "tvl1")
 
 
 @pytest.mark.parametrize("size", [16, 48])
@@ -54,54 +120,8 @@ def test_resize_flow_keeps_what_lies_where():
 
 
 def test_flow_of_the_size_asked_for_stays_as_it_is():
-    flow = measured((0.5, 0.5), 32)
+    flow = measured((0.5, 0.5), picture=texture(1, 32))
     np.testing.assert_array_equal(resize_flow(flow, 32), flow)
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_a_whole_image_is_read_in_blue_green_red(tmp_path, name):
-    cv2.imwrite(str(tmp_path / name), picture())
-    image = read_image(tmp_path / name)
-    assert (image.shape, image.dtype) == ((40, 60, 3), np.uint8)
-    assert np.abs(image.astype(float) - picture()).mean() < (3 if name == "a.jpg" else 1e-9)
-
-
-def test_a_grey_image_is_read_with_three_equal_channels(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), picture()[:, :, 0])
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture()[:, :, [0, 0, 0]])
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8", b"\x89PNG\r\n\x1a\n"])
-def test_a_file_that_is_no_image_is_refused(tmp_path, content):
-    (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(DataError, match=r"a frame must be a whole image, but .*a\.jpg cannot be decoded"):
-        read_image(tmp_path / "a.jpg")
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_truncated_image_is_refused(tmp_path, name, share):
-    content = cv2.imencode(name[1:], picture())[1].tobytes()
-    (tmp_path / name).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match="cannot be decoded"):
-        read_image(tmp_path / name)
-
-
-def test_a_truncated_jpeg_is_refused_by_a_decoder_that_would_fill_the_rest_too(tmp_path, monkeypatch):
-    content = cv2.imencode(".jpg", picture())[1].tobytes()
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: picture())
-    (tmp_path / "a.jpg").write_bytes(content)
-    assert read_image(tmp_path / "a.jpg").shape == (40, 60, 3)
-    (tmp_path / "a.jpg").write_bytes(content[:-2])
-    with pytest.raises(DataError, match="cannot be decoded"):
-        read_image(tmp_path / "a.jpg")
-
-
-@pytest.mark.parametrize("size", [16, 50, 64])
-def test_prepare_makes_a_square_of_the_size_asked_for(size):
-    square = prepare(picture(), Prep(size=size))
-    assert (square.shape, square.dtype) == ((size, size, 3), np.uint8)
-    np.testing.assert_allclose(square.mean((0, 1)), picture().mean((0, 1)), atol=2)
 
 
 def write_flow_image(path, image: np.ndarray) -> None:

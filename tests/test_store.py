@@ -1,4 +1,6 @@
+import dataclasses
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import texture, write_casme2, write_flow_images
+from conftest import face_points, texture, write_casme2, write_flow_images, write_openface
 
 from mer_search.config import Run, with_values
 from mer_search.data import open_folder, store
@@ -77,7 +79,8 @@ def test_flow_images_are_stored_without_an_onset_image(tmp_path, root, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("flow.winsize", 5), ("flow.size", 32), ("prep.size", 40), ("frames.pairs", "onset")]
+    ("key", "value"),
+    [("flow.winsize", 5), ("flow.size", 32), ("prep.size", 40), ("prep.mask", "template"), ("frames.pairs", "onset")],
 )
 def test_a_changed_setting_never_reads_stale_flow(clips, tiny, root, key, value):
     load(clips, tiny, root)
@@ -91,7 +94,86 @@ def test_a_changed_frame_never_reads_stale_flow(clips, tiny, root):
     cv2.imwrite(str(clips[1].frames[8]), texture(99))
     after = load(clips, tiny, root)
     assert_right(after, clips, tiny)
-    assert [not np.array_equal(before.flow[k], after.flow[k]) for k in before.first] == [False, True, False, False]
+    assert changed(before, after) == [False, True, False, False]
+
+
+def test_a_changed_neighbour_counts_where_frames_are_denoised(clips, tiny, root):
+    cleaned = with_values(tiny, {"prep.denoise": 5})
+    before, plain = load(clips, cleaned, root), load(clips, tiny, root)
+    used = {number for frame_set in frame_sets(clips[1], tiny.frames) for number in frame_set}
+    middle = frame_sets(clips[1], tiny.frames)[0][1] - clips[1].onset
+    assert clips[1].onset + middle + 1 not in used
+    shutil.copy(clips[1].frames[middle], clips[1].frames[middle + 1])
+    np.testing.assert_array_equal(load(clips, tiny, root).flow, plain.flow)
+    after = load(clips, cleaned, root)
+    assert_right(after, clips, cleaned)
+    assert changed(before, after) == [False, True, False, False]
+
+
+@pytest.fixture
+def landmarked(clips, tmp_path):
+    """The clips with a CSV of landmarks each."""
+    return [
+        dataclasses.replace(clip, landmarks=write_openface(tmp_path / f"{k}.csv", [face_points(48, 48)] * 17))
+        for k, clip in enumerate(clips)
+    ]
+
+
+@pytest.fixture
+def masked(tiny):
+    return with_values(tiny, {"prep.mask": "landmarks"})
+
+
+def changed(before: store.Motion, after: store.Motion) -> list[bool]:
+    """For each clip, whether its motion is another."""
+    return [not np.array_equal(before.flow[k], after.flow[k]) for k in before.first]
+
+
+def test_changed_landmarks_count_where_they_make_the_mask(landmarked, tiny, masked, root, monkeypatch):
+    before, plain = load(landmarked, masked, root), load(landmarked, tiny, root)
+    write_openface(landmarked[1].landmarks, [face_points(48, 48) * 0.8] * 17)
+    after = load(landmarked, masked, root)
+    assert_right(after, landmarked, masked)
+    assert changed(before, after) == [False, True, False, False]
+    no_measuring(monkeypatch)
+    np.testing.assert_array_equal(load(landmarked, tiny, root).flow, plain.flow)
+
+
+def test_another_row_of_the_same_landmarks_counts(landmarked, masked, root):
+    clip, folder = landmarked[0], landmarked[0].frames[0].parent
+    cv2.imwrite(str(folder / "a.jpg"), texture(0))  # sorted before the clip's frames
+    write_openface(clip.landmarks, [face_points(48, 48), *[face_points(48, 48) * 0.8] * 17])
+    before = load(landmarked, masked, root)
+    for path in folder.glob("a.jpg"):
+        path.rename(folder / "z.jpg")
+    after = load(landmarked, masked, root)
+    assert_right(after, landmarked, masked)
+    assert changed(before, after) == [True, False, False, False]
+
+
+def test_frames_that_are_processed_already_have_a_motion_of_their_own(clips, tiny, root):
+    run = with_values(tiny, {"prep.mask": "template"})
+    before = load(clips, run, root)
+    done = [dataclasses.replace(clip, processed=True) for clip in clips]
+    after = load(done, run, root)
+    assert_right(after, done, run)
+    assert changed(before, after) == [True] * 4
+
+
+def test_a_clip_whose_landmarks_are_missing_is_a_problem_and_the_others_are_used(landmarked, masked, root):
+    landmarked[1].landmarks.unlink()
+    landmarked[2] = dataclasses.replace(landmarked[2], landmarks=None)
+    kept, motion, problems = store.load(landmarked, masked, root)
+    assert kept == [landmarked[0], landmarked[3]]
+    assert_right(motion, kept, masked)
+    assert [(problem.clip, problem.usable) for problem in problems] == [(clip.id, False) for clip in landmarked[1:3]]
+    assert "1.csv must be readable" in problems[0].what and "there is none" in problems[1].what
+
+
+def test_flow_images_need_no_landmarks(tmp_path, root):
+    write_flow_images(tmp_path, subjects=1)
+    run = with_values(Run(), {"flow.size": 28, "prep.mask": "landmarks", "prep.denoise": 3})
+    assert load(open_folder(tmp_path).clips, run, root).flow.shape == (6, 1, 3, 28, 28)
 
 
 np.save(ARRAY := io.BytesIO(), np.zeros(3))

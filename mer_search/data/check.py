@@ -8,7 +8,7 @@ from typing import Any
 
 from mer_search.data import Folder
 from mer_search.data.clips import Clip, Problem, checksum, counts, subjects
-from mer_search.data.flow import read_image
+from mer_search.data.prepare import read_image
 from mer_search.errors import DataError
 
 

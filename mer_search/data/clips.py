@@ -25,6 +25,8 @@ class Clip:
     offset: int
     fps: int
     action_units: tuple[str, ...] = ()  # as annotated: "4", "R10", "?"
+    processed: bool = False  # the frames are denoised and masked already
+    landmarks: Path | None = None  # OpenFace's CSV of the frames' folder
 
     @property
     def id(self) -> str:

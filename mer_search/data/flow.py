@@ -1,6 +1,6 @@
 """Motion between frames. Shapes: S frame sets, T maps, P components, H W pixels of the flow's own size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +9,11 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from mer_search.config import Flow, Prep, Run
+from mer_search.config import Flow, Run
 from mer_search.data.clips import Clip
 from mer_search.data.frames import pairs
-from mer_search.errors import DataError
-
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+from mer_search.data.prepare import prepared, read_image, resized
+from mer_search.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -23,30 +22,6 @@ class Measured:
 
     flow: NDArray[np.float16]  # (S, T, P, H, W)
     onset: NDArray[np.uint8] | None  # (S, 3, H, W) RGB
-
-
-def read_image(path: Path) -> MatLike:
-    """A colour image (H, W, 3), BGR.
-
-    Raises:
-        DataError: if the file is no whole image.
-    """
-    content = path.read_bytes()
-    cut_off = content.startswith(JPEG_START) and JPEG_END not in content[-1024:]  # cv2 would fill the rest with grey
-    image = None if cut_off or not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(f"a frame must be a whole image, but {path} cannot be decoded")
-    return image
-
-
-def prepare(image: MatLike, prep: Prep) -> MatLike:
-    """The frame as its motion is measured: resized to (size, size, 3)."""
-    return _resized(image, prep.size)
-
-
-def _resized(image: MatLike, size: int) -> MatLike:
-    interpolation = cv2.INTER_AREA if min(image.shape[:2]) > size else cv2.INTER_LINEAR
-    return cv2.resize(image, (size, size), interpolation=interpolation)
 
 
 def farneback(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
@@ -64,6 +39,46 @@ def farneback(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float
         0,
     )
     return np.ascontiguousarray(flow.transpose(2, 0, 1))
+
+
+def dis(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
+    """The same by dense inverse search (Kroeger et al., ECCV 2016); an object a call, for it is not thread-safe."""
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setFinestScale(config.dis_finest_scale)
+    search.setPatchSize(config.dis_patch)
+    search.setPatchStride(config.dis_stride)
+    search.setGradientDescentIterations(config.dis_descent)
+    search.setVariationalRefinementIterations(config.dis_refinement)
+    return np.ascontiguousarray(search.calc(before, after, None).transpose(2, 0, 1))
+
+
+def tvl1(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
+    """The same by total variation with an L1 norm (Zach, Pock, Bischof, DAGM 2007), in scikit-image's implementation.
+
+    Raises:
+        UsageError: if scikit-image is not installed.
+    """
+    try:
+        from skimage.registration import optical_flow_tvl1
+    except ImportError:
+        raise UsageError(
+            'flow.method = "tvl1" needs scikit-image, which is not installed; '
+            "pip install 'mer-search[tvl1]', or choose farneback or dis"
+        ) from None
+    v, u = optical_flow_tvl1(
+        before.astype(np.float32) / 255,
+        after.astype(np.float32) / 255,
+        attachment=config.tvl1_attachment,
+        tightness=config.tvl1_tightness,
+        num_warp=config.tvl1_warps,
+        num_iter=config.tvl1_iterations,
+        tol=config.tvl1_tolerance,
+    )
+    return np.stack([u, v]).astype(np.float32)
+
+
+Method = Callable[[MatLike, MatLike, Flow], NDArray[np.float32]]
+METHODS: dict[str, Method] = {"farneback": farneback, "dis": dis, "tvl1": tvl1}  # optical flow of grey images
 
 
 def difference(before: MatLike, after: MatLike) -> NDArray[np.float32]:
@@ -85,12 +100,19 @@ def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> Measured:
     """The clip's motion for each of its frame sets.
 
     Raises:
-        DataError: for a frame that cannot be decoded.
+        DataError: for a frame that cannot be decoded or prepared (see data.prepare), or flow that is not finite.
     """
     if len(clip.frames) == 1:
         return Measured(read_flow_image(clip.frames[0], run.flow.size), None)
-    numbers = sorted({number for frame_set in sets for number in frame_set})
-    images = {number: prepare(read_image(clip.frames[number - clip.onset]), run.prep) for number in numbers}
+    return motion(prepared(clip, (number for frame_set in sets for number in frame_set), run.prep), sets, run)
+
+
+def motion(images: Mapping[int, MatLike], sets: Sequence[Sequence[int]], run: Run) -> Measured:
+    """The motion of frame sets whose frames are prepared: number -> image (H, W, 3), BGR.
+
+    Raises:
+        DataError: if the flow is not finite.
+    """
     between = {
         pair: _between(images[pair[0]], images[pair[1]], run.flow)
         for pair in {pair for frame_set in sets for pair in pairs(frame_set, run.frames)}
@@ -105,10 +127,10 @@ def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> Measured:
 def _between(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
     """Motion (P, size, size) from one prepared frame to another."""
     if config.method == "difference":
-        before, after = (_resized(image, config.size) for image in (before, after))
+        before, after = (resized(image, config.size) for image in (before, after))
         return difference(before, after)
     before, after = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (before, after))
-    return resize_flow(farneback(before, after, config), config.size)
+    return resize_flow(METHODS[config.method](before, after, config), config.size)
 
 
 def _thumbnail(image: MatLike, size: int) -> MatLike:

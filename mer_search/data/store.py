@@ -1,9 +1,10 @@
 """A content-addressed store of motion: raw flow in half precision, one file a clip.
 
-A clip's file is named by everything that determines it: the bytes of the frames that it is made of, the frame numbers,
-and the Frames, Prep and Flow configuration. So a changed setting or image never reads stale flow, and processes that
-build at once write the same bytes to the same name (whole or not at all). A file that is truncated, damaged or
-somebody else's is found out when it is read, and is rebuilt.
+A clip's file is named by everything that determines it: the bytes of the frames that it is made of, with the
+neighbours that denoising looks at, the frame numbers, the landmarks where they make the mask, and the Frames, Prep and
+Flow configuration. So a changed setting or image never reads stale flow, and processes that build at once write the
+same bytes to the same name (whole or not at all). A file that is truncated, damaged or somebody else's is found out
+when it is read, and is rebuilt.
 """
 
 import hashlib
@@ -23,6 +24,8 @@ from mer_search.config import Run, digest
 from mer_search.data.clips import Clip, Problem
 from mer_search.data.flow import Measured, measure
 from mer_search.data.frames import frame_sets
+from mer_search.data.masks import landmark_file, onset_row
+from mer_search.data.prepare import in_force, neighbours
 from mer_search.errors import DataError
 from mer_search.files import write_whole
 
@@ -108,11 +111,17 @@ def _one(clip: Clip, run: Run, folder: Path) -> Measured | Problem:
 
 def _key(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> str:
     """What the clip's motion depends on, as 20 hexadecimal digits."""
-    settings = json.dumps([VERSION, clip.dataset, sets, digest(run.frames, run.prep, run.flow)])
-    content = hashlib.sha256(settings.encode())
-    for number in sorted({number for frame_set in sets for number in frame_set}):
-        content.update(hashlib.sha256(clip.frames[number - clip.onset].read_bytes()).digest())
-    return content.hexdigest()[:20]
+    prep = in_force(clip, run.prep)
+    mask = [_sha256(landmark_file(clip)), onset_row(clip)] if prep.mask == "landmarks" else []
+    facts = [VERSION, clip.dataset, clip.processed, mask, sets, digest(run.frames, run.prep, run.flow)]
+    numbers = {number for frame_set in sets for number in frame_set}
+    places = sorted({place for number in numbers for place in neighbours(clip, number, prep)})
+    facts += [_sha256(clip.frames[place].read_bytes()) for place in places]
+    return _sha256(json.dumps(facts).encode())[:20]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _read(path: Path, key: str) -> Measured | None:

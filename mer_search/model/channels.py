@@ -51,14 +51,22 @@ NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def strain(flow: Tensor) -> Tensor:
+SHEARS = {"shear_twice": 2, "shear_once": 1}  # how often e_xy^2 counts in the strain's magnitude
+
+
+def strain(flow: Tensor, formula: str) -> Tensor:
     """Flow (..., 2, H, W) -> magnitude of its optical strain (..., 1, H, W).
 
-    The root of e_xx^2 + e_yy^2 + e_xy^2 + e_yx^2 with e_xy = e_yx = (du/dy + dv/dx) / 2 (Shreve et al., FG 2011). Some
-    of the field count the shear only once.
+    With e_xx = du/dx, e_yy = dv/dy and e_xy = e_yx = (du/dy + dv/dx) / 2, the magnitude is the root of
+
+    - `shear_twice`: e_xx^2 + e_yy^2 + e_xy^2 + e_yx^2 (Shreve et al., FG 2011), all four entries of the strain tensor.
+      It is what most public code of the field computes, with 1/2 (du/dy + dv/dx)^2 for the last two terms.
+    - `shear_once`: e_xx^2 + e_yy^2 + e_xy^2, as in some public code, with 1/4 (du/dy + dv/dx)^2. We know of no paper
+      that argues for it.
     """
     (du_dy, dv_dy), (du_dx, dv_dx) = (gradient.unbind(-3) for gradient in torch.gradient(flow, dim=(-2, -1)))
-    return (du_dx.square() + dv_dy.square() + (du_dy + dv_dx).square() / 2).sqrt().unsqueeze(-3)
+    shear = SHEARS[formula] * (du_dy + dv_dx).square() / 4
+    return (du_dx.square() + dv_dy.square() + shear).sqrt().unsqueeze(-3)
 
 
 def hsv(flow: Tensor) -> Tensor:
@@ -97,6 +105,6 @@ def channels(flow: Tensor, config: Input) -> Tensor:
     if config.channels in COLOURS:
         return {"hsv": hsv, "rgb": rgb_difference}[config.channels](flow)
     if "o" in config.components and flow.shape[2] == 2:  # flow images bring their own
-        flow = torch.cat([flow, strain(flow)], dim=2)
+        flow = torch.cat([flow, strain(flow, config.strain)], dim=2)
     picked = flow[:, :, [COMPONENTS.index(letter) for letter in config.components]]
     return torch.cat([NORMALISATIONS[letter](picked) for letter in config.channels], dim=2)

@@ -1,31 +1,41 @@
-"""One clip as the network meets it, in one picture: frames, motion as colour, and every channel."""
+"""One clip as the network meets it, in one picture: frames, prepared frames, motion as colour, and every channel."""
 
 import io
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from cv2.typing import MatLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mer_search.config import COLOURS, Input, Run
 from mer_search.data.clips import Clip
-from mer_search.data.flow import measure, prepare, read_image
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import measure, motion
+from mer_search.data.frames import frame_sets, pairs
+from mer_search.data.prepare import prepared, read_image
 from mer_search.model.channels import IMAGENET_MEAN, IMAGENET_SD, channels
 
 Rows = list[tuple[str, list[tuple[str, NDArray[np.float32]]]]]  # (row's label, [(title, image)])
 
 
 def preview(clip: Clip, run: Run) -> bytes:
-    """PNG of the clip's frames without jitter, as they are prepared, its motion maps and their channels.
+    """PNG of the clip's frames without jitter, the same denoised and masked, its motion maps and their channels.
 
     Raises:
-        DataError: for a frame that cannot be decoded.
+        DataError: for a frame that cannot be decoded, or landmarks that do not fit (see data.prepare).
     """
-    rows = _frames(clip, run) + _motion(clip, run)
+    sets = frame_sets(clip, run.frames)[:1]
+    if len(clip.frames) == 1:  # a flow image
+        rows = _motion(measure(clip, sets, run).flow, ["onset to apex"], run)
+    else:
+        prepared_frames = prepared(clip, sets[0], run.prep)
+        titles = [f"{before} to {after}" for before, after in pairs(sets[0], run.frames)]
+        rows = _frames(clip, sets[0], prepared_frames) + _motion(motion(prepared_frames, sets, run).flow, titles, run)
     width = max(3, *(len(images) for _, images in rows))  # 3: the title needs room
-    figure = Figure(figsize=(1.9 * width + 1.1, 2.1 * len(rows) + 0.6), layout="constrained", dpi=100)
+    figure = Figure(figsize=(1.9 * width + 1.1, 2.2 * len(rows) + 0.6), dpi=100)
+    figure.set_layout_engine("constrained", h_pad=0.09)  # inches, so that a title stands clear of the picture above
     grid = figure.subplots(len(rows), width, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -50,34 +60,33 @@ def _show(axes: Axes, image: NDArray[np.float32], title: str) -> None:
     axes.set_title(title, fontsize=8)
 
 
-def _frames(clip: Clip, run: Run) -> Rows:
-    if len(clip.frames) == 1:
-        return []
-    numbers = frame_sets(clip, run.frames)[0]
-    images = [read_image(clip.frames[number - clip.onset]) for number in numbers]
+def _frames(clip: Clip, numbers: Sequence[int], images: Mapping[int, MatLike]) -> Rows:
+    """The frames as they lie on disk, and as they are prepared."""
+    found = [read_image(clip.frames[number - clip.onset]) for number in numbers]
     titles = [f"{number}{' onset' * (place == 0)}" for place, number in enumerate(numbers)]
     return [
         (label, [(title, image[:, :, ::-1] / np.float32(255)) for title, image in zip(titles, pictures, strict=True)])
-        for label, pictures in (("frames", images), ("prepared", [prepare(image, run.prep) for image in images]))
+        for label, pictures in (("frames", found), ("prepared", [images[number] for number in numbers]))
     ]
 
 
-def _motion(clip: Clip, run: Run) -> Rows:
-    flow = torch.from_numpy(measure(clip, frame_sets(clip, run.frames)[:1], run).flow).float()  # (1, T, P, H, W)
+def _motion(measured: NDArray[np.float16], titles: Sequence[str], run: Run) -> Rows:
+    flow = torch.from_numpy(measured).float()  # (1, T, P, H, W)
     rows: Rows = []
     if run.flow.method != "difference":
-        rows.append(("motion as colour", _pictures(channels(flow, Input(channels="hsv")))))
+        rows.append(("motion as colour", _pictures(channels(flow, Input(channels="hsv")), titles)))
     if run.input.channels in COLOURS:
-        return [*rows, (f"channels {run.input.channels}", _pictures(channels(flow, run.input)))]
+        return [*rows, (f"channels {run.input.channels}", _pictures(channels(flow, run.input), titles))]
     names = [f"{component}_{letter}" for letter in run.input.channels for component in run.input.components]
     stack = channels(flow, run.input)[0].numpy()  # (T, C, H, W)
     return rows + [
-        (f"channel {name}", [(f"map {t + 1}", maps[c]) for t, maps in enumerate(stack)]) for c, name in enumerate(names)
+        (f"channel {name}", [(title, maps[c]) for title, maps in zip(titles, stack, strict=True)])
+        for c, name in enumerate(names)
     ]
 
 
-def _pictures(normalised: torch.Tensor) -> list[tuple[str, NDArray[np.float32]]]:
+def _pictures(normalised: torch.Tensor, titles: Sequence[str]) -> list[tuple[str, NDArray[np.float32]]]:
     """(1, T, 3, H, W), normalised as ImageNet's pictures -> titled pictures (H, W, 3) in [0, 1]."""
     mean, deviation = (np.array(triple, np.float32) for triple in (IMAGENET_MEAN, IMAGENET_SD))
     rgb = normalised[0].permute(0, 2, 3, 1).numpy() * deviation + mean
-    return [(f"map {t + 1}", picture.clip(0, 1)) for t, picture in enumerate(rgb)]
+    return [(title, picture.clip(0, 1)) for title, picture in zip(titles, rgb, strict=True)]
