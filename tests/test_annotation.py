@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from conftest import COLUMNS, write_book, write_frames
 
@@ -147,6 +149,29 @@ def test_processed_frames_are_told_by_their_name_or_their_folder(tmp_path):
     for path in (tmp_path / "Cropped" / "sub01" / "EP01_03").iterdir():
         path.rename(path.with_name(f"md_{path.name}"))
     assert [clip.processed for clip in open_folder(tmp_path).clips] == [False, True, True]
+
+
+def test_an_empty_copy_does_not_take_the_place_of_a_full_one(tmp_path):
+    _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02")])
+    write_frames(tmp_path / "denoised_masked" / "sub01" / "EP01_01", [])
+    write_frames(tmp_path / "Cropped" / "__MACOSX" / "sub01" / "EP01_02", ["reg_img11.jpg"])
+    clips = open_folder(tmp_path).clips
+    assert [len(clip.frames) for clip in clips] == [10, 10]
+    assert not any(clip.processed for clip in clips)
+
+
+def test_folders_that_may_not_be_read_are_not_looked_at(tmp_path, monkeypatch):
+    _casme2(tmp_path, [_row(1, "EP01_01")])
+    (tmp_path / "lost+found").mkdir()
+    listdir = os.listdir
+
+    def refusing(path):
+        if "lost+found" in str(path):
+            raise PermissionError(path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refusing)
+    assert len(open_folder(tmp_path).clips) == 1
 
 
 def test_the_path_to_the_data_does_not_tell_which_copy_is_taken(tmp_path):

@@ -65,4 +65,6 @@ def test_clips_of_other_cameras_are_not_looked_at(tmp_path, camera):
     (hs / "negative").rename(other / "negative")
     folder = open_folder(tmp_path)
     assert [clip.name for clip in folder.clips] == ["s1_po_02"]
-    assert [str(problem) for problem in folder.problems] == ["s01/s1_ne_01: its frame folder is missing (left out)"]
+    assert [str(problem) for problem in folder.problems] == [
+        "s01/s1_ne_01: its frame folder is missing or empty (left out)"
+    ]

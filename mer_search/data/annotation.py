@@ -138,9 +138,9 @@ class Layout:
             if not path.is_dir() or re.search(self.skip, path.name.lower()):
                 continue
             key = (subject or "", self.key(path.name.strip()))
-            if key in wanted:
+            if key in wanted and _pictures(path):
                 yield key, path
-            elif depth > 1:
+            elif key not in wanted and depth > 1:
                 yield from self._walk(path, self.subject(path.name) or subject, wanted, depth - 1)
 
     def _clip(self, row: Row, folders: Mapping[Key, Path]) -> tuple[Clip | None, list[Problem]]:
@@ -157,7 +157,7 @@ class Layout:
             return None, [Problem(identity, what, label=label)]
         folder = folders.get((subject, self.key(row.name)))
         if folder is None:
-            return None, [Problem(identity, "its frame folder is missing", label=label)]
+            return None, [Problem(identity, "its frame folder is missing or empty", label=label)]
         frames, what = self._frames(folder, onset, offset)
         problems = [Problem(identity, what, bool(frames), label)] if what else []
         if not frames:
@@ -176,9 +176,7 @@ class Layout:
     def _frames(self, folder: Path, onset: int, offset: int) -> tuple[tuple[Path, ...], str]:
         """The files of frames onset..offset, and what is wrong; shorter if the last are missing, () if too many are."""
         by_number = {
-            int(match[1]): path
-            for path in _listed(folder)
-            if path.suffix.lower() in IMAGES and (match := re.search(self.frame, path.stem.lower()))
+            int(match[1]): path for path in _pictures(folder) if (match := re.search(self.frame, path.stem.lower()))
         }
         wanted = range(onset, offset + 1)
         missing = [number for number in wanted if number not in by_number]
@@ -251,8 +249,16 @@ def _letters(title: str) -> str:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What a folder holds, in order of name, but hidden and temporary files."""
-    return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith((".", "~"))]
+    """What a folder holds, in order of name, but hidden and temporary files and what a Mac adds to archives."""
+    try:
+        names = sorted(os.listdir(folder))
+    except PermissionError:  # such as lost+found, where the data has a disk of its own
+        return []
+    return [folder / name for name in names if not name.startswith((".", "~", "__MACOSX"))]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [path for path in _listed(folder) if path.suffix.lower() in IMAGES]
 
 
 def _preference(path: Path, root: Path) -> tuple[int, str]:

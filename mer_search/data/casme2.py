@@ -25,11 +25,11 @@ TASKS = {
 }
 
 LAYOUT = Layout(
-    NAME,
-    "CASME II",
-    200,
-    "^casme2-coding",
-    {
+    dataset=NAME,
+    title="CASME II",
+    fps=200,
+    sheet="^casme2-coding",
+    columns={
         "subject": "Subject",
         "name": "Filename",
         "onset": "OnsetFrame",
@@ -38,9 +38,9 @@ LAYOUT = Layout(
         "units": "Action Units",
         "emotion": "Estimated Emotion",
     },
-    "sub",
-    2,
-    "Cropped/sub01/EP02_01f/reg_img46.jpg",
+    prefix="sub",
+    digits=2,
+    example="Cropped/sub01/EP02_01f/reg_img46.jpg",
     frame=r"img(\d+)$",
     spelling={"other": "others"},
 )

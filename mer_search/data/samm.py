@@ -20,11 +20,11 @@ TASKS = {
 }
 
 LAYOUT = Layout(
-    NAME,
-    "SAMM",
-    200,
-    "^samm.*micro.*facs",
-    {
+    dataset=NAME,
+    title="SAMM",
+    fps=200,
+    sheet="^samm.*micro.*facs",
+    columns={
         "subject": "Subject",
         "name": "Filename",
         "onset": "Onset Frame",
@@ -33,9 +33,9 @@ LAYOUT = Layout(
         "units": "Action Units",
         "emotion": "Estimated Emotion",
     },
-    "",
-    3,
-    "006/006_1_2/006_05562.jpg",
+    prefix="",
+    digits=3,
+    example="006/006_1_2/006_05562.jpg",
     tab="MICRO_ONLY",
     key=without_zeros,
     spelling={"others": "other"},

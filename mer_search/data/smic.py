@@ -13,20 +13,20 @@ NAME = "smic"
 TASKS = {"3": plain("negative", "positive", "surprise")}  # 70, 51, 43 clips
 
 LAYOUT = Layout(
-    NAME,
-    "SMIC-HS",
-    100,
-    "^smic-hs.*annotation",
-    {
+    dataset=NAME,
+    title="SMIC-HS",
+    fps=100,
+    sheet="^smic[-_ ]hs.*annotation",
+    columns={
         "subject": "Subject",
         "name": "Filename",
         "onset": "OnsetF",
         "offset": "OffsetF",
         "emotion": "Emotion",
     },
-    "s",
-    2,
-    "SMIC_all_cropped/HS/s01/micro/negative/s1_ne_01/reg_image00123.bmp",
+    prefix="s",
+    digits=2,
+    example="SMIC_all_cropped/HS/s01/micro/negative/s1_ne_01/reg_image00123.bmp",
     tab="HS",
     frame=r"(\d+)\D*$",
     renumbered=True,
