@@ -1,12 +1,15 @@
 """Small datasets that the tests write themselves, and small runs on them."""
 
+import csv
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the processes that they start
 
 import cv2
 import numpy as np
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -112,6 +115,61 @@ def write_sheet(path: Path, rows: list[list]) -> None:
         table.to_excel(path, index=False)
     else:
         table.to_csv(path, index=False)
+
+
+def write_book(path: Path, rows: list[list], tab: str = "Sheet1", other: str = "") -> None:
+    """A spreadsheet with the cells as they are (.xlsx, perhaps behind a sheet `other`) or as text (.csv)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        return
+    book = openpyxl.Workbook()
+    book.active.title = other or tab
+    sheet = book.create_sheet(tab) if other else book.active
+    for row in rows:
+        sheet.append(row)
+    book.save(path)
+
+
+def write_frames(folder: Path, names: Iterable[str]) -> None:
+    """Small grey pictures of those names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        cv2.imwrite(str(folder / name), np.full((16, 16), 128, np.uint8))
+
+
+SAMM_TITLES = ["Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame", "Offset Frame", "Duration",
+               "Micro", "Action Units", "Estimated Emotion", "Objective Classes", "Notes"]  # fmt: skip
+SMIC_TITLES = ["Subject", "Filename", "OnsetF", "OffsetF", "FirstF", "LastF", "Emotion"]
+
+
+def samm_row(subject: int | str, name: str, emotion: str, onset: int = 5562, units: int | str = "AU4+AU7") -> list:
+    """A row of SAMM's sheet: 11 frames, the apex in the middle."""
+    return [subject, name, 1, onset, onset + 5, onset + 10, 11, "1/2", units, emotion, 1, None]
+
+
+def write_samm(root: Path, rows: list[list], name: str = "SAMM_Micro_FACS_Codes_v2.xlsx") -> None:
+    """A SAMM folder: the titles on row 14 of the second sheet, and the frames of the rows."""
+    notes = [[f"Note {line}", None, "Subject numbers are as recorded"] for line in range(1, 14)]
+    write_book(root / name, [*notes, SAMM_TITLES, *rows], "MICRO_ONLY", other="MICRO_AND_MACRO")
+    for row in rows:
+        subject = str(row[1])[:3]
+        write_frames(root / subject / row[1], (f"{subject}_{k:05d}.jpg" for k in range(row[3], row[5] + 1)))
+
+
+def smic_row(subject: int, name: str, emotion: str, onset: int = 90823) -> list:
+    """A row of SMIC's sheet: 9 frames."""
+    return [subject, name, onset, onset + 8, onset - 50, onset + 60, emotion]
+
+
+def write_smic(root: Path, rows: list[list], frame: str = "reg_image{:05d}.bmp") -> None:
+    """A SMIC-HS folder: the annotation's first sheet is another, and the frames of the rows."""
+    write_book(root / "SMIC-HS-E_annotation.xlsx", [SMIC_TITLES, *rows], "HS", other="VIS")
+    kinds = {"ne": "negative", "po": "positive", "sur": "surprise"}
+    for subject, clip, onset, offset, *_ in rows:
+        folder = root / "SMIC_all_cropped" / "HS" / f"s{subject:02d}" / "micro" / kinds[clip.split("_")[1]] / clip
+        write_frames(folder, (frame.format(number) for number in range(onset, offset + 1)))
 
 
 def write_flow_images(root: Path, subjects: int = 4, per_class: int = 2) -> None:

@@ -157,6 +157,11 @@ def test_the_check_of_a_dataset(mer_search, tmp_path):
     found = json.loads(mer_search("data", "check", tmp_path / "casme2", "--json").stdout)
     assert (found["n_clips"], found["n_subjects"], found["usable"], found["problems"]) == (8, 2, True, [])
     assert "no problems" in mer_search("data", "check", tmp_path / "casme2").stdout
+    three = json.loads(mer_search("data", "check", tmp_path / "casme2", "--task", 3, "--json").stdout)
+    assert (three["n_clips"], three["task"], three["classes"]) == (6, "3", ["negative", "positive", "surprise"])
+    unknown = mer_search("data", "check", tmp_path / "casme2", "--task", 4)
+    assert unknown.exit_code == 2
+    assert "one of 5, 7, 3" in unknown.stderr
     write_casme2(tmp_path / "alone", 1)
     unusable = mer_search("data", "check", tmp_path / "alone")
     assert unusable.exit_code == 1

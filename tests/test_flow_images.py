@@ -23,6 +23,6 @@ def test_names_labels_and_subjects(tmp_path):
 @pytest.mark.skipif(not REAL.exists(), reason="the real flow images are not here")
 def test_the_real_part_of_megc2019():
     folder = open_folder(REAL)
-    table = counts(folder.clips, folder.dataset.classes)
+    table = counts(folder.clips, folder.classes)
     assert (len(folder.clips), len(table), folder.problems) == (309, 40, ())
     assert [sum(column) for column in zip(*table.values(), strict=True)] == [158, 83, 68]

@@ -96,3 +96,26 @@ def test_a_text_that_names_nobody_is_refused(text):
 def test_odd_numbers_are_refused_at_once(text):
     with pytest.raises(UsageError):
         select_subjects(text, ["sub01", "sub02"], ["sub02", "sub01"])
+
+
+DATABASES = {"casme2": {"sub03", "sub01"}, "smic": {"s03"}, "samm": {"006", "007"}}
+COMPOSITE = tuple(name for names in DATABASES.values() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("smic", ("s03",)),
+        ("casme2", ("sub01", "sub03")),
+        ("casme2, s03", ("sub01", "sub03", "s03")),
+        ("[sub03, casme2]", ("sub03", "sub01")),
+        ("samm smic", ("006", "007", "s03")),
+    ],
+)
+def test_a_databases_name_stands_for_its_subjects(text, expected):
+    assert select_subjects(text, COMPOSITE, (), DATABASES) == expected
+
+
+def test_an_unknown_name_is_refused_with_the_databases_too():
+    with pytest.raises(UsageError, match="'casme3' is none of 006, 007, s03, sub01, sub03, casme2, samm, smic"):
+        select_subjects("casme3", COMPOSITE, (), DATABASES)

@@ -18,15 +18,16 @@ def data() -> None:
 
 @data.command(epilog=example("mer-search data check ~/CASME2"))
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--task", default="", help="Which emotions are told apart, such as 3.  [default: the dataset's first]")
 @json_option
-def check(path: Path, as_json: bool) -> None:
+def check(path: Path, task: str, as_json: bool) -> None:
     """Which dataset a folder is, clips per class and subject, and every problem. Exit code 1: a run cannot use it."""
     from mer_search.data import open_folder
     from mer_search.data.check import check_folder
     from mer_search.report import terminal
 
     with terminal.bars() as progress:
-        report = check_folder(open_folder(path), lambda done, total: progress("reading images", done, total))
+        report = check_folder(open_folder(path, task), lambda done, total: progress("reading images", done, total))
     if as_json:
         click.echo(json.dumps(report.facts, indent=1))
     else:

@@ -1,12 +1,14 @@
 """A folder on disk becomes clips. A dataset is declared facts and a reader: `folder -> clips and problems`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mer_search.config import Data, Run, with_values
-from mer_search.data import casme2, flow_images, synthetic
-from mer_search.data.clips import Clip, Problem, checksum
+from mer_search.data import casme2, composite, flow_images, samm, smic, synthetic
+from mer_search.data.clips import Clip, Problem, checksum, with_landmarks
+from mer_search.data.tasks import Task, assign
+from mer_search.data.tasks import find as find_task
 from mer_search.errors import DataError, UsageError
 
 
@@ -15,31 +17,31 @@ class Dataset:
     """What is known of a dataset before looking at a folder."""
 
     title: str
-    classes: tuple[str, ...]
+    tasks: Mapping[str, Task]  # by their number of classes; the first is taken where none is named
     recognise: Callable[[Path], bool]
-    read: Callable[[Path], tuple[list[Clip], list[Problem]]]
+    read: Callable[[Path], tuple[list[Clip], list[Problem]]]  # all clips, labelled with their emotion
     hardest: tuple[str, ...] = ()  # the published list; () where there is none
     flow_images: bool = False  # clips are finished motion maps: one map, no onset image
 
 
-DATASETS: dict[str, Dataset] = {
-    casme2.NAME: Dataset("CASME II, 5 classes", casme2.CLASSES, casme2.recognise, casme2.read, casme2.HARDEST),
+DATASETS: dict[str, Dataset] = {  # in the order in which they are recognised: a composite's parts are datasets too
+    composite.NAME: Dataset("MEGC 2019 composite", composite.TASKS, composite.recognise, composite.read),
+    casme2.NAME: Dataset("CASME II", casme2.TASKS, casme2.recognise, casme2.read, casme2.HARDEST),
+    samm.NAME: Dataset("SAMM", samm.TASKS, samm.recognise, samm.read),
+    smic.NAME: Dataset("SMIC-HS", smic.TASKS, smic.recognise, smic.read),
     flow_images.NAME: Dataset(
-        "MEGC 2019 flow images, 3 classes",
-        flow_images.CLASSES,
-        flow_images.recognise,
-        flow_images.read,
-        flow_images=True,
+        "MEGC 2019 flow images", flow_images.TASKS, flow_images.recognise, flow_images.read, flow_images=True
     ),
 }
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What a dataset's folder holds."""
+    """What a dataset's folder holds for a task."""
 
     path: Path
     name: str  # in DATASETS
+    task: str  # in the dataset's tasks
     clips: tuple[Clip, ...] = field(repr=False)
     problems: tuple[Problem, ...] = field(repr=False)
     synthetic: bool
@@ -49,26 +51,35 @@ class Folder:
         return DATASETS[self.name]
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The task's classes, in order."""
+        return self.dataset.tasks[self.task].classes
+
+    @property
     def title(self) -> str:
-        return f"{self.dataset.title}{' (synthetic)' if self.synthetic else ''}"
+        return f"{self.dataset.title}, {len(self.classes)} classes{' (synthetic)' if self.synthetic else ''}"
 
 
-def open_folder(path: Path) -> Folder:
-    """Find out which dataset a folder is and read it.
+def open_folder(path: Path, task: str = "") -> Folder:
+    """Find out which dataset a folder is and read the clips of a task; "" is the dataset's first.
 
     Raises:
         DataError: if there is no such folder, no reader knows it, or it holds no clip at all.
+        UsageError: if the dataset has no such task.
     """
     if not path.is_dir():
         raise DataError(f"the data must be a folder, but {path} {'is a file' if path.exists() else 'does not exist'}")
     for name, dataset in DATASETS.items():
         if dataset.recognise(path):
-            clips, problems = dataset.read(path)
+            task = find_task(dataset.tasks, task, dataset.title)
+            clips, problems = assign(*dataset.read(path), dataset.tasks, task)
             if not clips and not problems:
-                raise DataError(f"{path} looks like {dataset.title}, but holds no clip")
-            return Folder(path, name, tuple(clips), tuple(problems), (path / synthetic.MARKER).exists())
+                raise DataError(f"{path} looks like {dataset.title}, but holds no clip of the task {task!r}")
+            known = tuple(with_landmarks(clip, path) for clip in clips)
+            return Folder(path, name, task, known, tuple(problems), (path / synthetic.MARKER).exists())
     raise DataError(
-        f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet "
+        f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet, "
+        "a SAMM_Micro_FACS_Codes or SMIC-HS annotation, sub-folders with two of them, "
         "nor <subject>/u_test folders of flow images; point at the folder that holds them"
     )
 
@@ -77,8 +88,14 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
     """The run with its Data part taken from what was read.
 
     Raises:
-        UsageError: if the run asks of flow images what they do not have.
+        UsageError: if the run asks for another task than the folder was opened for, or of flow images what they do
+            not have.
     """
+    if run.data.task not in ("", folder.task):
+        raise UsageError(
+            f"data.task must be {folder.task!r}, for which {folder.path} was opened, but is {run.data.task!r}; a task "
+            "cannot vary within a study"
+        )
     if folder.dataset.flow_images:
         needed = {
             "frames.maps": (run.frames.maps, 1),
@@ -91,5 +108,5 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
                     f"flow images have one motion map and no onset image, so {key} must be {must}, "
                     f"but is {found}; use --study megc2019 or set it in the study file"
                 )
-    data = Data(dataset=folder.name, classes=folder.dataset.classes, checksum=checksum(clips))
+    data = Data(dataset=folder.name, task=folder.task, classes=folder.classes, checksum=checksum(clips))
     return with_values(run, {f"data.{key}": value for key, value in data})

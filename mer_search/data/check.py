@@ -31,12 +31,13 @@ class Report:
         return {
             "path": str(self.folder.path),
             "dataset": self.folder.title,
+            "task": self.folder.task,
             "synthetic": self.folder.synthetic,
             "n_clips": len(self.clips),
             "n_subjects": len(subjects(self.clips)),
             "checksum": checksum(self.clips),
-            "classes": list(self.folder.dataset.classes),
-            "clips": counts(self.clips, self.folder.dataset.classes),
+            "classes": list(self.folder.classes),
+            "clips": counts(self.clips, self.folder.classes),
             "usable": self.usable,
             "problems": [{"clip": p.clip, "what": p.what, "usable": p.usable} for p in self.problems],
         }

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -40,15 +40,29 @@ class Problem:
     clip: str
     what: str
     usable: bool = False
+    label: str = ""  # the clip's emotion, where it is known
 
     def __str__(self) -> str:
         return f"{self.clip}: {self.what} ({'used' if self.usable else 'left out'})"
 
 
 def checksum(clips: Sequence[Clip]) -> str:
-    """16 hexadecimal digits of the clips' names, labels and frame numbers, whatever their order and folder."""
-    rows = sorted(f"{c.dataset} {c.subject} {c.name} {c.label} {c.onset} {c.apex} {c.offset}" for c in clips)
+    """16 hexadecimal digits of the clips' names, labels, frame numbers and action units.
+
+    Neither the order of the clips nor their folder matters. Clips without action units, such as flow images, keep the
+    checksum that they had before action units were taken in.
+    """
+    rows = sorted(
+        f"{c.dataset} {c.subject} {c.name} {c.label} {c.onset} {c.apex} {c.offset} {'+'.join(c.action_units)}".rstrip()
+        for c in clips
+    )
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def with_landmarks(clip: Clip, folder: Path) -> Clip:
+    """The clip with `<folder>/landmarks/<its id>.csv`, if there is such a file."""
+    path = folder / "landmarks" / f"{clip.id}.csv"
+    return replace(clip, landmarks=path) if path.is_file() else clip
 
 
 def counts(clips: Sequence[Clip], classes: Sequence[str]) -> dict[str, list[int]]:

@@ -8,9 +8,11 @@ CASME II, `sNN` of SMIC, `0NN` of SAMM.
 from pathlib import Path
 
 from mer_search.data.clips import Clip, Problem
+from mer_search.data.tasks import plain
 
 NAME = "megc2019"
 CLASSES = ("negative", "positive", "surprise")  # label folders 0, 1, 2
+TASKS = {"3": plain(*CLASSES)}
 
 
 def recognise(folder: Path) -> bool:

@@ -62,14 +62,20 @@ class Loaded:
         return other
 
     def select(self, text: str) -> tuple[str, ...]:
-        """Subjects as a study file or `--subjects` names them; `hardest` by the published list or by a baseline."""
+        """Subjects as a study file or `--subjects` names them; `hardest` by the published list or by a baseline.
+
+        The name of one of a composite's databases stands for its subjects.
+        """
         present = set(self.subjects)
         hardest: tuple[str, ...] = ()
         if text.strip().startswith("hardest"):
             hardest = tuple(name for name in self.folder.dataset.hardest if name in present) or hardest_first(
                 self.motion, self.labels, self.subjects
             )
-        return select_subjects(text, sorted(present), hardest)
+        databases: dict[str, set[str]] = {}
+        for clip in self.clips:
+            databases.setdefault(clip.dataset, set()).add(clip.subject)
+        return select_subjects(text, sorted(present), hardest, databases)
 
 
 def cache() -> Path:
@@ -91,12 +97,12 @@ def find_data(path: Path | None, progress: Progress) -> Path:
 
 
 def load_data(path: Path, run: Run, progress: Progress) -> Loaded:
-    """Read a dataset's folder and its motion, and fit the run to it.
+    """Read a dataset's folder for the run's task, and its motion, and fit the run to it.
 
     Raises:
         DataError, UsageError: see data.open_folder, data.store.load and data.fit.
     """
-    folder = open_folder(path)
+    folder = open_folder(path, run.data.task)
     fit(run, folder, folder.clips)
     clips, motion, problems = load(
         folder.clips, run, cache() / "flow", lambda done, total: progress("measuring motion", done, total)

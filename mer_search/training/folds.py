@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +31,16 @@ def fold_seed(seed: int, subject: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {subject}".encode()).digest()[:6], "big")
 
 
-def select_subjects(text: str, known: Sequence[str], hardest: Sequence[str]) -> tuple[str, ...]:
-    """Subject names for `all`, `hardest`, `hardest_7`, `1-4`, `[1, 2, 3]`, `7`, or names: `s03, sub17`.
+def select_subjects(
+    text: str, known: Sequence[str], hardest: Sequence[str], databases: Mapping[str, Iterable[str]] | None = None
+) -> tuple[str, ...]:
+    """Subject names for `all`, `hardest`, `hardest_7`, `1-4`, `[1, 2, 3]`, `7`, or names: `s03, sub17`, `casme2, s03`.
 
     Args:
         text: what the user wrote.
         known: every subject of the data.
         hardest: the data's subjects, the hardest first; `hardest` means the first ten.
+        databases: the subjects of each database in the data, for which its name stands.
 
     Raises:
         UsageError: for a number or a name that no subject or more than one subject fits.
@@ -57,17 +60,20 @@ def select_subjects(text: str, known: Sequence[str], hardest: Sequence[str]) -> 
         chosen = tuple(dict.fromkeys(_subject(number, known) for number in numbers))
     else:
         names = filter(None, re.split(r"[,\s\[\]\"']+", text))
-        chosen = tuple(dict.fromkeys(_subject(name, known) for name in names))
+        groups = databases or {}
+        each = (sorted(groups[name]) if name in groups else [_subject(name, known, groups)] for name in names)
+        chosen = tuple(dict.fromkeys(subject for group in each for subject in group))
     if not chosen:
         raise UsageError(f"subjects must be all, hardest, hardest_7, 1-4, [1, 2, 3], 7 or names, but got {text!r}")
     return chosen
 
 
-def _subject(name: str, known: Sequence[str]) -> str:
+def _subject(name: str, known: Sequence[str], databases: Iterable[str] = ()) -> str:
     """The one subject of that name or number."""
     fitting = [s for s in known if s == name] or [s for s in known if name.isdecimal() and _number(s) == int(name)]
     if len(fitting) != 1:
-        found = f"fits {' and '.join(fitting)}; write the name" if fitting else f"is none of {', '.join(sorted(known))}"
+        everything = [*sorted(known), *sorted(databases)]
+        found = f"fits {' and '.join(fitting)}; write the name" if fitting else f"is none of {', '.join(everything)}"
         raise UsageError(f"a subject must be one of the data's, but {name!r} {found}")
     return fitting[0]
 

@@ -1,0 +1,267 @@
+"""What CASME II, SAMM and SMIC have in common: a table of clips, folders of frames, and how they go together.
+
+A `Layout` holds what differs. Cells are read as text, because the same column has 12, "12" and 12.0; letters in names
+may be upper or lower case; whatever else lies about (Thumbs.db, shortcuts, `._` files) is not looked at.
+"""
+
+import csv
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mer_search.data.clips import Clip, Problem
+from mer_search.errors import DataError
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
+ENOUGH = 0.5  # a clip whose last frames are missing is used if this share of it is there
+FEWEST = 5  # frames that a shortened clip must have
+DEPTH = 8  # levels of folders that are looked through
+PROCESSED = "denoised_masked"  # in the path of frames that were denoised and masked; their names begin with md_
+
+Key = tuple[str, str]  # a subject and Layout.key of a clip's name
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table, as text; "" where the dataset has no such column."""
+
+    subject: str
+    name: str
+    onset: str
+    offset: str
+    emotion: str
+    apex: str = ""
+    units: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A dataset's spreadsheet and folders."""
+
+    dataset: str  # the clips' dataset
+    title: str
+    fps: int
+    sheet: str  # pattern that the spreadsheet's name has in lower case, without .xlsx or .csv
+    columns: Mapping[str, str]  # field of Row: title of its column
+    prefix: str  # of subjects' names
+    digits: int  # of subjects' names
+    example: str  # path of a frame, for messages
+    tab: str = ""  # name of the sheet in the spreadsheet; the first where there is none of that name
+    frame: str = r"(\d+)$"  # pattern that gives a frame's number, in the file's name in lower case without extension
+    renumbered: bool = False  # frames may be numbered anew: as many as there must be are taken in order
+    key: Callable[[str], str] = str.lower  # what two spellings of a clip's name have in common
+    spelling: Mapping[str, str] | None = None  # emotion in lower case: the name it goes by here
+    skip: str = r"(?!)"  # pattern of folders in lower case that are not looked at
+
+    def sheets(self, folder: Path) -> list[Path]:
+        """The annotation files in a folder, not looking deeper than one level; the newest name first."""
+        levels = [folder, *(path for path in _listed(folder) if path.is_dir())] if folder.is_dir() else []
+        found = [
+            path
+            for level in levels
+            for path in _listed(level)
+            if path.suffix.lower() in {".xlsx", ".csv"} and re.search(self.sheet, path.stem.lower()) and path.is_file()
+        ]
+        return sorted(found, key=lambda path: path.name.lower(), reverse=True)
+
+    def recognise(self, folder: Path) -> bool:
+        """Whether the folder looks like this dataset: it holds the spreadsheet."""
+        return bool(self.sheets(folder))
+
+    def subject(self, text: str) -> str | None:
+        """The subject's name, for a cell or a folder's name: sub01 for "1", "1.0" and "Sub1"; None if it is none."""
+        match = re.fullmatch(rf"(?:{self.prefix})?(\d{{1,{self.digits}}})(?:\.0)?", text.strip().lower())
+        return f"{self.prefix}{int(match[1]):0{self.digits}d}" if match else None
+
+    def read(self, folder: Path) -> tuple[list[Clip], list[Problem]]:
+        """All clips, labelled with their emotion, and what is wrong with them.
+
+        Raises:
+            DataError: if the spreadsheet cannot be read or has other columns, or no clip has a folder.
+        """
+        rows = self._rows(self.sheets(folder)[0])
+        wanted = {(subject, self.key(row.name)) for row in rows if (subject := self.subject(row.subject))}
+        folders = self._folders(folder, wanted)
+        if rows and not folders:
+            raise DataError(
+                f"{self.title} needs frames such as {self.example}, but {folder} has none; "
+                "unpack them beside the spreadsheet"
+            )
+        clips: dict[Key, Clip] = {}
+        problems: list[Problem] = []
+        for row in rows:
+            clip, found = self._clip(row, folders)
+            key = (clip.subject, self.key(clip.name)) if clip else None
+            if clip and key in clips:
+                found = [Problem(clip.id, "it has two rows in the spreadsheet; the first is taken", True, clip.label)]
+            elif clip and key:
+                clips[key] = clip
+            problems += found
+        return list(clips.values()), problems
+
+    def _rows(self, path: Path) -> list[Row]:
+        cells = _cells(path, self.tab)
+        titles: list[str] = []
+        start = 0  # of the clips: below the row of titles
+        while start < len(cells) and not {"subject", "filename"} <= set(titles):
+            titles = [_letters(cell) for cell in cells[start]]
+            start += 1
+        if not {"subject", "filename"} <= set(titles):
+            raise DataError(f"{path} must have a row of titles with Subject and Filename, but has none")
+        short = {field: _letters(title) for field, title in self.columns.items()}
+        missing = [title for field, title in self.columns.items() if short[field] not in titles]
+        if missing:
+            raise DataError(
+                f"{path} must have the columns {', '.join(self.columns.values())}, but {', '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing"
+            )
+        place = {field: titles.index(title) for field, title in short.items()}
+        filled = [row + [""] * (len(titles) - len(row)) for row in cells[start:]]
+        rows = [Row(**{field: row[column].strip() for field, column in place.items()}) for row in filled]
+        return [row for row in rows if row.subject and (row.name or row.onset)]
+
+    def _folders(self, root: Path, wanted: set[Key]) -> dict[Key, Path]:
+        """The folder of each clip; of several copies the first in the order processed, cropped, raw."""
+        found: dict[Key, Path] = {}
+        for key, path in sorted(self._walk(root, None, wanted, DEPTH), key=lambda item: _preference(item[1], root)):
+            found.setdefault(key, path)
+        return found
+
+    def _walk(self, folder: Path, subject: str | None, wanted: set[Key], depth: int) -> Iterator[tuple[Key, Path]]:
+        """Clips' folders below a folder that belongs to `subject`, or to nobody yet."""
+        for path in _listed(folder):
+            if not path.is_dir() or re.search(self.skip, path.name.lower()):
+                continue
+            key = (subject or "", self.key(path.name.strip()))
+            if key in wanted and _pictures(path):
+                yield key, path
+            elif key not in wanted and depth > 1:
+                yield from self._walk(path, self.subject(path.name) or subject, wanted, depth - 1)
+
+    def _clip(self, row: Row, folders: Mapping[Key, Path]) -> tuple[Clip | None, list[Problem]]:
+        """One row's clip, or None, with what is wrong."""
+        subject = self.subject(row.subject)
+        identity = f"{subject or row.subject}/{row.name}"
+        emotion = row.emotion.lower()
+        label = (self.spelling or {}).get(emotion, emotion)
+        onset, offset = number(row.onset), number(row.offset)
+        if subject is None:
+            return None, [Problem(identity, f"subject must be a number, but is {row.subject!r}", label=label)]
+        if onset is None or offset is None or onset >= offset:
+            what = f"onset must come before offset, but they are {row.onset!r} and {row.offset!r}"
+            return None, [Problem(identity, what, label=label)]
+        folder = folders.get((subject, self.key(row.name)))
+        if folder is None:
+            return None, [Problem(identity, "its frame folder is missing or empty", label=label)]
+        frames, what = self._frames(folder, onset, offset)
+        problems = [Problem(identity, what, bool(frames), label)] if what else []
+        if not frames:
+            return None, problems
+        last = onset + len(frames) - 1
+        apex = number(row.apex)
+        if "apex" in self.columns and (apex is None or not onset <= apex <= last):
+            what = f"apex must lie between onset {onset} and offset {last}, but is {row.apex!r}; taken as unknown"
+            problems.append(Problem(identity, what, True, label))
+            apex = None
+        processed = PROCESSED in str(folder).lower() or frames[0].name.lower().startswith("md_")
+        units = action_units(row.units)
+        clip = Clip(self.dataset, subject, row.name, label, frames, onset, apex, last, self.fps, units, processed)
+        return clip, problems
+
+    def _frames(self, folder: Path, onset: int, offset: int) -> tuple[tuple[Path, ...], str]:
+        """The files of frames onset..offset, and what is wrong; shorter if the last are missing, () if too many are."""
+        by_number = {
+            int(match[1]): path for path in _pictures(folder) if (match := re.search(self.frame, path.stem.lower()))
+        }
+        wanted = range(onset, offset + 1)
+        missing = [number for number in wanted if number not in by_number]
+        if not missing:
+            return tuple(by_number[number] for number in wanted), ""
+        if self.renumbered and len(by_number) == len(wanted):
+            return tuple(by_number[number] for number in sorted(by_number)), ""
+        what = f"{len(missing)} of its frames {onset}-{offset} are missing (the first: {missing[0]})"
+        frames = tuple(by_number[number] for number in range(onset, missing[0]))
+        if len(frames) < FEWEST or len(frames) < ENOUGH * len(wanted):
+            return (), what
+        return frames, f"{what}; offset taken as {onset + len(frames) - 1}"
+
+
+def number(cell: str) -> int | None:
+    """46 for "46" and "46.0"; None for "/" and the like."""
+    try:
+        return int(float(cell))
+    except (ValueError, OverflowError):
+        return None
+
+
+def without_zeros(name: str) -> str:
+    """A name in lower case, its numbers without leading zeros: s1_ne_1 for s01_ne_01."""
+    return re.sub(r"\d+", lambda match: str(int(match[0])), name.lower())
+
+
+def action_units(cell: str) -> tuple[str, ...]:
+    """The codes in a cell: R1, L2 for "R1+L2"; 4, 7 for "AU4+AU7"; 12 for "12.0" and, its intensity dropped, "12B".
+
+    A cell that leaves it open ("12 or 14", "?") gives one "?".
+    """
+    text = cell.strip().upper().removesuffix(".0")
+    if re.search(r"(?<![A-Z])OR(?![A-Z])", text):
+        return ("?",)
+    codes = re.split(r"[+,;&\s]+", re.sub(r"AU\s*", "", text))
+    return tuple(re.sub(r"(?<=\d)[A-E]$", "", code) for code in codes if code)
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """A text table's cells, whatever its separator and line lengths.
+
+    Raises:
+        OSError, ValueError, csv.Error: if it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # what a spreadsheet program writes on an older system
+    return list(csv.reader(text.splitlines(), delimiter=max(",;\t", key=text.count)))
+
+
+def _cells(path: Path, tab: str) -> Sequence[list[str]]:
+    """A spreadsheet's cells as text."""
+    try:
+        if path.suffix.lower() == ".csv":
+            return read_csv(path)
+        with pd.ExcelFile(path) as book:
+            named = [name for name in book.sheet_names if str(name).strip().lower() == tab.lower()]
+            table = pd.read_excel(book, sheet_name=(named or book.sheet_names)[0], header=None, dtype=str)
+        return [list(row) for row in table.fillna("").itertuples(index=False)]
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile, csv.Error) as error:
+        raise DataError(f"{path} must be a readable spreadsheet, but is not ({error})") from error
+
+
+def _letters(title: str) -> str:
+    """A title without its spaces and capitals: onsetframe for " OnsetFrame" and "Onset Frame"."""
+    return re.sub(r"[^a-z]", "", title.lower())
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What a folder holds, in order of name, but hidden and temporary files and what a Mac adds to archives."""
+    try:
+        names = sorted(os.listdir(folder))
+    except PermissionError:  # such as lost+found, where the data has a disk of its own
+        return []
+    return [folder / name for name in names if not name.startswith((".", "~", "__MACOSX"))]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [path for path in _listed(folder) if path.suffix.lower() in IMAGES]
+
+
+def _preference(path: Path, root: Path) -> tuple[int, str]:
+    text = str(path.relative_to(root)).lower()
+    kinds = (PROCESSED, "cropped", "raw")
+    return next((rank for rank, kind in enumerate(kinds) if kind in text), len(kinds)), text

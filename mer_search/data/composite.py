@@ -1,0 +1,127 @@
+"""The composite of MEGC 2019 from clips: a folder with a sub-folder for each of CASME II, SAMM and SMIC, or for two.
+
+The challenge's full set has 442 clips of 68 subjects: 88 negative, 32 positive and 25 surprise of CASME II, 92, 26 and
+15 of SAMM, 70, 51 and 43 of SMIC. Each database's task "3" gives these. Where the organisers' own list lies in the
+folder, `combined_3class_gt.csv`, it is what counts. Source: See et al., "MEGC 2019", FG 2019.
+"""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mer_search.data import casme2, samm, smic
+from mer_search.data.annotation import Layout, number, read_csv
+from mer_search.data.clips import Clip, Problem, with_landmarks
+from mer_search.data.tasks import Task, assign, plain
+from mer_search.errors import DataError
+
+NAME = "composite"
+CLASSES = ("negative", "positive", "surprise")  # 0, 1, 2 in the list
+TASKS = {"3": plain(*CLASSES)}
+LIST = "combined_3class_gt.csv"  # dataset, subject, clip, label
+
+
+@dataclass(frozen=True)
+class Database:
+    """A part of the composite."""
+
+    layout: Layout
+    tasks: Mapping[str, Task]
+
+    def key(self, subject: str, name: str) -> tuple[str, str]:
+        """What stands for a clip however it is spelt."""
+        return self.layout.subject(subject) or subject.lower(), self.layout.key(name)
+
+
+DATABASES = {module.NAME: Database(module.LAYOUT, module.TASKS) for module in (casme2, samm, smic)}
+
+
+def parts(folder: Path) -> dict[str, list[Path]]:
+    """The sub-folders that hold each database."""
+    subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = {name: [path for path in subfolders if base.layout.recognise(path)] for name, base in DATABASES.items()}
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def recognise(folder: Path) -> bool:
+    """Whether the folder looks like the composite: two databases lie in sub-folders of their own."""
+    found = parts(folder)
+    return len(found) > 1 and len({path for paths in found.values() for path in paths}) > 1
+
+
+def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
+    """The clips of all databases, labelled with their class, and what is wrong with them.
+
+    Raises:
+        DataError: if a database is there twice, or one of them or the list cannot be read.
+    """
+    clips: list[Clip] = []
+    problems: list[Problem] = []
+    found = parts(folder)
+    listed = _listed(folder)
+    for name, paths in found.items():
+        if len(paths) > 1:
+            raise DataError(
+                f"{folder} must hold {DATABASES[name].layout.title} once, but it is in "
+                f"{' and in '.join(path.name for path in paths)}; move all but one away"
+            )
+        raw, wrong = DATABASES[name].layout.read(paths[0])
+        raw = [with_landmarks(clip, paths[0]) for clip in raw]
+        if listed is None:
+            some, wrong = assign(raw, wrong, DATABASES[name].tasks, "3")
+        else:
+            some, wrong = _by_list(raw, wrong, DATABASES[name], [row[1:] for row in listed if row[0] == name])
+        clips += some
+        problems += wrong
+    return clips, problems
+
+
+def _listed(folder: Path) -> list[tuple[str, str, str, str]] | None:
+    """The list's rows (database, subject, clip, label), without a row of titles; None if there is no list."""
+    path = next((path for path in folder.iterdir() if path.name.lower() == LIST), None)
+    if path is None:
+        return None
+    try:
+        cells = [[cell.strip() for cell in row] for row in read_csv(path)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} must be a readable table, but is not ({error})") from error
+    rows = []
+    for line, row in enumerate(cells, 1):
+        name = _database(row[0]) if row else ""
+        if len(row) >= 4 and name:
+            rows.append((name, row[1], row[2], row[3]))
+        elif any(row) and line > 1:
+            raise DataError(f"line {line} of {path} must be dataset, subject, clip, label, but is {','.join(row)!r}")
+    if not rows:
+        raise DataError(f"{path} must have a line a clip, such as casme2,sub01,EP02_01f,1, but has none; remove it")
+    return rows
+
+
+def _database(cell: str) -> str:
+    """casme2 for "CASME II" and the like; "" for what is none."""
+    letters = re.sub(r"[^a-z]", "", cell.lower())
+    return next((name for name in DATABASES if letters.startswith(name.rstrip("2"))), "")
+
+
+def _by_list(
+    raw: Sequence[Clip], wrong: Sequence[Problem], base: Database, rows: Sequence[tuple[str, str, str]]
+) -> tuple[list[Clip], list[Problem]]:
+    """One database's clips as its rows (subject, clip, label) have it, and the problems that concern them."""
+    there = {base.key(clip.subject, clip.name): clip for clip in raw}
+    about = [(base.key(*problem.clip.split("/", 1)), problem) for problem in wrong]
+    keys = {base.key(subject, name) for subject, name, _ in rows}
+    # The readers' emotions are not the task's here, so a problem is passed on without one.
+    problems = [replace(problem, label="") for key, problem in about if key in keys]
+    explained = {key for key, problem in about if not problem.usable}
+    chosen = []
+    for subject, name, label in rows:
+        key, place = base.key(subject, name), number(label)
+        if place is None or not 0 <= place < len(CLASSES):
+            problems.append(Problem(f"{subject}/{name}", f"its label in {LIST} must be 0, 1 or 2, but is {label!r}"))
+        elif key in there:
+            chosen.append(replace(there.pop(key), label=CLASSES[place]))
+        elif key not in explained:
+            problems.append(Problem(f"{subject}/{name}", f"{LIST} has it, but the {base.layout.title} clips do not"))
+    return chosen, problems

@@ -1,0 +1,43 @@
+"""SAMM: `SAMM_Micro_FACS_Codes_v2.xlsx`, its titles below a page of notes, and frames at 200 a second.
+
+Frames: `006/006_1_2/006_05562.jpg`; the last number is the spreadsheet's frame number. Subjects are three digits, of
+which a spreadsheet program drops the zeros in front. Source: Davison et al., "SAMM", IEEE Transactions on Affective
+Computing 2018, and the files themselves.
+"""
+
+from mer_search.data.annotation import Layout, without_zeros
+from mer_search.data.tasks import Task, plain
+
+NAME = "samm"
+MEGC = {  # the table gives MEGC 2019's clips: 92, 26, 15
+    **dict.fromkeys(("anger", "contempt", "disgust", "fear", "sadness"), "negative"),
+    "happiness": "positive",
+    "surprise": "surprise",
+}
+TASKS = {
+    "5": plain("anger", "happiness", "other", "surprise", "contempt"),  # 136 clips
+    "3": Task(("negative", "positive", "surprise"), MEGC),
+}
+
+LAYOUT = Layout(
+    dataset=NAME,
+    title="SAMM",
+    fps=200,
+    sheet="^samm.*micro.*facs",
+    columns={
+        "subject": "Subject",
+        "name": "Filename",
+        "onset": "Onset Frame",
+        "apex": "Apex Frame",
+        "offset": "Offset Frame",
+        "units": "Action Units",
+        "emotion": "Estimated Emotion",
+    },
+    prefix="",
+    digits=3,
+    example="006/006_1_2/006_05562.jpg",
+    tab="MICRO_ONLY",
+    key=without_zeros,
+    spelling={"others": "other"},
+)
+recognise, read = LAYOUT.recognise, LAYOUT.read

@@ -1,0 +1,72 @@
+"""Tasks: which emotions of a dataset are told apart, and as which classes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mer_search.data.clips import Clip, Problem
+from mer_search.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task: K classes in order, and the class of every emotion that is part of it."""
+
+    classes: tuple[str, ...]
+    table: Mapping[str, str]  # emotion: class; an emotion that is not here is left out
+    without: frozenset[str] = frozenset()  # ids of clips, in lower case, that the task leaves out all the same
+
+
+def plain(*classes: str) -> Task:
+    """The task in which every class is an emotion of that name."""
+    return Task(classes, {name: name for name in classes})
+
+
+def find(tasks: Mapping[str, Task], name: str, title: str) -> str:
+    """`name`, or the name of the first task if it is "".
+
+    Raises:
+        UsageError: if the dataset `title` has no such task.
+    """
+    if name and name not in tasks:
+        raise UsageError(
+            f"a task of {title} must be one of {', '.join(tasks)} (numbers of classes), but got {name!r}; "
+            "leave it out for the first"
+        )
+    return name or next(iter(tasks))
+
+
+def assign(
+    clips: Sequence[Clip], problems: Sequence[Problem], tasks: Mapping[str, Task], name: str
+) -> tuple[list[Clip], list[Problem]]:
+    """The clips of a task, labelled with their class, and the problems that concern it.
+
+    Args:
+        clips: a reader's, labelled with their emotion.
+        problems: a reader's.
+        tasks: all tasks of the dataset; an emotion that none of them knows is a problem.
+        name: one of `tasks`.
+    """
+    task, known = tasks[name], {emotion for task in tasks.values() for emotion in task.table}
+    chosen = [
+        replace(clip, label=task.table[clip.label])
+        for clip in clips
+        if clip.label in task.table and clip.id.lower() not in task.without
+    ]
+    strange = [
+        Problem(
+            clip.id,
+            f"label must be one of {', '.join(sorted(known))}, but is {clip.label!r}; correct the annotation",
+            label=clip.label,
+        )
+        for clip in clips
+        if clip.label not in known
+    ]
+    unknown = {problem.clip for problem in strange}  # that it was mended too is of no interest
+    concerned = [
+        problem
+        for problem in problems
+        if (problem.label in task.table or problem.label not in known)
+        and problem.clip.lower() not in task.without
+        and problem.clip not in unknown
+    ]
+    return chosen, [*concerned, *strange]

@@ -1,0 +1,181 @@
+import os
+
+import pytest
+from conftest import COLUMNS, write_book, write_frames
+
+from mer_search.data import open_folder
+from mer_search.data.annotation import action_units, number, without_zeros
+from mer_search.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("R1+L2", ("R1", "L2")),
+        ("12.0", ("12",)),
+        ("12", ("12",)),
+        ("AU4+AU7", ("4", "7")),
+        ("12B", ("12",)),
+        ("AU12B", ("12",)),
+        ("AU 4 + l12C", ("4", "L12")),
+        ("4, 7", ("4", "7")),
+        ("AUL14A+25", ("L14", "25")),
+        ("?", ("?",)),
+        ("12 or 14", ("?",)),
+        ("AU12A Or AU14", ("?",)),
+        ("4+7or9", ("?",)),
+        ("", ()),
+        ("  ", ()),
+    ],
+)
+def test_action_units_of_a_cell(cell, expected):
+    assert action_units(cell) == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [("46", 46), ("46.0", 46), (" 46 ", 46), ("/", None), ("", None), ("nan", None), ("inf", None)],
+)
+def test_numbers_of_a_cell(cell, expected):
+    assert number(cell) == expected
+
+
+def test_names_are_compared_without_leading_zeros():
+    assert without_zeros("S01_ne_01") == without_zeros("s1_ne_1") == "s1_ne_1"
+    assert without_zeros("s10_ne_01") != without_zeros("s1_ne_01")
+
+
+def _row(subject, name, onset=11, offset=20, units="4", emotion="others"):
+    return [subject, name, None, onset, onset + 4, offset, None, units, emotion]
+
+
+def _casme2(root, rows, sheet="CASME2-coding-20140508.xlsx", titles=COLUMNS):
+    write_book(root / sheet, [titles, *rows])
+    for row in rows:
+        folder = root / "Cropped" / f"sub{int(row[0]):02d}" / str(row[1])
+        write_frames(folder, (f"reg_img{k}.jpg" for k in range(row[3], row[5] + 1)))
+
+
+def test_junk_and_files_where_folders_are_expected_are_not_looked_at(tmp_path):
+    _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02")])
+    clip = tmp_path / "Cropped" / "sub01" / "EP01_01"
+    for place in (tmp_path, tmp_path / "Cropped", clip.parent, clip):
+        for name in ("Thumbs.db", "desktop.ini", "sub02.lnk", "._reg_img1.jpg", ".DS_Store", "~$CASME2-coding-2.xlsx"):
+            (place / name).write_bytes(b"junk")
+    (clip / "._reg_img12.jpg").write_bytes(b"junk")
+    (clip / "reg_img12.jpg.txt").write_bytes(b"junk")
+    (tmp_path / "Cropped" / "sub02").write_bytes(b"a file")
+    (tmp_path / "CASME2-coding-folder.xlsx").mkdir()
+    folder = open_folder(tmp_path)
+    assert [clip.id for clip in folder.clips] == ["sub01/EP01_01", "sub01/EP01_02"]
+    assert folder.problems == ()
+    assert {path.name for path in folder.clips[0].frames} == {f"reg_img{k}.jpg" for k in range(11, 21)}
+
+
+def test_upper_and_lower_case_make_no_difference(tmp_path):
+    titles = [
+        "SUBJECT",
+        "filename",
+        "",
+        "Onset Frame",
+        "APEXFRAME",
+        "Offsetframe",
+        "",
+        "action units",
+        "ESTIMATED emotion",
+    ]
+    write_book(tmp_path / "casme2-CODING-x.XLSX", [titles, _row("Sub01", "ep01_01F", emotion="OTHERS", units="r4")])
+    write_frames(tmp_path / "CROPPED" / "SUB01" / "EP01_01f", (f"REG_IMG{k}.JPG" for k in range(11, 21)))
+    (clip,) = open_folder(tmp_path).clips
+    assert (clip.id, clip.label, clip.action_units, len(clip.frames)) == ("sub01/ep01_01F", "others", ("R4",), 10)
+
+
+@pytest.mark.parametrize("subject", [1, 1.0, "1", "01", "1.0", "sub01", " Sub1 "])
+def test_subjects_are_written_in_many_ways(tmp_path, subject):
+    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, _row(subject, "EP01_01")])
+    write_frames(tmp_path / "Cropped" / "sub01" / "EP01_01", (f"reg_img{k}.jpg" for k in range(11, 21)))
+    assert [clip.subject for clip in open_folder(tmp_path).clips] == ["sub01"]
+
+
+def test_a_row_without_a_subject_is_no_clip_and_a_strange_subject_a_problem(tmp_path):
+    _casme2(tmp_path, [_row(1, "EP01_01")])
+    rows = [
+        _row(1, "EP01_01"),
+        _row(None, "EP01_02"),
+        ["Coded by two people"],
+        _row("one", "EP01_03"),
+        _row(1, "EP01_01"),
+    ]
+    write_book(tmp_path / "CASME2-coding-20140508.xlsx", [COLUMNS, *rows])
+    folder = open_folder(tmp_path)
+    assert [clip.id for clip in folder.clips] == ["sub01/EP01_01"]
+    assert [(problem.clip, problem.usable) for problem in folder.problems] == [
+        ("one/EP01_03", False),
+        ("sub01/EP01_01", True),
+    ]
+    assert "subject must be a number" in folder.problems[0].what
+    assert "two rows" in folder.problems[1].what
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_csv_exports_with_any_separator_and_encoding(tmp_path, separator):
+    _casme2(tmp_path, [_row(1, "EP01_01", units="R1+L2")])
+    (tmp_path / "CASME2-coding-20140508.xlsx").unlink()
+    lines = [["exported by Zoë"], COLUMNS, _row(1, "EP01_01", units="R1+L2", emotion="surprise")]
+    text = "\n".join(separator.join("" if cell is None else str(cell) for cell in line) for line in lines)
+    (tmp_path / "CASME2-coding-2023apr16.CSV").write_bytes(text.encode("latin-1"))
+    (clip,) = open_folder(tmp_path).clips
+    assert (clip.label, clip.onset, clip.apex, clip.offset, clip.action_units) == ("surprise", 11, 15, 20, ("R1", "L2"))
+
+
+def test_a_table_without_titles_is_refused(tmp_path):
+    _casme2(tmp_path, [_row(1, "EP01_01")], titles=["a", "b"])
+    with pytest.raises(DataError, match="must have a row of titles with Subject and Filename"):
+        open_folder(tmp_path)
+
+
+def test_missing_frames_at_the_start_leave_a_clip_out(tmp_path):
+    _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02")])
+    (tmp_path / "Cropped" / "sub01" / "EP01_01" / "reg_img11.jpg").unlink()
+    write_frames(tmp_path / "Cropped" / "sub01" / "EP01_01", ["reg_img21.jpg"])  # as many as there must be, but others
+    folder = open_folder(tmp_path)
+    assert [clip.name for clip in folder.clips] == ["EP01_02"]
+    assert "1 of its frames 11-20 are missing (the first: 11)" in folder.problems[0].what
+
+
+def test_processed_frames_are_told_by_their_name_or_their_folder(tmp_path):
+    _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02"), _row(1, "EP01_03")])
+    write_frames(tmp_path / "denoised_masked" / "sub01" / "EP01_02", (f"reg_img{k}.jpg" for k in range(11, 21)))
+    for path in (tmp_path / "Cropped" / "sub01" / "EP01_03").iterdir():
+        path.rename(path.with_name(f"md_{path.name}"))
+    assert [clip.processed for clip in open_folder(tmp_path).clips] == [False, True, True]
+
+
+def test_an_empty_copy_does_not_take_the_place_of_a_full_one(tmp_path):
+    _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02")])
+    write_frames(tmp_path / "denoised_masked" / "sub01" / "EP01_01", [])
+    write_frames(tmp_path / "Cropped" / "__MACOSX" / "sub01" / "EP01_02", ["reg_img11.jpg"])
+    clips = open_folder(tmp_path).clips
+    assert [len(clip.frames) for clip in clips] == [10, 10]
+    assert not any(clip.processed for clip in clips)
+
+
+def test_folders_that_may_not_be_read_are_not_looked_at(tmp_path, monkeypatch):
+    _casme2(tmp_path, [_row(1, "EP01_01")])
+    (tmp_path / "lost+found").mkdir()
+    listdir = os.listdir
+
+    def refusing(path):
+        if "lost+found" in str(path):
+            raise PermissionError(path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refusing)
+    assert len(open_folder(tmp_path).clips) == 1
+
+
+def test_the_path_to_the_data_does_not_tell_which_copy_is_taken(tmp_path):
+    root = tmp_path / "cropped"
+    _casme2(root, [_row(1, "EP01_01")])
+    write_frames(root / "A_raw" / "sub01" / "EP01_01", (f"img{k}.jpg" for k in range(11, 21)))
+    assert open_folder(root).clips[0].frames[0].name == "reg_img11.jpg"

@@ -1,0 +1,146 @@
+import pytest
+from conftest import COLUMNS, samm_row, silent, smic_row, write_book, write_frames, write_samm, write_smic
+
+from mer_search.config import Run, with_values
+from mer_search.data import composite, open_folder
+from mer_search.errors import DataError
+from mer_search.search.workspace import load_data
+
+CASME2 = [
+    (1, "EP02_01f", "happiness"),
+    (1, "EP19_05f", "disgust"),
+    (4, "EP12_01f", "disgust"),
+    (4, "EP12_02f", "repression"),
+    (5, "EP09_05f", "disgust"),
+    (5, "EP02_07", "surprise"),
+    (9, "EP05_05", "others"),
+    (9, "EP05_09", "sadness"),
+]
+SAMM = [samm_row(6, "006_1_2", "Anger"), samm_row(7, "007_7_1", "Surprise"), samm_row(7, "007_7_2", "Other")]
+SMIC = [smic_row(1, "s1_ne_01", "negative"), smic_row(2, "s2_po_01", "positive")]
+
+
+def _casme2(root):
+    rows = [[subject, name, None, 11, 15, 20, None, "4", emotion] for subject, name, emotion in CASME2]
+    write_book(root / "CASME2-coding-20140508.xlsx", [COLUMNS, *rows])
+    for subject, name, _ in CASME2:
+        folder = root / "Cropped" / f"sub{subject:02d}" / name
+        write_frames(folder, (f"reg_img{k}.jpg" for k in range(11, 21)))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The three databases side by side."""
+    _casme2(tmp_path / "data" / "CASME2")
+    write_samm(tmp_path / "data" / "SAMM", SAMM)
+    write_smic(tmp_path / "data" / "SMIC", SMIC)
+    return tmp_path / "data"
+
+
+def _labels(folder):
+    return {clip.id: clip.label for clip in folder.clips}
+
+
+def test_every_database_gives_its_three_classes(root):
+    folder = open_folder(root)
+    assert (folder.name, folder.title, folder.problems) == ("composite", "MEGC 2019 composite, 3 classes", ())
+    assert _labels(folder) == {
+        "sub01/EP02_01f": "positive",
+        "sub01/EP19_05f": "negative",
+        "sub04/EP12_02f": "negative",
+        "sub05/EP02_07": "surprise",
+        "006/006_1_2": "negative",
+        "007/007_7_1": "surprise",
+        "s01/s1_ne_01": "negative",
+        "s02/s2_po_01": "positive",
+    }
+    assert [clip.dataset for clip in folder.clips] == ["casme2"] * 4 + ["samm"] * 2 + ["smic"] * 2
+    assert {clip.fps for clip in folder.clips if clip.dataset == "smic"} == {100}
+
+
+def test_two_databases_are_a_composite_and_one_is_itself(root):
+    (root / "SAMM").rename(root.parent / "SAMM")
+    assert {clip.dataset for clip in open_folder(root).clips} == {"casme2", "smic"}
+    (root / "SMIC").rename(root.parent / "SMIC")
+    assert open_folder(root).name == "casme2"
+    assert open_folder(root.parent / "SMIC").name == "smic"
+
+
+def test_a_problem_of_a_database_is_told_if_it_concerns_the_task(root):
+    for name in ("sub01/EP19_05f", "sub09/EP05_05"):
+        (root / "CASME2" / "Cropped" / name).rename(root / name.replace("/", "_"))
+    folder = open_folder(root)
+    assert [problem.clip for problem in folder.problems] == ["sub01/EP19_05f"]
+    assert "sub01/EP19_05f" not in _labels(folder)
+
+
+def test_a_database_that_is_there_twice_is_refused(root):
+    write_smic(root / "SMIC copy", SMIC)
+    with pytest.raises(DataError, match="must hold SMIC-HS once, but it is in SMIC and in SMIC copy"):
+        open_folder(root)
+
+
+@pytest.mark.parametrize("titles", ["", "Dataset,Subject,Filename,Class\n"])
+def test_the_organisers_list_is_what_counts(root, titles):
+    (root / "Combined_3class_GT.csv").write_text(
+        f"{titles}CASME2, Sub01 ,ep02_01F,1.0\ncasme2,sub01,EP19_05f,2\ncasme2,4,EP12_01f,0\n"
+        "smic,s01,s01_ne_01,0\nsamm,6,006_1_2,0.0\nSAMM,007,007_7_2,2\n\n"
+    )
+    folder = open_folder(root)
+    assert folder.problems == ()
+    assert _labels(folder) == {
+        "sub01/EP02_01f": "positive",
+        "sub01/EP19_05f": "surprise",
+        "sub04/EP12_01f": "negative",
+        "006/006_1_2": "negative",
+        "007/007_7_2": "surprise",
+        "s01/s1_ne_01": "negative",
+    }
+
+
+def test_rows_of_the_list_without_a_clip_are_problems(root):
+    (root / "SMIC").rename(root.parent / "SMIC")  # its rows are nobody's then
+    (root / "CASME2" / "Cropped" / "sub05" / "EP02_07").rename(root / "elsewhere")
+    (root / composite.LIST).write_text(
+        "casme2,sub01,EP99_99,1\ncasme2,sub01,EP02_01f,7\ncasme2,sub05,EP02_07,2\nsmic,s01,s01_ne_01,0\nsamm,006,006_1_2,0\n"
+    )
+    folder = open_folder(root)
+    assert _labels(folder) == {"006/006_1_2": "negative"}
+    problems = {problem.clip: problem.what for problem in folder.problems}
+    assert set(problems) == {"sub01/EP99_99", "sub01/EP02_01f", "sub05/EP02_07"}
+    assert "has it, but the CASME II clips do not" in problems["sub01/EP99_99"]
+    assert "must be 0, 1 or 2, but is '7'" in problems["sub01/EP02_01f"]
+    assert "frame folder is missing" in problems["sub05/EP02_07"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("casme2,sub01,EP02_01f,1\nck+,S05,x,0\n", r"line 2 of .* must be dataset, subject, clip, label"),
+        ("casme2,sub01,EP02_01f,1\nsmic,s01\n", "line 2 of"),
+        ("dataset,subject,clip,label\n", "must have a line a clip"),
+    ],
+)
+def test_a_list_that_is_none_is_refused(root, text, message):
+    (root / composite.LIST).write_text(text)
+    with pytest.raises(DataError, match=message):
+        open_folder(root)
+
+
+def test_landmarks_lie_beside_the_composite_or_beside_a_database(root):
+    for path in (root / "landmarks" / "s01" / "s1_ne_01.csv", root / "SAMM" / "landmarks" / "006" / "006_1_2.csv"):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    found = {clip.id: clip.landmarks for clip in open_folder(root).clips if clip.landmarks}
+    assert found == {
+        "s01/s1_ne_01": root / "landmarks" / "s01" / "s1_ne_01.csv",
+        "006/006_1_2": root / "SAMM" / "landmarks" / "006" / "006_1_2.csv",
+    }
+
+
+def test_a_databases_name_selects_its_subjects(root):
+    run = with_values(Run(), {"prep.size": 32, "flow.size": 16})
+    loaded = load_data(root, run, silent)
+    assert loaded.run.data.dataset == "composite"
+    assert loaded.select("casme2") == ("sub01", "sub04", "sub05")
+    assert loaded.select("smic, 007") == ("s01", "s02", "007")

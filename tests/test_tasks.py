@@ -1,0 +1,107 @@
+import pytest
+from conftest import silent, write_casme2, write_sheet
+
+from mer_search.config import with_values
+from mer_search.data import DATASETS, casme2, fit, open_folder, samm
+from mer_search.data.clips import checksum
+from mer_search.data.synthetic import COUNTS
+from mer_search.errors import UsageError
+from mer_search.search.workspace import load_data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """CASME II with the rows of two clips that only some of the tasks have."""
+    rows = write_casme2(tmp_path / "data", 2)
+    rows[0][8], rows[1][8] = "Sadness", "repression"
+    write_sheet(tmp_path / "data" / "CASME2-coding-20140508.xlsx", rows)
+    return tmp_path / "data"
+
+
+def _labels(folder):
+    return [clip.label for clip in folder.clips]
+
+
+def test_a_task_has_classes_and_leaves_the_other_emotions_out(folder):
+    five, seven, three = (open_folder(folder, task) for task in ("5", "7", "3"))
+    first = ["repression", "others", "surprise"]
+    second = ["happiness", "disgust", "others", "surprise"]
+    assert _labels(five) == first + second
+    assert _labels(seven) == ["sadness", *first, *second]
+    assert _labels(three) == ["negative", "surprise", "positive", "negative", "surprise"]
+    assert seven.classes == ("happiness", "repression", "disgust", "surprise", "others", "sadness", "fear")
+    assert [each.title for each in (five, seven, three)] == [f"CASME II, {k} classes" for k in (5, 7, 3)]
+    assert five.problems == seven.problems == three.problems == ()
+
+
+def test_without_a_name_the_first_task_is_taken(folder):
+    assert open_folder(folder) == open_folder(folder, "5")
+
+
+def test_an_unknown_task_is_refused_with_the_known(folder):
+    with pytest.raises(UsageError, match=r"a task of CASME II must be one of 5, 7, 3 .* but got '4'"):
+        open_folder(folder, "4")
+
+
+def test_every_emotion_of_a_task_has_one_of_its_classes():
+    for dataset in DATASETS.values():
+        for name, task in dataset.tasks.items():
+            assert len(task.classes) == int(name)
+            assert set(task.table.values()) == set(task.classes)
+
+
+def test_the_tasks_have_the_published_numbers_of_clips():
+    """Counts of the spreadsheets: CASME II per class as published, SAMM likewise."""
+    sums = dict(zip(casme2.CLASSES, map(sum, zip(*COUNTS.values(), strict=True)), strict=True))
+    sums |= {"sadness": 7, "fear": 2}
+    samm_sums = {"anger": 57, "happiness": 26, "other": 26, "surprise": 15, "contempt": 12}
+    samm_sums |= {"disgust": 9, "fear": 8, "sadness": 6}
+
+    def count(task, emotions):
+        return [sum(n for e, n in emotions.items() if task.table.get(e) == label) for label in task.classes]
+
+    assert sum(count(casme2.TASKS["5"], sums)) == 246
+    assert sum(count(casme2.TASKS["7"], sums)) == 255
+    negative, positive, surprise = count(casme2.TASKS["3"], sums)
+    assert (negative - len(casme2.NOT_IN_MEGC), positive, surprise) == (88, 32, 25)
+    assert sum(count(samm.TASKS["5"], samm_sums)) == 136
+    assert count(samm.TASKS["3"], samm_sums) == [92, 26, 15]
+
+
+def test_the_run_knows_its_task_and_is_loaded_with_it(folder, tiny):
+    run = load_data(folder, tiny, silent).run
+    assert run.data.task == "5"
+    loaded = load_data(folder, with_values(tiny, {"data.task": "3"}), silent)
+    assert (loaded.run.data.task, loaded.run.data.classes) == ("3", ("negative", "positive", "surprise"))
+    assert sorted(loaded.labels.tolist()) == [0, 0, 1, 2, 2]
+    again = load_data(folder, loaded.run, silent)
+    assert again.run == loaded.run
+
+
+def test_a_task_that_the_data_do_not_have_is_refused(flow_folder, tiny):
+    with pytest.raises(UsageError, match="a task of MEGC 2019 flow images must be one of 3"):
+        load_data(flow_folder, with_values(tiny, {"data.task": "5"}), silent)
+
+
+def test_a_study_cannot_vary_its_task(folder, tiny):
+    opened = open_folder(folder, "5")
+    with pytest.raises(UsageError, match=r"data\.task must be '5'.* but is '3'"):
+        fit(with_values(tiny, {"data.task": "3"}), opened, opened.clips)
+
+
+def test_landmarks_are_found_beside_the_clips(folder):
+    path = folder / "landmarks" / "sub01" / "EP03_01f.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    found = {clip.id: clip.landmarks for clip in open_folder(folder).clips}
+    assert found.pop("sub01/EP03_01f") == path
+    assert set(found.values()) == {None}
+
+
+def test_the_checksum_depends_on_the_task_and_on_action_units(tmp_path):
+    rows = write_casme2(tmp_path, 2)
+    five, three = (checksum(open_folder(tmp_path, task).clips) for task in ("5", "3"))
+    assert five != three
+    rows[0][7] = "6+12"
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx", rows)
+    assert checksum(open_folder(tmp_path).clips) != five
