@@ -2,6 +2,7 @@
 
 Widths are the specification's. TM-MMNET's public code differs here and there:
 - its V3 and V4 have an external stem of (128, 256), not (180, 256);
+- it denoises with h 4, hColor 7 and patches of 21 pixels, where its comment means h = hColor = 4 and 7 pixels;
 - its V6 picks the first stage's epoch on the test subject, makes `?` an action unit, and never unfreezes what it has
   frozen; here the epoch is picked on training clips, `?` is unknown, and everything is trained from unfreeze_epoch on.
 """
@@ -43,7 +44,7 @@ _MMNET: dict[str, Value] = {"temporal": "none", "stem_width": 180, "attention_wi
 _ONE_MAP: dict[str, Value] = {"middle": "apex", "maps": 1}  # from onset to apex
 _DIFFERENCE: dict[str, dict[str, Value]] = {"flow": {"method": "difference"}, "input": {"channels": "rgb"}}
 _ORIGINAL: dict[str, Value] = {"crop": 0.0, "rotate": 3.0, "pad": 15 / 224}  # MMNet's augmentation
-_MASKED: dict[str, Value] = {"denoise": 3.0, "mask": "template"}  # TM-MMNET's frames; 3 is OpenCV's default strength
+_MASKED: dict[str, Value] = {"denoise": 4.0, "mask": "template"}  # TM-MMNET's frames
 
 
 def _tm(published_f1: float | None, channels: str, model: dict[str, Value], **parts: dict[str, Value]) -> Preset:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Commands, data_option, example, json_option, set_option, values_of
+from mer_search.cli.options import Commands, data_option, example, json_option, set_option, task_option, values_of
 from mer_search.errors import UsageError
 
 
@@ -18,7 +18,7 @@ def data() -> None:
 
 @data.command(epilog=example("mer-search data check ~/CASME2"))
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--task", default="", help="Which emotions are told apart, such as 3.  [default: the dataset's first]")
+@task_option
 @json_option
 def check(path: Path, task: str, as_json: bool) -> None:
     """Which dataset a folder is, clips per class and subject, and every problem. Exit code 1: a run cannot use it."""

@@ -17,6 +17,7 @@ from mer_search.cli.options import (
     set_option,
     storage_option,
     subjects_option,
+    task_option,
     values_of,
 )
 from mer_search.errors import UsageError
@@ -43,6 +44,7 @@ def presets(parity: bool, as_json: bool) -> None:
 @seeds_option
 @subjects_option
 @data_option
+@task_option
 @storage_option
 @name_option
 @device_option
@@ -55,6 +57,7 @@ def compare(
     seeds: int,
     subjects: str,
     data: Path | None,
+    task: str,
     storage: str,
     name: str | None,
     device: str,
@@ -72,7 +75,7 @@ def compare(
 
     if bool(plan) == bool(names) or len(names) == 1:
         raise UsageError(f"compare takes two networks or more, or --plan, but got {' '.join(names) or 'neither'}")
-    values = values_of(settings)
+    values = values_of(settings) | ({"data.task": task} if task else {})
     steps = comparing.load_plan(plan) if plan else (comparing.Step("", names, subjects),)
     device = choose_device(device)
 

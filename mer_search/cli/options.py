@@ -55,6 +55,9 @@ subjects_option = click.option(
 seeds_option = click.option(
     "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="How many fresh seeds."
 )
+task_option = click.option(
+    "--task", default="", help="How many classes are told apart, such as 3.  [default: the dataset's first task]"
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder for results."

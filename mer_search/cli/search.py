@@ -18,6 +18,7 @@ from mer_search.cli.options import (
     set_option,
     storage_option,
     subjects_option,
+    task_option,
     values_of,
 )
 from mer_search.errors import UsageError
@@ -30,6 +31,7 @@ from mer_search.errors import UsageError
     help="Study file (.toml) or the name of one that comes with the package.  [default: by the data and the device]",
 )
 @data_option
+@task_option
 @click.option(
     "--trials", type=click.IntRange(min=1), help="Trials in all, earlier calls counted in.  [default: the study file's]"
 )
@@ -41,6 +43,7 @@ from mer_search.errors import UsageError
 def run(
     study_name: str | None,
     data: Path | None,
+    task: str,
     trials: int | None,
     storage: str,
     name: str | None,
@@ -61,7 +64,7 @@ def run(
     given = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
     with terminal.bars() as progress:
         path = find_data(data, progress)
-        file = given or space.load(_default_study(open_folder(path).dataset.flow_images, device))
+        file = (given or space.load(_default_study(open_folder(path).dataset.flow_images, device))).for_task(task)
         loaded = load_data(path, file.base, progress)
     terminal.print_data(loaded)
     subjects = loaded.select(file.subjects)
@@ -88,6 +91,7 @@ def run(
 @seeds_option
 @subjects_option
 @data_option
+@task_option
 @storage_option
 @name_option
 @device_option
@@ -100,6 +104,7 @@ def confirm(
     seeds: int,
     subjects: str,
     data: Path | None,
+    task: str,
     storage: str,
     name: str | None,
     device: str,
@@ -107,6 +112,7 @@ def confirm(
     as_json: bool,
 ) -> None:
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it."""
+    from mer_search.config import with_values
     from mer_search.report import terminal
     from mer_search.report.page import write_report
     from mer_search.search import confirm as confirming
@@ -123,9 +129,10 @@ def confirm(
         if preset_name
         else confirming.trial_target(find_study(open_storage(storage), name), trial)
     )
+    run = with_values(target.run, {"data.task": task}) if task else target.run
     device = choose_device(device)
     with terminal.bars() as progress:
-        loaded = load_data(data or target.data or find_data(None, progress), target.run, progress)
+        loaded = load_data(data or target.data or find_data(None, progress), run, progress)
     terminal.print_data(loaded)
     job = confirming.Confirmation(
         target, loaded, loaded.select(subjects), tuple(range(confirming.FIRST_SEED, confirming.FIRST_SEED + seeds))

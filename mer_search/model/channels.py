@@ -3,7 +3,7 @@
 Shapes: B clips, T maps, P components (u, v or u, v, o), H W pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -70,26 +70,30 @@ def strain(flow: Tensor, formula: str) -> Tensor:
 
 
 def hsv(flow: Tensor) -> Tensor:
-    """Flow (..., P, H, W) -> its usual colour picture (..., 3, H, W), RGB in [0, 1], normalised as ImageNet's pictures.
+    """Flow (..., P, H, W) -> its usual colour picture (..., 3, H, W), RGB in [0, 1].
 
-    The direction is the hue, the magnitude (min-max per map) the value, at full saturation.
+    The direction is the hue, the magnitude (min-max per map) the value, at full saturation. TM-MMNET's V2 takes it as
+    it is, without the normalisation of ImageNet's pictures.
     """
     u, v = flow[..., 0, :, :], flow[..., 1, :, :]
     hue = torch.atan2(v, u) % (2 * torch.pi) * (3 / torch.pi)  # [0, 6)
     value = (min_max(torch.hypot(u, v)) + 1) / 2
     sixths = torch.stack([(hue + shift) % 6 for shift in (5, 3, 1)], dim=-3)  # of red, green, blue
-    rgb = value.unsqueeze(-3) * (1 - torch.minimum(sixths, 4 - sixths).clamp(0, 1))
-    return _imagenet(rgb, torch.tensor(IMAGENET_MEAN))
+    return value.unsqueeze(-3) * (1 - torch.minimum(sixths, 4 - sixths).clamp(0, 1))
 
 
 def rgb_difference(difference: Tensor) -> Tensor:
     """Differences of frames (..., 3, H, W) in grey levels -> of frames normalised as ImageNet's pictures."""
-    return _imagenet(difference / 255, torch.zeros(3))
+    return difference / 255 / _colours(IMAGENET_SD, difference)
 
 
-def _imagenet(rgb: Tensor, mean: Tensor) -> Tensor:
-    shape = (3, 1, 1)
-    return (rgb - mean.to(rgb).view(shape)) / torch.tensor(IMAGENET_SD).to(rgb).view(shape)
+def imagenet(rgb: Tensor) -> Tensor:
+    """Pictures (..., 3, H, W), RGB in [0, 1], normalised as ImageNet's."""
+    return (rgb - _colours(IMAGENET_MEAN, rgb)) / _colours(IMAGENET_SD, rgb)
+
+
+def _colours(values: Sequence[float], like: Tensor) -> Tensor:
+    return like.new_tensor(values).view(3, 1, 1)
 
 
 def n_channels(config: Input) -> int:

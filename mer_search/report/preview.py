@@ -15,7 +15,7 @@ from mer_search.data.clips import Clip
 from mer_search.data.flow import measure, motion
 from mer_search.data.frames import frame_sets, pairs
 from mer_search.data.prepare import prepared, read_image
-from mer_search.model.channels import IMAGENET_MEAN, IMAGENET_SD, channels
+from mer_search.model.channels import channels
 
 Rows = list[tuple[str, list[tuple[str, NDArray[np.float32]]]]]  # (row's label, [(title, image)])
 
@@ -76,7 +76,10 @@ def _motion(measured: NDArray[np.float16], titles: Sequence[str], run: Run) -> R
     if run.flow.method != "difference":
         rows.append(("motion as colour", _pictures(channels(flow, Input(channels="hsv")), titles)))
     if run.input.channels in COLOURS:
-        return [*rows, (f"channels {run.input.channels}", _pictures(channels(flow, run.input), titles))]
+        picture = channels(flow, run.input)
+        if run.input.channels == "rgb":  # a difference: none is grey
+            picture = (picture + 1) / 2
+        return [*rows, (f"channels {run.input.channels}", _pictures(picture, titles))]
     names = [f"{component}_{letter}" for letter in run.input.channels for component in run.input.components]
     stack = channels(flow, run.input)[0].numpy()  # (T, C, H, W)
     return rows + [
@@ -85,8 +88,8 @@ def _motion(measured: NDArray[np.float16], titles: Sequence[str], run: Run) -> R
     ]
 
 
-def _pictures(normalised: torch.Tensor, titles: Sequence[str]) -> list[tuple[str, NDArray[np.float32]]]:
-    """(1, T, 3, H, W), normalised as ImageNet's pictures -> titled pictures (H, W, 3) in [0, 1]."""
-    mean, deviation = (np.array(triple, np.float32) for triple in (IMAGENET_MEAN, IMAGENET_SD))
-    rgb = normalised[0].permute(0, 2, 3, 1).numpy() * deviation + mean
-    return [(title, picture.clip(0, 1)) for title, picture in zip(titles, rgb, strict=True)]
+def _pictures(rgb: torch.Tensor, titles: Sequence[str]) -> list[tuple[str, NDArray[np.float32]]]:
+    """(1, T, 3, H, W), RGB in [0, 1] -> titled pictures (H, W, 3)."""
+    return [
+        (title, picture.clip(0, 1)) for title, picture in zip(titles, rgb[0].permute(0, 2, 3, 1).numpy(), strict=True)
+    ]

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,6 +77,10 @@ class StudyFile:
     pruner: str
     trials: int
     digest: str  # of everything that must not change between two calls
+
+    def for_task(self, task: str) -> "StudyFile":
+        """The same study on another task of the data; "" changes nothing."""
+        return replace(self, base=with_values(self.base, {"data.task": task})) if task else self
 
     def suggest(self, trial: Trial) -> dict[str, Value]:
         """The trial's values. An axis with a condition is sampled only where it holds."""

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from mer_search.config import Run, Train, Units
 from mer_search.errors import Infeasible
-from mer_search.model.channels import channels
+from mer_search.model.channels import channels, imagenet
 from mer_search.model.losses import loss, probabilities
 from mer_search.model.network import Network
 from mer_search.training.augment import augment, draw, mirror, resample
@@ -54,10 +54,15 @@ class Trained(NamedTuple):
 
 
 def network_input(run: Run, flow: Tensor, onset: Tensor | None, grid: int) -> tuple[Tensor, Tensor | None]:
-    """Flow (B, T, P, H, W) and onset images (B, 3, H, W) -> channels (B, T, C, H, W) and (B, 3, G, G) in [0, 1]."""
+    """Flow (B, T, P, H, W) and onset images (B, 3, H, W) -> channels (B, T, C, H, W) and small images (B, 3, G, G).
+
+    Small images are in [0, 1], but with differences of frames normalised as those are (MMNet).
+    """
     small = None
     if run.model.position and onset is not None:
         small = F.interpolate(onset / 255, size=(grid, grid), mode="bilinear", antialias=True, align_corners=False)
+        if run.input.channels == "rgb":
+            small = imagenet(small)
     return channels(flow, run.input), small
 
 
