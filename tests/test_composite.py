@@ -21,7 +21,8 @@ SMIC = [smic_row(1, "s1_ne_01", "negative"), smic_row(2, "s2_po_01", "positive")
 
 
 def _casme2(root):
-    rows = [[subject, name, None, 11, 15, 20, None, "4", emotion] for subject, name, emotion in CASME2]
+    apex = {"EP12_01f": "/", "EP09_05f": 11}
+    rows = [[subject, name, None, 11, apex.get(name, 15), 20, None, "4", emotion] for subject, name, emotion in CASME2]
     write_book(root / "CASME2-coding-20140508.xlsx", [COLUMNS, *rows])
     for subject, name, _ in CASME2:
         folder = root / "Cropped" / f"sub{subject:02d}" / name
@@ -87,7 +88,7 @@ def test_the_organisers_list_is_what_counts(root, titles):
         "smic,s01,s01_ne_01,0\nsamm,6,006_1_2,0.0\nSAMM,007,007_7_2,2\n\n"
     )
     folder = open_folder(root)
-    assert folder.problems == ()
+    assert [(problem.clip, problem.usable) for problem in folder.problems] == [("sub04/EP12_01f", True)]  # its apex
     assert _labels(folder) == {
         "sub01/EP02_01f": "positive",
         "sub01/EP19_05f": "surprise",
