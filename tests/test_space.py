@@ -86,7 +86,7 @@ def test_the_digest_changes_with_the_space_and_not_with_the_number_of_trials():
         (SMALL + '[[start]]\n"train.epochs" = 5\n', "'train.epochs' is none"),
         (SMALL.replace('= "focal"', "= 3").replace('"train.loss" = 3', '"train.plateau" = 3'), "unconditional axes"),
         (SMALL.replace('= "focal" }', '= "focl" }'), "train.loss must lie on its axis .*'focl'"),
-        ('sampler = "genius"\n' + SMALL, "sampler must be one of tpe, random"),
+        ('sampler = "genius"\n' + SMALL, "sampler must be one of tpe, gp, random, qmc, nsga2"),
         ('rule = "best"\n' + SMALL, "rule must be one of tail, last, best_test_epoch"),
         ("[set]\n", "at least one axis"),
     ],

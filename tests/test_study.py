@@ -6,6 +6,7 @@ from optuna.trial import TrialState
 
 from mer_search.config import digest
 from mer_search.errors import MerSearchError, StorageError, UsageError
+from mer_search.search import racing
 from mer_search.search import study as studies
 from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
 from mer_search.search.study import Watcher, expected_cost, open_study, progress_of, run, trial_folder
@@ -108,13 +109,16 @@ def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, pool, m
 
 
 def test_a_trial_that_loses_its_race_gets_an_estimate_below_the_best(storage, pool, make_search, monkeypatch):
-    search = make_search()
+    search = make_search(STUDY.replace('"none"', '"wilcoxon"'))
     study = open_study(search, storage, "small")
     run(search, study, pool, 1, Watcher())
-    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: len(trial._cached_frozen_trial.values or []) == 0)
+    raced = []
+    monkeypatch.setattr(racing.Race, "loses", lambda race, own, best: raced.append((list(own), list(best))) or True)
     run(search, study, pool, 2, Watcher())
     first, second = study.get_trials()
     assert second.user_attrs["stopped_after"] == 1
+    ((step, likelihood),) = second.intermediate_values.items()
+    assert raced == [([likelihood], [first.intermediate_values[step]])]  # the same subject's
     assert second.state == TrialState.COMPLETE
     assert 0 <= second.value < first.value
     assert best_trial(study).number == 0
@@ -260,3 +264,39 @@ def test_values_that_are_impossible_together_are_infeasible(storage, pool, make_
     run(search, study, pool, 1, Watcher())
     assert _states(study) == [TrialState.PRUNED]
     assert study.get_trials()[0].user_attrs["infeasible"] == "the position branch has 4 heads"
+
+
+FRONT = STUDY.replace('sampler = "random"', 'sampler = "nsga2"\nalso = "parameters"').replace(
+    '"train.lr" = {', '"model.attention_width" = { choice = [4, 8] }\n"train.lr" = {'
+)
+
+
+def test_uf1_against_parameters_leaves_a_front_and_a_best_trial(storage, pool, make_search):
+    search = make_search(FRONT)
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 4, Watcher())
+    trials = study.get_trials()
+    assert all(len(trial.values) == 2 for trial in trials)
+    assert {trial.values[1] for trial in trials} == {trial.user_attrs["parameters"] for trial in trials}
+    best = best_trial(study)
+    assert best.values[0] == max(trial.values[0] for trial in trials)
+    facts = progress_of(study)
+    assert best.number in {row["trial"] for row in facts["pareto_front"]}
+    beaten = [
+        other
+        for row in facts["pareto_front"]
+        for other in trials
+        if other.values[0] > row["uf1"] and other.values[1] < row["parameters"]
+    ]
+    assert beaten == []
+
+
+def test_a_configuration_tried_again_counts_with_its_mean(storage):
+    study = optuna.create_study(storage=storage, direction="maximize")
+    for value, x in ((0.5, 1.0), (0.9, 2.0), (0.3, 2.0), (0.55, 3.0)):
+        study.add_trial(
+            optuna.create_trial(
+                params={"x": x}, distributions={"x": optuna.distributions.FloatDistribution(0, 9)}, value=value
+            )
+        )
+    assert best_trial(study).number == 1  # .9 and .3 are .6 on average, above .55

@@ -174,6 +174,8 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
         return
     if best := best_trial(opened):
         terminal.show(terminal.study_table(opened, best))
+    if facts["pareto_front"]:
+        terminal.show(terminal.front_table(facts))
     terminal.out.print(", ".join(f"{count} {state}" for state, count in facts["trials"].items()))
 
 

@@ -17,7 +17,7 @@ from mer_search.config import Value
 from mer_search.data.check import Report
 from mer_search.data.clips import counts
 from mer_search.report.dashboard import describe_trial
-from mer_search.search.storage import DEFAULT
+from mer_search.search.storage import DEFAULT, score
 from mer_search.search.study import Cost, Evaluation, Watcher
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
@@ -68,9 +68,9 @@ def trial_line(trial: FrozenTrial) -> str:
     elif trial.state == TrialState.FAIL:
         result = f"failed: {trial.user_attrs.get('error', '').splitlines()[0]}"
     elif "stopped_after" in trial.user_attrs:
-        result = f"stopped after {trial.user_attrs['stopped_after']} subjects, UF1 about {trial.value:.3f}"
+        result = f"stopped after {trial.user_attrs['stopped_after']} subjects, UF1 about {score(trial):.3f}"
     else:
-        result = f"UF1 {trial.value:.3f}"
+        result = f"UF1 {score(trial):.3f}"
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
 
 
@@ -127,7 +127,7 @@ class Live(Watcher):
     def told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
         self.progress.advance(self.trials)
         if best is not None:
-            self.progress.update(self.trials, description=f"trials, best {best.number}: UF1 {best.value:.3f}")
+            self.progress.update(self.trials, description=f"trials, best {best.number}: UF1 {score(best):.3f}")
         self.progress.console.print(trial_line(trial), markup=False)
 
 
@@ -137,15 +137,25 @@ def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -
     for column in ("trial", "UF1", "folds", "GFLOP", "values"):
         table.add_column(column, justify="left" if column == "values" else "right")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    for trial in sorted(trials, key=lambda trial: -(trial.value or 0))[:rows]:
+    for trial in sorted(trials, key=score, reverse=True)[:rows]:
         stopped = trial.user_attrs.get("stopped_after")
         table.add_row(
             f"{trial.number}{' *' if best is not None and trial.number == best.number else ''}",
-            f"{'~' if stopped else ''}{trial.value:.3f}",
+            f"{'~' if stopped else ''}{score(trial):.3f}",
             str(stopped or len(study.user_attrs["subjects"])),
             f"{trial.user_attrs['gflop']:.3g}",
             values_text(trial.params),
         )
+    return table
+
+
+def front_table(facts: dict[str, Any]) -> Table:
+    """Trials that no other one beats both in UF1 and in what is minimised beside it."""
+    table = Table(title=f"Pareto front of UF1 and {facts['also']}", title_justify="left")
+    for column in ("trial", "UF1", facts["also"]):
+        table.add_column(column, justify="right")
+    for row in sorted(facts["pareto_front"], key=lambda row: row["uf1"], reverse=True):
+        table.add_row(str(row["trial"]), f"{row['uf1']:.3f}", f"{row[facts['also']]:,.5g}")
     return table
 
 

@@ -9,9 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
 from mer_search.config import Run, Value, check_key, value_at, with_values
 from mer_search.errors import UsageError
 from mer_search.presets import preset
+from mer_search.search.racing import RACES
+from mer_search.search.samplers import SAMPLERS
 from mer_search.training.metrics import RULES
 
 FIELDS = {
@@ -20,14 +24,14 @@ FIELDS = {
     "rule": str,
     "sampler": str,
     "pruner": str,
+    "also": str,
     "trials": int,
     "set": dict,
     "space": dict,
     "when": dict,
     "start": list,
 }
-SAMPLERS = ("tpe", "random")
-PRUNERS = ("wilcoxon", "none")
+ALSO = ("", "gflop", "parameters")  # what may be minimised beside UF1
 
 
 class Trial(Protocol):
@@ -56,6 +60,14 @@ class Axis:
             return trial.suggest_int(self.key, low, high, log=self.log)
         return trial.suggest_float(self.key, low, high, log=self.log)
 
+    @property
+    def distribution(self) -> BaseDistribution:
+        """The axis as Optuna stores it."""
+        if self.kind == "choice":
+            return CategoricalDistribution(self.values)
+        low, high = self.values
+        return (IntDistribution if self.kind == "int" else FloatDistribution)(low, high, log=self.log)
+
     def holds(self, value: Any) -> bool:
         """Whether the value lies on the axis."""
         return value in self.values if self.kind == "choice" else self.values[0] <= value <= self.values[1]
@@ -75,6 +87,7 @@ class StudyFile:
     rule: str
     sampler: str
     pruner: str
+    also: str  # what is minimised beside UF1, "gflop" or "parameters"; "" for nothing
     trials: int
     digest: str  # of everything that must not change between two calls
 
@@ -149,9 +162,20 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
     when = _conditions(tree.get("when", {}), axes)
     chosen = {
         field: _one_of(tree.get(field, allowed[0]), field, allowed)
-        for field, allowed in (("rule", tuple(RULES)), ("sampler", SAMPLERS), ("pruner", PRUNERS))
+        for field, allowed in (
+            ("rule", tuple(RULES)),
+            ("sampler", tuple(SAMPLERS)),
+            ("pruner", tuple(name for name, race in RACES.items() if race.rungs == (1.0,))),  # as study.run does them
+            ("also", ALSO),
+        )
     }
-    fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")} | chosen
+    if bool(chosen["also"]) != (chosen["sampler"] == "nsga2") or (chosen["also"] and chosen["pruner"] != "none"):
+        raise UsageError(
+            f'sampler = "nsga2", also = "gflop" or "parameters" and pruner = "none" go together, but they are '
+            f"{chosen['sampler']!r}, {chosen['also']!r} and {chosen['pruner']!r}"
+        )
+    fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")}
+    fixed |= {field: value for field, value in chosen.items() if value}
     start = tuple(_starting_point(point, base, axes, when) for point in tree.get("start", []))
     return StudyFile(
         name,

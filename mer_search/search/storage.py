@@ -1,8 +1,10 @@
 """The Optuna storage: opening it, finding a study in it, and keeping a second writer out of an sqlite file."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean
 
 import optuna
 import sqlalchemy
@@ -84,10 +86,22 @@ def ran_to_its_end(trial: optuna.trial.FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and "stopped_after" not in trial.user_attrs
 
 
+def score(trial: optuna.trial.FrozenTrial) -> float:
+    """A finished trial's UF1, whatever else is minimised beside it."""
+    return float(trial.values[0])
+
+
 def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
-    """The best trial that ran to its end; None while there is none."""
-    complete = filter(ran_to_its_end, study.get_trials(deepcopy=False))
-    return max(complete, key=lambda trial: trial.value or 0.0, default=None)
+    """The best trial that ran to its end; None while there is none.
+
+    A configuration that was tried again, with another seed, counts with the mean over its trials; its first one stands
+    for it.
+    """
+    configurations: dict[str, list[optuna.trial.FrozenTrial]] = {}
+    for trial in filter(ran_to_its_end, study.get_trials(deepcopy=False)):
+        configurations.setdefault(json.dumps(trial.params, sort_keys=True), []).append(trial)
+    best = max(configurations.values(), key=lambda equals: mean(map(score, equals)), default=None)
+    return None if best is None else best[0]
 
 
 @contextmanager

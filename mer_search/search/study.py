@@ -1,8 +1,7 @@
 """The study: ask for values, train them on its subjects, tell the result; go on where an earlier call stopped."""
 
-import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.exceptions import ExperimentalWarning
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.config import Run, Value, with_values
@@ -19,14 +18,15 @@ from mer_search.data import fit
 from mer_search.errors import Infeasible, MerSearchError, StorageError, UsageError
 from mer_search.model.network import cost
 from mer_search.search import racing
+from mer_search.search.samplers import sampler
 from mer_search.search.space import StudyFile
-from mer_search.search.storage import best_trial, find_study
+from mer_search.search.storage import best_trial, find_study, score
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.loop import Epoch
 from mer_search.training.loso import finish_folds
-from mer_search.training.metrics import LEAKS, RULES, fold_confusion, log_likelihood, uf1
+from mer_search.training.metrics import LEAKS, RULES, fold_confusion, log_likelihood, pooled_uf1
 from mer_search.training.pool import Pool
-from mer_search.training.predictions import load
+from mer_search.training.predictions import Predictions, load
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 STATE_WORDS = {
@@ -100,6 +100,7 @@ class Search:
             "checksum": self.loaded.run.data.checksum,
             "subjects": list(self.subjects),
             "rule": self.file.rule,
+            "also": self.file.also,
             "preset": self.file.preset,
             "seed": self.seed,
             "out": str(self.out.resolve()),
@@ -131,7 +132,8 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
                 f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
                 "this storage; give another --name or --out, or delete the folder"
             )
-        study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+        directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
+        study = optuna.create_study(study_name=name, storage=storage, directions=directions)
         for key, value in search.attributes.items():
             study.set_user_attr(key, value)
         for values in search.file.start:
@@ -142,10 +144,9 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
     for trial in trials:
         if trial.state == TrialState.RUNNING and storage_has_one_writer(storage):
             storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's version is pinned, and the study's tests run it
-        study.sampler = _sampler(search.file.sampler, search.seed, len(trials))
-        study.pruner = racing.pruner(search.file.pruner)
+    # Seeded from (seed, trials so far), so that a resumed study repeats no draws.
+    derived = int(np.random.default_rng([search.seed, len(trials)]).integers(2**31))
+    study.sampler = sampler(search.file.sampler, derived)
     return study
 
 
@@ -203,15 +204,6 @@ def _check(study: optuna.Study, search: Search) -> None:
             )
 
 
-def _sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampler:
-    """Seeded from (seed, trials so far), so that a resumed study repeats no draws."""
-    derived = int(np.random.default_rng([seed, trials]).integers(2**31))
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=derived)
-    # group=True: a conditional axis (focal gamma) is sampled jointly with what it hangs on.
-    return optuna.samplers.TPESampler(seed=derived, multivariate=True, group=True)
-
-
 def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: Watcher) -> None:
     """Trials until the study has `trials` of them in all.
 
@@ -260,7 +252,11 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
         "study": study.study_name,
         **study.user_attrs,
         "trials": dict(states),
-        "best": None if best is None else {"trial": best.number, "uf1": best.value, "values": best.params},
+        "best": None if best is None else {"trial": best.number, "uf1": score(best), "values": best.params},
+        "pareto_front": [
+            {"trial": trial.number, "uf1": trial.values[0], study.user_attrs["also"]: trial.values[1]}
+            for trial in (study.best_trials if len(study.directions) > 1 else [])
+        ],
     }
 
 
@@ -278,19 +274,21 @@ def _stop_after_failures(failures: Sequence[Exception], folder: Path) -> None:
 
 def _evaluate(
     search: Search, study: optuna.Study, trial: optuna.Trial, values: dict[str, Value], pool: Pool, watcher: Watcher
-) -> float:
-    """A trial's UF1 over the study's subjects, or an estimate of it if the race stops it early."""
+) -> list[float]:
+    """A trial's UF1 over the study's subjects, or an estimate of it if the race stops it early; and its cost, if that
+    is minimised too."""
     try:
         loaded = search.loaded.with_values(values, watcher.preparing)
     except UsageError as error:  # values that are possible one by one, but not together
         raise Infeasible(str(error), "valid configuration") from error
     configured = loaded.run
     folder = trial_folder(search.out, trial.number)
-    rule = RULES[search.file.rule]
+    rule, race = RULES[search.file.rule], racing.RACES[search.file.pruner]
     seed = search.seed + _repeats(study, trial)
     order = racing.order(search.subjects, search.seed, trial.number)
     reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values  # before an interruption
-    seen: dict[str, NDArray[np.int64]] = {}
+    rival = _folds_of_the_best(search, study) if race.p else {}
+    seen: dict[str, Predictions] = {}
     stopped = False
     folds = finish_folds(
         pool,
@@ -302,30 +300,31 @@ def _evaluate(
     )
     with closing(folds):
         for fold in folds:
-            seen[fold.subject] = fold_confusion(fold, rule)
-            if (step := search.subjects.index(fold.subject)) not in reported:
-                trial.report(log_likelihood(fold, rule), step)
-            watcher.fold(fold.subject, len(seen), len(order), _uf1(seen))
-            if stopped := len(seen) < len(order) and trial.should_prune():
+            seen[fold.subject] = fold
+            if (step := search.subjects.index(fold.subject)) not in reported and not search.file.also:
+                trial.report(log_likelihood(fold, rule), step)  # for whoever looks at the study; the race has its own
+            watcher.fold(fold.subject, len(seen), len(order), pooled_uf1(list(seen.values()), rule))
+            pairs = [[log_likelihood(folds[each], rule) for each in seen] for folds in (seen, rival) if folds]
+            if stopped := len(seen) < len(order) and len(pairs) == 2 and race.loses(*pairs):
                 break
     parameters, flop = cost(configured)
     trial.set_user_attr("parameters", parameters)
     trial.set_user_attr("gflop", round(flop / 1e9, 3))
-    watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, seen, search.file.rule))
-    if not stopped:
-        return _uf1(seen)
-    trial.set_user_attr("stopped_after", len(seen))
+    counts = {subject: fold_confusion(fold, rule) for subject, fold in seen.items()}
+    watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, counts, search.file.rule))
+    if stopped:
+        trial.set_user_attr("stopped_after", len(seen))
+        best = {subject: fold_confusion(fold, rule) for subject, fold in rival.items()}
+        return [racing.estimate(counts, {subject: best[subject] for subject in seen}, best)]
+    value = pooled_uf1(list(seen.values()), rule)
+    return [value, trial.user_attrs[search.file.also]] if search.file.also else [value]
+
+
+def _folds_of_the_best(search: Search, study: optuna.Study) -> dict[str, Predictions]:
+    """subject -> predictions of the best trial so far, with whom the next one races; none while there is none."""
     best = best_trial(study)
-    assert best is not None  # the race needs an incumbent to stop anything
-    incumbent = {
-        fold.subject: fold_confusion(fold, rule)
-        for fold in load(trial_folder(search.out, best.number) / "predictions.npz")
-    }
-    return racing.estimate(seen, incumbent)
-
-
-def _uf1(seen: Mapping[str, NDArray[np.int64]]) -> float:
-    return float(uf1(np.sum(list(seen.values()), axis=0)))
+    folds = [] if best is None else load(trial_folder(search.out, best.number) / "predictions.npz")
+    return {fold.subject: fold for fold in folds}
 
 
 def trial_folder(out: Path, number: int) -> Path:
