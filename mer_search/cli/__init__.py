@@ -2,6 +2,7 @@
 
 import click
 
+from mer_search.cli.bench import bench
 from mer_search.cli.data import data
 from mer_search.cli.networks import compare, presets
 from mer_search.cli.options import Commands
@@ -20,5 +21,5 @@ def main() -> None:
     """
 
 
-for command in (run, confirm, compare, status, dashboard, presets, data):
+for command in (run, confirm, compare, status, dashboard, presets, data, bench):
     main.add_command(command)

@@ -1,108 +1,24 @@
-"""Replay: what a search would have found, from a table of folds that were trained once.
+"""Replay: what a search would have found, without training, from a table of folds.
 
-A table holds, for M configurations of a study's space, the probabilities that each gave its subjects' clips after every
-epoch, with R seeds. A search is then replayed without training: the sampler proposes, the nearest configuration that
-it has not had yet is taken, its folds are looked up one after the other, and the race decides how far it goes. Its cost
-is counted in fold-epochs: one epoch of one fold.
-
-The search sees one seed; the truth about a configuration is its UF1 with the other seeds, so that luck with the one
-does not count. Shapes: M configurations, R seeds, S subjects, E epochs, N clips, K classes.
+The sampler proposes, the nearest configuration that has not been tried yet is taken, its folds are looked up one after
+the other, and the race decides how far it goes. Cost is counted in fold-epochs: one epoch of one fold. The search sees
+one seed; the truth about a configuration is its UF1 with the other seeds, so that luck with the one does not count.
+Shapes: M configurations, R seeds, S subjects, E epochs, T trials, K classes.
 """
 
-import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from mer_search.errors import DataError
-from mer_search.files import write_whole
 from mer_search.search import racing
+from mer_search.search.fold_table import Table, Values
 from mer_search.search.samplers import sampler
 from mer_search.search.space import Axis, StudyFile
-from mer_search.training.metrics import confusion, tail_epochs, uf1
-
-Values = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Table:
-    """The folds of M configurations. A configuration that trains for fewer epochs is a prefix of a longer one."""
-
-    values: tuple[Values, ...]  # M
-    epochs: NDArray[np.int64]  # (M,) how many each trains for, at most E
-    counts: NDArray[np.int32]  # (M, R, S, E, K, K) confusion matrices under the tail rule, had it ended there
-    likelihood: NDArray[np.float64]  # (M, R, S, E) mean log-likelihood under the tail rule, had it ended there
-    leaky: NDArray[np.int32]  # (M, R, S, E, K, K) confusion matrices under the best test epoch so far
-
-    def final(self, counts: NDArray[np.int32]) -> NDArray[np.int32]:
-        """(M, R, S, K, K) of the configurations' last epochs."""
-        return np.asarray(counts[np.arange(len(self.values)), :, :, self.epochs - 1])
-
-
-def pack(path: Path, values: Sequence[Values], labels: Any, owner: Any, probabilities: Any) -> None:
-    """Write a table: labels (N,), owner (N,) subject numbers, probabilities (M, R, E, N, K)."""
-    buffer = io.BytesIO()
-    text = np.array(json.dumps(list(values)))
-    np.savez_compressed(
-        buffer, allow_pickle=False, values=text, labels=labels, owner=owner,
-        probabilities=probabilities.astype(np.float16),
-    )  # fmt: skip
-    write_whole(path, buffer.getvalue())
-
-
-def load(path: Path, file: StudyFile) -> Table:
-    """A table that `pack` wrote, of a study. Where epochs are an axis of the study, each of its choices is a
-    configuration.
-
-    Raises:
-        DataError: if the file cannot be read.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            values = json.loads(str(stored["values"]))
-            labels, owner = stored["labels"].astype(np.int64), stored["owner"]
-            probabilities = stored["probabilities"].astype(np.float32)
-    except Exception as error:  # zipfile, numpy and json each have their own
-        raise DataError(f"{path} must hold a table of folds, but cannot be read ({error})") from error
-    longest = probabilities.shape[2]
-    choices = next((axis.values for axis in file.axes if axis.key == "train.epochs"), (longest,))
-    scored = [_scored(each, labels, owner) for each in probabilities]
-    counts, likelihood, leaky = (np.repeat(np.stack(part), len(choices), axis=0) for part in zip(*scored, strict=True))
-    expanded = [dict(each) | {"train.epochs": epochs} for each in values for epochs in choices]
-    if "train.epochs" not in {axis.key for axis in file.axes}:
-        expanded = [{key: value for key, value in each.items() if key != "train.epochs"} for each in expanded]
-    return Table(tuple(expanded), np.tile(choices, len(values)), counts, likelihood, leaky)
-
-
-def _scored(chances: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-    """Probabilities (R, E, N, K) -> counts (R, S, E, K, K), log-likelihoods (R, S, E) and leaky counts."""
-    seeds, epochs, _, classes = chances.shape
-    sums = np.concatenate([np.zeros_like(chances[:, :1]), chances.cumsum(1, dtype=np.float64)], axis=1)
-    ends = np.arange(1, epochs + 1)
-    lengths = np.array([tail_epochs(end) for end in ends])
-    smooth = (sums[:, ends] - sums[:, ends - lengths]) / lengths[:, None, None]  # (R, E, N, K)
-    subjects = range(int(owner.max()) + 1)
-    shape = (seeds, len(subjects), epochs, classes, classes)
-    counts, leaky, likelihood = np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape[:3])
-    for r in range(seeds):
-        for s in subjects:
-            own, mine = owner == s, labels[owner == s]
-            likelihood[r, s] = np.log(np.maximum(smooth[r, :, own, :][np.arange(len(mine)), :, mine], 1e-4)).mean(0)
-            plain = np.zeros(shape[2:], np.int32)
-            for e in range(epochs):
-                counts[r, s, e] = confusion(mine, smooth[r, e, own].argmax(-1), classes)
-                plain[e] = confusion(mine, chances[r, e, own].argmax(-1), classes)
-            f1, best = uf1(plain).round(12), 0
-            for e in range(epochs):
-                best = e if f1[e] > f1[best] else best
-                leaky[r, s, e] = plain[best]
-    return counts, likelihood, leaky
+from mer_search.training.metrics import uf1
 
 
 @dataclass(frozen=True)
@@ -123,8 +39,11 @@ class Replayed(NamedTuple):
     ends: NDArray[np.bool_]  # (T,) whether the trial ran to its end
 
 
-def replay(table: Table, file: StudyFile, strategy: Strategy, trials: int, repeat: int) -> Replayed:
-    """Search the table once; `repeat` decides the seed that is seen and every draw."""
+def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repeat: int) -> Replayed:
+    """Search the table once, until `budget` fold-epochs are spent or every configuration was tried.
+
+    `repeat` decides the seed that is seen and every draw.
+    """
     random = np.random.default_rng([repeat, 1])
     seeds = table.likelihood.shape[1]
     seen = int(random.integers(seeds))
@@ -140,7 +59,7 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, trials: int, repea
     spent: list[int] = []
     truths: list[float] = []
     ends: list[bool] = []
-    for _ in range(min(trials, len(table.values))):
+    while len(spent) < len(table.values) and (not spent or spent[-1] < budget):
         asked = study.ask()
         m = space.take(file.suggest(asked))
         study.tell(asked, state=optuna.trial.TrialState.FAIL)

@@ -1,0 +1,72 @@
+"""Commands that measure: which way to search is the best."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from mer_search.cli.options import Commands, data_option, device_option, example, json_option
+
+
+@click.group(cls=Commands)
+def bench() -> None:
+    """Measure ways to search against each other, without training."""
+
+
+@bench.command(epilog=example("mer-search bench search --study demo"))
+@click.option("--study", "study_name", default="demo", show_default=True, help="Whose space and table of folds.")
+@click.option(
+    "--table", type=click.Path(path_type=Path), help="Made by `bench table`.  [default: the shipped]"
+)
+@click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Cost, in whole trials.")
+@click.option("--repeats", type=click.IntRange(min=2), default=50, show_default=True)
+@click.option("--only", help="Strategies whose names contain this, and the yardstick.")
+@json_option
+def search(study_name: str, table: Path | None, trials: int, repeats: int, only: str | None, as_json: bool) -> None:
+    """Replay samplers and races on a table of folds: what they find at equal cost, and what as many trials cost."""
+    from mer_search.report import terminal
+    from mer_search.report.networks import tournament_table
+    from mer_search.search import fold_table, space, tournament
+
+    file = space.load(study_name)
+    found = fold_table.load(table or fold_table.shipped(study_name), file)
+    first, *others = tournament.STRATEGIES
+    chosen = [first, *(each for each in others if not only or only in each.name)]
+    with terminal.bars() as progress:
+        results = tournament.tournament(
+            found, file, chosen, trials, repeats, lambda done, total: progress("replaying searches", done, total)
+        )
+    rows = tournament.facts(found, results)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        terminal.show(tournament_table(rows, len(found.values), trials, repeats))
+
+
+@bench.command(epilog=example("mer-search bench table --study demo --configurations 80"))
+@click.option("--study", "study_name", default="demo", show_default=True, help="Whose space and subjects.")
+@click.option("--configurations", type=click.IntRange(min=2), default=80, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=2), default=2, show_default=True)
+@data_option
+@device_option
+@click.option("--out", type=click.Path(path_type=Path), default=Path("replay"), show_default=True)
+def table(study_name: str, configurations: int, seeds: int, data: Path | None, device: str, out: Path) -> None:
+    """Train a table of folds, once; the same command goes on where it was stopped."""
+    from mer_search.report import terminal
+    from mer_search.search import fold_table, space
+    from mer_search.search.study import Search
+    from mer_search.search.workspace import find_data, load_data
+    from mer_search.training.pool import choose_device, open_pool
+
+    file = space.load(study_name)
+    with ExitStack() as stack:
+        progress = stack.enter_context(terminal.bars())
+        loaded = load_data(find_data(data, progress), file.base, progress)
+        pool = stack.enter_context(open_pool(loaded.run, choose_device(device)))
+        searched = Search(file, loaded, loaded.select(file.subjects), 0, out)
+        path = fold_table.build(
+            searched, pool, configurations, seeds, out / study_name,
+            lambda done, total: progress("training folds", done, total),
+        )  # fmt: skip
+    click.echo(f"{configurations} configurations, {seeds} seeds, {len(searched.subjects)} subjects: {path}")

@@ -1,0 +1,158 @@
+"""A table of folds: configurations of a study's space, each trained on all its subjects, every probability kept.
+
+It is trained once, and any search on it can then be replayed in seconds (search.replay). Shapes: M configurations, R
+seeds, S subjects, E epochs, N clips, K classes.
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from mer_search.errors import DataError
+from mer_search.files import write_whole
+from mer_search.search.samplers import sampler
+from mer_search.search.space import StudyFile
+from mer_search.search.study import Search
+from mer_search.training.loop import Epoch
+from mer_search.training.loso import finish_folds
+from mer_search.training.metrics import confusion, tail_epochs, uf1
+from mer_search.training.pool import Pool
+
+Values = Mapping[str, Any]
+EPOCHS = "train.epochs"
+
+
+def shipped(name: str) -> Path:
+    """The table of a study that comes with the package."""
+    return Path(str(resources.files("mer_search.studies") / "replay" / f"{name}.npz"))
+
+
+@dataclass(frozen=True)
+class Table:
+    """The folds of M configurations. A configuration that trains for fewer epochs is a prefix of a longer one."""
+
+    values: tuple[Values, ...]  # M
+    epochs: NDArray[np.int64]  # (M,) how many each trains for, at most E
+    counts: NDArray[np.int32]  # (M, R, S, E, K, K) confusion matrices under the tail rule, had it ended there
+    likelihood: NDArray[np.float64]  # (M, R, S, E) mean log-likelihood under the tail rule, had it ended there
+    leaky: NDArray[np.int32]  # (M, R, S, E, K, K) confusion matrices under the best test epoch so far
+
+    def final(self, counts: NDArray[np.int32]) -> NDArray[np.int32]:
+        """(M, R, S, K, K) of the configurations' last epochs."""
+        return np.asarray(counts[np.arange(len(self.values)), :, :, self.epochs - 1])
+
+
+def drawn(file: StudyFile, count: int) -> list[Values]:
+    """Configurations of the study's space: its first trials', then random ones, always the same. Where epochs are an
+    axis, all have the most, because fewer are a prefix."""
+    draws = optuna.create_study(sampler=sampler("random", 0))
+    for point in file.start:
+        draws.enqueue_trial(dict(point))
+    most = max(_epochs(file))
+    return [file.suggest(draws.ask()) | {EPOCHS: most} for _ in range(count)]
+
+
+def _epochs(file: StudyFile) -> tuple[int, ...]:
+    """Epochs that configurations of the study may have."""
+    return next((axis.values for axis in file.axes if axis.key == EPOCHS), (file.base.train.epochs,))
+
+
+def build(
+    search: Search, pool: Pool, count: int, seeds: int, folder: Path, on_fold: Callable[[int, int], None]
+) -> Path:
+    """Train what the folder lacks and write `folder`.npz; a later call goes on.
+
+    Args:
+        search: the study on its data; its subjects are trained.
+        count: M; seeds: R.
+        folder: for the configurations' folds.
+        on_fold: called after each with (done, total).
+    """
+    chosen = drawn(search.file, count)
+    tables = []
+    for number, values in enumerate(chosen):
+        loaded = search.loaded.with_values(values, lambda what, done, total: None)
+        wanted = [(seed, subject) for seed in range(seeds) for subject in search.subjects]
+        folds = []
+        for fold in finish_folds(pool, loaded.tensors, loaded.run, wanted, folder / f"{number:04d}", _nobody):
+            folds.append(fold)
+            on_fold(number * len(wanted) + len(folds), count * len(wanted))
+        by_seed = [[fold.probabilities for fold in folds if fold.seed == seed] for seed in range(seeds)]
+        tables.append(np.stack([np.concatenate(each, axis=1) for each in by_seed]))  # (R, E, N, K)
+    first = folds[: len(search.subjects)]
+    labels = np.concatenate([fold.labels for fold in first])
+    owner = np.repeat(np.arange(len(first)), [len(fold.labels) for fold in first])
+    path = folder.with_name(f"{folder.name}.npz")
+    pack(path, chosen, labels, owner, np.stack(tables))
+    return path
+
+
+def _nobody(epoch: Epoch) -> None:
+    """Nobody looks at epochs."""
+
+
+def pack(path: Path, values: Sequence[Values], labels: Any, owner: Any, probabilities: Any) -> None:
+    """Write a table: labels (N,), owner (N,) subject numbers, probabilities (M, R, E, N, K)."""
+    buffer = io.BytesIO()
+    text = np.array(json.dumps(list(values)))
+    np.savez_compressed(
+        buffer, allow_pickle=False, values=text, labels=labels, owner=owner,
+        probabilities=probabilities.astype(np.float16),
+    )  # fmt: skip
+    write_whole(path, buffer.getvalue())
+
+
+def load(path: Path, file: StudyFile) -> Table:
+    """A table that `pack` wrote, of a study. Where epochs are an axis of the study, each of its choices is a
+    configuration.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = json.loads(str(stored["values"]))
+            labels, owner = stored["labels"].astype(np.int64), stored["owner"]
+            probabilities = stored["probabilities"].astype(np.float32)
+    except Exception as error:  # zipfile, numpy and json each have their own
+        raise DataError(f"{path} must hold a table of folds, but cannot be read ({error})") from error
+    choices = _epochs(file)
+    scored = [_scored(each, labels, owner) for each in probabilities]
+    counts, likelihood, leaky = (np.repeat(np.stack(part), len(choices), axis=0) for part in zip(*scored, strict=True))
+    expanded = [dict(each) | {EPOCHS: epochs} for each in values for epochs in choices]
+    if EPOCHS not in {axis.key for axis in file.axes}:
+        expanded = [{key: value for key, value in each.items() if key != EPOCHS} for each in expanded]
+    return Table(tuple(expanded), np.tile(choices, len(values)), counts, likelihood, leaky)
+
+
+def _scored(chances: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Probabilities (R, E, N, K) -> counts (R, S, E, K, K), log-likelihoods (R, S, E) and leaky counts."""
+    seeds, epochs, _, classes = chances.shape
+    sums = np.concatenate([np.zeros_like(chances[:, :1]), chances.cumsum(1, dtype=np.float64)], axis=1)
+    ends = np.arange(1, epochs + 1)
+    lengths = np.array([tail_epochs(end) for end in ends])
+    smooth = (sums[:, ends] - sums[:, ends - lengths]) / lengths[:, None, None]  # (R, E, N, K)
+    subjects = range(int(owner.max()) + 1)
+    shape = (seeds, len(subjects), epochs, classes, classes)
+    counts, leaky, likelihood = np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape[:3])
+    for r in range(seeds):
+        for s in subjects:
+            own, mine = owner == s, labels[owner == s]
+            likelihood[r, s] = np.log(np.maximum(smooth[r, :, own, :][np.arange(len(mine)), :, mine], 1e-4)).mean(0)
+            plain = np.zeros(shape[2:], np.int32)
+            for e in range(epochs):
+                counts[r, s, e] = confusion(mine, smooth[r, e, own].argmax(-1), classes)
+                plain[e] = confusion(mine, chances[r, e, own].argmax(-1), classes)
+            f1, best = uf1(plain).round(12), 0
+            for e in range(epochs):
+                best = e if f1[e] > f1[best] else best
+                leaky[r, s, e] = plain[best]
+    return counts, likelihood, leaky

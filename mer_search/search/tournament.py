@@ -1,0 +1,138 @@
+"""A tournament of ways to search, replayed on a table of folds; what wins it is the default."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from mer_search.search import racing
+from mer_search.search.replay import Replayed, Strategy, Table, replay
+from mer_search.search.space import StudyFile
+from mer_search.training.metrics import uf1
+
+STRATEGIES = (
+    Strategy("random, no race", "random"),  # the yardstick
+    *(
+        Strategy(f"{sampler}, {'no race' if race == 'none' else race}", sampler, race)
+        for sampler in ("random", "tpe")
+        for race in racing.RACES
+        if (sampler, race) != ("random", "none")
+    ),
+    Strategy("qmc, no race", "qmc"),
+    Strategy("gp, no race", "gp"),
+    Strategy("gp, wilcoxon", "gp", "wilcoxon"),
+    Strategy("tpe, no race, published rule", "tpe", "none", "best_test_epoch"),
+)
+GOOD = 0.25  # share of the configurations, the best, among which equals are sought: a best trial is one of these
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a strategy did over R repeats."""
+
+    strategy: Strategy
+    found: NDArray[np.float64]  # (R,) true UF1 of what it chose at equal cost
+    spent: NDArray[np.float64]  # (R,) cost of as many trials as the yardstick's, as a share of the yardstick's
+    same_trials: NDArray[np.float64]  # (R,) true UF1 of what it chose after as many trials
+
+
+def tournament(
+    table: Table, file: StudyFile, strategies: Sequence[Strategy], trials: int, repeats: int,
+    on_repeat: Callable[[int, int], None],
+) -> list[Result]:  # fmt: skip
+    """Replay every strategy `repeats` times, paired: repeat r sees the same seed in all.
+
+    Args:
+        trials: the cost is that of so many trials that run to their end.
+        on_repeat: called after each with (done, total).
+    """
+    subjects = table.likelihood.shape[2]
+    budget = round(trials * subjects * float(table.epochs.mean()))
+    results = []
+    for place, strategy in enumerate(strategies):
+        runs = []
+        for repeat in range(repeats):
+            runs.append(replay(table, file, strategy, budget, repeat))
+            on_repeat(place * repeats + repeat + 1, len(strategies) * repeats)
+        results.append(Result(strategy, *np.array([_measured(run, budget, trials) for run in runs]).T))
+    return results
+
+
+def _measured(run: Replayed, budget: int, trials: int) -> tuple[float, float, float]:
+    """True UF1 at the budget; cost of so many trials as a share of the budget; true UF1 after so many trials."""
+    affordable = max(1, int(np.searchsorted(run.spent, budget, side="right")))
+    enough = min(trials, len(run.spent))
+    return float(run.truth[affordable - 1]), run.spent[enough - 1] / budget, float(run.truth[enough - 1])
+
+
+def wrongly_stopped(table: Table, race: racing.Race, repeats: int = 20) -> float:
+    """How often a race stops a trial that equals the best: the same configuration, with another seed.
+
+    Over the best quarter of the configurations and all pairs of seeds, each `repeats` times in another order.
+    """
+    truth = uf1(table.final(table.counts).sum(2)).mean(1)
+    good = np.argsort(-truth)[: max(1, round(GOOD * len(truth)))]
+    random = np.random.default_rng(0)
+    _, seeds, subjects, _ = table.likelihood.shape
+    stopped = [
+        not race.run(
+            random.permutation(subjects).tolist(),
+            int(table.epochs[m]),
+            table.likelihood[m, own],
+            table.likelihood[m, best, :, : table.epochs[m]],
+        ).ended
+        for m in good
+        for own in range(seeds)
+        for best in range(seeds)
+        if own != best
+        for _ in range(repeats)
+    ]
+    return float(np.mean(stopped))
+
+
+def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """The tournament as one JSON document, the best first.
+
+    Means over repeats with 95 % bootstrap intervals over repeats; `rank` is the mean rank at equal cost, 1 the best;
+    `against_yardstick` and `against_no_race` are paired differences in true UF1.
+    """
+    best = float(uf1(table.final(table.counts).sum(2)).mean(1).max())
+    ranks = _ranks(np.array([result.found for result in results]))
+    yardstick = results[0]
+    rows = []
+    for result, rank in zip(results, ranks, strict=True):
+        plain = next(
+            other
+            for other in (*results, result)
+            if (other.strategy.sampler, other.strategy.race, other.strategy.rule)
+            == (result.strategy.sampler, "none", result.strategy.rule)
+            or other is result
+        )
+        rows.append(
+            {
+                "strategy": result.strategy.name,
+                "uf1": _interval(result.found),
+                "regret": best - float(result.found.mean()),
+                "rank": _interval(rank),
+                "against_yardstick": _interval(result.found - yardstick.found),
+                "cost_of_as_many_trials": float(result.spent.mean()),
+                "against_no_race": _interval(result.same_trials - plain.same_trials),
+                "equals_stopped": wrongly_stopped(table, racing.RACES[result.strategy.race]),
+            }
+        )
+    return sorted(rows, key=lambda row: row["rank"]["mean"])
+
+
+def _ranks(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(strategies, R) ranks within each repeat, 1 the best; equals share theirs."""
+    return np.asarray(rankdata(-found, axis=0))
+
+
+def _interval(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean, and its 95 % bootstrap interval over repeats."""
+    drawn = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {"mean": float(values.mean()), "ci95": (float(low), float(high))}

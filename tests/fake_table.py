@@ -1,0 +1,27 @@
+"""A table of folds that nobody trained: probabilities made from a known quality of each configuration."""
+
+import numpy as np
+
+from mer_search.search import fold_table, space
+
+
+def write(path, study="demo", configurations=30, seeds=2, subjects=10, epochs=16, clips=8, classes=5, random_seed=0):
+    """Quality depends on the learning rate alone, best in the middle; returns (study file, quality (M,))."""
+    random = np.random.default_rng(random_seed)
+    file = space.load(study)
+    values = fold_table.drawn(file, configurations)
+    rates = np.log([each["train.lr"] for each in values])
+    low, high = np.log(next(axis.values for axis in file.axes if axis.key == "train.lr"))
+    quality = 1 - np.abs((rates - low) / (high - low) - 0.5) * 2  # (M,) 0 to 1
+    labels = random.integers(classes, size=subjects * clips)
+    owner = np.repeat(np.arange(subjects), clips)
+    hardness = random.normal(0, 0.7, subjects)[owner]
+    evidence = np.eye(classes)[labels]  # (N, K)
+    learnt = 1 - np.exp(-np.arange(1, epochs + 1) / (epochs / 4))  # (E,)
+    noise = random.normal(0, 1, (configurations, seeds, 1, len(labels), classes))
+    jitter = random.normal(0, 0.3, (configurations, seeds, epochs, len(labels), classes))
+    gain = (0.5 + 2 * quality[:, None, None, None] + 0 * hardness) * learnt[:, None]  # (M, 1, E, N)
+    logits = (gain - hardness)[..., None] * evidence + noise + jitter
+    chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    fold_table.pack(path, values, labels, owner, chances)
+    return file, quality
