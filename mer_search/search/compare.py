@@ -68,6 +68,9 @@ def meet(
     checksums: dict[str, str] = {}
     for target in targets:
         loaded = load_data(path, target.run, progress)
+        checksums[target.title] = loaded.run.data.checksum
+        if len(set(checksums.values())) > 1:
+            raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
         chosen = chosen or loaded.select(subjects)
         job = Confirmation(target, loaded, chosen, tuple(seeds))
         with open_pool(loaded.run, device) as pool:
@@ -78,9 +81,6 @@ def meet(
                 lambda done, total, title=target.title: progress(f"{title}: folds", done, total),  # type: ignore[misc]
             )
         met.append(contestant(job, folds))
-        checksums[target.title] = loaded.run.data.checksum
-    if len(set(checksums.values())) > 1:
-        raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
     return Comparison(tuple(met), chosen, tuple(seeds))
 
 
