@@ -1,7 +1,7 @@
 """Comparison: networks on the same seeds and folds, person by person, and a verdict that is not shy to say no."""
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError
 
-from mer_search.config import digest
+from mer_search.config import Part, digest, explain
 from mer_search.errors import UsageError
 from mer_search.search.confirm import Confirmation, Target, confirm
 from mer_search.search.statistics import paired_interval, permutation_p, uf1_interval
@@ -191,12 +192,11 @@ def _pair(first: Contestant, second: Contestant) -> Pair:
     )
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Part):
     """One comparison of a plan. Names may be earlier steps', which stand for their winners."""
 
     name: str
-    compare: tuple[str, ...]
+    compare: tuple[str, ...] = Field(min_length=2)
     subjects: str
     only_if: str = ""  # a network that must be among them; else the first wins without a comparison
 
@@ -227,18 +227,37 @@ def load_plan(name_or_path: str) -> tuple[Step, ...]:
     entries = tree.get("step")
     if not isinstance(entries, list) or not entries or set(tree) != {"step"}:
         raise UsageError(f"plan {name_or_path}: must hold [[step]] entries and nothing else, but has {list(tree)}")
-    return tuple(_step(entry, name_or_path) for entry in entries)
-
-
-def _step(entry: Mapping[str, Any], plan: str) -> Step:
-    known = {"name": str, "compare": list, "subjects": str, "only_if": str}
-    wrong = [key for key, value in entry.items() if key not in known or not isinstance(value, known[key])]
-    if wrong or {"name", "compare", "subjects"} - set(entry) or len(entry["compare"]) < 2:
+    try:
+        steps = tuple(Step.model_validate(entry) for entry in entries)
+    except ValidationError as error:
         raise UsageError(
-            f"plan {plan}: a step must have a name, compare = two networks or more, subjects, and may have only_if, "
-            f"but is {dict(entry)}"
-        )
-    return Step(entry["name"], tuple(entry["compare"]), entry["subjects"], entry.get("only_if", ""))
+            f"plan {name_or_path}: a step must have a name, compare = two networks or more, subjects, and may have "
+            f"only_if; {explain(error)}"
+        ) from None
+    _check_order(steps, name_or_path)
+    return steps
+
+
+def _check_order(steps: Sequence[Step], plan: str) -> None:
+    """Raise UsageError unless each step has a name of its own and looks back only, at what can be there."""
+    outcomes: dict[str, set[str]] = {}  # step -> the networks that may win it
+    names = {step.name for step in steps}
+    for step in steps:
+        if step.name in outcomes:
+            raise UsageError(f"plan {plan}: a step must have a name of its own, but two are called {step.name!r}")
+        for name in step.compare:
+            if name in names - set(outcomes):
+                raise UsageError(
+                    f"plan {plan}: step {step.name!r} must compare networks or earlier steps, but {name!r} is no "
+                    "earlier one"
+                )
+        possible = {network for name in step.compare for network in outcomes.get(name, {name})}
+        if step.only_if and step.only_if not in possible:
+            raise UsageError(
+                f"plan {plan}: only_if of step {step.name!r} must be one of {', '.join(sorted(possible))}, but is "
+                f"{step.only_if!r}"
+            )
+        outcomes[step.name] = possible
 
 
 def follow(
