@@ -117,6 +117,7 @@ def test_what_was_right_is_counted_by_subject(spy, target, flow_folder):
     found = _meet([target("one", LEARNS), target("two", DOES_NOT)], flow_folder, subjects="2-3")
     facts = found.facts
     assert found.subjects == facts["subjects"] == ("sub02", "sub03")
+    assert (facts["dataset"], facts["synthetic"]) == ("MEGC 2019 flow images, 3 classes", False)
     assert facts["clips_by_subject"] == {"sub02": 6, "sub03": 6}
     loaded = load_data(flow_folder, target("one", LEARNS).run, silent)
     job = Confirmation(target("one", LEARNS), loaded, found.subjects, found.seeds)
@@ -152,7 +153,7 @@ def _follow(steps, strength):
 
     def evaluate(names, subjects):
         met.append((names, subjects))
-        return Comparison(tuple(_won(name, strength[name]) for name in names), ("sub01",), (1000,))
+        return Comparison(tuple(_won(name, strength[name]) for name in names), ("sub01",), (1000,), "", False)
 
     for step, names, comparison in follow(steps, evaluate):
         winners[step.name] = comparison.winner if comparison else names[0]

@@ -112,7 +112,8 @@ def _network_table(comparison: Comparison, title: str) -> Table:
         "UF1",
         "sd",
         "95 %",
-        title=f"{title}: {len(comparison.subjects)} subjects, {seeds} seed{'s' if seeds > 1 else ''}",
+        title=f"{title}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds} "
+        f"seed{'s' if seeds > 1 else ''}",
         caption="UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. p: "
         "networks exchanged subject by subject; of each pair alone.",
     )

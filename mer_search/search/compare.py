@@ -82,7 +82,7 @@ def meet(
                 lambda done, total, title=target.title: progress(f"{title}: folds", done, total),  # type: ignore[misc]
             )
         met.append(contestant(job, folds))
-    return Comparison(tuple(met), chosen, tuple(seeds))
+    return Comparison(tuple(met), chosen, tuple(seeds), loaded.folder.title, loaded.folder.synthetic)
 
 
 class Pair(NamedTuple):
@@ -122,6 +122,8 @@ class Comparison:
     contestants: tuple[Contestant, ...]
     subjects: tuple[str, ...]
     seeds: tuple[int, ...]
+    dataset: str
+    synthetic: bool
 
     @property
     def pairs(self) -> list[Pair]:
@@ -137,6 +139,8 @@ class Comparison:
     def facts(self) -> dict[str, Any]:
         """The comparison as one JSON document."""
         return {
+            "dataset": self.dataset,
+            "synthetic": self.synthetic,
             "subjects": self.subjects,
             "seeds": self.seeds,
             "winner": self.winner,
