@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -16,8 +17,21 @@ from click.testing import CliRunner
 from conftest import STUDY, write_casme2
 
 from mer_search import cli
+from mer_search.data import synthetic
+from mer_search.search import compare as comparing
 from mer_search.search.storage import open_storage
 
+PLAN = """
+[[step]]
+name = "full"
+compare = ["V3NR", "ablation-A", "ablation-B"]
+subjects = "all"
+[[step]]
+name = "nothing"
+compare = ["full", "V4"]
+subjects = "1-2"
+only_if = "V3NR"
+"""
 COMMANDS = [
     ["run"],
     ["confirm"],
@@ -124,6 +138,20 @@ def test_a_note_and_a_picture_go_to_the_dashboard(mer_search, flow_folder):
         (["confirm"], 1, ["run `mer-search run` first"]),
         (["confirm", "--preset", "V9"], 2, ["V3NR", "'V9'"]),
         (["confirm", "--preset", "V4", "--trial", "3"], 2, ["got both"]),
+        (["confirm", "--set", "train.epochs=2"], 2, ["--set goes with --preset"]),
+        (["compare"], 2, ["two networks or more, or --plan", "neither"]),
+        (["compare", "V6"], 2, ["two networks or more, or --plan", "V6"]),
+        (["compare", "V6", "V9"], 2, ["V3NR", "'V9'"]),
+        (["compare", "V6", "3"], 1, ["run `mer-search run` first"]),
+        (["compare", "V6", "V6c", "--plan", "decision"], 2, ["two networks or more, or --plan", "V6 V6c"]),
+        (["compare", "--plan", "decisoin"], 2, ["ablation, decision", "'decisoin'"]),
+        (["compare", "--plan", "plan.toml"], 2, ["V3NR", "'V9'"]),
+        (["compare", "--plan", "decision", "--subjects", "1-3"], 2, ["a plan has its own", "'1-3'"]),
+        (["compare", "V6", "V6c", "--set", "train.epochs"], 2, ["KEY=VALUE", "'train.epochs'"]),
+        (["compare", "V6", "V6c", "--set", "train.epoch=2"], 2, ["did you mean 'train.epochs'"]),
+        (["compare", "V6", "V6c", "--set", "train.epochs=none"], 2, ["train.epochs", "'none'"]),
+        (["compare", "0", "1", "--set", "train.epochs=2"], 2, ["--set goes with presets"]),
+        (["compare", "V6", "V6c", "--data", "nowhere"], 1, ["nowhere does not exist"]),
         (["status", "--storage", "sqlite:///none.db"], 1, ["there is no such file"]),
         (["data", "check", "nowhere"], 1, ["does not exist"]),
         (["data", "check", "."], 1, ["known dataset's folder"]),
@@ -141,9 +169,51 @@ def test_what_cannot_be_is_one_clear_line_and_nothing_half_written(mer_search, f
         STUDY.replace("[space]", '[space]\n"model.attention_width" = { choice = [4, 999999] }')
     )
     Path("tiny.toml").write_text(STUDY)
+    Path("plan.toml").write_text(PLAN.replace("ablation-B", "V9"))
     before = {path for path in Path().rglob("*") if "cache" not in path.parts}
     _one_line(mer_search(*arguments), code, *words)
     assert {path for path in Path().rglob("*") if "cache" not in path.parts} == before
+
+
+@pytest.fixture
+def compare(mer_search, pool, monkeypatch):
+    """A function that compares small networks of these names, in one pool."""
+    monkeypatch.setattr(comparing, "open_pool", lambda run, device: nullcontext(pool))
+    sizes = ["flow.size=32", "prep.size=32", "model.stem_mid=4", "model.stem_width=4", "model.attention_width=4"]
+    settings = [*sizes, "train.epochs=1", "train.batch=4", "units.epochs=1"]
+    options = [word for setting in settings for word in ("--set", setting)]
+    return lambda *arguments: mer_search("compare", *options, "--seeds", 1, *arguments)
+
+
+def test_a_comparison_is_one_document_or_tables(compare, tmp_path):
+    write_casme2(tmp_path / "casme2", 3, per_subject=2)
+    (tmp_path / "casme2" / synthetic.MARKER).touch()
+    done = compare("V6", "V6c", "--data", "casme2", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [network["name"] for network in found["networks"]] == ["V6", "V6c"]
+    assert found["synthetic"]
+    assert (found["subjects"], found["seeds"]) == (["sub01", "sub02", "sub03"], [1000])
+    (pair,) = found["comparisons"]
+    uf1 = [network["uf1"] for network in found["networks"]]
+    assert pair["difference"] == pytest.approx(uf1[0] - uf1[1])
+    assert found["winner"] == ("V6c" if uf1[1] > uf1[0] else "V6")
+    shown = " ".join(compare("V6", "V6c", "--data", "casme2").stdout.split())
+    assert pair["verdict"] in shown and "(synthetic)" in shown
+
+
+def test_a_plan_fits_a_terminal_and_says_who_wins(compare, tmp_path):
+    write_casme2(tmp_path / "casme2", 3, per_subject=2)
+    Path("plan.toml").write_text(PLAN)
+    shown = compare("--plan", "plan.toml", "--data", "casme2")
+    assert shown.exit_code == 0, shown.output
+    lines = shown.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    winner = next(line.removeprefix("full: ") for line in lines if re.fullmatch(r"full: \S+", line))
+    words = f"nothing: {winner}, without a comparison: V3NR is not among {winner} and V4"
+    assert (words in " ".join(shown.stdout.split())) == (winner != "V3NR")
+    found = json.loads(compare("--plan", "plan.toml", "--data", "casme2", "--json").stdout)
+    assert (found[0]["step"], found[0]["winner"]) == ("full", winner)
 
 
 def test_a_wrong_option_is_a_usage_error(mer_search):
@@ -182,6 +252,14 @@ def test_the_presets_are_a_list(mer_search):
     assert set(rows[0]) == {"name", "parameters", "gflop", "published_f1", "source"}
     assert {row["name"]: row["published_f1"] for row in rows}["V3NR"] == 0.8650
     assert "V5NR" in mer_search("presets").stdout
+
+
+def test_every_network_that_was_measured_equals_its_public_code(mer_search):
+    rows = json.loads(mer_search("presets", "--parity", "--json").stdout)
+    assert {"MMNet", "V1", "V2", "V3NR", "V4", "V5NR"} <= {row["name"] for row in rows}
+    assert all(row["equal"] and row["parameters"] == row["public_parameters"] for row in rows)
+    shown = mer_search("presets", "--parity").stdout
+    assert len(re.findall(r"\byes\b", shown)) == len(rows) and "NO" not in shown
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL], ids=lambda blow: blow.name)

@@ -1,6 +1,10 @@
-import numpy as np
+import itertools
 
-from mer_search.search.statistics import bbc, uf1_interval
+import numpy as np
+import pytest
+
+from mer_search.search import statistics
+from mer_search.search.statistics import bbc, paired_interval, permutation_p, uf1_interval
 from mer_search.training.metrics import confusion, uf1
 
 
@@ -38,3 +42,82 @@ def test_the_best_of_many_equals_is_too_good_and_bbc_corrects_it():
         truth.append(uf1(matrices.sum((0, 1))))  # 30 equal trials together say what each is worth
     assert np.mean(naive) - np.mean(truth) > 0.05
     assert abs(np.mean(corrected) - np.mean(truth)) < 0.03
+
+
+def _pair(rng, skills, subjects, clips=6, seeds=2, classes=3):
+    """Two networks' matrices (M, S, K, K): subjects are as hard, and luck mostly the same, for both."""
+    truth = rng.integers(classes, size=(subjects, clips))
+    ease = rng.normal(size=(subjects, 1))
+    luck = rng.random((seeds, subjects, clips))
+    wrong = (truth + rng.integers(1, classes, size=luck.shape)) % classes
+    networks = []
+    for skill in skills:
+        own = np.where(rng.random(luck.shape) < 0.2, rng.random(luck.shape), luck)
+        guesses = np.where(own < 1 / (1 + np.exp(-skill - ease)), truth, wrong)
+        networks.append(
+            np.array([[confusion(t, g, classes) for t, g in zip(truth, guess, strict=True)] for guess in guesses])
+        )
+    return networks
+
+
+def _difference(first, second):
+    return uf1(first.sum(1)).mean() - uf1(second.sum(1)).mean()
+
+
+def test_a_network_and_itself_have_no_difference_at_all():
+    first, _ = _pair(np.random.default_rng(0), (1.0, 1.0), 9)
+    assert paired_interval(first, first) == (0, 0)
+    assert permutation_p(first, first) == 1
+    assert permutation_p(*[np.tile(first, (1, 2, 1, 1))] * 2) == 1  # 18 subjects: random exchanges
+
+
+def test_a_paired_interval_holds_the_difference_about_as_often_as_it_says():
+    """95 % of the time, and misses to either side alike. Unpaired intervals miss less than 1 % of these pairs."""
+    rng, skills = np.random.default_rng(0), (1.0, 0.4)
+    truth = _difference(*_pair(rng, skills, 4000))
+    intervals = np.array([paired_interval(*_pair(rng, skills, 40)) for _ in range(400)])
+    assert 0.01 < (truth < intervals[:, 0]).mean() < 0.06
+    assert 0.01 < (truth > intervals[:, 1]).mean() < 0.06
+
+
+def test_a_paired_interval_of_the_second_against_the_first_is_the_negative():
+    first, second = _pair(np.random.default_rng(0), (1.0, 0.4), 12)
+    low, high = paired_interval(first, second)
+    assert low < _difference(first, second) < high
+    assert paired_interval(second, first) == pytest.approx((-high, -low))
+
+
+def test_p_counts_all_exchanges_of_subjects():
+    first, second = _pair(np.random.default_rng(1), (1.0, 0.4), 5)
+    found = []
+    for swapped in itertools.product([False, True], repeat=5):
+        where = np.array(swapped)[None, :, None, None]
+        found.append(_difference(np.where(where, second, first), np.where(where, first, second)))
+    expected = np.mean(np.abs(found) >= abs(_difference(first, second)) - 1e-12)
+    assert 2 / 32 < expected < 1
+    assert permutation_p(first, second) == permutation_p(second, first) == expected
+
+
+def test_p_of_equal_networks_is_uniform():
+    """Within 0.03, and 0.05 in the middle, of the share that it stands for: at least three standard errors."""
+    rng = np.random.default_rng(2)
+    found = np.array([permutation_p(*_pair(rng, (1.0, 1.0), 8, clips=30, seeds=3)) for _ in range(1000)])
+    for share in (0.05, 0.1, 0.25, 0.5, 0.75, 0.9):
+        assert (found <= share).mean() == pytest.approx(share, abs=0.03 if share < 0.2 else 0.05)
+
+
+@pytest.mark.parametrize("subjects", [12, 26], ids=["all exchanges", "random exchanges"])
+def test_p_of_a_real_difference_is_small(subjects):
+    assert permutation_p(*_pair(np.random.default_rng(3), (1.5, -0.5), subjects)) < 0.002
+
+
+def test_random_exchanges_agree_with_all_of_them(monkeypatch):
+    """10,000 of them: within 0.02, four standard errors of the least certain share."""
+    rng = np.random.default_rng(4)
+    pairs = [_pair(rng, (1.0, skill), 10) for skill in (1.0, 0.9, 0.7, 0.5)]
+    exact = [permutation_p(*pair) for pair in pairs]
+    monkeypatch.setattr(statistics, "EXACT", 0)
+    random = [permutation_p(*pair) for pair in pairs]
+    assert random != exact
+    assert random == pytest.approx(exact, abs=0.02)
+    assert max(exact) - min(exact) > 0.1

@@ -75,8 +75,10 @@ def compare(
 
     if bool(plan) == bool(names) or len(names) == 1:
         raise UsageError(f"compare takes two networks or more, or --plan, but got {' '.join(names) or 'neither'}")
+    if plan and subjects != "all":
+        raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {subjects!r}")
     values = values_of(settings) | ({"data.task": task} if task else {})
-    steps = comparing.load_plan(plan) if plan else (comparing.Step("", names, subjects),)
+    steps = comparing.load_plan(plan) if plan else (comparing.Step(name="", compare=names, subjects=subjects),)
     device = choose_device(device)
 
     def target(network: str) -> Target:
@@ -84,15 +86,18 @@ def compare(
             return trial_target(find_study(open_storage(storage), name), int(network))
         return preset_target(network, values, out)
 
-    for network in {network for step in steps for network in step.compare} - {step.name for step in steps}:
+    chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
+    if settings and all(network.isdecimal() for network in chosen):
+        raise UsageError("--set goes with presets, for a trial has its values; leave it out or name a preset")
+    for network in sorted(chosen):
         target(network)  # a wrong name fails before anything is trained
     with terminal.bars() as progress:
         path = find_data(data, progress)
 
     def evaluate(networks: Sequence[str], subjects: str) -> comparing.Comparison:
-        chosen = range(FIRST_SEED, FIRST_SEED + seeds)
+        fresh = range(FIRST_SEED, FIRST_SEED + seeds)
         with terminal.bars() as progress:
-            return comparing.meet([target(each) for each in networks], path, subjects, chosen, device, progress)
+            return comparing.meet([target(each) for each in networks], path, subjects, fresh, device, progress)
 
     found = []
     for step, met, comparison in comparing.follow(steps, evaluate):

@@ -89,14 +89,20 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
     """What a comparison found: each network, each subject, the verdict of each pair."""
     title = f"{step.name}: " if step.name else ""
     if comparison is None:
-        out.print(f"{title}{networks[0]}, without a comparison: {step.only_if} is not among {' and '.join(networks)}")
+        among = " and ".join(networks)
+        _say(f"{title}{networks[0]}, without a comparison: {step.only_if} is not among {among}")
         return
     show(_network_table(comparison, f"{title}{' against '.join(networks)}"))
     show(_subject_table(comparison))
     for pair in comparison.pairs:
-        out.print(pair.verdict)
+        _say(pair.verdict)
     if step.name:
-        out.print(f"{step.name}: {comparison.winner}\n")
+        _say(f"{step.name}: {comparison.winner}\n")
+
+
+def _say(text: str) -> None:
+    """A sentence, in lines of the console's width."""
+    out.print(text, markup=False, soft_wrap=False)
 
 
 def _network_table(comparison: Comparison, title: str) -> Table:
@@ -106,7 +112,8 @@ def _network_table(comparison: Comparison, title: str) -> Table:
         "UF1",
         "sd",
         "95 %",
-        title=f"{title}: {len(comparison.subjects)} subjects, {seeds} seed{'s' if seeds > 1 else ''}",
+        title=f"{title}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds} "
+        f"seed{'s' if seeds > 1 else ''}",
         caption="UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. p: "
         "networks exchanged subject by subject; of each pair alone.",
     )

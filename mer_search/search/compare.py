@@ -1,7 +1,7 @@
 """Comparison: networks on the same seeds and folds, person by person, and a verdict that is not shy to say no."""
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError
 
-from mer_search.config import digest
+from mer_search.config import Part, digest, explain
 from mer_search.errors import UsageError
 from mer_search.search.confirm import Confirmation, Target, confirm
 from mer_search.search.statistics import paired_interval, permutation_p, uf1_interval
@@ -68,6 +69,9 @@ def meet(
     checksums: dict[str, str] = {}
     for target in targets:
         loaded = load_data(path, target.run, progress)
+        checksums[target.title] = loaded.run.data.checksum
+        if len(set(checksums.values())) > 1:
+            raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
         chosen = chosen or loaded.select(subjects)
         job = Confirmation(target, loaded, chosen, tuple(seeds))
         with open_pool(loaded.run, device) as pool:
@@ -78,10 +82,7 @@ def meet(
                 lambda done, total, title=target.title: progress(f"{title}: folds", done, total),  # type: ignore[misc]
             )
         met.append(contestant(job, folds))
-        checksums[target.title] = loaded.run.data.checksum
-    if len(set(checksums.values())) > 1:
-        raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
-    return Comparison(tuple(met), chosen, tuple(seeds))
+    return Comparison(tuple(met), chosen, tuple(seeds), loaded.folder.title, loaded.folder.synthetic)
 
 
 class Pair(NamedTuple):
@@ -111,7 +112,9 @@ class Pair(NamedTuple):
         )
         if self.shown:
             return f"{better} is better than {worse}: {numbers}"
-        return f"no difference shown between {one} and {other}: {numbers}"
+        few = self.first.matrices.shape[1]
+        why = f" ({few} subjects are too few to show any)" if 2 / 2**few >= SIGNIFICANT else ""
+        return f"no difference shown between {one} and {other}{why}: {numbers}"
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ class Comparison:
     contestants: tuple[Contestant, ...]
     subjects: tuple[str, ...]
     seeds: tuple[int, ...]
+    dataset: str
+    synthetic: bool
 
     @property
     def pairs(self) -> list[Pair]:
@@ -136,6 +141,8 @@ class Comparison:
     def facts(self) -> dict[str, Any]:
         """The comparison as one JSON document."""
         return {
+            "dataset": self.dataset,
+            "synthetic": self.synthetic,
             "subjects": self.subjects,
             "seeds": self.seeds,
             "winner": self.winner,
@@ -191,12 +198,11 @@ def _pair(first: Contestant, second: Contestant) -> Pair:
     )
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Part):
     """One comparison of a plan. Names may be earlier steps', which stand for their winners."""
 
     name: str
-    compare: tuple[str, ...]
+    compare: tuple[str, ...] = Field(min_length=2)
     subjects: str
     only_if: str = ""  # a network that must be among them; else the first wins without a comparison
 
@@ -227,18 +233,37 @@ def load_plan(name_or_path: str) -> tuple[Step, ...]:
     entries = tree.get("step")
     if not isinstance(entries, list) or not entries or set(tree) != {"step"}:
         raise UsageError(f"plan {name_or_path}: must hold [[step]] entries and nothing else, but has {list(tree)}")
-    return tuple(_step(entry, name_or_path) for entry in entries)
-
-
-def _step(entry: Mapping[str, Any], plan: str) -> Step:
-    known = {"name": str, "compare": list, "subjects": str, "only_if": str}
-    wrong = [key for key, value in entry.items() if key not in known or not isinstance(value, known[key])]
-    if wrong or {"name", "compare", "subjects"} - set(entry) or len(entry["compare"]) < 2:
+    try:
+        steps = tuple(Step.model_validate(entry) for entry in entries)
+    except ValidationError as error:
         raise UsageError(
-            f"plan {plan}: a step must have a name, compare = two networks or more, subjects, and may have only_if, "
-            f"but is {dict(entry)}"
-        )
-    return Step(entry["name"], tuple(entry["compare"]), entry["subjects"], entry.get("only_if", ""))
+            f"plan {name_or_path}: a step must have a name, compare = two networks or more, subjects, and may have "
+            f"only_if; {explain(error)}"
+        ) from None
+    _check_order(steps, name_or_path)
+    return steps
+
+
+def _check_order(steps: Sequence[Step], plan: str) -> None:
+    """Raise UsageError unless each step has a name of its own and looks back only, at what can be there."""
+    outcomes: dict[str, set[str]] = {}  # step -> the networks that may win it
+    names = {step.name for step in steps}
+    for step in steps:
+        if step.name in outcomes:
+            raise UsageError(f"plan {plan}: a step must have a name of its own, but two are called {step.name!r}")
+        for name in step.compare:
+            if name in names - set(outcomes):
+                raise UsageError(
+                    f"plan {plan}: step {step.name!r} must compare networks or earlier steps, but {name!r} is no "
+                    "earlier one"
+                )
+        possible = {network for name in step.compare for network in outcomes.get(name, {name})}
+        if step.only_if and step.only_if not in possible:
+            raise UsageError(
+                f"plan {plan}: only_if of step {step.name!r} must be one of {', '.join(sorted(possible))}, but is "
+                f"{step.only_if!r}"
+            )
+        outcomes[step.name] = possible
 
 
 def follow(

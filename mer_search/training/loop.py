@@ -96,6 +96,12 @@ class _Fold:
         self.random = torch.Generator(device).manual_seed(seed)
         self.mixing = np.random.default_rng(seed)
         names, units = table(clips.units, fold.train, run.units.sides)
+        if run.units.use != "none" and not names:
+            raise Infeasible(
+                f"training in two stages needs clips whose action units are known, but beside {fold.subject}'s there "
+                'is none; set units.use = "none"',
+                "known action units",
+            )
         self.units = torch.as_tensor(units, device=device)  # (N, A)
         self.emotions = F.one_hot(clips.labels, len(run.data.classes)).float()  # (N, K)
         self.network = Network(run, len(names)).to(device)
@@ -239,7 +245,7 @@ def train_fold(
         on_epoch: called after every epoch.
 
     Raises:
-        Infeasible: if the loss stops being a finite number.
+        Infeasible: if the loss stops being a finite number, or two stages find no known action units to learn.
     """
     fold = leave_one_out(clips.subjects, subject)
     state = _Fold(run, clips, fold, fold_seed(seed, subject))

@@ -101,7 +101,7 @@ def _read_history(path: Path, kept: set[tuple[int, str]]) -> list[Epoch]:
         return []
     with path.open(newline="") as file:
         rows = [
-            Epoch(**{name: kind(row[name]) for name, kind in Epoch.__annotations__.items()})
+            Epoch(**{name: kind(row[name]) for name, kind in Epoch.__annotations__.items() if name in row})
             for row in csv.DictReader(file)
         ]
     return [row for row in rows if (row.seed, row.subject) in kept]

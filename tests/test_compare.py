@@ -1,0 +1,235 @@
+"""Networks against each other: the same seeds and folds, a verdict that is not shy to say no, and plans."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from conftest import STUDY, silent, write_casme2, write_flow_images
+
+from mer_search.config import with_values
+from mer_search.errors import UsageError
+from mer_search.search import compare as comparing
+from mer_search.search import space
+from mer_search.search.compare import Comparison, Contestant, Step, follow, load_plan
+from mer_search.search.confirm import Confirmation, Target, confirm
+from mer_search.search.workspace import load_data
+
+LEARNS = {"train.epochs": 8, "train.lr": 5e-3}
+DOES_NOT = {"train.epochs": 1, "train.lr": 1e-6}
+
+
+class _Spy:
+    """A pool that remembers what it trained."""
+
+    def __init__(self, pool):
+        self.pool, self.trained = pool, []
+
+    def train(self, clips, tasks, on_epoch):
+        self.trained += [(task.seed, task.subject) for task in tasks]
+        return self.pool.train(clips, tasks, on_epoch)
+
+
+@pytest.fixture
+def spy(pool, monkeypatch):
+    """The pool in which networks meet."""
+    watched = _Spy(pool)
+    monkeypatch.setattr(comparing, "open_pool", lambda run, device: nullcontext(watched))
+    return watched
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A function (title, values) -> a small network for flow images, with those values."""
+    base = space.parse(STUDY, "small").base
+    return lambda title, values: Target(with_values(base, values), title, tmp_path / "runs" / title)
+
+
+@pytest.fixture
+def eight(tmp_path):
+    """Flow images of eight subjects: four could not show any difference."""
+    write_flow_images(tmp_path / "eight", 8)
+    return tmp_path / "eight"
+
+
+def _meet(targets, path, seeds=(1000, 1001), subjects="all"):
+    return comparing.meet(targets, path, subjects, seeds, "cpu", silent)
+
+
+def test_a_network_and_itself_do_not_differ_and_are_trained_once(spy, target, flow_folder):
+    one = target("one", {})
+    found = _meet([one, one], flow_folder)
+    assert found.pairs[0].verdict == "no difference: one and one predict the same for every subject and seed"
+    assert (found.pairs[0].difference, found.pairs[0].ci95, found.pairs[0].p) == (0, (0, 0), 1)
+    assert found.winner == "one"
+    assert sorted(spy.trained) == [(seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)]
+
+
+def test_networks_that_meet_again_are_not_trained_again(spy, target, flow_folder):
+    networks = [target("one", {}), target("two", {"train.lr": 1e-2})]
+    first = _meet(networks, flow_folder)
+    assert len(spy.trained) == 2 * 8
+    again = _meet(networks[::-1], flow_folder)
+    assert len(spy.trained) == 2 * 8
+    for one, other in zip(first.contestants, again.contestants[::-1], strict=True):
+        np.testing.assert_array_equal(one.matrices, other.matrices)
+    assert first.pairs[0].difference == pytest.approx(-again.pairs[0].difference)
+    assert _meet(networks, flow_folder, seeds=(1000, 1002)).seeds == (1000, 1002)
+    assert spy.trained[16:] == [(1002, f"sub0{k}") for k in (1, 2, 3, 4)] * 2
+
+
+def test_a_network_that_learns_is_better_than_one_that_does_not(spy, target, eight):
+    networks = [target("learns", LEARNS), target("does-not", DOES_NOT)]
+    for order in (networks, networks[::-1]):
+        found = _meet(order, eight, seeds=(1000,))
+        pair = found.pairs[0]
+        assert pair.verdict.startswith("learns is better than does-not: UF1 ")
+        assert pair.shown and found.winner == "learns"
+        assert pair.difference == pytest.approx(pair.first.uf1 - pair.second.uf1)
+        assert (pair.difference > 0) == (order[0].title == "learns")
+        assert pair.ci95[0] < pair.difference < pair.ci95[1]
+        assert found.facts["comparisons"][0]["difference_shown"] is True
+
+
+def test_noise_of_seeds_is_no_difference(spy, target, eight):
+    """Noise too small to matter draws random numbers all the same, and so changes what is drawn after it."""
+    values = {"train.epochs": 3, "train.lr": 3e-3}
+    found = _meet([target("one", values), target("other", values | {"train.noise": 1e-6})], eight, seeds=(1000,))
+    assert found.pairs[0].difference != 0
+    assert found.pairs[0].verdict.startswith("no difference shown between one and other: UF1 ")
+    assert found.facts["comparisons"][0]["difference_shown"] is False
+
+
+def test_folds_are_shared_with_a_confirmation(spy, target, flow_folder):
+    one = target("one", {})
+    found = _meet([one, target("two", DOES_NOT)], flow_folder)
+    before = len(spy.trained)
+    loaded = load_data(flow_folder, one.run, silent)
+    job = Confirmation(one, loaded, loaded.select("all"), (1000, 1001))
+    folds = confirm(job, spy, lambda epoch: None, lambda done, total: None)
+    assert len(spy.trained) == before
+    np.testing.assert_array_equal(comparing.contestant(job, folds).matrices, found.contestants[0].matrices)
+    assert sorted(path.name for path in (job.store / "checkpoints").iterdir()) == [
+        f"sub0{k}.safetensors" for k in (1, 2, 3, 4)
+    ]
+
+
+def test_what_was_right_is_counted_by_subject(spy, target, flow_folder):
+    found = _meet([target("one", LEARNS), target("two", DOES_NOT)], flow_folder, subjects="2-3")
+    facts = found.facts
+    assert found.subjects == facts["subjects"] == ("sub02", "sub03")
+    assert (facts["dataset"], facts["synthetic"]) == ("MEGC 2019 flow images, 3 classes", False)
+    assert facts["clips_by_subject"] == {"sub02": 6, "sub03": 6}
+    loaded = load_data(flow_folder, target("one", LEARNS).run, silent)
+    job = Confirmation(target("one", LEARNS), loaded, found.subjects, found.seeds)
+    folds = confirm(job, spy, lambda epoch: None, lambda done, total: None)
+    right = {
+        subject: np.mean([np.trace(comparing.fold_confusion(f, comparing.tail)) for f in folds if f.subject == subject])
+        for subject in found.subjects
+    }
+    assert facts["networks"][0]["hits_by_subject"] == right
+
+
+def test_networks_on_other_clips_are_refused_before_the_second_is_trained(spy, tiny, tmp_path):
+    """A clip without its offset's frame is of use to a network that looks no further than the middle."""
+    write_casme2(tmp_path / "casme2", 3)
+    (tmp_path / "casme2/Cropped/sub03/EP01_03f/reg_img29.jpg").write_bytes(b"no picture")
+    networks = [
+        Target(with_values(tiny, {"frames.maps": maps, "train.epochs": 1}), f"{maps} maps", tmp_path / f"{maps}")
+        for maps in (1, 2)
+    ]
+    with pytest.raises(UsageError, match=r"the same clips and labels only, but theirs are \{'1 maps': .*, '2"):
+        _meet(networks, tmp_path / "casme2", seeds=(1000,))
+    assert len(spy.trained) == 3
+
+
+def _won(name, rights):
+    """A contestant with that many of 10 clips right."""
+    return Contestant(name, "", np.array([[[[rights, 10 - rights], [10 - rights, rights]]]]))
+
+
+def _follow(steps, strength):
+    """What happens in a plan when the strongest network wins: the steps that met, and each step's winner."""
+    met, winners = [], {}
+
+    def evaluate(names, subjects):
+        met.append((names, subjects))
+        return Comparison(tuple(_won(name, strength[name]) for name in names), ("sub01",), (1000,), "", False)
+
+    for step, names, comparison in follow(steps, evaluate):
+        winners[step.name] = comparison.winner if comparison else names[0]
+    return met, winners
+
+
+def test_plans_that_come_with_the_package():
+    assert comparing.plans() == ["ablation", "decision"]
+    assert [step.subjects for step in load_plan("decision")] == ["1-10", "1-10", "all"]
+    assert load_plan("ablation") == (
+        Step(name="ablation", compare=("V3NR", "ablation-A", "ablation-B"), subjects="all"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("strength", "best", "last"),
+    [
+        ({"V6": 9, "V6c": 8, "V5NR": 7, "V5NS": 10}, "V6", None),
+        ({"V6": 8, "V6c": 9, "V5NR": 7, "V5NS": 10}, "V6c", None),
+        ({"V6": 8, "V6c": 7, "V5NR": 9, "V5NS": 6}, "V5NR", (("V5NR", "V5NS"), "all")),
+        ({"V6": 7, "V6c": 8, "V5NR": 9, "V5NS": 10}, "V5NS", (("V5NR", "V5NS"), "all")),
+    ],
+    ids=["V6", "V6c", "V5NR", "V5NS"],
+)
+def test_the_decision_hands_winners_on_and_ends_with_the_best(strength, best, last):
+    met, winners = _follow(load_plan("decision"), strength)
+    sixth = max("V6", "V6c", key=strength.get)
+    expected = [(("V6", "V6c"), "1-10"), ((sixth, "V5NR"), "1-10")]
+    assert met == expected + ([last] if last else [])
+    assert winners == {"V6?": sixth, "V56?": max(sixth, "V5NR", key=strength.get), "best V5": best}
+
+
+def test_of_equals_the_first_wins():
+    _, winners = _follow(load_plan("decision"), dict.fromkeys(("V6", "V6c", "V5NR", "V5NS"), 5))
+    assert winners == {"V6?": "V6", "V56?": "V6", "best V5": "V6"}
+
+
+STEP = '[[step]]\nname = "a"\ncompare = ["V4", "V3NR"]\nsubjects = "all"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", r"must hold \[\[step\]\] entries"),
+        ("step = []", r"must hold \[\[step\]\] entries"),
+        ("step = 3", r"must hold \[\[step\]\] entries"),
+        ("step = [3]", "a step must have a name.*should be a valid dictionary"),
+        (f"other = 1\n{STEP}", r"nothing else, but has \['other', 'step'\]"),
+        (STEP.replace('name = "a"', ""), "a step must have a name.*name: Field required"),
+        (STEP.replace('name = "a"', "name = 3"), "name: .*but got 3"),
+        (STEP.replace('subjects = "all"', ""), "subjects: Field required"),
+        (STEP.replace('"all"', "10"), "subjects: .*but got 10"),
+        (STEP.replace(', "V3NR"', ""), "two networks or more.*'V4'"),
+        (STEP.replace('["V4", "V3NR"]', '"V4"'), "compare: .*but got 'V4'"),
+        (STEP.replace('"V3NR"', "3"), r"compare\.1: .*but got 3"),
+        (f"{STEP}when = 1", "when: .*but got 1"),
+        (STEP + STEP, "two are called 'a'"),
+        (STEP.replace("V3NR", "a"), "step 'a' must compare networks or earlier steps, but 'a' is no earlier one"),
+        (STEP.replace("V3NR", "b") + STEP.replace('"a"', '"b"'), "but 'b' is no earlier one"),
+        (f'{STEP}only_if = "V5"', "only_if of step 'a' must be one of V3NR, V4, but is 'V5'"),
+    ],
+)
+def test_a_wrong_plan_is_one_clear_line(tmp_path, text, words):
+    file = tmp_path / "plan.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=rf"(?s)plan\.toml.*{words}") as caught:
+        load_plan(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_that_is_not_there_or_no_toml(tmp_path):
+    with pytest.raises(UsageError, match="one of ablation, decision, but got 'decisoin'"):
+        load_plan("decisoin")
+    (tmp_path / "none.toml").write_text("this is no TOML")
+    with pytest.raises(UsageError, match=r"readable TOML file, but .*none\.toml is not \(Expected '='"):
+        load_plan(str(tmp_path / "none.toml"))
+    (tmp_path / "none.toml").unlink()
+    with pytest.raises(UsageError, match="readable TOML file"):
+        load_plan(str(tmp_path / "none.toml"))

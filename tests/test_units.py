@@ -1,0 +1,86 @@
+"""Action units as targets: what is known of whom, and that what nobody knows takes no part."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import f1_score
+
+from mer_search.training.metrics import units_f1
+from mer_search.training.units import table, units_loss
+
+CODES = [("4", "R10"), ("12",), ("L12",), ("?",), (), ("1", "?"), ("4", "17")]
+TRAIN = np.arange(6)  # the last clip is the test subject's
+
+
+def test_the_vocabulary_is_the_training_clips_alone():
+    names, targets = table(CODES, TRAIN, "keep")
+    assert names == ("12", "4", "L12", "R10")  # neither 17, which only the test subject shows, nor 1 beside ?
+    np.testing.assert_array_equal(targets[[0, 1, 2, 6]], [[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]])
+
+
+def test_merged_sides_are_one_action_unit():
+    names, targets = table(CODES, TRAIN, "merge")
+    assert names == ("10", "12", "4")
+    np.testing.assert_array_equal(targets[[0, 1, 2]], [[1, 0, 1], [0, 1, 0], [0, 1, 0]])
+
+
+@pytest.mark.parametrize("sides", ["keep", "merge"])
+def test_a_question_mark_or_an_empty_cell_is_a_row_that_nobody_knows(sides):
+    _, targets = table(CODES, TRAIN, sides)
+    assert np.isnan(targets).all(1).tolist() == [False, False, False, True, True, True, False]
+    assert not np.isnan(targets[[0, 1, 2, 6]]).any()
+
+
+def test_without_anything_known_there_are_no_action_units():
+    names, targets = table([("?",), (), ("12",)], np.arange(2), "keep")
+    assert (names, targets.shape) == ((), (3, 0))
+
+
+def test_the_loss_is_the_cross_entropy_of_the_known_clips():
+    logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    targets = torch.from_numpy(table(CODES, TRAIN, "keep")[1])
+    known = [0, 1, 2, 6]
+    value = units_loss(logits, targets)
+    torch.testing.assert_close(value, F.binary_cross_entropy_with_logits(logits[known], targets[known]))
+    value.backward()
+    assert logits.grad.isfinite().all()
+    assert logits.grad.any(1).tolist() == [row in known for row in range(7)]
+
+
+def test_where_nothing_is_known_loss_and_gradient_are_zero():
+    logits = torch.randn(3, 4, requires_grad=True)
+    value = units_loss(logits, torch.full((3, 4), math.nan))
+    value.backward()
+    assert value == 0
+    assert torch.equal(logits.grad, torch.zeros(3, 4))
+
+
+@st.composite
+def _judged(draw):
+    """Truth (n, A) with rows that nobody knows, and what was shown (n, A)."""
+    shape = draw(st.tuples(st.integers(1, 6), st.integers(2, 5)))
+    truth = draw(arrays(np.float32, shape, elements=st.sampled_from([0.0, 1.0])))
+    truth[draw(arrays(bool, shape[0]))] = math.nan
+    return truth, draw(arrays(bool, shape))
+
+
+@settings(derandomize=True, deadline=None)
+@given(_judged())
+def test_f1_is_scikit_learns_over_the_units_that_occur_or_were_shown(judged):
+    truth, shown = judged
+    known = ~np.isnan(truth).any(1)
+    there = np.flatnonzero((truth[known] == 1).any(0) | shown[known].any(0))
+    assume(len(there))
+    expected = f1_score(truth[known] == 1, shown[known], labels=there, average="macro", zero_division=0)
+    assert units_f1(truth, shown) == pytest.approx(expected)
+
+
+def test_f1_of_nothing_known_is_no_number():
+    assert math.isnan(units_f1(np.full((2, 3), math.nan), np.ones((2, 3), bool)))
+    assert math.isnan(units_f1(np.zeros((2, 0)), np.zeros((2, 0), bool)))
