@@ -16,9 +16,7 @@ def bench() -> None:
 
 @bench.command(epilog=example("mer-search bench search --study demo"))
 @click.option("--study", "study_name", default="demo", show_default=True, help="Whose space and table of folds.")
-@click.option(
-    "--table", type=click.Path(path_type=Path), help="Made by `bench table`.  [default: the shipped]"
-)
+@click.option("--table", type=click.Path(path_type=Path), help="Made by `bench table`.  [default: the shipped]")
 @click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Cost, in whole trials.")
 @click.option("--repeats", type=click.IntRange(min=2), default=50, show_default=True)
 @click.option("--only", help="Strategies whose names contain this, and the yardstick.")
@@ -26,7 +24,7 @@ def bench() -> None:
 def search(study_name: str, table: Path | None, trials: int, repeats: int, only: str | None, as_json: bool) -> None:
     """Replay samplers and races on a table of folds: what they find at equal cost, and what as many trials cost."""
     from mer_search.report import terminal
-    from mer_search.report.networks import tournament_table
+    from mer_search.report.networks import print_tournament
     from mer_search.search import fold_table, space, tournament
 
     file = space.load(study_name)
@@ -41,7 +39,7 @@ def search(study_name: str, table: Path | None, trials: int, repeats: int, only:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
-        terminal.show(tournament_table(rows, len(found.values), trials, repeats))
+        print_tournament(rows, len(found.values), trials, repeats)
 
 
 @bench.command(epilog=example("mer-search bench table --study demo --configurations 80"))

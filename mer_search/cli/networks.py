@@ -28,13 +28,15 @@ from mer_search.errors import UsageError
 @json_option
 def presets(parity: bool, as_json: bool) -> None:
     """The published networks: parameters, forward cost at 224 pixels, published macro F1."""
-    from mer_search.report import networks, terminal
+    from mer_search.report import networks
 
     rows = networks.parity_rows() if parity else networks.preset_rows()
     if as_json:
         click.echo(json.dumps(rows, indent=1))
+    elif parity:
+        networks.print_parity(rows)
     else:
-        terminal.show(networks.parity_table(rows) if parity else networks.preset_table(rows))
+        networks.print_presets(rows)
 
 
 @click.command(epilog=example("mer-search compare V6 V6c --subjects 1-10"))

@@ -30,20 +30,17 @@ def preset_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def preset_table(rows: Sequence[dict[str, Any]]) -> Table:
+def print_presets(rows: Sequence[dict[str, Any]]) -> None:
     """The published networks."""
-    table = _table(
-        "preset",
-        "parameters",
-        "GFLOP",
-        "published F1",
-        caption="GFLOP: one clip, forward, 224 pixels. F1: macro, CASME II, 5 classes, epoch picked on the test "
-        "subject. V6: with 35 action units.",
-    )
+    table = _table("preset", "parameters", "GFLOP", "published F1")
     for row in rows:
         published = "" if row["published_f1"] is None else f"{row['published_f1']:.4f}"
         table.add_row(row["name"], f"{row['parameters']:,}", f"{row['gflop']:.1f}", published)
-    return table
+    show(table)
+    _say(
+        "GFLOP: one clip, forward, 224 pixels. F1: macro, CASME II, 5 classes, epoch picked on the test subject. V6: "
+        "with 35 action units."
+    )
 
 
 def parity_rows() -> list[dict[str, Any]]:
@@ -66,23 +63,18 @@ def parity_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def parity_table(rows: Sequence[dict[str, Any]]) -> Table:
+def print_parity(rows: Sequence[dict[str, Any]]) -> None:
     """The networks against their public code."""
-    table = _table(
-        "preset",
-        "parameters",
-        "public",
-        "GFLOP",
-        "public ",
-        "equal",
-        caption="One clip, forward, 224 pixels; parameters that the forward pass uses. The public V3 and V4 have an "
-        "external stem of (128, 256), which is set here.",
-    )
+    table = _table("preset", "parameters", "public", "GFLOP", "public ", "equal")
     for row in rows:
         public = "" if row["public_gflop"] is None else f"{row['public_gflop']:.4g}"
         cells = (f"{row['parameters']:,}", f"{row['public_parameters']:,}", f"{row['gflop']:.4g}", public)
         table.add_row(row["name"], *cells, "yes" if row["equal"] else "NO")
-    return table
+    show(table)
+    _say(
+        "One clip, forward, 224 pixels; parameters that the forward pass uses. The public V3 and V4 have an external "
+        "stem of (128, 256), which is set here."
+    )
 
 
 def print_step(step: Step, networks: Sequence[str], comparison: Comparison | None) -> None:
@@ -92,8 +84,15 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
         among = " and ".join(networks)
         _say(f"{title}{networks[0]}, without a comparison: {step.only_if} is not among {among}")
         return
-    show(_network_table(comparison, f"{title}{' against '.join(networks)}"))
+    seeds = f"{len(comparison.seeds)} seed{'s' if len(comparison.seeds) > 1 else ''}"
+    met = f"{title}{' against '.join(networks)}"
+    _say(f"{met}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds}")
+    show(_network_table(comparison))
     show(_subject_table(comparison))
+    _say(
+        "UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. p: networks "
+        "exchanged subject by subject; of each pair alone."
+    )
     for pair in comparison.pairs:
         _say(pair.verdict)
     if step.name:
@@ -105,18 +104,8 @@ def _say(text: str) -> None:
     out.print(text, markup=False, soft_wrap=False)
 
 
-def _network_table(comparison: Comparison, title: str) -> Table:
-    seeds = len(comparison.seeds)
-    table = _table(
-        "network",
-        "UF1",
-        "sd",
-        "95 %",
-        title=f"{title}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds} "
-        f"seed{'s' if seeds > 1 else ''}",
-        caption="UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. p: "
-        "networks exchanged subject by subject; of each pair alone.",
-    )
+def _network_table(comparison: Comparison) -> Table:
+    table = _table("network", "UF1", "sd", "95 %")
     for each in comparison.facts["networks"]:
         low, high = each["ci95"]
         deviation = "" if each["sd"] is None else f"{each['sd']:.3f}"
@@ -133,46 +122,32 @@ def _subject_table(comparison: Comparison) -> Table:
     return table
 
 
-def _table(*columns: str, title: str | None = None, caption: str | None = None) -> Table:
+def _table(*columns: str) -> Table:
     """A table whose first column is text and the others are numbers."""
-    table = Table(
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", no_wrap=True)
     return table
 
 
-def tournament_table(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> Table:
+def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> None:
     """What each way to search found in a replay."""
-    table = _table(
-        "strategy",
-        "UF1",
-        "95 %",
-        "regret",
-        "rank",
-        "cost",
-        "equals stopped",
-        title=f"{configurations} configurations, at the cost of {trials} whole trials, {repeats} repeats",
-        caption="UF1: true, of what was chosen; 95 % over repeats. regret: below the best there is. rank: mean, 1 the "
-        "best. cost: of as many trials, as a share of no race's. equals stopped: how often the race stops a trial "
-        "that equals the best.",
-    )
+    _say(f"{configurations} configurations, at the cost of {trials} whole trials, {repeats} repeats")
+    table = _table("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals")
     for row in rows:
         low, high = row["uf1"]["ci95"]
         table.add_row(
             row["strategy"],
             f"{row['uf1']['mean']:.3f}",
-            f"{low:.3f} to {high:.3f}",
+            f"{low:.3f}-{high:.3f}",
             f"{row['regret']:.3f}",
             f"{row['rank']['mean']:.1f}",
             f"{row['cost_of_as_many_trials']:.0%}",
             f"{row['equals_stopped']:.0%}",
         )
-    return table
+    show(table)
+    _say(
+        "UF1: true, of what was chosen; 95 %: over repeats. regret: below the best there is. rank: mean, 1 the best. "
+        "cost: of as many trials, as a share of no race's. equals: how often the race stops a trial that equals the "
+        "best."
+    )
