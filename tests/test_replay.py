@@ -1,0 +1,124 @@
+import json
+
+import fake_table
+import numpy as np
+import pytest
+from conftest import STUDY
+
+from mer_search.errors import DataError
+from mer_search.search import fold_table, racing, space
+from mer_search.search.replay import Strategy, replay
+from mer_search.search.tournament import STRATEGIES, facts, tournament, wrongly_stopped
+from mer_search.training.metrics import best_test_epoch, fold_confusion, log_likelihood, tail
+from mer_search.training.predictions import Predictions
+from mer_search.training.predictions import load as load_folds
+
+
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory):
+    """A study, a table of it whose best learning rate is known, and each configuration's quality."""
+    path = tmp_path_factory.mktemp("table") / "demo.npz"
+    file, quality = fake_table.write(path)
+    return file, fold_table.load(path, file), quality
+
+
+def test_a_table_scores_prefixes_as_the_rules_do(tmp_path):
+    random = np.random.default_rng(3)
+    file = space.load("demo")
+    chances = random.dirichlet(np.ones(5), (2, 2, 6, 9)).astype(np.float16)  # (M, R, E, N, K)
+    labels, owner = random.integers(5, size=9), np.array([0, 0, 0, 1, 1, 1, 1, 2, 2])
+    fold_table.pack(tmp_path / "t.npz", fold_table.drawn(file, 2), labels, owner, chances)
+    table = fold_table.load(tmp_path / "t.npz", file)
+    for s in range(3):
+        own = owner == s
+        for until in range(1, 7):
+            fold = Predictions(0, "s", ("c",) * own.sum(), labels[own], chances[1, 0, :until][:, own])
+            at = (1, 0, s, until - 1)
+            np.testing.assert_array_equal(table.counts[at], fold_confusion(fold, tail))
+            np.testing.assert_array_equal(table.leaky[at].trace(), fold_confusion(fold, best_test_epoch).trace())
+            assert table.likelihood[at] == pytest.approx(log_likelihood(fold, tail), abs=2e-3)
+
+
+def test_fewer_epochs_are_configurations_of_their_own(tmp_path):
+    file = space.load("megc2019")
+    values = fold_table.drawn(file, 3)
+    assert {each["train.epochs"] for each in values} == {30}
+    assert values[0]["train.lr"] == 8e-4  # the study's first trial
+    chances = np.full((3, 2, 30, 4, 3), 1 / 3)
+    fold_table.pack(tmp_path / "t.npz", values, np.zeros(4, int), np.arange(4), chances)
+    table = fold_table.load(tmp_path / "t.npz", file)
+    assert table.epochs.tolist() == [10, 20, 30] * 3
+    assert [each["train.epochs"] for each in table.values] == [10, 20, 30] * 3
+
+
+def test_a_damaged_table_is_one_clear_error(tmp_path):
+    (tmp_path / "t.npz").write_bytes(b"no table")
+    with pytest.raises(DataError, match=r"t\.npz must hold a table of folds"):
+        fold_table.load(tmp_path / "t.npz", space.load("demo"))
+
+
+def test_a_search_without_a_race_pays_for_every_epoch(fake):
+    file, table, _ = fake
+    run = replay(table, file, Strategy("random", "random"), 10**9, 0)
+    assert len(run.spent) == len(table.values)  # each once, then it ends
+    assert (np.diff(run.spent) == 10 * 16).all()
+    assert run.ends.all()
+
+
+@pytest.mark.parametrize("strategy", [each for each in STRATEGIES if each.sampler != "gp"], ids=lambda each: each.name)
+def test_every_strategy_stays_within_its_budget_but_for_its_last_trial(fake, strategy):
+    file, table, _ = fake
+    run = replay(table, file, strategy, 1600, 1)
+    assert run.spent[-2] < 1600 <= run.spent[-1] < 1600 + 160 + 1
+    again = replay(table, file, strategy, 1600, 1)
+    np.testing.assert_array_equal(run.truth, again.truth)
+
+
+def test_the_truth_is_of_a_seed_that_the_search_did_not_see(fake):
+    file, table, _ = fake
+    blind = fold_table.Table(table.values, table.epochs, table.counts.copy(), table.likelihood, table.leaky)
+    seen = int(np.random.default_rng([4, 1]).integers(2))
+    blind.counts[:, 1 - seen] = np.eye(5, dtype=np.int32)  # all right
+    run = replay(blind, file, Strategy("random", "random"), 1600, 4)
+    assert (run.truth == 1).all()
+
+
+def test_a_race_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):
+    file, table, _ = fake
+    strategies = [Strategy("random", "random"), Strategy("raced", "random", "wilcoxon"), Strategy("tpe")]
+    plain, raced, model = tournament(table, file, strategies, 8, 12, lambda done, total: None)
+    assert plain.spent.mean() == 1
+    assert raced.spent.mean() < 0.8
+    assert raced.same_trials.mean() > plain.same_trials.mean() - 0.03
+    assert raced.found.mean() >= plain.found.mean()
+    assert model.found.mean() >= plain.found.mean()
+    rows = facts(table, [plain, raced, model])
+    assert json.dumps(rows)
+    assert sum(row["rank"]["mean"] for row in rows) == pytest.approx(6)
+    assert all(row["regret"] >= 0 for row in rows)
+    assert {row["strategy"]: row["equals_stopped"] for row in rows}["random"] == 0
+
+
+def test_a_smaller_p_stops_fewer_equals(fake):
+    _, table, _ = fake
+    shares = [wrongly_stopped(table, racing.Race(p)) for p in (0.2, 0.05, 0.0)]
+    assert shares[0] > shares[1] > shares[2] == 0
+
+
+def test_a_table_is_trained_once_and_gone_on_with(make_search, pool, tmp_path, monkeypatch):
+    search = make_search(STUDY)
+    seen = []
+    path = fold_table.build(search, pool, 2, 2, tmp_path / "small", lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (16, 16)
+    table = fold_table.load(path, search.file)
+    assert table.counts.shape == (2, 2, 4, 2, 3, 3)
+    folds = {(fold.seed, fold.subject): fold for fold in load_folds(tmp_path / "small/0001/predictions.npz")}
+    expected = [fold_confusion(folds[1, subject], tail) for subject in search.subjects]
+    np.testing.assert_array_equal(table.final(table.counts)[1, 1], expected)
+    real = pool.train
+    monkeypatch.setattr(
+        pool,
+        "train",
+        lambda clips, tasks, on_epoch: real(clips, tasks, on_epoch) if not tasks else pytest.fail("trained"),
+    )
+    fold_table.build(search, pool, 2, 2, tmp_path / "small", lambda done, total: None)
