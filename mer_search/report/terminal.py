@@ -152,6 +152,7 @@ def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -
 TITLES = {  # of what summary.json holds
     "tail": "tail, leak-free",
     "last": "last epoch, leak-free",
+    "inner": "inner subjects, leak-free",
     "best_test_epoch": "best test epoch (LEAKS)",
     "logistic_regression": "baseline: logistic regr.",
     "rbf_svm": "baseline: RBF SVM",

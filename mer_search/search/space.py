@@ -151,6 +151,8 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         field: _one_of(tree.get(field, allowed[0]), field, allowed)
         for field, allowed in (("rule", tuple(RULES)), ("sampler", SAMPLERS), ("pruner", PRUNERS))
     }
+    if chosen["rule"] == "inner":
+        _check_held_out(base, axes, when)
     fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")} | chosen
     start = tuple(_starting_point(point, base, axes, when) for point in tree.get("start", []))
     return StudyFile(
@@ -165,6 +167,18 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],
         **chosen,
     )
+
+
+def _check_held_out(base: Run, axes: Sequence[Axis], when: Mapping[str, Any]) -> None:
+    """Raise UsageError if a trial could hold nobody out, by whom the inner rule chooses."""
+    possible = {value for axis in axes if axis.key == "train.inner" for value in axis.values}
+    if not possible or "train.inner" in when:
+        possible.add(base.train.inner)
+    if 0 in possible:
+        raise UsageError(
+            'rule = "inner" chooses epochs by subjects held out of training, so train.inner must be at least 1, but '
+            'can be 0; put "train.inner" = 3 under [set], or take another rule'
+        )
 
 
 def _one_of(value: str, field: str, allowed: tuple[str, ...]) -> str:
