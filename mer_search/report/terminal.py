@@ -158,7 +158,7 @@ TITLES = {  # of what summary.json holds
     "rbf_svm": "baseline: RBF SVM",
 }
 LEGEND = (
-    "UF1 and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. averaged: UF1 of the seeds' mean "
+    "UF1 and sd: mean and deviation over seeds. 95 %: for new people like these. averaged: UF1 of the seeds' mean "
     "probability. unsearched: subjects that the search never scored. best test epoch: the rule of published figures, "
     "which picks each subject's epoch on that very subject."
 )
