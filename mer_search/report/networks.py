@@ -107,7 +107,7 @@ def _network_table(comparison: Comparison, title: str) -> Table:
         "sd",
         "95 %",
         title=f"{title}: {len(comparison.subjects)} subjects, {seeds} seed{'s' if seeds > 1 else ''}",
-        caption="UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. p: "
+        caption="UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
         "networks exchanged subject by subject; of each pair alone.",
     )
     for each in comparison.facts["networks"]:
