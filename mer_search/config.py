@@ -164,6 +164,7 @@ class Train(Part):
     noise: float = Field(0.0, ge=0, le=5)  # sd of Gaussian noise on the channels, as a share of each map's sd
     mixup: float = Field(0.0, ge=0, le=10)  # alpha of the Beta distribution; 0 off
     mirror: bool = False  # predict a clip as the mean over it and its mirror image
+    inner: int = Field(0, ge=0, le=1000)  # training subjects a fold holds out, to choose its epoch by; 0 off
 
 
 class Units(Part):

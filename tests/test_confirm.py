@@ -6,11 +6,12 @@ import pytest
 from conftest import silent, write_flow_images
 
 from mer_search.errors import UsageError
+from mer_search.report.terminal import summary_rows
 from mer_search.search import confirm as confirming
 from mer_search.search.storage import open_storage
 from mer_search.search.study import Watcher, open_study, run
 from mer_search.search.workspace import load_data
-from mer_search.training.metrics import best_test_epoch, pooled_uf1, tail
+from mer_search.training.metrics import best_test_epoch, inner, pooled_uf1, tail
 from mer_search.training.predictions import load
 
 PARTIAL = ('subjects = "all"', 'subjects = "1-3"')
@@ -70,6 +71,14 @@ def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, pool):
     assert (summary["n_clips"], summary["n_subjects"], summary["synthetic"]) == (24, 4, False)
     assert set(summary["baselines"]) == {"logistic_regression", "rbf_svm"}
     assert summary["uf1_bbc"]["trials"] == 2
+
+
+def test_the_inner_rule_is_listed_where_subjects_were_held_out(confirmation, pool):
+    loaded = confirmation.loaded.with_values({"train.inner": 1}, silent)
+    folds, _ = _train(confirming.Confirmation(confirmation.target, loaded, confirmation.subjects, (1000,)), pool)
+    summary = confirming.summarise(confirmation, folds)
+    assert summary["rules"]["inner"]["all"]["uf1"] == pooled_uf1(folds, inner)
+    assert "inner subjects, leak-free" in [row[0] for row in summary_rows(summary)]
 
 
 def test_the_files_that_the_design_names(confirmation, pool):

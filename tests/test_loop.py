@@ -12,7 +12,7 @@ from mer_search.errors import Infeasible
 from mer_search.search.workspace import load_data
 from mer_search.training import loop
 from mer_search.training.augment import mirror
-from mer_search.training.folds import leave_one_out
+from mer_search.training.folds import fold_seed, leave_one_out
 from mer_search.training.loop import network_input, train_fold
 
 SMALL = TINY | {
@@ -184,9 +184,9 @@ def test_a_mirroring_run_judges_a_clip_and_its_mirror_image_alike(loaded):
     torch.testing.assert_close(plain.network.head.weight, both.network.head.weight)
     assert not np.array_equal(plain.predictions.probabilities, both.predictions.probabilities)
     state = loop._Fold(with_values(loaded.run, {"train.mirror": True}), clips, leave_one_out(loaded.subjects, TEST), 0)
-    one = state.predict()
+    one = state.predict(state.test)
     state.clips = mirrored
-    np.testing.assert_allclose(state.predict(), one, atol=1e-3)
+    np.testing.assert_allclose(state.predict(state.test), one, atol=1e-3)
 
 
 TWO_STAGES = {
@@ -344,3 +344,68 @@ def test_two_stages_need_known_action_units_in_training(clips):
         _train(clips, clips=clips.tensors._replace(units=units))
     assert caught.value.constraint == "known action units"
     assert _train(clips, clips=clips.tensors._replace(units=units), units__use="none").network.units is None
+
+
+HELD_OUT = {"train__inner": 1, "train__epochs": 4}
+
+
+def _held_out(loaded, seed=0):
+    """Indices of the clips that a fold with these settings holds out."""
+    return leave_one_out(loaded.subjects, TEST, 1, fold_seed(seed, TEST)).inner
+
+
+def test_subjects_held_out_do_not_influence_training_but_are_judged_after_every_epoch(loaded):
+    out = _held_out(loaded)
+    labels, flow = loaded.tensors.labels.clone(), loaded.tensors.flow.clone()
+    labels[out], flow[out] = 0, flow[out].flip(-1)
+    one, other = (
+        _train(loaded, clips=clips, train__class_weights=1.0, **HELD_OUT)
+        for clips in (loaded.tensors, loaded.tensors._replace(labels=labels, flow=flow))
+    )
+    np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
+    assert _losses(one) == _losses(other)
+    assert (one.predictions.inner != other.predictions.inner).all()
+    everybody = _train(loaded, train__epochs=4, train__class_weights=1.0)
+    assert (one.predictions.probabilities != everybody.predictions.probabilities).any()
+    assert everybody.predictions.inner is None
+
+
+def test_the_held_out_subjects_mean_log_likelihood_is_stored(loaded):
+    out = _held_out(loaded)
+    trained = _train(loaded, **HELD_OUT)
+    network = trained.network.eval()
+    with torch.no_grad():
+        maps, _ = network_input(loaded.run, loaded.tensors.flow[out].float(), None, 0)
+        chances = network(maps).log_softmax(1)[range(6), loaded.tensors.labels[out]]
+    assert trained.predictions.inner.shape == (4,)
+    assert trained.predictions.inner[-1] == pytest.approx(float(chances.mean()), abs=1e-3)
+
+
+def test_the_test_subjects_labels_do_not_influence_which_epoch_the_held_out_subjects_choose(loaded):
+    labels = loaded.tensors.labels.clone()
+    labels[6:12] = 0
+    one, other = (
+        _train(loaded, clips=loaded.tensors._replace(labels=ls), **HELD_OUT) for ls in (labels, loaded.tensors.labels)
+    )
+    np.testing.assert_array_equal(one.predictions.inner, other.predictions.inner)
+    np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
+
+
+def test_both_stages_leave_the_held_out_subjects_out(tmp_path, tiny):
+    write_casme2(tmp_path / "casme2")
+    run = with_values(tiny, {"units.use": "as_they_are", "units.epochs": 2, "units.unfreeze_epoch": 1})
+    loaded = load_data(tmp_path / "casme2", run, lambda *_: None)
+    out = _held_out(loaded)
+    changed = [("99",) if i in out else units for i, units in enumerate(loaded.tensors.units)]
+    labels = loaded.tensors.labels.clone()
+    labels[out] = 0
+    one, other = (
+        _train(loaded, clips=clips, train__inner=1)
+        for clips in (loaded.tensors, loaded.tensors._replace(units=changed, labels=labels))
+    )
+    np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
+    assert _losses(one) == _losses(other)
+    assert len(_losses(one)) == 2 + 3
+    assert (one.predictions.inner != other.predictions.inner).any()
+    everybody = _train(loaded, clips=loaded.tensors._replace(units=changed, labels=labels))
+    assert _losses(everybody)[0] != _losses(one)[0]

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
+from mer_search.errors import UsageError
 from mer_search.training import metrics
 from mer_search.training.predictions import Predictions
 
@@ -14,13 +15,13 @@ pairs = st.integers(2, 6).flatmap(
 )
 
 
-def _fold(labels, predicted, n_classes=3, subject="s01", chance=0.75):
+def _fold(labels, predicted, n_classes=3, subject="s01", chance=0.75, inner=None):
     """A subject whose clips are given `predicted` (E, n) classes, each with that chance."""
     predicted = np.asarray(predicted)
     probabilities = np.full((*predicted.shape, n_classes), (1 - chance) / (n_classes - 1), np.float16)
     np.put_along_axis(probabilities, predicted[..., None], chance, axis=-1)
     names = tuple(f"{subject}/{i}" for i in range(len(labels)))
-    return Predictions(0, subject, names, np.asarray(labels, np.int64), probabilities)
+    return Predictions(0, subject, names, np.asarray(labels, np.int64), probabilities, inner)
 
 
 @settings(derandomize=True, deadline=None)
@@ -114,7 +115,8 @@ def test_log_likelihood_is_the_mean_log_chance_of_the_truth():
 
 
 def test_only_the_published_rule_leaks():
-    one, other = (_fold(labels, [[0, 1, 2], [2, 2, 0], [1, 1, 1]]) for labels in ([0, 1, 2], [2, 2, 0]))
+    epochs, inner = [[0, 1, 2], [2, 2, 0], [1, 1, 1]], np.array([-2.0, -1.5, -1.0])
+    one, other = (_fold(labels, epochs, inner=inner) for labels in ([0, 1, 2], [2, 2, 0]))
     changed = {name for name, rule in metrics.RULES.items() if not np.array_equal(rule(one), rule(other))}
     assert changed == metrics.LEAKS
 
@@ -123,3 +125,19 @@ def test_epochs_with_equal_f1_and_accuracy_are_a_tie_whatever_the_rounding():
     labels, guesses = np.array([0, 1, 2, 1, 2, 0]), [[2, 1, 2, 2, 1, 0], [1, 1, 2, 0, 0, 0]]  # F1 47/90 both
     fold = Predictions(0, "s", tuple("abcdef"), labels, np.eye(3, dtype=np.float16)[guesses])
     assert metrics.best_epoch(fold) == 0
+
+
+@pytest.mark.parametrize(
+    ("inner", "chosen"), [([-0.9, -0.7, -0.8], 1), ([-0.7, -0.9, -0.7], 0), ([-3.0, -2.0, -1.0], 2)]
+)
+def test_the_inner_rule_picks_the_epoch_that_fits_the_subjects_held_out_ties_to_the_earlier(inner, chosen):
+    fold = _fold([0, 1], [[0, 0], [1, 1], [2, 2]], inner=np.array(inner))
+    np.testing.assert_array_equal(metrics.inner(fold).argmax(-1), [chosen, chosen])
+
+
+def test_the_inner_rule_is_there_only_where_subjects_were_held_out():
+    without, with_them = (_fold([0], [[0], [1]], inner=inner) for inner in (None, np.zeros(2)))
+    assert set(metrics.available([with_them, with_them])) == {"tail", "last", "inner", "best_test_epoch"}
+    assert set(metrics.available([with_them, without])) == {"tail", "last", "best_test_epoch"}
+    with pytest.raises(UsageError, match=r"needs subjects held out.*beside s01.*train\.inner of 1 or more"):
+        metrics.inner(without)

@@ -14,7 +14,8 @@ def _folds():
     for seed, subject, n in [(1, "sub02", 3), (0, "sub01", 1), (0, "sub02", 3), (12, "s03", 2)]:
         names = tuple(f"{subject}/clip {i} é" for i in range(n))
         chances = random.dirichlet(np.ones(4), (5, n)).astype(np.float16)
-        folds.append(Predictions(seed, subject, names, random.integers(0, 4, n), chances))
+        inner = random.normal(size=5) if subject == "sub01" else None  # who chose the epoch, if anybody
+        folds.append(Predictions(seed, subject, names, random.integers(0, 4, n), chances, inner))
     return folds
 
 
@@ -23,7 +24,7 @@ def _assert_same(found, expected):
         (fold.seed, fold.subject, fold.clips) for fold in expected
     ]
     for one, other in zip(found, expected, strict=True):
-        for name in ("labels", "probabilities"):
+        for name in ("labels", "probabilities", "inner"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
 
 

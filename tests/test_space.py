@@ -70,6 +70,16 @@ def test_the_digest_changes_with_the_space_and_not_with_the_number_of_trials():
     assert space.parse(SMALL.replace("false", "true"), "small").digest != first
 
 
+def _with_inner(axis):
+    return 'rule = "inner"\n' + SMALL.replace("[when]", f'"train.inner" = {{ {axis} }}\n[when]')
+
+
+def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
+    fixed = 'rule = "inner"\n' + SMALL.replace("[set]", '[set]\n"train.inner" = 2')
+    for text in (fixed, _with_inner("int = [1, 4]")):
+        assert space.parse(text, "small").rule == "inner"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -87,7 +97,9 @@ def test_the_digest_changes_with_the_space_and_not_with_the_number_of_trials():
         (SMALL.replace('= "focal"', "= 3").replace('"train.loss" = 3', '"train.plateau" = 3'), "unconditional axes"),
         (SMALL.replace('= "focal" }', '= "focl" }'), "train.loss must lie on its axis .*'focl'"),
         ('sampler = "genius"\n' + SMALL, "sampler must be one of tpe, gp, random, qmc, nsga2"),
-        ('rule = "best"\n' + SMALL, "rule must be one of tail, last, best_test_epoch"),
+        ('rule = "best"\n' + SMALL, "rule must be one of tail, last, inner, best_test_epoch"),
+        ('rule = "inner"\n' + SMALL, r'train\.inner must be at least 1, but can be 0; put "train\.inner" = 3 under'),
+        (_with_inner("choice = [0, 2]"), "can be 0"),
         ("[set]\n", "at least one axis"),
     ],
 )

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+import simulation
 
 from mer_search.search import statistics
 from mer_search.search.statistics import bbc, paired_interval, permutation_p, uf1_interval
@@ -121,3 +122,46 @@ def test_random_exchanges_agree_with_all_of_them(monkeypatch):
     assert random != exact
     assert random == pytest.approx(exact, abs=0.02)
     assert max(exact) - min(exact) > 0.1
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """Searches by 30 nearly equal trials on 26 people, the best of them confirmed on 16 others with three seeds."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(statistics, "REPEATS", 400)
+        return simulation.simulate(STUDIES, 26, 16, spread=0.1)
+
+
+STUDIES = 300
+NOISE = 2.6 * np.sqrt(0.95 * 0.05 / STUDIES)  # a true 95 % falls lower in 1 of 200 simulations
+
+
+def test_the_interval_on_unsearched_people_covers_the_truth_as_often_as_it_claims(simulated):
+    found = simulated["unsearched"]
+    assert found["coverage"] == pytest.approx(0.95, abs=NOISE)
+    assert abs(found["bias"]) < 0.02
+
+
+def test_bbcs_interval_covers_the_truth_at_least_as_often_as_it_claims_and_its_score_is_not_too_good(simulated):
+    found = simulated["bbc"]
+    assert found["coverage"] >= 0.95 - NOISE
+    assert -0.05 < found["bias"] < 0.01
+    assert found["width"] < 0.4
+
+
+def test_the_best_trials_own_interval_claims_too_much(simulated):
+    found = simulated["naive"]
+    assert found["coverage"] < 0.95 - 2 * NOISE
+    assert found["bias"] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("subjects", "classes"), [(10, simulation.FIVE), (10, simulation.THREE), (26, simulation.THREE)]
+)
+def test_an_interval_covers_the_truth_however_few_the_people_and_the_classes(subjects, classes):
+    random, hits = np.random.default_rng(subjects), []
+    for _ in range(STUDIES):
+        population = simulation.Population(random, 0.5, classes)
+        low, high = uf1_interval(population.meet(subjects)(np.zeros(3, int)))
+        hits.append(low <= population.truth[0] <= high)
+    assert np.mean(hits) == pytest.approx(0.95, abs=NOISE)

@@ -12,7 +12,7 @@ from mer_search.search.storage import best_trial, find_study, find_trial, only_w
 from mer_search.search.study import Watcher, expected_cost, open_study, progress_of, run, trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training.loso import claim, read_config
-from mer_search.training.metrics import pooled_uf1, tail
+from mer_search.training.metrics import inner, pooled_uf1, tail
 from mer_search.training.predictions import load
 
 
@@ -163,6 +163,22 @@ def test_a_study_with_another_space_or_seed_is_refused(storage, make_search, tex
 def test_an_axis_that_the_data_cannot_have_is_refused_before_the_search(make_search):
     with pytest.raises(UsageError, match=r"flow images have one motion map.*frames.maps must be 1"):
         make_search(STUDY.replace("[space]", '[space]\n"frames.maps" = { choice = [1, 2] }'))
+
+
+def test_more_subjects_to_hold_out_than_can_be_spared_are_refused_before_the_search(make_search):
+    with pytest.raises(
+        UsageError, match="must leave two of 4 subjects to train on and one to test, but is 2; set it to 1"
+    ):
+        make_search(STUDY.replace("[space]", '"train.inner" = 1\n[space]\n"train.inner" = { choice = [1, 2] }'))
+
+
+def test_a_study_can_be_judged_by_the_epochs_that_subjects_held_out_choose(storage, pool, make_search):
+    search = make_search('rule = "inner"\n' + STUDY.replace("[space]", '"train.inner" = 1\n[space]'))
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 1, Watcher())
+    folds = load(trial_folder(search.out, 0) / "predictions.npz")
+    assert all(fold.inner.shape == (2,) for fold in folds)
+    assert study.get_trials()[0].value == pooled_uf1(folds, inner)
 
 
 def test_an_axis_of_the_motion_measures_it_anew(storage, pool, make_search):

@@ -88,8 +88,8 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
     """The run with its Data part taken from what was read.
 
     Raises:
-        UsageError: if the run asks for another task than the folder was opened for, or of flow images what they do
-            not have.
+        UsageError: if the run asks for another task than the folder was opened for, of flow images what they do not
+            have, or for more subjects to be held out than can be spared.
     """
     if run.data.task not in ("", folder.task):
         raise UsageError(
@@ -108,5 +108,11 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
                     f"flow images have one motion map and no onset image, so {key} must be {must}, "
                     f"but is {found}; use --study megc2019 or set it in the study file"
                 )
+    subjects = len({clip.subject for clip in clips})
+    if run.train.inner and run.train.inner > subjects - 3:
+        raise UsageError(
+            f"train.inner must leave two of {subjects} subjects to train on and one to test, but is "
+            f"{run.train.inner}; set it to {max(0, subjects - 3)}{' or less' * (subjects > 3)}"
+        )
     data = Data(dataset=folder.name, task=folder.task, classes=folder.classes, checksum=checksum(clips))
     return with_values(run, {f"data.{key}": value for key, value in data})

@@ -90,8 +90,8 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
     show(_network_table(comparison))
     show(_subject_table(comparison))
     _say(
-        "UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. p: networks "
-        "exchanged subject by subject; of each pair alone."
+        "UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
+        "networks exchanged subject by subject; of each pair alone."
     )
     for pair in comparison.pairs:
         _say(pair.verdict)

@@ -162,12 +162,13 @@ def front_table(facts: dict[str, Any]) -> Table:
 TITLES = {  # of what summary.json holds
     "tail": "tail, leak-free",
     "last": "last epoch, leak-free",
+    "inner": "inner subjects, leak-free",
     "best_test_epoch": "best test epoch (LEAKS)",
     "logistic_regression": "baseline: logistic regr.",
     "rbf_svm": "baseline: RBF SVM",
 }
 LEGEND = (
-    "UF1 and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. averaged: UF1 of the seeds' mean "
+    "UF1 and sd: mean and deviation over seeds. 95 %: for new people like these. averaged: UF1 of the seeds' mean "
     "probability. unsearched: subjects that the search never scored. best test epoch: the rule of published figures, "
     "which picks each subject's epoch on that very subject."
 )

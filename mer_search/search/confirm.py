@@ -25,7 +25,7 @@ from mer_search.search.workspace import Loaded
 from mer_search.training import baselines
 from mer_search.training.loop import Epoch
 from mer_search.training.loso import finish_folds, read_config
-from mer_search.training.metrics import RULES, best_epoch, confusion, fold_confusion, scores, tail, uf1
+from mer_search.training.metrics import available, best_epoch, confusion, fold_confusion, scores, tail, uf1
 from mer_search.training.pool import Pool
 from mer_search.training.predictions import Predictions, load
 
@@ -162,7 +162,7 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[
         "seeds": confirmation.seeds,
         "rules": {
             name: {group: _scored(folds, members, rule) for group, members in confirmation.groups.items()}
-            for name, rule in RULES.items()
+            for name, rule in available(folds).items()
         },
         "baselines": {name: _baseline(name, confirmation) for name in baselines.CHOSEN},
         "uf1_bbc": None if confirmation.elsewhere else _corrected(confirmation.target),

@@ -174,6 +174,8 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
             f'sampler = "nsga2", also = "gflop" or "parameters" and pruner = "none" go together, but they are '
             f"{chosen['sampler']!r}, {chosen['also']!r} and {chosen['pruner']!r}"
         )
+    if chosen["rule"] == "inner":
+        _check_held_out(base, axes, when)
     fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")}
     fixed |= {field: value for field, value in chosen.items() if value}
     start = tuple(_starting_point(point, base, axes, when) for point in tree.get("start", []))
@@ -189,6 +191,18 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],
         **chosen,
     )
+
+
+def _check_held_out(base: Run, axes: Sequence[Axis], when: Mapping[str, Any]) -> None:
+    """Raise UsageError if a trial could hold nobody out, by whom the inner rule chooses."""
+    possible = {value for axis in axes if axis.key == "train.inner" for value in axis.values}
+    if not possible or "train.inner" in when:
+        possible.add(base.train.inner)
+    if 0 in possible:
+        raise UsageError(
+            'rule = "inner" chooses epochs by subjects held out of training, so train.inner must be at least 1, but '
+            'can be 0; put "train.inner" = 3 under [set], or take another rule'
+        )
 
 
 def _one_of(value: str, field: str, allowed: tuple[str, ...]) -> str:

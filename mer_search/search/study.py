@@ -225,7 +225,8 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
         except Infeasible as error:
             trial.set_constraint(error.constraint, 1.0)
             trial.set_user_attr("infeasible", str(error))
-            study.tell(trial, state=TrialState.PRUNED)
+            # not study.tell, which would make the last subject's log-likelihood the trial's value
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
         except KeyboardInterrupt:
             study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             raise

@@ -13,17 +13,24 @@ from mer_search.errors import UsageError
 
 @dataclass(frozen=True)
 class Fold:
-    """Indices into the clips: everybody but `subject` trains, `subject` is tested."""
+    """Indices into the clips: `subject` is tested; of the others, some may be held out, and the rest trains."""
 
     subject: str
     train: NDArray[np.intp]
     test: NDArray[np.intp]
+    inner: NDArray[np.intp]  # neither trained on nor tested: an epoch may be chosen by them
 
 
-def leave_one_out(clip_subjects: Sequence[str], subject: str) -> Fold:
-    """The fold that tests `subject`, given each clip's subject."""
-    is_test = np.asarray(clip_subjects) == subject
-    return Fold(subject, np.flatnonzero(~is_test), np.flatnonzero(is_test))
+def leave_one_out(clip_subjects: Sequence[str], subject: str, inner: int = 0, seed: int = 0) -> Fold:
+    """The fold that tests `subject` and holds `inner` of the others out, drawn by `seed`, given each clip's subject.
+
+    `data.fit` has seen to it that there are enough of them.
+    """
+    names = np.asarray(clip_subjects)
+    others = np.unique(names[names != subject])
+    held_out = np.isin(names, np.random.default_rng(seed).permutation(others)[:inner])
+    is_test = names == subject
+    return Fold(subject, *map(np.flatnonzero, (~is_test & ~held_out, is_test, held_out)))
 
 
 def fold_seed(seed: int, subject: str) -> int:

@@ -24,7 +24,7 @@ from mer_search.model.network import Network
 from mer_search.training.augment import augment, draw, mirror, resample
 from mer_search.training.clips import Clips
 from mer_search.training.folds import Fold, fold_seed, leave_one_out
-from mer_search.training.metrics import units_f1
+from mer_search.training.metrics import mean_log, units_f1
 from mer_search.training.predictions import Predictions
 from mer_search.training.units import table, units_loss
 
@@ -108,6 +108,7 @@ class _Fold:
         self.vectors = run.flow.method != "difference"  # whether a map's values point somewhere
         self.train = torch.as_tensor(fold.train, device=device)
         self.test = torch.as_tensor(fold.test, device=device)
+        self.inner = torch.as_tensor(fold.inner, device=device)
         self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
         self.precision = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
@@ -195,11 +196,11 @@ class _Fold:
         return float(seen[-1]), logits_seen, rows_seen
 
     @torch.no_grad()
-    def predict(self) -> np.ndarray:
-        """(n, K) half-precision probabilities of the test subject's clips, unjittered and unaugmented."""
+    def predict(self, indices: Tensor) -> np.ndarray:
+        """(n, K) half-precision probabilities of clips (n,), unjittered and unaugmented."""
         self.network.eval()
         out = []
-        for flow, onset in self._tested():
+        for flow, onset in self._plain(indices):
             chances = self.judge(flow, onset)
             if self.run.train.mirror:
                 chances = (
@@ -214,14 +215,14 @@ class _Fold:
         self.network.eval()
         shown = [
             self.network.action_units(*network_input(self.run, *clips, self.network.grid)) > 0
-            for clips in self._tested()
+            for clips in self._plain(self.test)
         ]
         return units_f1(self.units[self.test].cpu().numpy(), torch.cat(shown).cpu().numpy())
 
-    def _tested(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Flow (B, T, P, H, W) and onset images (B, 3, H, W) of the test subject's clips."""
-        for indices in self.test.split(self.run.train.batch):
-            sets = self.clips.first[indices]
+    def _plain(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Flow (B, T, P, H, W) and onset images (B, 3, H, W) of clips (n,) as they are, B of them at a time."""
+        for batch in indices.split(self.run.train.batch):
+            sets = self.clips.first[batch]
             yield self.clips.flow[sets].float(), None if self.clips.onset is None else self.clips.onset[sets].float()
 
     def judge(self, flow: Tensor, onset: Tensor | None) -> Tensor:
@@ -235,7 +236,7 @@ class _Fold:
 def train_fold(
     run: Run, clips: Clips, subject: str, seed: int, on_epoch: Callable[[Epoch], None] = lambda epoch: None
 ) -> Trained:
-    """Train a network on everybody but `subject` and predict that subject after every epoch.
+    """Train a network on everybody but `subject` and those held out, and predict these two after every epoch.
 
     Args:
         run: the configuration.
@@ -247,8 +248,9 @@ def train_fold(
     Raises:
         Infeasible: if the loss stops being a finite number, or two stages find no known action units to learn.
     """
-    fold = leave_one_out(clips.subjects, subject)
-    state = _Fold(run, clips, fold, fold_seed(seed, subject))
+    own_seed = fold_seed(seed, subject)
+    fold = leave_one_out(clips.subjects, subject, run.train.inner, own_seed)
+    state = _Fold(run, clips, fold, own_seed)
     history: list[Epoch] = []
 
     def keep(row: Epoch) -> None:
@@ -259,16 +261,20 @@ def train_fold(
         for row in _first_stage(state, subject, seed):
             keep(row)
     labels, kept = clips.labels[state.test].cpu().numpy(), []
+    held_out, inner = clips.labels[state.inner].cpu().numpy(), []
     state.start(run.train)
     for epoch in range(run.train.epochs):
         start = time.perf_counter()
         value, hits = state.train_emotions(epoch)
-        kept.append(state.predict())
-        _check_finite(subject, epoch, value, kept[-1])
-        log_loss = -float(np.log(np.maximum(kept[-1][np.arange(len(labels)), labels], 1e-4)).mean())
+        kept.append(state.predict(state.test))
+        if run.train.inner:
+            inner.append(mean_log(state.predict(state.inner), held_out))
+        _check_finite(subject, epoch, value, kept[-1], *inner[-1:])
         rate, seconds = _learning_rate(run.train, epoch), time.perf_counter() - start
-        keep(Epoch(seed, subject, epoch + 1, rate, value, hits, log_loss, seconds=seconds))
-    predictions = Predictions(seed, subject, tuple(clips.names[i] for i in fold.test), labels, np.stack(kept))
+        keep(Epoch(seed, subject, epoch + 1, rate, value, hits, -mean_log(kept[-1], labels), seconds=seconds))
+    names = tuple(clips.names[i] for i in fold.test)
+    chosen_by = np.array(inner) if run.train.inner else None
+    predictions = Predictions(seed, subject, names, labels, np.stack(kept), chosen_by)
     return Trained(predictions, history, state.network)
 
 
@@ -292,7 +298,7 @@ def _first_stage(state: _Fold, subject: str, seed: int) -> Iterator[Epoch]:
     state.network.load_state_dict(weights)
 
 
-def _check_finite(subject: str, epoch: int, value: float, *predicted: np.ndarray) -> None:
+def _check_finite(subject: str, epoch: int, value: float, *predicted: np.ndarray | float) -> None:
     if not all(np.isfinite(numbers).all() for numbers in (value, *predicted)):
         raise Infeasible(
             f"loss and predictions must stay finite, but are not in epoch {epoch + 1} of {subject} (loss "

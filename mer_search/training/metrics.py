@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_search.errors import UsageError
 from mer_search.training.predictions import Predictions
 
 Floats = NDArray[np.float64]
@@ -91,6 +92,20 @@ def last(fold: Predictions) -> Floats:
     return np.asarray(fold.probabilities[-1], np.float64)
 
 
+def inner(fold: Predictions) -> Floats:
+    """Probability (n, K) at the epoch that fits the subjects held out of training best, ties to the earlier. Leak-free.
+
+    Raises:
+        UsageError: if no subjects were held out.
+    """
+    if fold.inner is None:
+        raise UsageError(
+            f"the inner rule needs subjects held out of training, but there are none beside {fold.subject}; train with "
+            "train.inner of 1 or more, or take another rule"
+        )
+    return np.asarray(fold.probabilities[int(fold.inner.argmax())], np.float64)
+
+
 def best_test_epoch(fold: Predictions) -> Floats:
     """Probability (n, K) at the epoch with the best F1 on this very subject: the published rule. It leaks.
 
@@ -109,14 +124,24 @@ def best_epoch(fold: Predictions) -> int:
 
 
 Rule = Callable[[Predictions], Floats]
-RULES: dict[str, Rule] = {"tail": tail, "last": last, "best_test_epoch": best_test_epoch}
+RULES: dict[str, Rule] = {"tail": tail, "last": last, "inner": inner, "best_test_epoch": best_test_epoch}
 LEAKS = frozenset({"best_test_epoch"})  # rules that look at the test subject's labels
+
+
+def available(folds: Sequence[Predictions]) -> dict[str, Rule]:
+    """The rules that can be applied to all of the folds: `inner` only where subjects were held out."""
+    return {name: rule for name, rule in RULES.items() if rule is not inner or all(f.inner is not None for f in folds)}
 
 
 def log_likelihood(fold: Predictions, rule: Rule) -> float:
     """Mean log-probability of the truth over a subject's clips: the score of one subject alone. At most 0."""
-    chosen = rule(fold)
-    return float(np.log(np.maximum(chosen[np.arange(len(fold.labels)), fold.labels], 1e-4)).mean())
+    return mean_log(rule(fold), fold.labels)
+
+
+def mean_log(chances: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Mean log of the chances (n, K) given to the true classes (n,), none counted as less than 1e-4."""
+    given = chances[np.arange(len(labels)), labels].astype(np.float64)
+    return float(np.log(np.maximum(given, 1e-4)).mean())
 
 
 def fold_confusion(fold: Predictions, rule: Rule) -> Ints:

@@ -21,16 +21,19 @@ class Predictions:
     clips: tuple[str, ...]  # n names, "sub05/EP02_01f"
     labels: NDArray[np.int64]  # (n,)
     probabilities: NDArray[np.float16]  # (E, n, K)
+    inner: NDArray[np.float64] | None = None  # (E,) mean log-likelihood of the subjects held out, if there are any
 
 
 def save(path: Path, folds: Sequence[Predictions]) -> None:
-    """Write the folds of one run to an npz file: for each, `<seed>/<subject>/{clips,labels,probabilities}`."""
+    """Write a run's folds to an npz file: `<seed>/<subject>/{clips,labels,probabilities,inner}`, the last if any."""
     arrays = {}
     for fold in folds:
         key = f"{fold.seed}/{fold.subject}"
         arrays[f"{key}/clips"] = np.array(fold.clips)
         arrays[f"{key}/labels"] = fold.labels
         arrays[f"{key}/probabilities"] = fold.probabilities
+        if fold.inner is not None:
+            arrays[f"{key}/inner"] = fold.inner
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_whole(path, buffer.getvalue())
@@ -54,6 +57,7 @@ def load(path: Path) -> list[Predictions]:
                     tuple(stored[f"{seed}/{subject}/clips"].tolist()),
                     stored[f"{seed}/{subject}/labels"],
                     stored[f"{seed}/{subject}/probabilities"],
+                    stored.get(f"{seed}/{subject}/inner"),
                 )
                 for seed, subject in keys
             ]

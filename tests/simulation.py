@@ -1,0 +1,103 @@
+"""How often intervals cover the truth, in studies whose truth is known. `python tests/simulation.py` prints a table.
+
+The truth is a population of people: how many clips of each class someone has is a row of CASME II's table, how hard
+someone is to read, and for which network, is drawn. A study sees S of them; a network's true UF1 is that of the whole
+population. Shapes: M trials, S subjects, K classes.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import expit, ndtri
+
+from mer_search.data.synthetic import COUNTS
+from mer_search.search.statistics import bbc, uf1_interval
+from mer_search.training.metrics import uf1
+
+FIVE = np.array(list(COUNTS.values()))  # (26, 5) clips of each class
+THREE = np.stack([FIVE[:, [1, 2]].sum(1), FIVE[:, 0], FIVE[:, 3]], axis=1)  # as MEGC 2019: negative, positive, surprise
+THREE = THREE[THREE.any(1)]
+WHOLE = ndtri((np.arange(2000) + 0.5) / 2000)  # the population's hardness, evenly from the easiest to the hardest
+SUBJECT, TASTE, SEED = 0.7, 0.3, 0.5  # sd, in logits: of people, of people for a network, of a fold's seed
+TRIALS = 30
+SEEDS = 3
+
+
+class Population:
+    """M networks and the people that they judge.
+
+    Args:
+        random: where everything is drawn from.
+        spread: sd of the networks' skill, in logits; 0.1 makes their true UF1 differ by .02.
+        table: clips of each class (people, K).
+    """
+
+    def __init__(self, random: np.random.Generator, spread: float, table: np.ndarray) -> None:
+        self.random, self.table = random, table
+        share = table.sum(0) / table.sum()
+        self.ease = 0.5 * (np.log(share) - np.log(share).mean())  # (K,) frequent classes are easier
+        self.skill = 0.3 + spread * random.standard_normal(TRIALS)
+        self.wrong = share * (1 - np.eye(len(share)))
+        self.wrong /= self.wrong.sum(1, keepdims=True)  # (K, K) what a wrong clip is taken for
+        whole = WHOLE * np.hypot(np.hypot(SUBJECT, TASTE), SEED)
+        right = np.stack([expit(skill + self.ease[:, None] + whole).mean(1) for skill in self.skill])[..., None]
+        self.truth = uf1(share[:, None] * (right * np.eye(len(share)) + (1 - right) * self.wrong))  # (M,)
+
+    def meet(self, subjects: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Draw people; returns a function networks -> their confusion matrices there (networks, S, K, K), new seeds."""
+        clips = self.table[self.random.integers(len(self.table), size=subjects)]
+        hardness = SUBJECT * self.random.standard_normal(subjects)
+        taste = TASTE * self.random.standard_normal((TRIALS, subjects))
+
+        def judge(networks: np.ndarray) -> np.ndarray:
+            seed = SEED * self.random.standard_normal((len(networks), subjects))
+            logit = self.skill[networks, None] + hardness + taste[networks] + seed
+            right = self.random.binomial(clips, expit(logit[..., None] + self.ease))
+            matrices = self.random.multinomial(clips - right, self.wrong)
+            matrices[..., range(len(self.ease)), range(len(self.ease))] += right
+            return matrices
+
+        return judge
+
+
+def simulate(repeats: int, searched: int, unsearched: int, spread: float, table: np.ndarray = FIVE) -> dict[str, dict]:
+    """Search on some people, confirm with new seeds on others, and compare what is said with the truth.
+
+    Returns:
+        By `naive` (the best trial's own score), `bbc` and `unsearched`: how often the interval covers the truth of the
+        chosen network, how much the score exceeds it on average, and the interval's mean width.
+    """
+    random = np.random.default_rng([repeats, searched, unsearched])
+    found: dict[str, list[tuple[float, float, float]]] = {"naive": [], "bbc": [], "unsearched": []}
+    for _ in range(repeats):
+        population = Population(random, spread, table)
+        trials = population.meet(searched)(np.arange(TRIALS))
+        best = int(uf1(trials.sum(1)).argmax())
+        again = population.meet(unsearched)(np.full(SEEDS, best))
+        said = {
+            "naive": (float(uf1(trials[best].sum(0))), uf1_interval(trials[best][None])),
+            "bbc": bbc(trials),
+            "unsearched": (float(uf1(again.sum(1)).mean()), uf1_interval(again)),
+        }
+        truth = population.truth[best]
+        for name, (score, (low, high)) in said.items():
+            found[name].append((low <= truth <= high, score - truth, high - low))
+    return {
+        name: dict(zip(("coverage", "bias", "width"), np.mean(rows, axis=0), strict=True))
+        for name, rows in found.items()
+    }
+
+
+def main() -> None:
+    """The table: two numbers of classes, two of people, and trials from all equal to very different."""
+    for table, classes in ((FIVE, 5), (THREE, 3)):
+        for searched, unsearched in ((10, 16), (26, 26)):
+            for spread in (0.0, 0.1, 0.3, 1.0):
+                for name, row in simulate(400, searched, unsearched, spread, table).items():
+                    numbers = "  ".join(f"{key} {value:.3f}" for key, value in row.items())
+                    people = unsearched if name == "unsearched" else searched
+                    print(f"{classes} classes  {people} people  spread {spread}  {name:10}  {numbers}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
