@@ -25,6 +25,7 @@ COMMANDS = [
     ["dashboard"],
     ["presets"],
     ["compare"],
+    ["subjects", "rank"],
     ["data", "check"],
     ["data", "synth"],
     ["data", "preview"],

@@ -7,6 +7,7 @@ from conftest import silent, write_flow_images
 
 from mer_search.errors import UsageError
 from mer_search.search import confirm as confirming
+from mer_search.search import summary as summaries
 from mer_search.search.storage import open_storage
 from mer_search.search.study import Watcher, open_study, run
 from mer_search.search.workspace import load_data
@@ -54,7 +55,7 @@ def test_a_second_call_trains_nothing_again(confirmation, pool):
 
 def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, pool):
     folds, _ = _train(confirmation, pool)
-    summary = confirming.summarise(confirmation, folds)
+    summary = summaries.summarise(confirmation, folds)
     stored = load(confirmation.folder / "predictions.npz")
     by_seed = [[fold for fold in stored if fold.seed == seed] for seed in (1000, 1001)]
     for rule, function in (("tail", tail), ("best_test_epoch", best_test_epoch)):
@@ -74,8 +75,8 @@ def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, pool):
 
 def test_the_files_that_the_design_names(confirmation, pool):
     folds, _ = _train(confirmation, pool)
-    summary = confirming.summarise(confirmation, folds)
-    confirming.write(confirmation, folds, summary)
+    summary = summaries.summarise(confirmation, folds)
+    summaries.write(confirmation, folds, summary)
     assert json.loads((confirmation.folder / "summary.json").read_text())["title"] == summary["title"]
     assert len(list((confirmation.folder / "checkpoints").iterdir())) == 4
     with (confirmation.folder / "subjects.csv").open() as file:
@@ -99,7 +100,7 @@ def test_one_trial_leaves_nothing_to_correct(confirmation, pool):
     target = confirmation.target
     object.__setattr__(target, "trials", target.trials[:1])
     folds, _ = _train(confirmation, pool)
-    assert confirming.summarise(confirmation, folds)["uf1_bbc"] is None
+    assert summaries.summarise(confirmation, folds)["uf1_bbc"] is None
 
 
 def test_a_preset_is_confirmed_in_a_folder_of_its_own(tmp_path):

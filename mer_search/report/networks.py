@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
 from mer_search.config import with_values
 from mer_search.model.network import cost
 from mer_search.presets import PRESETS, PUBLIC, preset
-from mer_search.report.terminal import out, show
+from mer_search.report.terminal import out, plain_table, show
 from mer_search.search.compare import Comparison, Step, hits
 
 
@@ -32,7 +31,7 @@ def preset_rows() -> list[dict[str, Any]]:
 
 def preset_table(rows: Sequence[dict[str, Any]]) -> Table:
     """The published networks."""
-    table = _table(
+    table = plain_table(
         "preset",
         "parameters",
         "GFLOP",
@@ -68,7 +67,7 @@ def parity_rows() -> list[dict[str, Any]]:
 
 def parity_table(rows: Sequence[dict[str, Any]]) -> Table:
     """The networks against their public code."""
-    table = _table(
+    table = plain_table(
         "preset",
         "parameters",
         "public",
@@ -101,7 +100,7 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
 
 def _network_table(comparison: Comparison, title: str) -> Table:
     seeds = len(comparison.seeds)
-    table = _table(
+    table = plain_table(
         "network",
         "UF1",
         "sd",
@@ -119,24 +118,8 @@ def _network_table(comparison: Comparison, title: str) -> Table:
 
 def _subject_table(comparison: Comparison) -> Table:
     """How many clips of each subject were right, mean over seeds."""
-    table = _table("subject", "clips", *(f"{each.name} right" for each in comparison.contestants))
+    table = plain_table("subject", "clips", *(f"{each.name} right" for each in comparison.contestants))
     right = [hits(each) for each in comparison.contestants]
     for place, subject in enumerate(comparison.subjects):
         table.add_row(subject, str(comparison.clips[place]), *(f"{each[place]:.1f}" for each in right))
-    return table
-
-
-def _table(*columns: str, title: str | None = None, caption: str | None = None) -> Table:
-    """A table whose first column is text and the others are numbers."""
-    table = Table(
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=True)
     return table

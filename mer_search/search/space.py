@@ -77,6 +77,8 @@ class StudyFile:
     pruner: str
     trials: int
     digest: str  # of everything that must not change between two calls
+    settings: Mapping[str, Value]  # `set`
+    text: str = ""  # the file itself
 
     def for_task(self, task: str) -> "StudyFile":
         """The same study on another task of the data; "" changes nothing."""
@@ -124,7 +126,7 @@ def parse(text: str, name: str) -> StudyFile:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"study {name}: not valid TOML: {error}") from error
     try:
-        return _study(tree, name)
+        return replace(_study(tree, name), text=text)
     except UsageError as error:
         raise UsageError(f"study {name}: {error}") from None
 
@@ -162,6 +164,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         when,
         start,
         trials=tree.get("trials", 100),
+        settings=tree.get("set", {}),
         digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],
         **chosen,
     )
