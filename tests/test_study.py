@@ -149,7 +149,14 @@ def test_trials_are_paired_fold_by_fold(storage, pool, make_search):
 
 @pytest.mark.parametrize(
     ("text", "seed", "words"),
-    [(STUDY.replace("1e-2]", "2e-2]"), 0, "another space or settings"), (STUDY, 1, "another seed")],
+    [
+        (
+            STUDY.replace("1e-2]", "2e-2]"),
+            0,
+            r"settings \(\[space\] train.lr is .*0.01.* there, .*0.02.* here\)",
+        ),
+        (STUDY, 1, "another seed"),
+    ],
 )
 def test_a_study_with_another_space_or_seed_is_refused(storage, make_search, text, seed, words):
     open_study(make_search(), storage, "small")

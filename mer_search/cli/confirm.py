@@ -107,11 +107,10 @@ def confirm(
     summaries = [summarise(job, trained) for job, trained in zip(jobs, folds, strict=True)]
     if len(jobs) > 1 or start:
         comparison = comparing.compare(jobs, folds)
-        lines = verdicts.comparison_lines(
-            comparison, start.title if start else None, jobs[0].groups.get("unsearched", ())
-        )
+        unsearched = jobs[0].groups.get("unsearched", ())
+        lines = verdicts.comparison_lines(comparison, len(targets), start.title if start else None, unsearched)
         summaries[0] |= {"comparison": comparison.facts, "verdict": lines}
-    for job, trained, summary in zip(jobs, folds, summaries, strict=True):
+    for job, trained, summary in reversed(list(zip(jobs, folds, summaries, strict=True))):  # the first is the latest
         write(job, trained, summary)
         write_report(job, trained, summary)
     if as_json:

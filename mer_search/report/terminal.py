@@ -181,7 +181,8 @@ TITLES = {  # of what summary.json holds
 LEGEND = (
     "UF1 and sd: mean and deviation over seeds. 95 %: bootstrap over subjects. averaged: UF1 of the seeds' mean "
     "probability. unsearched: subjects that the search never scored. corrected: BBC-CV over the search's trials, of "
-    "one seed each. best test epoch: the rule of published figures, which picks each subject's epoch on that very subject."
+    "one seed each. best test epoch: the rule of published figures, which picks each subject's epoch on that very "
+    "subject."
 )
 
 

@@ -35,19 +35,19 @@ def gap(summary: dict[str, Any]) -> str:
     )
 
 
-def comparison_lines(comparison: Comparison, start: str | None, unsearched: Sequence[str]) -> list[str]:
+def comparison_lines(comparison: Comparison, trials: int, start: str | None, unsearched: Sequence[str]) -> list[str]:
     """A verdict on the first network, which a search found, against each other one.
 
     Args:
         comparison: of the confirmed networks.
+        trials: how many of them, the first ones, are trials that were to be confirmed.
         start: the name of the one where the search started, or that takes its place; it has the last word.
         unsearched: the subjects that the search never scored.
     """
-    others = [pair for pair in comparison.pairs if pair.second.name != start]
-    lines = [f"{pair.verdict}." for pair in others]
-    if others:
+    lines = [f"{pair.verdict}." for pair in comparison.pairs if pair.second.name != start]
+    if trials > 1:
         lines.append(
-            f"Choosing the best of {len(others) + 1} by these figures is again a choice: the best of them "
+            f"Choosing the best of {trials} by these figures is again a choice: the best of them "
             "looks better than it is. Only the first was chosen before."
         )
     return lines + (_start_lines(comparison, start, unsearched) if start else [])
@@ -102,10 +102,10 @@ def top_table(summaries: Sequence[dict[str, Any]]) -> Table:
 
 def proxy_line(found: dict[str, Any]) -> str:
     """Whether the search's subjects can be trusted."""
-    low, high = found["ci95"]
+    interval = ", 95 % {:+.2f} to {:+.2f}".format(*found["ci95"]) if found["ci95"] else ""
     return (
         f"The search's score against the confirmed UF1 of {len(found['trials'])} trials: rank correlation "
-        f"{found['spearman']:+.2f}, 95 % {low:+.2f} to {high:+.2f}: {found['verdict']}."
+        f"{found['spearman']:+.2f}{interval}: {found['verdict']}."
     )
 
 

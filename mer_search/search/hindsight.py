@@ -39,13 +39,14 @@ def proxy(study: optuna.Study) -> dict[str, Any] | None:
         return None
     searched = [float(scores[number] or 0.0) for number in confirmed]
     found, interval = rank_correlation(searched, list(confirmed.values()))
+    enough = len(confirmed) >= ENOUGH
     return {
         "trials": list(confirmed),
         "searched_uf1": searched,
         "confirmed_uf1": list(confirmed.values()),
         "spearman": found,
-        "ci95": interval,
-        "verdict": _verdict(len(confirmed), interval),
+        "ci95": interval if enough else None,
+        "verdict": _verdict(interval) if enough else f"too few to tell ({ENOUGH} are the least)",
     }
 
 
@@ -59,9 +60,7 @@ def _confirmed(folder: Path) -> float:
         ) from error
 
 
-def _verdict(trials: int, interval: tuple[float, float]) -> str:
-    if trials < ENOUGH:
-        return f"too few to tell ({ENOUGH} are the least)"
+def _verdict(interval: tuple[float, float]) -> str:
     if interval[1] < 0:
         return "the score misleads, trials that it puts first are worse on all subjects"
     if interval[0] <= 0:

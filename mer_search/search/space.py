@@ -26,7 +26,9 @@ FIELDS = {
     "when": dict,
     "start": list,
 }
+LASTING = ("base", "subjects", "set", "space", "when", "rule", "sampler", "pruner")  # they never change in a study
 SAMPLERS = ("tpe", "random")
+SHOWN = 3  # differences that a message names
 PRUNERS = ("wilcoxon", "none")
 
 
@@ -131,6 +133,26 @@ def parse(text: str, name: str) -> StudyFile:
         raise UsageError(f"study {name}: {error}") from None
 
 
+def changed(there: str, here: str) -> str:
+    """What differs between the texts of two study files that must be one study's; "" if nothing is found."""
+    try:
+        one, other = (_lasting(tomllib.loads(text)) for text in (there, here))
+    except tomllib.TOMLDecodeError:
+        return ""
+    keys = [key for key in one | other if one.get(key) != other.get(key)]
+    shown = [f"{key} is {one.get(key, 'absent')} there, {other.get(key, 'absent')} here" for key in keys[:SHOWN]]
+    return "; ".join(shown + ([f"and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else []))
+
+
+def _lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's tree as a flat one: "[space] train.lr" -> its axis."""
+    flat: dict[str, Any] = {}
+    for field in LASTING:
+        value = tree.get(field, {})
+        flat |= {f"[{field}] {key}": each for key, each in value.items()} if isinstance(value, dict) else {field: value}
+    return flat
+
+
 def _study(tree: dict[str, Any], name: str) -> StudyFile:
     for key, value in tree.items():
         if key not in FIELDS:
@@ -153,7 +175,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         field: _one_of(tree.get(field, allowed[0]), field, allowed)
         for field, allowed in (("rule", tuple(RULES)), ("sampler", SAMPLERS), ("pruner", PRUNERS))
     }
-    fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")} | chosen
+    fixed = {field: tree.get(field) for field in LASTING if field not in chosen} | chosen
     start = tuple(_starting_point(point, base, axes, when) for point in tree.get("start", []))
     return StudyFile(
         name,

@@ -20,7 +20,7 @@ from mer_search.errors import Infeasible, MerSearchError, StorageError, UsageErr
 from mer_search.files import write_whole
 from mer_search.model.network import cost
 from mer_search.search import racing
-from mer_search.search.space import StudyFile
+from mer_search.search.space import StudyFile, changed
 from mer_search.search.storage import best_trial, find_study
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
@@ -160,9 +160,11 @@ def _check(study: optuna.Study, search: Search) -> None:
     for key, word in MUST_AGREE.items():
         found, must = study.user_attrs.get(key), search.attributes[key]
         if found != must:
+            kept = kept_study(Path(study.user_attrs["out"]))
+            what = changed(kept.read_text(), search.file.text) if key == "digest" and kept.exists() else ""
             raise StorageError(
                 f"study {study.study_name!r} in this storage was made with another {word} "
-                f"({found} there, {must} here); give another --name, or undo the change"
+                f"({what or f'{found} there, {must} here'}); give another --name, or undo the change"
             )
 
 
