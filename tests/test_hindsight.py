@@ -61,7 +61,7 @@ def test_few_confirmed_trials_tell_nothing_and_one_is_not_even_mentioned(confirm
 def test_only_trials_that_ran_to_their_end_and_were_confirmed_on_everybody_count(confirmed, tmp_path):
     study = confirmed(SCORES[:2], SCORES[:2])
     study.add_trial(optuna.create_trial(value=0.1, user_attrs={"stopped_after": 3}))
-    for name in ("trial-2", "trial-1-3-subjects-abcdef", "start-01234567"):
+    for name in ("trial-2", "trial-1-3-subjects-abcdef", "against-01234567"):
         _write(tmp_path / "confirm" / name, 0.9)
     assert hindsight.proxy(study)["trials"] == [0, 1]
     (tmp_path / "confirm" / "trial-1" / "summary.json").write_text("{")

@@ -104,8 +104,8 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
     else:
         run, title = with_values(file.base, file.start[0] if file.start else {}), "the search's start"
     run = run.model_copy(update={"data": found[0].run.data})
-    name = f"{preset_name or 'start'}-{digest(run)[:8]}"
-    other = replace(found[0], run=run, title=title, folder=found[0].folder.with_name(name), trials=())
+    folder = found[0].folder.with_name(f"against-{digest(run)[:8]}")  # the same configuration has the same folds
+    other = replace(found[0], run=run, title=title, folder=folder, trials=())
     return next((target for target in found if digest(target.run) == digest(run)), other)
 
 
