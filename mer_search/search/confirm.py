@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import optuna
@@ -62,21 +63,25 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
 
 
 def top_targets(study: optuna.Study, count: int) -> list[Target]:
-    """The best trials that ran to their end, the best first; of equal values the first.
+    """The best trials that ran to their end, the best first. A configuration that was tried again counts with the mean
+    over its trials; its first one stands for it.
 
     Raises:
         UsageError: if there are fewer.
     """
-    distinct: dict[tuple[tuple[str, Any], ...], int] = {}
-    for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: -(trial.value or 0.0)):
-        if ran_to_its_end(trial):
-            distinct.setdefault(tuple(sorted(trial.params.items())), trial.number)
+    scores: dict[tuple[tuple[str, Any], ...], list[float]] = {}
+    first: dict[tuple[tuple[str, Any], ...], int] = {}
+    for trial in filter(ran_to_its_end, study.get_trials(deepcopy=False)):
+        configuration = tuple(sorted(trial.params.items()))
+        first.setdefault(configuration, trial.number)
+        scores.setdefault(configuration, []).append(trial.values[0])
+    distinct = sorted(scores, key=lambda configuration: -mean(scores[configuration]))
     if len(distinct) < count:
         raise UsageError(
             f"--top must be at most the number of different trials of study {study.study_name!r} that ran to their "
             f"end, {len(distinct)}, but got {count}; those that were stopped early have only an estimate"
         )
-    return [trial_target(study, number) for number in list(distinct.values())[:count]]
+    return [trial_target(study, number) for number in map(first.__getitem__, distinct[:count])]
 
 
 def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target]) -> Target:

@@ -33,11 +33,13 @@ def proxy(study: optuna.Study) -> dict[str, Any] | None:
     Raises:
         DataError: if a confirmation's summary is damaged.
     """
-    scores = {trial.number: trial.value for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)}
+    scores = {
+        trial.number: float(trial.values[0]) for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)
+    }
     confirmed = {number: _confirmed(path) for number, path in confirmations(study).items() if number in scores}
     if len(confirmed) < 2:
         return None
-    searched = [float(scores[number] or 0.0) for number in confirmed]
+    searched = [scores[number] for number in confirmed]
     found, interval = rank_correlation(searched, list(confirmed.values()))
     enough = len(confirmed) >= ENOUGH
     return {
