@@ -39,6 +39,7 @@ COMMANDS = [
     ["dashboard"],
     ["presets"],
     ["compare"],
+    ["subjects", "rank"],
     ["data", "check"],
     ["data", "synth"],
     ["data", "preview"],
@@ -60,6 +61,11 @@ def _one_line(result, code, *words):
     assert "Traceback" not in result.output
     for word in words:
         assert word in lines[0]
+
+
+def _width(result):
+    """Of the longest line, paths aside."""
+    return max(len(line) for line in result.stdout.splitlines() if "runs" not in line)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -98,7 +104,23 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
 
     shown = mer_search("confirm", "--seeds", 1)
     assert "best test epoch (LEAKS)" in shown.stdout
-    assert max(map(len, shown.stdout.split("The network")[0].splitlines())) <= 80
+    assert "Picking the epoch on the test person would add" in shown.stdout
+    assert "the search's start" in shown.stdout or "found NOTHING better than where it started" in shown.stdout
+    assert _width(shown) <= 80
+    both = mer_search("confirm", "--top", 2, "--seeds", 1)
+    assert "4 are on disk" in both.stderr
+    assert "Choosing the best of 2" in both.stdout
+    assert _width(both) <= 80
+    again = mer_search("confirm", "--top", 2, "--seeds", 1, "--json")
+    assert "cost: nothing, all 8 folds are on disk" in again.stderr  # the first trial is where the search started
+    assert [len(found["rules"]["tail"]) for found in json.loads(again.stdout)] == [1, 1]
+
+    proxy = json.loads(mer_search("status", "--json").stdout)["proxy"]
+    assert (proxy["trials"], proxy["ci95"]) == ([0, 1], None)
+    assert "too few to tell" in mer_search("status").stdout
+    ranked = mer_search("subjects", "rank")
+    assert "subjects = " in ranked.stdout.splitlines()[-1]
+    assert [row["clips"] for row in json.loads(mer_search("subjects", "rank", folder, "--json").stdout)] == [6] * 4
     _one_line(mer_search("confirm", "--trial", 99), 2, "(0 to 1)", "99")
     _one_line(mer_search("status", "--name", "other"), 2, "'other'", "it holds small")
     Path("small.toml").write_text(STUDY.replace("1e-2]", "3e-2]"))
@@ -137,7 +159,6 @@ def test_a_note_and_a_picture_go_to_the_dashboard(mer_search, flow_folder):
         (["run", "--study", "tiny.toml", "--data", "flow", "--storage", "sqlite:////no/such/x.db"], 1, ["database"]),
         (["confirm"], 1, ["run `mer-search run` first"]),
         (["confirm", "--preset", "V9"], 2, ["V3NR", "'V9'"]),
-        (["confirm", "--preset", "V4", "--trial", "3"], 2, ["got both"]),
         (["confirm", "--set", "train.epochs=2"], 2, ["--set goes with --preset"]),
         (["compare"], 2, ["two networks or more, or --plan", "neither"]),
         (["compare", "V6"], 2, ["two networks or more, or --plan", "V6"]),
@@ -152,6 +173,10 @@ def test_a_note_and_a_picture_go_to_the_dashboard(mer_search, flow_folder):
         (["compare", "V6", "V6c", "--set", "train.epochs=none"], 2, ["train.epochs", "'none'"]),
         (["compare", "0", "1", "--set", "train.epochs=2"], 2, ["--set goes with presets"]),
         (["compare", "V6", "V6c", "--data", "nowhere"], 1, ["nowhere does not exist"]),
+        (["confirm", "--preset", "V4", "--trial", "3"], 2, ["one of --trial, --top and --preset", "--trial and"]),
+        (["confirm", "--preset", "V4", "--against", "V3NR"], 2, ["`mer-search compare` compares presets"]),
+        (["subjects", "rank", "flow"], 1, ["a confirmation's folder", "predictions.npz"]),
+        (["subjects", "rank"], 1, ["run `mer-search run` first"]),
         (["status", "--storage", "sqlite:///none.db"], 1, ["there is no such file"]),
         (["data", "check", "nowhere"], 1, ["does not exist"]),
         (["data", "check", "."], 1, ["known dataset's folder"]),

@@ -1,17 +1,26 @@
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
-from conftest import silent, write_flow_images
+from conftest import STUDY, silent, write_flow_images
 
-from mer_search.errors import UsageError
+from mer_search.config import digest
+from mer_search.errors import DataError, UsageError
 from mer_search.report.terminal import summary_rows
 from mer_search.search import confirm as confirming
-from mer_search.search.storage import open_storage
-from mer_search.search.study import Watcher, open_study, run
+from mer_search.search import space
+from mer_search.search import summary as summaries
+from mer_search.search.compare import compare, train
+from mer_search.search.cost import confirmation_costs
+from mer_search.search.storage import find_study, open_storage
+from mer_search.search.study import Watcher, kept_study, open_study, run
 from mer_search.search.workspace import load_data
+from mer_search.training import baselines
 from mer_search.training.metrics import best_test_epoch, inner, pooled_uf1, tail
+from mer_search.training.pool import Pool
 from mer_search.training.predictions import load
 
 PARTIAL = ('subjects = "all"', 'subjects = "1-3"')
@@ -20,8 +29,6 @@ PARTIAL = ('subjects = "all"', 'subjects = "1-3"')
 @pytest.fixture
 def confirmation(tmp_path, pool, make_search):
     """Two trials on three of four subjects, and the confirmation of the best with two seeds."""
-    from conftest import STUDY
-
     search = make_search(STUDY.replace(*PARTIAL))
     study = open_study(search, open_storage(f"sqlite:///{tmp_path}/study.db", create=True), "small")
     run(search, study, pool, 2, Watcher())
@@ -55,7 +62,7 @@ def test_a_second_call_trains_nothing_again(confirmation, pool):
 
 def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, pool):
     folds, _ = _train(confirmation, pool)
-    summary = confirming.summarise(confirmation, folds)
+    summary = summaries.summarise(confirmation, folds)
     stored = load(confirmation.folder / "predictions.npz")
     by_seed = [[fold for fold in stored if fold.seed == seed] for seed in (1000, 1001)]
     for rule, function in (("tail", tail), ("best_test_epoch", best_test_epoch)):
@@ -71,20 +78,22 @@ def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, pool):
     assert (summary["n_clips"], summary["n_subjects"], summary["synthetic"]) == (24, 4, False)
     assert set(summary["baselines"]) == {"logistic_regression", "rbf_svm"}
     assert summary["uf1_bbc"]["trials"] == 2
+    rules = summary["rules"]
+    assert summary["gap"] == rules["best_test_epoch"]["all"]["uf1"] - rules["tail"]["all"]["uf1"]
 
 
 def test_the_inner_rule_is_listed_where_subjects_were_held_out(confirmation, pool):
     loaded = confirmation.loaded.with_values({"train.inner": 1}, silent)
     folds, _ = _train(confirming.Confirmation(confirmation.target, loaded, confirmation.subjects, (1000,)), pool)
-    summary = confirming.summarise(confirmation, folds)
+    summary = summaries.summarise(confirmation, folds)
     assert summary["rules"]["inner"]["all"]["uf1"] == pooled_uf1(folds, inner)
     assert "inner subjects, leak-free" in [row[0] for row in summary_rows(summary)]
 
 
 def test_the_files_that_the_design_names(confirmation, pool):
     folds, _ = _train(confirmation, pool)
-    summary = confirming.summarise(confirmation, folds)
-    confirming.write(confirmation, folds, summary)
+    summary = summaries.summarise(confirmation, folds)
+    summaries.write(confirmation, folds, summary)
     assert json.loads((confirmation.folder / "summary.json").read_text())["title"] == summary["title"]
     assert len(list((confirmation.folder / "checkpoints").iterdir())) == 4
     with (confirmation.folder / "subjects.csv").open() as file:
@@ -108,7 +117,73 @@ def test_one_trial_leaves_nothing_to_correct(confirmation, pool):
     target = confirmation.target
     object.__setattr__(target, "trials", target.trials[:1])
     folds, _ = _train(confirmation, pool)
-    assert confirming.summarise(confirmation, folds)["uf1_bbc"] is None
+    assert summaries.summarise(confirmation, folds)["uf1_bbc"] is None
+
+
+@pytest.fixture
+def study(confirmation, tmp_path):
+    """The study of the confirmation, whose first trial is where it started."""
+    return find_study(open_storage(f"sqlite:///{tmp_path}/study.db"), "small")
+
+
+def test_the_best_trials_that_ran_to_their_end_are_taken_once_each(study):
+    done = study.get_trials()
+    for trial, facts in ((done[0], {"stopped_after": 1}), (done[1], {})):
+        study.add_trial(
+            optuna.create_trial(value=3.0, params=trial.params, distributions=trial.distributions, user_attrs=facts)
+        )
+    assert [target.title for target in confirming.top_targets(study, 2)] == ["trial 1 of small", "trial 0 of small"]
+    with pytest.raises(UsageError, match=r"that ran to their end, 2, but got 3"):
+        confirming.top_targets(study, 3)
+
+
+def test_a_search_started_at_its_base_with_its_settings_and_its_first_starting_point(study):
+    first, second = (confirming.trial_target(study, number) for number in (0, 1))
+    assert confirming.start_target(study, "", [second, first]) is first  # the very configuration, and its folds
+    start = confirming.start_target(study, "", [second])
+    assert digest(start.run) == digest(first.run)
+    assert start.folder.parent == second.folder.parent
+    assert (start.checksum, start.searched, start.trials) == (second.checksum, second.searched, ())
+    other = confirming.start_target(study, "V3NR", [second])
+    assert (other.run.train.lr, other.run.train.epochs, other.run.model.stem_width) == (8e-4, 2, 4)
+    kept_study(Path(study.user_attrs["out"])).unlink()
+    with pytest.raises(DataError, match="run `mer-search run` once more"):
+        confirming.start_target(study, "", [second])
+
+
+def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(study, confirmation, pool, monkeypatch):
+    target = confirmation.target
+    settings = {**space.parse(STUDY, "small").settings, "data.task": "3"}
+    start = confirming.preset_target("V4", settings, target.folder.parent)
+    jobs = confirming.prepare([target, start, start], target.data, "all", (1000,), silent)
+    assert jobs[0].loaded.motion is jobs[1].loaded.motion
+    assert [cost.folds for cost in confirmation_costs(jobs, pool)] == [4, 4, 0]
+    told = []
+    for _ in range(2):
+        folds = train(jobs, "cpu", silent, lambda jobs, costs, size: told.append(sum(cost.folds for cost in costs)))
+        monkeypatch.setattr(Pool, "_start", lambda self: pytest.fail("a process was started for nothing"))
+    assert told == [8, 0]
+    assert [pair.same for pair in compare(jobs[1:], folds[1:]).pairs] == [True]
+    some = compare(jobs, folds).among(("sub04", "sub01"))
+    assert some.contestants[0].matrices.sum() == 12
+    assert some.subjects == ("sub04", "sub01")
+
+
+def test_baselines_are_fitted_once(confirmation, monkeypatch):
+    loaded, path = confirmation.loaded, confirmation.folder / "baselines.json"
+    arguments = (path, loaded.motion, loaded.labels, loaded.subjects)
+    first = baselines.predict_all(*arguments)
+    path.write_text("damaged")
+    again = baselines.predict_all(*arguments)
+    with monkeypatch.context() as patched:
+        patched.setattr(baselines, "predict", lambda *_: pytest.fail("a baseline was fitted again"))
+        kept = baselines.predict_all(*arguments)
+    for name in baselines.CHOSEN:
+        assert np.array_equal(first[name], again[name])
+        assert np.array_equal(first[name], kept[name])
+    monkeypatch.setattr(baselines, "SIZE", 7)  # other baselines than those that were kept
+    baselines.predict_all(*arguments)
+    assert json.loads(path.read_text())["recipe"]["thumbnail"] == 7
 
 
 def test_a_preset_is_confirmed_in_a_folder_of_its_own(tmp_path):

@@ -47,10 +47,9 @@ def test_processes_take_other_clips_when_they_are_given_them(pool, make_search):
 def test_a_fold_that_kills_its_process_costs_that_fold_only(make_search):
     loaded = make_search().loaded
     with Pool("cpu", 1) as own:
-        victim = own._workers[0][0]
 
         def kill(epoch):
-            os.kill(victim.pid, signal.SIGKILL)
+            os.kill(own._workers[0][0].pid, signal.SIGKILL)
 
         with pytest.raises(Infeasible, match="ended it with SIGKILL") as caught:
             list(own.train(loaded.tensors, _tasks(loaded), kill))
@@ -87,6 +86,12 @@ def test_a_small_network_gets_a_process_a_core_and_a_large_one_all_cores(make_se
     assert open_pool(large, "cpu").size == 1
 
 
+def test_without_a_task_no_process_is_started(make_search, monkeypatch):
+    monkeypatch.setattr(Pool, "_start", lambda self: pytest.fail("a process was started"))
+    with Pool("cpu", 2) as idle:
+        assert list(idle.train(make_search().loaded.tensors, [], lambda epoch: None)) == []
+
+
 def test_a_gpu_that_is_not_there_is_refused():
     assert choose_device("cpu") == "cpu"
     if not torch.cuda.is_available():
@@ -97,6 +102,7 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 def test_an_interruption_does_not_wait_for_an_epoch_and_leaves_a_pool_that_works(pool, make_search, monkeypatch):
     loaded = make_search().loaded
+    pool.seconds_per_step(loaded.tensors, loaded.run)  # its processes have started
     folds = pool.train(loaded.tensors, _tasks(loaded), lambda epoch: None)
     before = [process.pid for process, _ in pool._workers]
     with monkeypatch.context() as patched:

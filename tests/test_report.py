@@ -1,12 +1,17 @@
 """What is shown: figures are pictures, pages are whole, numbers are said as a person says them."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mer_search.report.figures import confusion_png, subjects_png
 from mer_search.report.page import page
 from mer_search.report.terminal import duration, operations, summary_rows, values_text, verdict
+from mer_search.report.verdicts import comparison_lines, gap, top_table
+from mer_search.search.compare import Comparison, Contestant
 
 SCORE = {"uf1": 0.6, "uar": 0.61, "accuracy": 0.62, "sd": 0.02, "ci95": (0.5, 0.7), "seed_mean_uf1": 0.65}
 SUMMARY = {
@@ -20,6 +25,7 @@ SUMMARY = {
     "n_subjects": 26,
     "rules": {name: {"all": SCORE, "unsearched": SCORE} for name in ("tail", "last", "best_test_epoch")},
     "baselines": {"logistic_regression": {"all": SCORE | {"uf1": 0.5}}, "rbf_svm": {"all": SCORE | {"uf1": 0.55}}},
+    "verdict": ["trial <7> is NOT shown to be better"],
     "uf1_bbc": {"uf1": 0.44, "ci95": (0.2, 0.6), "best_trial_uf1": 0.66, "trials": 5, "n_subjects": 10},
 }
 
@@ -54,10 +60,66 @@ def test_the_verdict_says_it_when_a_baseline_is_better(uf1, words):
     assert "RBF SVM" in verdict(summary)
 
 
+def test_what_the_leaking_rule_adds_is_said_in_points():
+    leaking = SUMMARY["rules"] | {"best_test_epoch": {"all": SCORE | {"uf1": 0.68}}}
+    assert "would add +8.0 points (UF1 0.600 -> 0.680)" in gap(SUMMARY | {"rules": leaking})
+
+
+def test_confirmed_networks_stand_beside_their_baselines_and_the_leaking_rule():
+    table = top_table([SUMMARY | {"title": "trial 7"}, SUMMARY | {"title": "the search's start"}])
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table)
+    lines = console.export_text().splitlines()
+    assert [line.split()[0] for line in lines[4:8]] == ["trial", "the", "baseline:", "baseline:"]
+    assert lines[4].split()[2:] == ["0.600", "0.020", "0.500", "to", "0.700", "0.600", "0.600"]
+    assert max(map(len, lines)) <= 80
+
+
+def _comparison(*right):
+    """A network for each list of how many of 10 clips, half of either class, are right: for each of 8 subjects."""
+    matrices = [np.array([[[[k // 2, 5 - k // 2], [5 - (k - k // 2), k - k // 2]] for k in each]]) for each in right]
+    names = ["trial 7", "the search's start", "trial 8"]
+    met = tuple(Contestant(name, "", each) for name, each in zip(names, matrices, strict=False))
+    return Comparison(met, tuple(f"s{k}" for k in range(8)), (1000,), "CASME II", False)
+
+
+FINE, POOR, MIXED = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9]
+
+
+@pytest.mark.parametrize(
+    ("found", "start", "words"),
+    [
+        (FINE, POOR, "trial 7 is better than the search's start: UF1 0.899 and 0.495"),
+        (POOR, FINE, "trial 7 is WORSE than the search's start: UF1 0.495 and 0.899"),
+        (MIXED, FINE, "trial 7 is NOT shown to be better than the search's start"),
+        (FINE, FINE, "trial 7 does NOT differ from the search's start"),
+    ],
+)
+def test_whether_a_search_found_something_better_than_its_start_is_said_plainly(found, start, words):
+    lines = comparison_lines(_comparison(found, start), 1, "the search's start", ("s6", "s7"))
+    assert len(lines) == 1  # nothing is said of two subjects
+    assert words in lines[0]
+    if found != start:
+        alone = comparison_lines(_comparison(found, start), 1, "the search's start", ("s5", "s6", "s7"))[1]
+        assert alone.startswith("On the 3 subjects that the search never scored: ")
+
+
+def test_a_search_whose_best_is_its_start_found_nothing():
+    assert "NOTHING" in comparison_lines(_comparison(FINE), 1, "trial 7", ())[0]
+
+
+def test_choosing_among_confirmed_trials_comes_with_a_warning():
+    lines = comparison_lines(_comparison(POOR, MIXED, FINE), 3, "the search's start", ())
+    assert lines[0].startswith("trial 8 is better than trial 7: UF1 0.899 and 0.495")
+    assert "Choosing the best of 3" in lines[1]
+    assert len(lines) == 3
+
+
 def test_the_page_says_synthetic_and_escapes_what_it_is_given():
     text = page(SUMMARY, [("Confusion", b"png")])
     assert "These clips are synthetic" in text
     assert "<7>" not in text
+    assert "trial &lt;7&gt; is NOT shown to be better" in text
     assert "data:image/png;base64,cG5n" in text
     assert "These clips are synthetic" not in page(SUMMARY | {"synthetic": False}, [])
 

@@ -63,6 +63,14 @@ def test_a_conditional_axis_is_sampled_only_where_its_condition_holds():
     assert set(study.suggest(trial)) == {"train.loss", "train.lr"} == set(trial.asked)
 
 
+def test_what_differs_between_two_study_files_is_named():
+    assert space.changed(SMALL, "trials = 7\n" + SMALL) == ""
+    assert space.changed(SMALL, "no toml") == ""
+    said = space.changed(SMALL, "rule = 'last'\n" + SMALL.replace("4.0", "5.0"))
+    assert "rule is absent there, last here" in said
+    assert "[space] train.focal_gamma is {'float': [0.5, 4.0]} there, {'float': [0.5, 5.0]} here" in said
+
+
 def test_the_digest_changes_with_the_space_and_not_with_the_number_of_trials():
     first = space.parse(SMALL, "small").digest
     assert space.parse("trials = 7\n" + SMALL, "renamed").digest == first

@@ -3,9 +3,10 @@ import itertools
 import numpy as np
 import pytest
 import simulation
+from scipy.stats import spearmanr
 
 from mer_search.search import statistics
-from mer_search.search.statistics import bbc, paired_interval, permutation_p, uf1_interval
+from mer_search.search.statistics import bbc, paired_interval, permutation_p, rank_correlation, uf1_interval
 from mer_search.training.metrics import confusion, uf1
 
 
@@ -17,6 +18,16 @@ def _trials(rng, skills, subjects=12, clips=8, classes=3):
         guess = np.where(rng.random(truth.shape) < skill, truth, rng.integers(classes, size=truth.shape))
         out.append([confusion(t, g, classes) for t, g in zip(truth, guess, strict=True)])
     return np.array(out)
+
+
+def test_the_rank_correlation_is_spearmans():
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=12)
+    other = (one + rng.normal(size=12)).round(1)  # with ties
+    found, (low, high) = rank_correlation(one, other)
+    assert found == pytest.approx(spearmanr(one, other).statistic)
+    assert low < found < high
+    assert rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) == (0.0, (-1.0, 1.0))
 
 
 def test_an_interval_holds_the_pooled_score_and_shrinks_with_more_subjects():

@@ -8,8 +8,9 @@ from mer_search.config import digest
 from mer_search.errors import MerSearchError, StorageError, UsageError
 from mer_search.search import racing
 from mer_search.search import study as studies
+from mer_search.search.cost import search_cost
 from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
-from mer_search.search.study import Watcher, expected_cost, open_study, progress_of, run, trial_folder
+from mer_search.search.study import Watcher, open_study, progress_of, run, trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training.loso import claim, read_config
 from mer_search.training.metrics import inner, pooled_uf1, tail
@@ -152,7 +153,14 @@ def test_trials_are_paired_fold_by_fold(storage, pool, make_search):
 
 @pytest.mark.parametrize(
     ("text", "seed", "words"),
-    [(STUDY.replace("1e-2]", "2e-2]"), 0, "another space or settings"), (STUDY, 1, "another seed")],
+    [
+        (
+            STUDY.replace("1e-2]", "2e-2]"),
+            0,
+            r"settings \(\[space\] train.lr is .*0.01.* there, .*0.02.* here\)",
+        ),
+        (STUDY, 1, "another seed"),
+    ],
 )
 def test_a_study_with_another_space_or_seed_is_refused(storage, make_search, text, seed, words):
     open_study(make_search(), storage, "small")
@@ -208,12 +216,12 @@ def test_three_failures_in_a_row_end_the_run_with_the_first_traceback_in_a_file(
 def test_the_cost_is_known_before_the_first_trial(storage, pool, make_search):
     search = make_search()
     study = open_study(search, storage, "small")
-    cost = expected_cost(search, study, pool, 5, silent)
-    assert (cost.trials, cost.folds) == (5, 4)
+    cost = search_cost(search, study, pool, 5, silent)
+    assert (cost.trials, cost.folds) == (5, 20)
     assert cost.flop > 0
     assert 0 < cost.seconds < 600
     run(search, study, pool, 1, Watcher())
-    assert expected_cost(search, study, pool, 1, silent).trials == 0
+    assert search_cost(search, study, pool, 1, silent).trials == 0
 
 
 def test_sqlite_has_one_writer(tmp_path):

@@ -3,10 +3,12 @@
 import click
 
 from mer_search.cli.bench import bench
+from mer_search.cli.confirm import confirm
 from mer_search.cli.data import data
 from mer_search.cli.networks import compare, presets
 from mer_search.cli.options import Commands
-from mer_search.cli.search import confirm, dashboard, run, status
+from mer_search.cli.search import dashboard, run, status
+from mer_search.cli.subjects import subjects
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -21,5 +23,5 @@ def main() -> None:
     """
 
 
-for command in (run, confirm, compare, status, dashboard, presets, data, bench):
+for command in (run, confirm, compare, status, dashboard, presets, data, subjects, bench):
     main.add_command(command)

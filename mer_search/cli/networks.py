@@ -69,8 +69,9 @@ def compare(
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
     number of a trial of the study."""
     from mer_search.report import networks, terminal
+    from mer_search.report.verdicts import print_costs
     from mer_search.search import compare as comparing
-    from mer_search.search.confirm import FIRST_SEED, Target, preset_target, trial_target
+    from mer_search.search.confirm import FIRST_SEED, Target, prepare, preset_target, trial_target
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.workspace import find_data
     from mer_search.training.pool import choose_device
@@ -99,7 +100,8 @@ def compare(
     def evaluate(networks: Sequence[str], subjects: str) -> comparing.Comparison:
         fresh = range(FIRST_SEED, FIRST_SEED + seeds)
         with terminal.bars() as progress:
-            return comparing.meet([target(each) for each in networks], path, subjects, fresh, device, progress)
+            jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
+            return comparing.compare(jobs, comparing.train(jobs, device, progress, print_costs))
 
     found = []
     for step, met, comparison in comparing.follow(steps, evaluate):

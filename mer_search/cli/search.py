@@ -1,7 +1,6 @@
-"""Commands that search, confirm what was found, and look at a study."""
+"""Commands that search, and look at a study."""
 
 import json
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,14 +13,9 @@ from mer_search.cli.options import (
     json_option,
     name_option,
     out_option,
-    seeds_option,
-    set_option,
     storage_option,
-    subjects_option,
     task_option,
-    values_of,
 )
-from mer_search.errors import UsageError
 
 
 @click.command(epilog=example("mer-search run --study megc2019 --data ~/norm_u_v_os --trials 30"))
@@ -56,6 +50,7 @@ def run(
     from mer_search.report import terminal
     from mer_search.report.dashboard import describe_study
     from mer_search.search import space, study
+    from mer_search.search.cost import search_cost
     from mer_search.search.storage import only_writer, open_storage
     from mer_search.search.workspace import find_data, load_data
     from mer_search.training.pool import choose_device, open_pool
@@ -76,7 +71,7 @@ def run(
         wanted = trials or file.trials
         pool = stack.enter_context(open_pool(loaded.run, device))
         with terminal.bars() as progress:
-            cost = study.expected_cost(search, opened, pool, wanted, progress)
+            cost = search_cost(search, opened, pool, wanted, progress)
         terminal.print_cost(cost, pool.size)
         live = stack.enter_context(terminal.Live(wanted, search.out / "artifacts"))
         study.run(search, opened, pool, wanted, live)
@@ -84,91 +79,20 @@ def run(
     terminal.print_next(storage, label, search.out)
 
 
-@click.command(epilog=example("mer-search confirm --trial 12 --seeds 3"))
-@click.option("--trial", type=click.IntRange(min=0), help="Trial number.  [default: the best]")
-@click.option("--preset", "preset_name", help="A published network instead of a trial; see `mer-search presets`.")
-@set_option
-@seeds_option
-@subjects_option
-@data_option
-@task_option
-@storage_option
-@name_option
-@device_option
-@out_option
-@json_option
-def confirm(
-    trial: int | None,
-    preset_name: str | None,
-    settings: tuple[str, ...],
-    seeds: int,
-    subjects: str,
-    data: Path | None,
-    task: str,
-    storage: str,
-    name: str | None,
-    device: str,
-    out: Path,
-    as_json: bool,
-) -> None:
-    """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it."""
-    from mer_search.config import with_values
-    from mer_search.report import terminal
-    from mer_search.report.page import write_report
-    from mer_search.search import confirm as confirming
-    from mer_search.search.storage import find_study, open_storage
-    from mer_search.search.workspace import find_data, load_data
-    from mer_search.training.pool import choose_device, open_pool
-
-    if preset_name and trial is not None:
-        raise UsageError("confirm takes --trial or --preset, but got both; leave one out")
-    if settings and not preset_name:
-        raise UsageError("--set goes with --preset, for a trial has its values; leave it out or name a preset")
-    target = (
-        confirming.preset_target(preset_name, values_of(settings), out)
-        if preset_name
-        else confirming.trial_target(find_study(open_storage(storage), name), trial)
-    )
-    run = with_values(target.run, {"data.task": task}) if task else target.run
-    device = choose_device(device)
-    with terminal.bars() as progress:
-        loaded = load_data(data or target.data or find_data(None, progress), run, progress)
-    terminal.print_data(loaded)
-    job = confirming.Confirmation(
-        target, loaded, loaded.select(subjects), tuple(range(confirming.FIRST_SEED, confirming.FIRST_SEED + seeds))
-    )
-    started = time.monotonic()
-    with open_pool(loaded.run, device) as pool, terminal.bars() as progress:
-        folds = confirming.confirm(
-            job, pool, lambda epoch: None, lambda done, total: progress("training folds", done, total)
-        )
-    terminal.err.print("scoring, and fitting the baselines on the same folds ...")
-    summary = confirming.summarise(job, folds)
-    confirming.write(job, folds, summary)
-    write_report(job, folds, summary)
-    if as_json:
-        click.echo(json.dumps(summary, indent=1))
-        return
-    terminal.show(terminal.summary_table(summary))
-    terminal.out.print(terminal.verdict(summary))
-    terminal.out.print(
-        f"took {terminal.duration(time.monotonic() - started)}; files in {job.folder}, "
-        f"to read in a browser: {job.folder / 'report.html'}"
-    )
-
-
 @click.command(epilog=example("mer-search status --json"))
 @storage_option
 @name_option
 @json_option
 def status(storage: str, name: str | None, as_json: bool) -> None:
-    """How far a study is, and its best trials."""
+    """How far a study is, its best trials, and whether its subjects rank trials as all do, if some are confirmed."""
     from mer_search.report import terminal
+    from mer_search.report.verdicts import proxy_line
+    from mer_search.search.hindsight import proxy
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.study import best_trial, progress_of
 
     opened = find_study(open_storage(storage), name)
-    facts = progress_of(opened)
+    facts = {**progress_of(opened), "proxy": proxy(opened)}
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
@@ -177,6 +101,8 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
     if facts["pareto_front"]:
         terminal.show(terminal.front_table(facts))
     terminal.out.print(", ".join(f"{count} {state}" for state, count in facts["trials"].items()))
+    if facts["proxy"]:
+        terminal.say(proxy_line(facts["proxy"]))
 
 
 @click.command(epilog=example("mer-search dashboard --port 8081"))

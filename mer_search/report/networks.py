@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
 from mer_search.config import with_values
 from mer_search.model.network import cost
 from mer_search.presets import PRESETS, PUBLIC, preset
-from mer_search.report.terminal import out, show
+from mer_search.report.terminal import plain_table, say, show
 from mer_search.search.compare import Comparison, Step, hits
 
 
@@ -32,12 +31,12 @@ def preset_rows() -> list[dict[str, Any]]:
 
 def print_presets(rows: Sequence[dict[str, Any]]) -> None:
     """The published networks."""
-    table = _table("preset", "parameters", "GFLOP", "published F1")
+    table = plain_table("preset", "parameters", "GFLOP", "published F1")
     for row in rows:
         published = "" if row["published_f1"] is None else f"{row['published_f1']:.4f}"
         table.add_row(row["name"], f"{row['parameters']:,}", f"{row['gflop']:.1f}", published)
     show(table)
-    _say(
+    say(
         "GFLOP: one clip, forward, 224 pixels. F1: macro, CASME II, 5 classes, epoch picked on the test subject. V6: "
         "with 35 action units."
     )
@@ -65,13 +64,13 @@ def parity_rows() -> list[dict[str, Any]]:
 
 def print_parity(rows: Sequence[dict[str, Any]]) -> None:
     """The networks against their public code."""
-    table = _table("preset", "parameters", "public", "GFLOP", "public ", "equal")
+    table = plain_table("preset", "parameters", "public", "GFLOP", "public ", "equal")
     for row in rows:
         public = "" if row["public_gflop"] is None else f"{row['public_gflop']:.4g}"
         cells = (f"{row['parameters']:,}", f"{row['public_parameters']:,}", f"{row['gflop']:.4g}", public)
         table.add_row(row["name"], *cells, "yes" if row["equal"] else "NO")
     show(table)
-    _say(
+    say(
         "One clip, forward, 224 pixels; parameters that the forward pass uses. The public V3 and V4 have an external "
         "stem of (128, 256), which is set here."
     )
@@ -82,30 +81,25 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
     title = f"{step.name}: " if step.name else ""
     if comparison is None:
         among = " and ".join(networks)
-        _say(f"{title}{networks[0]}, without a comparison: {step.only_if} is not among {among}")
+        say(f"{title}{networks[0]}, without a comparison: {step.only_if} is not among {among}")
         return
     seeds = f"{len(comparison.seeds)} seed{'s' if len(comparison.seeds) > 1 else ''}"
     met = f"{title}{' against '.join(networks)}"
-    _say(f"{met}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds}")
+    say(f"{met}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds}")
     show(_network_table(comparison))
     show(_subject_table(comparison))
-    _say(
+    say(
         "UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
         "networks exchanged subject by subject; of each pair alone."
     )
     for pair in comparison.pairs:
-        _say(pair.verdict)
+        say(pair.verdict)
     if step.name:
-        _say(f"{step.name}: {comparison.winner}\n")
-
-
-def _say(text: str) -> None:
-    """A sentence, in lines of the console's width."""
-    out.print(text, markup=False, soft_wrap=False)
+        say(f"{step.name}: {comparison.winner}\n")
 
 
 def _network_table(comparison: Comparison) -> Table:
-    table = _table("network", "UF1", "sd", "95 %")
+    table = plain_table("network", "UF1", "sd", "95 %")
     for each in comparison.facts["networks"]:
         low, high = each["ci95"]
         deviation = "" if each["sd"] is None else f"{each['sd']:.3f}"
@@ -115,25 +109,17 @@ def _network_table(comparison: Comparison) -> Table:
 
 def _subject_table(comparison: Comparison) -> Table:
     """How many clips of each subject were right, mean over seeds."""
-    table = _table("subject", "clips", *(f"{each.name} right" for each in comparison.contestants))
+    table = plain_table("subject", "clips", *(f"{each.name} right" for each in comparison.contestants))
     right = [hits(each) for each in comparison.contestants]
     for place, subject in enumerate(comparison.subjects):
         table.add_row(subject, str(comparison.clips[place]), *(f"{each[place]:.1f}" for each in right))
     return table
 
 
-def _table(*columns: str) -> Table:
-    """A table whose first column is text and the others are numbers."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=True)
-    return table
-
-
 def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> None:
     """What each way to search found in a replay."""
-    _say(f"{configurations} configurations, at the cost of {trials} whole trials, {repeats} repeats")
-    table = _table("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals")
+    say(f"{configurations} configurations, at the cost of {trials} whole trials, {repeats} repeats")
+    table = plain_table("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals")
     for row in rows:
         low, high = row["uf1"]["ci95"]
         table.add_row(
@@ -146,7 +132,7 @@ def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials
             f"{row['equals_stopped']:.0%}",
         )
     show(table)
-    _say(
+    say(
         "UF1: true, of what was chosen; 95 %: over repeats. regret: below the best there is. rank: mean, 1 the best. "
         "cost: of as many trials, as a share of no race's. equals: how often the race stops a trial that equals the "
         "best."

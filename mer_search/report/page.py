@@ -10,7 +10,9 @@ import numpy as np
 from mer_search.files import write_whole
 from mer_search.report.figures import confusion_png, subjects_png
 from mer_search.report.terminal import LEGEND, TITLES, summary_rows, verdict
-from mer_search.search.confirm import Confirmation, averaged
+from mer_search.report.verdicts import gap
+from mer_search.search.confirm import Confirmation
+from mer_search.search.summary import averaged
 from mer_search.training.metrics import confusion, scores
 from mer_search.training.predictions import Predictions
 
@@ -51,7 +53,7 @@ def page(summary: dict[str, Any], pictures: Sequence[tuple[str, bytes]]) -> str:
 <p>{html.escape(summary["dataset"])}: {summary["n_clips"]} clips, {summary["n_subjects"]} subjects,
 seeds {", ".join(map(str, summary["seeds"]))}; {summary["protocol"]}; {summary["epochs"]} epochs.</p>
 {synthetic if summary["synthetic"] else ""}
-<p>{html.escape(verdict(summary))}</p>
+<p>{"<br>".join(map(html.escape, [verdict(summary), *summary["verdict"], gap(summary)]))}</p>
 <table><tr>{head}</tr>{body}</table>
 <p class=note>UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. {html.escape(LEGEND)}
 It is shown to compare with papers, and is higher for that reason alone.</p>

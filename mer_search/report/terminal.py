@@ -17,8 +17,9 @@ from mer_search.config import Value
 from mer_search.data.check import Report
 from mer_search.data.clips import counts
 from mer_search.report.dashboard import describe_trial
+from mer_search.search.cost import Cost
 from mer_search.search.storage import DEFAULT, score
-from mer_search.search.study import Cost, Evaluation, Watcher
+from mer_search.search.study import Evaluation, Watcher
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
 
@@ -30,6 +31,27 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)  # progress and warn
 def show(table: Table) -> None:
     """Print a table to the console's width."""
     out.print(table, soft_wrap=False)
+
+
+def say(text: str) -> None:
+    """Print a sentence, wrapped between words."""
+    out.print(text, soft_wrap=False, markup=False)
+
+
+def plain_table(*columns: str, left: int = 1, title: str | None = None, caption: str | None = None) -> Table:
+    """A table whose first columns are text and the others are numbers."""
+    table = Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < left else "right", no_wrap=True)
+    return table
 
 
 @contextmanager
@@ -169,8 +191,9 @@ TITLES = {  # of what summary.json holds
 }
 LEGEND = (
     "UF1 and sd: mean and deviation over seeds. 95 %: for new people like these. averaged: UF1 of the seeds' mean "
-    "probability. unsearched: subjects that the search never scored. best test epoch: the rule of published figures, "
-    "which picks each subject's epoch on that very subject."
+    "probability. unsearched: subjects that the search never scored. corrected: BBC-CV over the search's trials, of "
+    "one seed each. best test epoch: the rule of published figures, which picks each subject's epoch on that very "
+    "subject."
 )
 
 
@@ -181,13 +204,13 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
         found.append(("search's best, corrected", {"searched": summary["uf1_bbc"]}))
     found += [(TITLES[name], groups) for name, groups in summary["baselines"].items()]
     return [
-        (title, group, *(_decimals(score.get(key)) for key in ("uf1", "sd", "ci95", "seed_mean_uf1")))
+        (title, group, *(decimals(score.get(key)) for key in ("uf1", "sd", "ci95", "seed_mean_uf1")))
         for title, groups in found
         for group, score in groups.items()
     ]
 
 
-def _decimals(score: float | Sequence[float] | None) -> str:
+def decimals(score: float | Sequence[float] | None) -> str:
     """Three decimals; an interval as "0.475 to 0.677"; nothing for None."""
     if score is None:
         return ""
@@ -196,18 +219,18 @@ def _decimals(score: float | Sequence[float] | None) -> str:
 
 def summary_table(summary: dict[str, Any]) -> Table:
     """The confirmation's table for the terminal."""
-    table = Table(
+    table = plain_table(
+        "estimate",
+        "subjects",
+        "UF1",
+        "sd",
+        "95 % interval",
+        "averaged",
+        left=2,
         title=f"{summary['title']}: {summary['dataset']}, {summary['n_clips']} clips, "
         f"{summary['n_subjects']} subjects, {len(summary['seeds'])} seed{'s' if len(summary['seeds']) > 1 else ''}",
         caption=LEGEND,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
     )
-    for column in ("estimate", "subjects", "UF1", "sd", "95 % interval", "averaged"):
-        table.add_column(column, justify="left" if column in {"estimate", "subjects"} else "right", no_wrap=True)
     for row in summary_rows(summary):
         table.add_row(*row, style="bold" if row[0] == TITLES["tail"] else None)
     return table
@@ -279,14 +302,19 @@ def print_data(loaded: Loaded) -> None:
 
 
 def print_cost(cost: Cost, processes: int) -> None:
-    """What a run is about to cost."""
+    """What a search is about to cost."""
     if not cost.trials:
         err.print("cost: nothing, the study has all its trials")
         return
-    err.print(
-        f"cost: {cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds} folds, about "
-        f"{operations(cost.flop)} and {duration(cost.seconds)} on {processes} process{'es' if processes > 1 else ''} "
-        "if none is stopped early"
+    trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
+    err.print(f"cost: {trials}, {effort(cost, processes)} if none is stopped early")
+
+
+def effort(cost: Cost, processes: int) -> str:
+    """Operations and time: "about 3 TFLOP and 12 s on 2 processes"."""
+    return (
+        f"about {operations(cost.flop)} and {duration(cost.seconds)} on {processes} "
+        f"process{'es' if processes > 1 else ''}"
     )
 
 

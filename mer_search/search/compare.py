@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +13,11 @@ from pydantic import Field, ValidationError
 
 from mer_search.config import Part, digest, explain
 from mer_search.errors import UsageError
-from mer_search.search.confirm import Confirmation, Target, confirm
+from mer_search.model.network import cost
+from mer_search.search.confirm import Confirmation, confirm
+from mer_search.search.cost import Cost, confirmation_costs
 from mer_search.search.statistics import paired_interval, permutation_p, uf1_interval
-from mer_search.search.workspace import Progress, load_data
+from mer_search.search.workspace import Progress
 from mer_search.training.metrics import fold_confusion, tail, uf1
 from mer_search.training.pool import open_pool
 from mer_search.training.predictions import Predictions
@@ -48,41 +50,37 @@ def contestant(job: Confirmation, folds: Sequence[Predictions]) -> Contestant:
     return Contestant(job.target.title, digest(job.loaded.run), matrices)
 
 
-def meet(
-    targets: Sequence[Target], path: Path, subjects: str, seeds: Sequence[int], device: str, progress: Progress
-) -> "Comparison":
-    """Train the networks' folds that are not on disk yet, where `confirm` looks for them too, and compare.
+Announce = Callable[[Sequence[Confirmation], Sequence[Cost], int], None]  # what is to be trained, on so many processes
+
+
+def train(jobs: Sequence[Confirmation], device: str, progress: Progress, announce: Announce) -> list[list[Predictions]]:
+    """The folds of every confirmation; those that are not on disk yet are trained, after their cost was announced.
 
     Args:
-        targets: the networks; one that stands there twice is trained once.
-        path: the data's folder.
-        subjects: as in a study file.
-        seeds: the same for all.
+        jobs: one that stands there twice is trained once.
         device: "cpu" or "cuda".
         progress: told of every fold.
-
-    Raises:
-        UsageError: for unknown subjects, or if the networks' data are not the same clips and labels.
+        announce: told of the cost.
     """
-    met: list[Contestant] = []
-    chosen: tuple[str, ...] = ()
-    checksums: dict[str, str] = {}
-    for target in targets:
-        loaded = load_data(path, target.run, progress)
-        checksums[target.title] = loaded.run.data.checksum
-        if len(set(checksums.values())) > 1:
-            raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
-        chosen = chosen or loaded.select(subjects)
-        job = Confirmation(target, loaded, chosen, tuple(seeds))
-        with open_pool(loaded.run, device) as pool:
-            folds = confirm(
+    largest = max((job.loaded.run for job in jobs), key=lambda run: cost(run)[1] * run.train.batch)
+    with open_pool(largest, device) as pool:
+        announce(jobs, confirmation_costs(jobs, pool), pool.size)
+        return [
+            confirm(
                 job,
                 pool,
                 lambda epoch: None,
-                lambda done, total, title=target.title: progress(f"{title}: folds", done, total),  # type: ignore[misc]
+                lambda done, total, title=job.target.title: progress(f"{title}: folds", done, total),  # type: ignore[misc]
             )
-        met.append(contestant(job, folds))
-    return Comparison(tuple(met), chosen, tuple(seeds), loaded.folder.title, loaded.folder.synthetic)
+            for job in jobs
+        ]
+
+
+def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]) -> "Comparison":
+    """The comparison of confirmations on the same subjects and seeds, from all their folds."""
+    met = tuple(contestant(job, trained) for job, trained in zip(jobs, folds, strict=True))
+    folder = jobs[0].loaded.folder
+    return Comparison(met, jobs[0].subjects, jobs[0].seeds, folder.title, folder.synthetic)
 
 
 class Pair(NamedTuple):
@@ -103,18 +101,34 @@ class Pair(NamedTuple):
     def verdict(self) -> str:
         """One line for a person."""
         one, other = self.first.name, self.second.name
-        if np.array_equal(self.first.matrices, self.second.matrices):
+        if self.same:
             return f"no difference: {one} and {other} predict the same for every subject and seed"
-        better, worse = (one, other) if self.difference > 0 else (other, one)
-        numbers = (
+        if self.shown and self.difference < 0:
+            return self.turned.verdict
+        if self.shown:
+            return f"{one} is better than {other}: {self.numbers}"
+        few = len(self.first.matrices[0])
+        why = f" ({few} subjects are too few to show any)" if 2 / 2**few >= SIGNIFICANT else ""
+        return f"no difference shown between {one} and {other}{why}: {self.numbers}"
+
+    @property
+    def turned(self) -> "Pair":
+        """The same, the second first."""
+        low, high = self.ci95
+        return Pair(self.second, self.first, -self.difference, (-high, -low), self.p)
+
+    @property
+    def same(self) -> bool:
+        """Whether both are right and wrong alike."""
+        return np.array_equal(self.first.matrices, self.second.matrices)
+
+    @property
+    def numbers(self) -> str:
+        """The evidence for a person."""
+        return (
             f"UF1 {self.first.uf1:.3f} and {self.second.uf1:.3f}, difference {self.difference:+.3f}, "
             f"95 % {self.ci95[0]:+.3f} to {self.ci95[1]:+.3f}, p = {self.p:.3f}"
         )
-        if self.shown:
-            return f"{better} is better than {worse}: {numbers}"
-        few = self.first.matrices.shape[1]
-        why = f" ({few} subjects are too few to show any)" if 2 / 2**few >= SIGNIFICANT else ""
-        return f"no difference shown between {one} and {other}{why}: {numbers}"
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,12 @@ class Comparison:
     def pairs(self) -> list[Pair]:
         """The first against each of the others."""
         return [_pair(self.contestants[0], other) for other in self.contestants[1:]]
+
+    def among(self, subjects: Sequence[str]) -> "Comparison":
+        """The same on some of the subjects."""
+        places = [self.subjects.index(subject) for subject in subjects]
+        some = tuple(replace(each, matrices=each.matrices[:, places]) for each in self.contestants)
+        return replace(self, contestants=some, subjects=tuple(subjects))
 
     @property
     def winner(self) -> str:

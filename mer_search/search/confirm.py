@@ -1,31 +1,25 @@
 """Confirmation: all subjects, fresh seeds, and nothing chosen on the way. What it says can be believed."""
 
-import csv
 import hashlib
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 
-from mer_search.config import Run, Value, digest, with_values
-from mer_search.errors import UsageError
-from mer_search.files import write_whole
+from mer_search.config import Data, Run, Value, digest, with_values
+from mer_search.data import fit
+from mer_search.errors import DataError, UsageError
 from mer_search.presets import preset
-from mer_search.search.statistics import bbc, uf1_interval
+from mer_search.search import space
 from mer_search.search.storage import find_trial, ran_to_its_end
-from mer_search.search.study import trial_folder
-from mer_search.search.workspace import Loaded
-from mer_search.training import baselines
+from mer_search.search.study import kept_study, trial_folder
+from mer_search.search.workspace import Loaded, Progress, load_data
 from mer_search.training.loop import Epoch
 from mer_search.training.loso import finish_folds, read_config
-from mer_search.training.metrics import available, best_epoch, confusion, fold_confusion, scores, tail, uf1
 from mer_search.training.pool import Pool
 from mer_search.training.predictions import Predictions, load
 
@@ -66,6 +60,58 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
         tuple(facts["subjects"]),
         complete,
     )
+
+
+def top_targets(study: optuna.Study, count: int) -> list[Target]:
+    """The best trials that ran to their end, the best first. A configuration that was tried again counts with the mean
+    over its trials; its first one stands for it.
+
+    Raises:
+        UsageError: if there are fewer.
+    """
+    scores: dict[tuple[tuple[str, Any], ...], list[float]] = {}
+    first: dict[tuple[tuple[str, Any], ...], int] = {}
+    for trial in filter(ran_to_its_end, study.get_trials(deepcopy=False)):
+        configuration = tuple(sorted(trial.params.items()))
+        first.setdefault(configuration, trial.number)
+        scores.setdefault(configuration, []).append(trial.values[0])
+    distinct = sorted(scores, key=lambda configuration: -mean(scores[configuration]))
+    if len(distinct) < count:
+        raise UsageError(
+            f"--top must be at most the number of different trials of study {study.study_name!r} that ran to their "
+            f"end, {len(distinct)}, but got {count}; those that were stopped early have only an estimate"
+        )
+    return [trial_target(study, number) for number in map(first.__getitem__, distinct[:count])]
+
+
+def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target]) -> Target:
+    """Where a study's search started: its base preset with the values under [set] and those of the first [[start]]. If
+    `preset_name` is given, that preset with the values under [set].
+
+    Args:
+        study: whose kept study file is read.
+        preset_name: "" for where the search started.
+        found: trials of the study; if one of them is the very configuration, it is returned.
+
+    Raises:
+        DataError: if the study file was not kept.
+        UsageError: for an unknown preset, or one that the settings do not suit.
+    """
+    kept = kept_study(Path(study.user_attrs["out"]))
+    if not kept.exists():
+        raise DataError(
+            f"{kept} must hold the study file, but an earlier version did not keep it; run `mer-search run` once more "
+            "with it, or leave the comparison out with --against none"
+        )
+    file = space.parse(kept.read_text(), study.study_name)
+    if preset_name:
+        run, title = with_values(preset(preset_name), file.settings), f"{preset_name}, set as in the study"
+    else:
+        run, title = with_values(file.base, file.start[0] if file.start else {}), "the search's start"
+    run = run.model_copy(update={"data": found[0].run.data})
+    folder = found[0].folder.with_name(f"against-{digest(run)[:8]}")  # the same configuration has the same folds
+    other = replace(found[0], run=run, title=title, folder=folder, trials=())
+    return next((target for target in found if digest(target.run) == digest(run)), other)
 
 
 def preset_target(name: str, values: Mapping[str, Value], out: Path) -> Target:
@@ -119,10 +165,52 @@ class Confirmation:
         return self.store.with_name(f"{self.store.name}-{len(self.subjects)}-subjects-{names}")
 
     @property
+    def wanted(self) -> list[tuple[int, str]]:
+        """Its folds: (seed, subject)."""
+        return [(seed, subject) for seed in self.seeds for subject in self.subjects]
+
+    @property
+    def missing(self) -> list[tuple[int, str]]:
+        """Its folds that are not on disk."""
+        on_disk = {(fold.seed, fold.subject) for fold in load(self.store / "predictions.npz")}
+        return [key for key in self.wanted if key not in on_disk]
+
+    @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """`all`, and `unsearched`: the subjects that the search never scored."""
         unsearched = tuple(subject for subject in self.subjects if subject not in self.searched)
         return {"all": self.subjects} | ({"unsearched": unsearched} if unsearched else {})
+
+
+def prepare(
+    targets: Sequence[Target], path: Path, subjects: str, seeds: Sequence[int], progress: Progress
+) -> list[Confirmation]:
+    """The configurations on the same clips, subjects and seeds; motion that they share is loaded once.
+
+    Args:
+        targets: the configurations.
+        path: the data's folder.
+        subjects: as in a study file.
+        seeds: the same for all.
+        progress: told of motion that is measured.
+
+    Raises:
+        UsageError: for unknown subjects, or if the configurations' data are not the same clips and labels.
+    """
+    known: dict[str, Loaded] = {}
+    jobs: list[Confirmation] = []
+    for target in targets:
+        run = target.run
+        key = digest(Data(task=run.data.task), run.frames, run.prep, run.flow)
+        if key in known:
+            loaded = replace(known[key], run=fit(run, known[key].folder, known[key].clips))
+        else:
+            loaded = known[key] = load_data(path, run, progress)
+        jobs.append(Confirmation(target, loaded, jobs[0].subjects if jobs else loaded.select(subjects), tuple(seeds)))
+    checksums = {job.target.title: job.loaded.run.data.checksum for job in jobs}
+    if len(set(checksums.values())) > 1:
+        raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
+    return jobs
 
 
 def confirm(
@@ -130,7 +218,7 @@ def confirm(
 ) -> list[Predictions]:
     """Train every (seed, subject) that is not on disk yet; the first seed's networks are kept as checkpoints."""
     loaded = confirmation.loaded
-    wanted = [(seed, subject) for seed in confirmation.seeds for subject in confirmation.subjects]
+    wanted = confirmation.wanted
 
     def checkpoint(seed: int, subject: str) -> Path | None:
         return confirmation.store / "checkpoints" / f"{subject}.safetensors" if seed == FIRST_SEED else None
@@ -142,168 +230,3 @@ def confirm(
             folds.append(fold)
             on_fold(len(folds), len(wanted))
     return folds
-
-
-def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[str, Any]:
-    """summary.json: every rule and group, the baselines, and the search's own best corrected for its choosing."""
-    loaded = confirmation.loaded
-    chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
-    return {
-        "title": confirmation.target.title + (" on another dataset" if confirmation.elsewhere else ""),
-        "dataset": loaded.folder.title,
-        "synthetic": loaded.folder.synthetic,
-        "protocol": "leave-one-subject-out, counts pooled over subjects",
-        "digest": digest(loaded.run),
-        "classes": loaded.run.data.classes,
-        "n_clips": sum(chosen),
-        "n_subjects": len(confirmation.subjects),
-        "n_unsearched": len(confirmation.groups.get("unsearched", ())),
-        "epochs": loaded.run.epochs,
-        "seeds": confirmation.seeds,
-        "rules": {
-            name: {group: _scored(folds, members, rule) for group, members in confirmation.groups.items()}
-            for name, rule in available(folds).items()
-        },
-        "baselines": {name: _baseline(name, confirmation) for name in baselines.CHOSEN},
-        "uf1_bbc": None if confirmation.elsewhere else _corrected(confirmation.target),
-    }
-
-
-def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> dict[str, Any]:
-    """Means over seeds, sd over seeds, interval over subjects, and the seeds' probabilities averaged."""
-    by_seed: dict[int, list[NDArray[np.int64]]] = {}
-    chances: dict[str, list[NDArray[np.float64]]] = {}
-    labels = {}
-    for fold in folds:
-        if fold.subject in members:
-            by_seed.setdefault(fold.seed, []).append(fold_confusion(fold, rule))
-            chances.setdefault(fold.subject, []).append(rule(fold))
-            labels[fold.subject] = fold.labels
-    matrices = np.array(list(by_seed.values()))  # (seeds, subjects, K, K)
-    each = [scores(matrix.sum(0)) for matrix in matrices]
-    averaged = np.sum(
-        [
-            confusion(labels[subject], np.mean(chances[subject], axis=0).argmax(-1), matrices.shape[-1])
-            for subject in chances
-        ],
-        axis=0,
-    )
-    return {
-        "uf1": float(np.mean([score.uf1 for score in each])),
-        "uar": float(np.mean([score.uar for score in each])),
-        "accuracy": float(np.mean([score.accuracy for score in each])),
-        "sd": float(np.std([score.uf1 for score in each], ddof=1)) if len(each) > 1 else None,
-        "ci95": uf1_interval(matrices),
-        "uf1_by_seed": [score.uf1 for score in each],
-        "seed_mean_uf1": float(uf1(averaged)),
-        "classes_left_out": each[0].left_out,
-    }
-
-
-def _baseline(name: str, confirmation: Confirmation) -> dict[str, Any]:
-    """A scikit-learn baseline on the same folds."""
-    loaded = confirmation.loaded
-    predicted = baselines.predict(name, loaded.motion, loaded.labels, loaded.subjects)
-    classes, subjects = len(loaded.run.data.classes), np.array(loaded.subjects)
-    out = {}
-    for group, members in confirmation.groups.items():
-        matrices = np.array(
-            [confusion(loaded.labels[subjects == member], predicted[subjects == member], classes) for member in members]
-        )
-        score = scores(matrices.sum(0))
-        out[group] = {
-            "uf1": score.uf1,
-            "uar": score.uar,
-            "accuracy": score.accuracy,
-            "ci95": uf1_interval(matrices[None]),
-        }
-    return out
-
-
-def _corrected(target: Target) -> dict[str, Any] | None:
-    """BBC-CV over the trials that scored every searched subject; on those subjects alone."""
-    stored = [
-        {fold.subject: fold_confusion(fold, tail) for fold in load(path / "predictions.npz")} for path in target.trials
-    ]
-    complete = [found for found in stored if set(target.searched) <= set(found)]
-    if len(complete) < 2 or len(target.searched) < 3:
-        return None
-    matrices = np.array([[found[subject] for subject in target.searched] for found in complete])
-    corrected, interval = bbc(matrices)
-    naive = float(uf1(matrices.sum(1)).max())
-    return {
-        "uf1": corrected,
-        "ci95": interval,
-        "best_trial_uf1": naive,
-        "trials": len(complete),
-        "n_subjects": len(target.searched),
-    }
-
-
-def averaged(folds: Sequence[Predictions]) -> dict[str, tuple[Predictions, NDArray[np.int64]]]:
-    """subject -> its first seed's predictions, and the class (n,) of each clip by the seeds' mean under tail."""
-    chances: dict[str, list[NDArray[np.float64]]] = {}
-    first: dict[str, Predictions] = {}
-    for fold in folds:
-        chances.setdefault(fold.subject, []).append(tail(fold))
-        first.setdefault(fold.subject, fold)
-    return {subject: (first[subject], np.mean(chances[subject], axis=0).argmax(-1)) for subject in sorted(first)}
-
-
-def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: dict[str, Any]) -> None:
-    """summary.json, subjects.csv and megc_log.txt."""
-    decided = averaged(folds)
-    write_whole(confirmation.folder / "summary.json", json.dumps(summary, indent=1))
-    write_whole(confirmation.folder / "subjects.csv", _subject_rows(decided, confirmation.searched))
-    write_whole(confirmation.folder / "megc_log.txt", _megc_log(decided, confirmation.loaded.folder.name))
-
-
-def _subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], searched: Sequence[str]) -> str:
-    """A row a subject, under the tail rule of the seeds' mean; best_epoch is what the published rule would pick."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(
-        [
-            "subject",
-            "searched",
-            "epochs",
-            "best_epoch",
-            "clips",
-            "truth",
-            "prediction",
-            "TP",
-            "FP",
-            "FN",
-            "accuracy",
-            "F1",
-        ]
-    )
-    for subject, (fold, predicted) in decided.items():
-        matrix = confusion(fold.labels, predicted, fold.probabilities.shape[-1])
-        hits, score = np.diag(matrix), scores(matrix)
-        cells = [fold.labels, predicted, hits, matrix.sum(0) - hits, matrix.sum(1) - hits]
-        writer.writerow(
-            [
-                subject,
-                int(subject in searched),
-                len(fold.probabilities),
-                best_epoch(fold) + 1,
-                len(fold.labels),
-                *(" ".join(map(str, cell)) for cell in cells),
-                f"{score.accuracy:.4f}",
-                f"{score.uf1:.4f}",
-            ]
-        )
-    return buffer.getvalue()
-
-
-def _megc_log(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], dataset: str) -> str:
-    """MEGC 2019's log: a header line a subject, then clip, truth and prediction."""
-    lines = []
-    for subject, (fold, predicted) in decided.items():
-        lines.append(f"{dataset} {subject}")
-        lines += [
-            f"{clip.split('/', 1)[1]} {truth} {guess}"
-            for clip, truth, guess in zip(fold.clips, fold.labels, predicted, strict=True)
-        ]
-    return "\n".join(lines) + "\n"

@@ -32,6 +32,8 @@ FIELDS = {
     "start": list,
 }
 ALSO = ("", "gflop", "parameters")  # what may be minimised beside UF1
+LASTING = ("base", "subjects", "set", "space", "when", "rule", "sampler", "pruner", "also")  # they never change
+SHOWN = 3  # differences that a message names
 
 
 class Trial(Protocol):
@@ -90,6 +92,8 @@ class StudyFile:
     also: str  # what is minimised beside UF1, "gflop" or "parameters"; "" for nothing
     trials: int
     digest: str  # of everything that must not change between two calls
+    settings: Mapping[str, Value]  # `set`
+    text: str = ""  # the file itself
 
     def for_task(self, task: str) -> "StudyFile":
         """The same study on another task of the data; "" changes nothing."""
@@ -137,9 +141,29 @@ def parse(text: str, name: str) -> StudyFile:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"study {name}: not valid TOML: {error}") from error
     try:
-        return _study(tree, name)
+        return replace(_study(tree, name), text=text)
     except UsageError as error:
         raise UsageError(f"study {name}: {error}") from None
+
+
+def changed(there: str, here: str) -> str:
+    """What differs between the texts of two study files that must be one study's; "" if nothing is found."""
+    try:
+        one, other = (_lasting(tomllib.loads(text)) for text in (there, here))
+    except tomllib.TOMLDecodeError:
+        return ""
+    keys = [key for key in one | other if one.get(key) != other.get(key)]
+    shown = [f"{key} is {one.get(key, 'absent')} there, {other.get(key, 'absent')} here" for key in keys[:SHOWN]]
+    return "; ".join(shown + ([f"and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else []))
+
+
+def _lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's tree as a flat one: "[space] train.lr" -> its axis."""
+    flat: dict[str, Any] = {}
+    for field in LASTING:
+        value = tree.get(field, {})
+        flat |= {f"[{field}] {key}": each for key, each in value.items()} if isinstance(value, dict) else {field: value}
+    return flat
 
 
 def _study(tree: dict[str, Any], name: str) -> StudyFile:
@@ -188,6 +212,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         when,
         start,
         trials=tree.get("trials", 100),
+        settings=tree.get("set", {}),
         digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],
         **chosen,
     )

@@ -4,11 +4,13 @@ Everything is computed from confusion matrices per subject. Shapes: M models (tr
 R bootstrap repeats.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
+from scipy.stats import rankdata
 
 from mer_search.training.metrics import Floats, uf1
 
@@ -104,3 +106,23 @@ def permutation_p(first: NDArray[Any], second: NDArray[Any], seed: int = 0) -> f
     gained = np.einsum("rs,mskl->rmkl", swaps, second - first)
     found = uf1(first.sum(1) + gained).mean(1) - uf1(second.sum(1) - gained).mean(1)
     return float((np.abs(found) >= abs(found[0]) - 1e-12).mean())
+
+
+def rank_correlation(
+    first: Sequence[float], second: Sequence[float], seed: int = 0
+) -> tuple[float, tuple[float, float]]:
+    """Spearman's rank correlation of two scores of the same n >= 2 things, and its 95 % bootstrap interval over them.
+
+    Resamples in which a score is the same everywhere have no correlation and are left out; nor have the scores
+    themselves then, and 0 stands for it.
+    """
+    places = np.random.default_rng(seed).integers(0, len(first), (REPEATS, len(first)))
+    places = np.vstack([np.arange(len(first)), places])
+    ranks = [rankdata(np.asarray(scores)[places], axis=1) for scores in (first, second)]  # (1 + R, n)
+    one, other = (each - each.mean(1, keepdims=True) for each in ranks)
+    norm = np.sqrt((one**2).sum(1) * (other**2).sum(1))
+    found = (one * other).sum(1)[norm > 0] / norm[norm > 0]
+    if not norm[0]:
+        return 0.0, (-1.0, 1.0)
+    low, high = np.percentile(found[1:], [2.5, 97.5]) if len(found) > 1 else (-1.0, 1.0)
+    return float(found[0]), (float(low), float(high))

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
@@ -16,12 +16,13 @@ from optuna.trial import FrozenTrial, TrialState
 from mer_search.config import Run, Value, with_values
 from mer_search.data import fit
 from mer_search.errors import Infeasible, MerSearchError, StorageError, UsageError
+from mer_search.files import write_whole
 from mer_search.model.network import cost
 from mer_search.search import racing
 from mer_search.search.samplers import sampler
-from mer_search.search.space import StudyFile
+from mer_search.search.space import StudyFile, changed
 from mer_search.search.storage import best_trial, find_study, score
-from mer_search.search.workspace import Loaded, Progress
+from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
 from mer_search.training.loso import finish_folds
 from mer_search.training.metrics import LEAKS, RULES, fold_confusion, log_likelihood, pooled_uf1
@@ -37,7 +38,6 @@ STATE_WORDS = {
     TrialState.WAITING: "waiting",
 }
 FAILURES = 3  # consecutive failures that end a run
-DRAWN = 9  # configurations on which the cost is estimated
 
 
 class Watcher:
@@ -140,6 +140,8 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
             study.enqueue_trial(dict(values))
     study = find_study(storage, name)
     _check(study, search)
+    if not (kept := kept_study(search.out)).exists():
+        write_whole(kept, search.file.text)
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
         if trial.state == TrialState.RUNNING and storage_has_one_writer(storage):
@@ -155,52 +157,15 @@ def storage_has_one_writer(storage: optuna.storages.BaseStorage) -> bool:
     return getattr(storage, "url", "").startswith("sqlite")
 
 
-class Cost(NamedTuple):
-    """What the trials that are still to come cost at most, if no trial is stopped early."""
-
-    trials: int
-    folds: int
-    flop: float
-    seconds: float
-
-
-def expected_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, progress: Progress) -> Cost:
-    """Counted on configurations drawn from the space, and timed on the one with the median step."""
-    left = max(0, trials - _ended(study))
-    if not left:
-        return Cost(0, len(search.subjects), 0.0, 0.0)
-    drawn, runs = _draw(search)
-    per_clip = [3 * cost(run)[1] for run in runs]  # forward and backward
-    per_step = [flop * run.train.batch for flop, run in zip(per_clip, runs, strict=True)]
-    median = int(np.argsort(per_step)[len(runs) // 2])
-    timed = search.loaded.with_values(drawn[median], progress)
-    speed = per_step[median] / pool.seconds_per_step(timed.tensors, timed.run)
-    fold = np.mean([flop * run.epochs for flop, run in zip(per_clip, runs, strict=True)]) * len(timed.clips)
-    flop = float(fold) * len(search.subjects) * left
-    return Cost(left, len(search.subjects), flop, flop / speed / pool.size)
-
-
-def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:
-    """Some configurations of the space, always the same; those that cannot be are left out."""
-    draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=search.seed))
-    drawn, runs = [], []
-    for _ in range(DRAWN):
-        values = search.file.suggest(draws.ask())
-        with suppress(UsageError):
-            runs.append(with_values(search.loaded.run, values))
-            drawn.append(values)
-    if not runs:
-        raise UsageError(f"the space must hold possible configurations, but of {DRAWN} drawn none is; narrow its axes")
-    return drawn, runs
-
-
 def _check(study: optuna.Study, search: Search) -> None:
     for key, word in MUST_AGREE.items():
         found, must = study.user_attrs.get(key), search.attributes[key]
         if found != must:
+            kept = kept_study(Path(study.user_attrs["out"]))
+            what = changed(kept.read_text(), search.file.text) if key == "digest" and kept.exists() else ""
             raise StorageError(
                 f"study {study.study_name!r} in this storage was made with another {word} "
-                f"({found} there, {must} here); give another --name, or undo the change"
+                f"({what or f'{found} there, {must} here'}); give another --name, or undo the change"
             )
 
 
@@ -326,6 +291,11 @@ def _folds_of_the_best(search: Search, study: optuna.Study) -> dict[str, Predict
     best = best_trial(study)
     folds = [] if best is None else load(trial_folder(search.out, best.number) / "predictions.npz")
     return {fold.subject: fold for fold in folds}
+
+
+def kept_study(out: Path) -> Path:
+    """Where a study's file is kept, in its folder."""
+    return out / "study.toml"
 
 
 def trial_folder(out: Path, number: int) -> Path:

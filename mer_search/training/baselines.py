@@ -5,7 +5,9 @@ best of the sizes 7, 10, 14 and of raw against standardised maps, chosen on the 
 baselines are, if anything, flattered.
 """
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mer_search.data.store import Motion
+from mer_search.files import write_whole
+from mer_search.training.folds import hardest_of
 from mer_search.training.metrics import Floats
 
 SIZE = 10  # pixels a side of a thumbnail
@@ -45,6 +49,24 @@ def predict(name: str, motion: Motion, labels: NDArray[np.int64], subjects: Sequ
     return out
 
 
+def predict_all(
+    path: Path, motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str]
+) -> dict[str, NDArray[np.int64]]:
+    """(N,) class of every clip by every baseline. They are kept in `path`, whose name must stand for the clips and
+    their motion; a file that is damaged, or of other baselines than these, is written anew."""
+    recipe = {"thumbnail": SIZE, **{name: repr(make()) for name, make in CHOSEN.items()}}
+    try:
+        kept = json.loads(path.read_text())
+        if kept["recipe"] == recipe:
+            return {name: np.array(kept["predicted"][name], np.int64) for name in CHOSEN}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    predicted = {name: predict(name, motion, labels, subjects) for name in CHOSEN}
+    listed = {name: classes.tolist() for name, classes in predicted.items()}
+    write_whole(path, json.dumps({"recipe": recipe, "predicted": listed}))
+    return predicted
+
+
 def log_loss(motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str]) -> Floats:
     """(N,) log-loss of every clip under the logistic regression that never saw its subject."""
     features, out = thumbnails(motion), np.zeros(len(labels))
@@ -59,11 +81,6 @@ def log_loss(motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str])
 
 
 def hardest_first(motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str]) -> tuple[str, ...]:
-    """All subjects, the hardest first: by the sum of their clips' log-losses.
-
-    The sum, not the mean: it ranks a subject by the share of the pooled errors that are its own, where a mean would
-    put subjects with one unlucky clip first, whose scores are noise.
-    """
+    """All subjects, the hardest for the logistic regression first."""
     losses = log_loss(motion, labels, subjects)
-    total = {subject: float(losses[np.asarray(subjects) == subject].sum()) for subject in sorted(set(subjects))}
-    return tuple(sorted(total, key=lambda subject: -total[subject]))
+    return hardest_of({subject: losses[np.asarray(subjects) == subject].sum() for subject in set(subjects)})

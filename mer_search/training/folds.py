@@ -38,6 +38,15 @@ def fold_seed(seed: int, subject: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {subject}".encode()).digest()[:6], "big")
 
 
+def hardest_of(losses: Mapping[str, float]) -> tuple[str, ...]:
+    """Subjects, the hardest first, from the sum of each one's clips' log-losses.
+
+    The sum, not the mean: it ranks a subject by the share of the pooled errors that are its own, where a mean would
+    put subjects with one unlucky clip first, whose scores are noise.
+    """
+    return tuple(sorted(losses, key=lambda subject: (-losses[subject], subject)))
+
+
 def select_subjects(
     text: str, known: Sequence[str], hardest: Sequence[str], databases: Mapping[str, Iterable[str]] | None = None
 ) -> tuple[str, ...]:

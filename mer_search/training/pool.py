@@ -1,4 +1,4 @@
-"""Processes that train folds: started once, fed one fold after another, with the clips they were last given at hand.
+"""Processes that train folds: started at the first, fed one after another, with the clips they were last given at hand.
 
 On a CPU there is one process a core, each with one thread: small networks gain nothing from more threads, and folds
 are independent. On a GPU there is one process. A parent that dies takes its processes with it.
@@ -68,7 +68,7 @@ def open_pool(run: Run, device: str) -> "Pool":
 
 
 class Pool:
-    """Worker processes, used as a context manager.
+    """Worker processes, used as a context manager. They start together at the first task; without one, never.
 
     Args:
         device: "cpu" or "cuda".
@@ -78,7 +78,7 @@ class Pool:
     def __init__(self, device: str, size: int) -> None:
         self.size = size
         self._arguments = (device, max(1, len(os.sched_getaffinity(0)) // size))
-        self._workers = [self._start() for _ in range(size)]
+        self._workers: list[tuple[Any, Connection]] = []
         self._given: dict[int, Clips] = {}  # worker -> the clips that it has
 
     def __enter__(self) -> "Pool":
@@ -100,6 +100,8 @@ class Pool:
 
     def _send(self, worker: int, clips: Clips, task: "Task | Run") -> None:
         """A task for a worker, and the clips if it has others: in shared memory, so all processes have one copy."""
+        if not self._workers:
+            self._workers = [self._start() for _ in range(self.size)]
         connection = self._workers[worker][1]
         if self._given.get(worker) is not clips:
             connection.send(clips)

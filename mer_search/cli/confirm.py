@@ -1,0 +1,144 @@
+"""The command that confirms what a search found."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mer_search.cli.options import (
+    data_option,
+    device_option,
+    example,
+    json_option,
+    name_option,
+    out_option,
+    seeds_option,
+    set_option,
+    storage_option,
+    subjects_option,
+    task_option,
+    values_of,
+)
+from mer_search.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import optuna
+
+    from mer_search.search.confirm import Target
+
+
+@click.command(epilog=example("mer-search confirm --trial 12 --seeds 3"))
+@click.option("--trial", type=click.IntRange(min=0), help="Trial number.  [default: the best]")
+@click.option("--top", type=click.IntRange(min=2), help="So many of the best trials, compared with the first.")
+@click.option("--preset", "preset_name", help="A published network instead of a trial; see `mer-search presets`.")
+@click.option(
+    "--against",
+    help="A preset, with the study's [set] values, or none.  [default: where the search started: the study's base with "
+    "its [set] and first [[start]]]",
+)
+@set_option
+@seeds_option
+@subjects_option
+@data_option
+@task_option
+@storage_option
+@name_option
+@device_option
+@out_option
+@json_option
+def confirm(
+    trial: int | None,
+    top: int | None,
+    preset_name: str | None,
+    against: str | None,
+    settings: tuple[str, ...],
+    seeds: int,
+    subjects: str,
+    data: Path | None,
+    task: str,
+    storage: str,
+    name: str | None,
+    device: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
+    compared with where its search started, which costs as many folds again."""
+    from mer_search.config import with_values
+    from mer_search.report import terminal, verdicts
+    from mer_search.report.page import write_report
+    from mer_search.search import compare as comparing
+    from mer_search.search import confirm as confirming
+    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.summary import summarise, write
+    from mer_search.search.workspace import find_data
+    from mer_search.training.pool import choose_device
+
+    options = {"--trial": trial, "--top": top, "--preset": preset_name}
+    given = [option for option, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"confirm takes one of --trial, --top and --preset, but got {' and '.join(given)}")
+    if settings and not preset_name:
+        raise UsageError("--set goes with --preset, for a trial has its values; leave it out or name a preset")
+    if preset_name and against not in (None, "none"):
+        raise UsageError("--against goes with a trial; `mer-search compare` compares presets")
+    seeds_used = range(confirming.FIRST_SEED, confirming.FIRST_SEED + seeds)
+    start = None
+    if preset_name:
+        targets = [confirming.preset_target(preset_name, values_of(settings), out)]
+    else:
+        study = find_study(open_storage(storage), name)
+        targets = confirming.top_targets(study, top) if top else [confirming.trial_target(study, trial)]
+        start = _start(study, against, targets)
+    met = targets + ([start] if start and start not in targets else [])
+    if task:
+        met = [replace(target, run=with_values(target.run, {"data.task": task})) for target in met]
+    device, began = choose_device(device), time.monotonic()
+    with terminal.bars() as progress:
+        path = data or targets[0].data or find_data(None, progress)
+        jobs = confirming.prepare(met, path, subjects, seeds_used, progress)
+        terminal.print_data(jobs[0].loaded)
+        folds = comparing.train(jobs, device, progress, verdicts.print_costs)
+    terminal.err.print("scoring, also the baselines on the same folds ...")
+    summaries = [summarise(job, trained) for job, trained in zip(jobs, folds, strict=True)]
+    if len(jobs) > 1 or start:
+        comparison = comparing.compare(jobs, folds)
+        unsearched = jobs[0].groups.get("unsearched", ())
+        lines = verdicts.comparison_lines(comparison, len(targets), start.title if start else None, unsearched)
+        summaries[0] |= {"comparison": comparison.facts, "verdict": lines}
+    for job, trained, summary in reversed(list(zip(jobs, folds, summaries, strict=True))):  # the first is the latest
+        write(job, trained, summary)
+        write_report(job, trained, summary)
+    if as_json:
+        click.echo(json.dumps(summaries if top else summaries[0], indent=1))
+        return
+    if top:
+        terminal.show(verdicts.top_table(summaries))
+    else:
+        terminal.show(terminal.summary_table(summaries[0]))
+        terminal.say(terminal.verdict(summaries[0]))
+        terminal.say(verdicts.gap(summaries[0]))
+    for line in summaries[0]["verdict"]:
+        terminal.say(line)
+    terminal.out.print(f"took {terminal.duration(time.monotonic() - began)}; files, to read in a browser:")
+    for job in jobs:
+        terminal.out.print(f"  {job.folder / 'report.html'}")
+
+
+def _start(study: "optuna.Study", against: str | None, targets: "Sequence[Target]") -> "Target | None":
+    """What trials are compared with; None for --against none, or with a word if an earlier version left too little."""
+    from mer_search.search.confirm import start_target
+
+    if against == "none":
+        return None
+    try:
+        return start_target(study, against or "", targets)
+    except DataError as error:
+        if against:
+            raise
+        click.echo(f"no comparison with where the search started: {error}", err=True)
+        return None

@@ -1,0 +1,126 @@
+"""What is said after a search: what confirmed trials are worth, against each other and where the search started."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from mer_search.report.terminal import TITLES, decimals, effort, err, plain_table
+from mer_search.search.compare import Comparison
+from mer_search.search.confirm import Confirmation
+from mer_search.search.cost import Cost
+from mer_search.search.hindsight import Ranked
+
+FEW = 3  # subjects; of fewer a comparison says nothing
+
+
+def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], processes: int) -> None:
+    """What confirmations are about to cost."""
+    wanted = sum(len(job.wanted) for job in jobs)
+    whole = Cost(*map(sum, zip(*costs, strict=True)))  # type: ignore[arg-type]
+    if not whole.folds:
+        err.print(f"cost: nothing, all {wanted} folds are on disk")
+        return
+    each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
+    kept = f"; {wanted - whole.folds} are on disk" if whole.folds < wanted else ""
+    err.print(f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, processes)}", markup=False, soft_wrap=False)
+
+
+def gap(summary: dict[str, Any]) -> str:
+    """What the published rule would have added, in one line."""
+    honest, leaking = (summary["rules"][rule]["all"]["uf1"] for rule in ("tail", "best_test_epoch"))
+    return (
+        f"Picking the epoch on the test person would add {100 * (leaking - honest):+.1f} points "
+        f"(UF1 {honest:.3f} -> {leaking:.3f})."
+    )
+
+
+def comparison_lines(comparison: Comparison, trials: int, start: str | None, unsearched: Sequence[str]) -> list[str]:
+    """A verdict on the first network, which a search found, against each other one.
+
+    Args:
+        comparison: of the confirmed networks.
+        trials: how many of them, the first ones, are trials that were to be confirmed.
+        start: the name of the one where the search started, or that takes its place; it has the last word.
+        unsearched: the subjects that the search never scored.
+    """
+    lines = [f"{pair.verdict}." for pair in comparison.pairs if pair.second.name != start]
+    if trials > 1:
+        lines.append(
+            f"Choosing the best of {trials} by these figures is again a choice: the best of them "
+            "looks better than it is. Only the first was chosen before."
+        )
+    return lines + (_start_lines(comparison, start, unsearched) if start else [])
+
+
+def _start_lines(comparison: Comparison, start: str, unsearched: Sequence[str]) -> list[str]:
+    """Whether the search found something better than where it started."""
+    found, *others = [each.name for each in comparison.contestants]
+    if found == start:
+        return [f"The search found NOTHING better than where it started: {start} is where it started."]
+    place = others.index(start)
+    pair = comparison.pairs[place]
+    if pair.same:
+        said = f"{found} does NOT differ from {start}: the same answers for every subject and seed."
+    elif not pair.shown:
+        said = f"{found} is NOT shown to be better than {start}: {pair.numbers}."
+    else:
+        said = f"{found} is {'better' if pair.difference > 0 else 'WORSE'} than {start}: {pair.numbers}."
+    if not FEW <= len(unsearched) < len(comparison.subjects):
+        return [said]
+    alone = comparison.among(unsearched).pairs[place]
+    return [said, f"On the {len(unsearched)} subjects that the search never scored: {alone.numbers}."]
+
+
+def top_table(summaries: Sequence[dict[str, Any]]) -> Table:
+    """Confirmed networks, a row each, and the baselines."""
+    first = summaries[0]
+    seeds = len(first["seeds"])
+    table = plain_table(
+        "network",
+        "UF1",
+        "sd",
+        "95 % interval",
+        "unsearched",
+        "LEAKS",
+        title=f"{first['dataset']}, {first['n_clips']} clips, {first['n_subjects']} subjects, "
+        f"{seeds} seed{'s' if seeds > 1 else ''}",
+        caption="UF1, sd and 95 %: tail, leak-free, all subjects; mean and deviation over seeds, bootstrap over "
+        "subjects. unsearched: the same on subjects that the search never scored. LEAKS: best test epoch, the rule of "
+        "published figures.",
+    )
+    for summary in summaries:
+        honest, leaking = summary["rules"]["tail"], summary["rules"]["best_test_epoch"]["all"]["uf1"]
+        unsearched = honest.get("unsearched", {}).get("uf1")
+        cells = (honest["all"]["uf1"], honest["all"]["sd"], honest["all"]["ci95"], unsearched, leaking)
+        table.add_row(summary["title"], *map(decimals, cells))
+    for name, groups in first["baselines"].items():
+        unsearched = groups.get("unsearched", {}).get("uf1")
+        table.add_row(TITLES[name], *map(decimals, (groups["all"]["uf1"], None, groups["all"]["ci95"], unsearched)))
+    return table
+
+
+def proxy_line(found: dict[str, Any]) -> str:
+    """Whether the search's subjects can be trusted."""
+    interval = ", 95 % {:+.2f} to {:+.2f}".format(*found["ci95"]) if found["ci95"] else ""
+    return (
+        f"The search's score against the confirmed UF1 of {len(found['trials'])} trials: rank correlation "
+        f"{found['spearman']:+.2f}{interval}: {found['verdict']}."
+    )
+
+
+def subjects_table(rows: Sequence[Ranked], title: str) -> Table:
+    """Subjects, the hardest first."""
+    table = plain_table(
+        "subject",
+        "clips",
+        "log-loss",
+        "sum",
+        "errors",
+        title=title,
+        caption="log-loss: under the tail rule, mean over seeds, of a clip; sum: of all its clips, by which subjects "
+        "are ranked. errors: share of all subjects' errors.",
+    )
+    for row in rows:
+        table.add_row(row.subject, str(row.clips), f"{row.log_loss:.3f}", f"{row.total:.2f}", f"{row.errors:.1%}")
+    return table

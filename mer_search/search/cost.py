@@ -1,0 +1,85 @@
+"""What is about to be trained, and how long that takes: said before it is."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import optuna
+
+from mer_search.config import Run, Value, with_values
+from mer_search.errors import UsageError
+from mer_search.model.network import cost
+from mer_search.search.confirm import Confirmation
+from mer_search.search.study import ENDED, Search
+from mer_search.search.workspace import Loaded, Progress
+from mer_search.training.pool import Pool
+
+DRAWN = 9  # configurations on which a search's cost is estimated
+
+
+class Cost(NamedTuple):
+    """What is still to come, at most."""
+
+    trials: int  # or networks
+    folds: int  # of all of them
+    flop: float
+    seconds: float
+
+
+def search_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, progress: Progress) -> Cost:
+    """Of the trials that a study still lacks, if none is stopped early: counted on configurations drawn from the
+    space, and timed on the one with the median step."""
+    left = max(0, trials - sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False)))
+    if not left:
+        return Cost(0, 0, 0.0, 0.0)
+    drawn, runs = _draw(search)
+    median = int(np.argsort([_step(run) for run in runs])[len(runs) // 2])
+    speed = _speed(search.loaded.with_values(drawn[median], progress), pool)
+    folds = left * len(search.subjects)
+    flop = float(np.mean([_fold(run, len(search.loaded.clips)) for run in runs])) * folds
+    return Cost(left, folds, flop, flop / speed / pool.size)
+
+
+def confirmation_costs(jobs: Sequence[Confirmation], pool: Pool) -> list[Cost]:
+    """Of the folds of each confirmation that are not on disk, nor an earlier one's too. No process is started for
+    nothing."""
+    costs: list[Cost] = []
+    counted: set[tuple[Path, int, str]] = set()
+    for job in jobs:
+        missing = {(job.store, *key) for key in job.missing} - counted
+        counted |= missing
+        flop = _fold(job.loaded.run, len(job.loaded.clips)) * len(missing)
+        seconds = flop / _speed(job.loaded, pool) / min(pool.size, len(missing)) if missing else 0.0
+        costs.append(Cost(bool(missing), len(missing), flop, seconds))
+    return costs
+
+
+def _step(run: Run) -> float:
+    """Floating-point operations of a training step: forward and backward."""
+    return 3 * cost(run)[1] * run.train.batch
+
+
+def _fold(run: Run, clips: int) -> float:
+    """Floating-point operations of a fold."""
+    return 3 * cost(run)[1] * run.epochs * clips
+
+
+def _speed(loaded: Loaded, pool: Pool) -> float:
+    """Floating-point operations a second of one process, timed."""
+    return _step(loaded.run) / pool.seconds_per_step(loaded.tensors, loaded.run)
+
+
+def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:
+    """Some configurations of the space, always the same; those that cannot be are left out."""
+    draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=search.seed))
+    drawn, runs = [], []
+    for _ in range(DRAWN):
+        values = search.file.suggest(draws.ask())
+        with suppress(UsageError):
+            runs.append(with_values(search.loaded.run, values))
+            drawn.append(values)
+    if not runs:
+        raise UsageError(f"the space must hold possible configurations, but of {DRAWN} drawn none is; narrow its axes")
+    return drawn, runs

@@ -1,0 +1,193 @@
+"""What a confirmation found: every rule and group of subjects, the baselines, and the files that say so."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_search.config import digest
+from mer_search.files import write_whole
+from mer_search.search.confirm import Confirmation, Target
+from mer_search.search.statistics import bbc, uf1_interval
+from mer_search.training import baselines
+from mer_search.training.metrics import available, best_epoch, confusion, fold_confusion, scores, tail, uf1
+from mer_search.training.predictions import Predictions, load
+
+
+def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[str, Any]:
+    """summary.json: every rule and group, the baselines, and the search's own best corrected for its choosing."""
+    loaded = confirmation.loaded
+    chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
+    rules = {
+        name: {group: _scored(folds, members, rule) for group, members in confirmation.groups.items()}
+        for name, rule in available(folds).items()
+    }
+    return {
+        "title": confirmation.target.title + (" on another dataset" if confirmation.elsewhere else ""),
+        "dataset": loaded.folder.title,
+        "synthetic": loaded.folder.synthetic,
+        "protocol": "leave-one-subject-out, counts pooled over subjects",
+        "digest": digest(loaded.run),
+        "classes": loaded.run.data.classes,
+        "n_clips": sum(chosen),
+        "n_subjects": len(confirmation.subjects),
+        "n_unsearched": len(confirmation.groups.get("unsearched", ())),
+        "epochs": loaded.run.epochs,
+        "seeds": confirmation.seeds,
+        "rules": rules,
+        "gap": rules["best_test_epoch"]["all"]["uf1"] - rules["tail"]["all"]["uf1"],
+        "baselines": {name: _baseline(predicted, confirmation) for name, predicted in _predicted(confirmation).items()},
+        "comparison": None,
+        "verdict": [],  # of the comparison, for a person
+        "uf1_bbc": None if confirmation.elsewhere else _corrected(confirmation.target),
+    }
+
+
+def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> dict[str, Any]:
+    """Means over seeds, sd over seeds, interval over subjects, and the seeds' probabilities averaged."""
+    by_seed: dict[int, list[NDArray[np.int64]]] = {}
+    chances: dict[str, list[NDArray[np.float64]]] = {}
+    labels = {}
+    for fold in folds:
+        if fold.subject in members:
+            by_seed.setdefault(fold.seed, []).append(fold_confusion(fold, rule))
+            chances.setdefault(fold.subject, []).append(rule(fold))
+            labels[fold.subject] = fold.labels
+    matrices = np.array(list(by_seed.values()))  # (seeds, subjects, K, K)
+    each = [scores(matrix.sum(0)) for matrix in matrices]
+    averaged = np.sum(
+        [
+            confusion(labels[subject], np.mean(chances[subject], axis=0).argmax(-1), matrices.shape[-1])
+            for subject in chances
+        ],
+        axis=0,
+    )
+    return {
+        "uf1": float(np.mean([score.uf1 for score in each])),
+        "uar": float(np.mean([score.uar for score in each])),
+        "accuracy": float(np.mean([score.accuracy for score in each])),
+        "sd": float(np.std([score.uf1 for score in each], ddof=1)) if len(each) > 1 else None,
+        "ci95": uf1_interval(matrices),
+        "uf1_by_seed": [score.uf1 for score in each],
+        "seed_mean_uf1": float(uf1(averaged)),
+        "classes_left_out": each[0].left_out,
+    }
+
+
+def _predicted(confirmation: Confirmation) -> dict[str, NDArray[np.int64]]:
+    """The baselines' classes, kept beside the confirmations of the same motion."""
+    loaded = confirmation.loaded
+    name = f"baselines-{digest(loaded.run.data, loaded.run.frames, loaded.run.prep, loaded.run.flow)}.json"
+    return baselines.predict_all(confirmation.store.with_name(name), loaded.motion, loaded.labels, loaded.subjects)
+
+
+def _baseline(predicted: NDArray[np.int64], confirmation: Confirmation) -> dict[str, Any]:
+    """A scikit-learn baseline on the same folds."""
+    loaded = confirmation.loaded
+    classes, subjects = len(loaded.run.data.classes), np.array(loaded.subjects)
+    out = {}
+    for group, members in confirmation.groups.items():
+        matrices = np.array(
+            [confusion(loaded.labels[subjects == member], predicted[subjects == member], classes) for member in members]
+        )
+        score = scores(matrices.sum(0))
+        out[group] = {
+            "uf1": score.uf1,
+            "uar": score.uar,
+            "accuracy": score.accuracy,
+            "ci95": uf1_interval(matrices[None]),
+        }
+    return out
+
+
+def _corrected(target: Target) -> dict[str, Any] | None:
+    """BBC-CV over the trials that scored every searched subject; on those subjects alone."""
+    stored = [
+        {fold.subject: fold_confusion(fold, tail) for fold in load(path / "predictions.npz")} for path in target.trials
+    ]
+    complete = [found for found in stored if set(target.searched) <= set(found)]
+    if len(complete) < 2 or len(target.searched) < 3:
+        return None
+    matrices = np.array([[found[subject] for subject in target.searched] for found in complete])
+    corrected, interval = bbc(matrices)
+    naive = float(uf1(matrices.sum(1)).max())
+    return {
+        "uf1": corrected,
+        "ci95": interval,
+        "best_trial_uf1": naive,
+        "trials": len(complete),
+        "n_subjects": len(target.searched),
+    }
+
+
+def averaged(folds: Sequence[Predictions]) -> dict[str, tuple[Predictions, NDArray[np.int64]]]:
+    """subject -> its first seed's predictions, and the class (n,) of each clip by the seeds' mean under tail."""
+    chances: dict[str, list[NDArray[np.float64]]] = {}
+    first: dict[str, Predictions] = {}
+    for fold in folds:
+        chances.setdefault(fold.subject, []).append(tail(fold))
+        first.setdefault(fold.subject, fold)
+    return {subject: (first[subject], np.mean(chances[subject], axis=0).argmax(-1)) for subject in sorted(first)}
+
+
+def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: dict[str, Any]) -> None:
+    """summary.json, subjects.csv and megc_log.txt."""
+    decided = averaged(folds)
+    write_whole(confirmation.folder / "summary.json", json.dumps(summary, indent=1))
+    write_whole(confirmation.folder / "subjects.csv", _subject_rows(decided, confirmation.searched))
+    write_whole(confirmation.folder / "megc_log.txt", _megc_log(decided, confirmation.loaded.folder.name))
+
+
+def _subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], searched: Sequence[str]) -> str:
+    """A row a subject, under the tail rule of the seeds' mean; best_epoch is what the published rule would pick."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(
+        [
+            "subject",
+            "searched",
+            "epochs",
+            "best_epoch",
+            "clips",
+            "truth",
+            "prediction",
+            "TP",
+            "FP",
+            "FN",
+            "accuracy",
+            "F1",
+        ]
+    )
+    for subject, (fold, predicted) in decided.items():
+        matrix = confusion(fold.labels, predicted, fold.probabilities.shape[-1])
+        hits, score = np.diag(matrix), scores(matrix)
+        cells = [fold.labels, predicted, hits, matrix.sum(0) - hits, matrix.sum(1) - hits]
+        writer.writerow(
+            [
+                subject,
+                int(subject in searched),
+                len(fold.probabilities),
+                best_epoch(fold) + 1,
+                len(fold.labels),
+                *(" ".join(map(str, cell)) for cell in cells),
+                f"{score.accuracy:.4f}",
+                f"{score.uf1:.4f}",
+            ]
+        )
+    return buffer.getvalue()
+
+
+def _megc_log(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], dataset: str) -> str:
+    """MEGC 2019's log: a header line a subject, then clip, truth and prediction."""
+    lines = []
+    for subject, (fold, predicted) in decided.items():
+        lines.append(f"{dataset} {subject}")
+        lines += [
+            f"{clip.split('/', 1)[1]} {truth} {guess}"
+            for clip, truth, guess in zip(fold.clips, fold.labels, predicted, strict=True)
+        ]
+    return "\n".join(lines) + "\n"

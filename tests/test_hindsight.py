@@ -1,0 +1,103 @@
+"""What confirmations say about subjects."""
+
+import json
+
+import numpy as np
+import optuna
+import pytest
+
+from mer_search.errors import DataError, UsageError
+from mer_search.report.verdicts import proxy_line
+from mer_search.search import hindsight
+from mer_search.training.folds import select_subjects
+from mer_search.training.predictions import Predictions, save
+
+
+@pytest.fixture
+def confirmed(tmp_path):
+    """A function (scores of the search, UF1 of their confirmations) -> study."""
+
+    def make(searched, uf1):
+        study = optuna.create_study(study_name="small", direction="maximize")
+        study.set_user_attr("out", str(tmp_path))
+        for number, (score, found) in enumerate(zip(searched, uf1, strict=True)):
+            study.add_trial(optuna.create_trial(value=score))
+            _write(tmp_path / "confirm" / f"trial-{number}", found)
+        return study
+
+    return make
+
+
+def _write(folder, uf1):
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"rules": {"tail": {"all": {"uf1": uf1}}}}))
+
+
+SCORES = [0.5, 0.52, 0.55, 0.6, 0.61, 0.65, 0.66, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("uf1", "words"),
+    [
+        (SCORES, "+1.00, 95 % +1.00 to +1.00: the score ranks trials as all subjects do."),
+        (SCORES[::-1], "-1.00, 95 % -1.00 to -1.00: the score misleads"),
+        ([0.6, 0.5, 0.7, 0.55, 0.65, 0.5, 0.7, 0.6], "the score is not shown to rank trials"),
+    ],
+)
+def test_the_search_score_is_checked_against_confirmed_trials(confirmed, uf1, words):
+    assert words in proxy_line(hindsight.proxy(confirmed(SCORES, uf1)))
+
+
+def test_few_confirmed_trials_tell_nothing_and_one_is_not_even_mentioned(confirmed, tmp_path):
+    study = confirmed(SCORES[:4], SCORES[:4])
+    found = hindsight.proxy(study)
+    assert (found["trials"], found["ci95"]) == ([0, 1, 2, 3], None)
+    assert "rank correlation +1.00: too few to tell" in proxy_line(found)
+    for number in (0, 1, 2):
+        (tmp_path / "confirm" / f"trial-{number}" / "summary.json").unlink()
+    assert hindsight.proxy(study) is None
+
+
+def test_only_trials_that_ran_to_their_end_and_were_confirmed_on_everybody_count(confirmed, tmp_path):
+    study = confirmed(SCORES[:2], SCORES[:2])
+    study.add_trial(optuna.create_trial(value=0.1, user_attrs={"stopped_after": 3}))
+    for name in ("trial-2", "trial-1-3-subjects-abcdef", "against-01234567"):
+        _write(tmp_path / "confirm" / name, 0.9)
+    assert hindsight.proxy(study)["trials"] == [0, 1]
+    (tmp_path / "confirm" / "trial-1" / "summary.json").write_text("{")
+    with pytest.raises(DataError, match="confirm the trial again"):
+        hindsight.proxy(study)
+
+
+def _fold(subject, seed, *right):
+    """Clips of the first of two classes, each with this probability of it."""
+    chances = np.array([[[chance, 1 - chance] for chance in right]], np.float16)
+    names = tuple(f"{subject}/{k}" for k in range(len(right)))
+    return Predictions(seed, subject, names, np.zeros(len(right), np.int64), chances)
+
+
+def test_subjects_are_ranked_by_their_share_of_the_loss_not_by_one_unlucky_clip(tmp_path):
+    folds = [_fold("s1", 0, 0.125), _fold("s2", 0, 0.5, 0.25, 0.25, 0.25), _fold("s3", 0, 0.75, 0.75)]
+    folds += [_fold("s1", 1, 0.5), _fold("s2", 1, 0.5, 0.25, 0.25, 0.25), _fold("s3", 1, 0.75, 0.75)]
+    save(tmp_path / "predictions.npz", folds)
+    rows = hindsight.rank(tmp_path)
+    assert [(row.subject, row.clips) for row in rows] == [("s2", 4), ("s1", 1), ("s3", 2)]
+    assert rows[0].total == pytest.approx(7 * np.log(2))
+    assert rows[1].log_loss == pytest.approx(2 * np.log(2))  # mean over seeds of 3 log 2 and log 2
+    assert rows[1].log_loss > rows[0].log_loss
+    assert [row.errors for row in rows] == pytest.approx([3 / 3.5, 0.5 / 3.5, 0.0])
+
+
+def test_the_line_for_a_study_file_is_understood_by_one(tmp_path):
+    names = [f"{k:03d}" for k in range(1, 13)]
+    save(tmp_path / "predictions.npz", [_fold(name, 0, 1 - 0.05 * k) for k, name in enumerate(names, 1)])
+    line = hindsight.study_line(hindsight.rank(tmp_path))
+    assert line.startswith('subjects = "012, 011, ')
+    assert select_subjects(line.split('"')[1], names, ()) == tuple(names[:1:-1])
+
+
+def test_without_a_confirmation_there_is_nothing_to_rank(confirmed, tmp_path):
+    with pytest.raises(UsageError, match="run `mer-search confirm` first"):
+        hindsight.latest(confirmed([], []))
+    with pytest.raises(DataError, match="has no predictions"):
+        hindsight.rank(tmp_path)
