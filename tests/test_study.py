@@ -7,8 +7,9 @@ from optuna.trial import TrialState
 from mer_search.config import digest
 from mer_search.errors import MerSearchError, StorageError, UsageError
 from mer_search.search import study as studies
+from mer_search.search.cost import expected_cost
 from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
-from mer_search.search.study import Watcher, expected_cost, open_study, progress_of, run, trial_folder
+from mer_search.search.study import Watcher, open_study, progress_of, run, trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training.loso import claim, read_config
 from mer_search.training.metrics import pooled_uf1, tail
@@ -182,7 +183,7 @@ def test_three_failures_in_a_row_end_the_run_with_the_first_traceback_in_a_file(
     with pytest.raises(MerSearchError, match="3 in a row failed, the first with: a defect"):
         run(search, study, pool, 9, Watcher())
     assert _states(study) == [TrialState.FAIL] * 3
-    assert "ValueError: a defect" in (search.out / "error.txt").read_text()
+    assert "ValueError: a defect" in (trial_folder(search.out, 0) / "error.txt").read_text()
 
 
 def test_the_cost_is_known_before_the_first_trial(storage, pool, make_search):
