@@ -18,21 +18,35 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from mer_search.errors import StorageError
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 LOOK_AGAIN = 0.5  # seconds, while the last trials are others'
 TRIAL, TURN = 0x6D657201, 0x6D657202  # classes of our advisory locks: "mer" and a number
+UNREACHABLE = (StorageInternalError, SQLAlchemyError)
 SETTINGS = {  # of the connection that holds the locks: a machine that is gone is given up after a minute
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
     "idle_session_timeout": "0",
 }
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """A StorageError for whatever is raised when the database cannot be reached any more."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
+        raise StorageError(
+            f"the storage must stay reachable, but is not ({reason}); the same command goes on from here"
+        ) from error
 
 
 def ended(study: optuna.Study) -> int:
@@ -119,13 +133,8 @@ class PostgresClaims(Claims):
         self.connection.close()
 
     def _do(self, statement: str, **values: str | int) -> list[Any]:
-        try:
+        with reachable():
             return [row[0] for row in self.connection.execute(sqlalchemy.text(statement), values)]
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise StorageError(
-                f"the storage must stay reachable, but is not ({reason}); the same command goes on from here"
-            ) from error
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from mer_search.errors import Infeasible, MerSearchError, StorageError, UsageErr
 from mer_search.files import write_whole
 from mer_search.model.network import cost
 from mer_search.search import racing
-from mer_search.search.claims import ended, failed_last, open_claims
+from mer_search.search.claims import UNREACHABLE, ended, failed_last, open_claims, reachable
 from mer_search.search.space import StudyFile
 from mer_search.search.storage import best_trial, find_study
 from mer_search.search.workspace import Loaded
@@ -198,7 +198,7 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
         MerSearchError: after three failures in a row; the first one's traceback is in its folder.
     """
     known = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.FAIL}
-    with open_claims(study._storage, study.study_name) as claims:
+    with reachable(), open_claims(study._storage, study.study_name) as claims:
         if claims.shared:
             study.sampler.reseed_rng()  # workers that start together must not draw alike
         while asked := claims.ask(study, trials, search.file.suggest):
@@ -215,7 +215,7 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
             except KeyboardInterrupt:
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
                 raise
-            except StorageError:  # no fault of the trial's: whoever reaches the storage takes it up
+            except (StorageError, *UNREACHABLE):  # no fault of the trial's: whoever reaches the storage takes it up
                 raise
             except Exception as error:
                 trial.set_user_attr("error", str(error)[:1000])

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -19,7 +20,8 @@ import torch
 import torch.multiprocessing
 
 from mer_search.errors import MerSearchError, StorageError
-from mer_search.search.claims import open_claims
+from mer_search.files import write_whole
+from mer_search.search.claims import open_claims, reachable
 from mer_search.search.storage import best_trial, open_storage
 from mer_search.search.study import Search, Watcher, open_study, run
 from mer_search.training.pool import open_pool
@@ -84,21 +86,22 @@ def run_workers(
     crew = {number: _start(job, place) for number, place in enumerate(where)}
     lost = 0
     try:
-        while crew:
-            wait([process.sentinel for process, _ in crew.values()], LOOK)
+        with reachable():
+            while crew:
+                wait([process.sentinel for process, _ in crew.values()], LOOK)
+                _tell(study, seen, live)
+                for number, (process, connection) in list(crew.items()):
+                    if process.is_alive():
+                        continue
+                    del crew[number]
+                    if process.exitcode == 0:
+                        continue
+                    reason = _reason(process, connection)
+                    if (lost := lost + 1) > REPLACED:
+                        raise MerSearchError(f"workers must stay alive, but {lost} died, the last one: {reason}")
+                    say(f"worker {number} died ({reason}); another takes its place")
+                    crew[number] = _start(job, where[number])
             _tell(study, seen, live)
-            for number, (process, connection) in list(crew.items()):
-                if process.is_alive():
-                    continue
-                del crew[number]
-                if process.exitcode == 0:
-                    continue
-                reason = _reason(process, connection)
-                if (lost := lost + 1) > REPLACED:
-                    raise MerSearchError(f"workers must stay alive, but {lost} died, the last one: {reason}")
-                say(f"worker {number} died ({reason}); another takes its place")
-                crew[number] = _start(job, where[number])
-        _tell(study, seen, live)
     finally:
         for process, _ in crew.values():
             process.kill()  # nothing is lost: what a worker writes, it writes whole
@@ -117,7 +120,8 @@ def _tell(study: optuna.Study, seen: set[int], live: Watcher) -> None:
 
 
 def _start(job: Job, place: Place) -> tuple[Any, Connection]:
-    context = torch.multiprocessing.get_context("spawn")
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imports take seconds: once for all workers
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, job, place))
     process.start()
@@ -148,14 +152,16 @@ def _work(parent: Connection, job: Job, place: Place) -> None:
     if place.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = place.gpu
     try:
-        study = open_study(job.search, open_storage(job.url), job.name)
+        with reachable():
+            study = open_study(job.search, open_storage(job.url), job.name)
         with open_pool(job.search.loaded.run, place.device) as pool:
             run(job.search, study, pool, job.trials, job.watcher)
     except MerSearchError as error:
         parent.send(error)
         sys.exit(1)
-    except Exception as error:  # a defect, or the storage is gone
-        parent.send(RuntimeError(f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"))
+    except Exception as error:  # a defect
+        write_whole(job.search.out / "error.txt", traceback.format_exc())
+        parent.send(RuntimeError(f"{type(error).__name__}: {error}"))
         sys.exit(1)
 
 
