@@ -239,3 +239,12 @@ def pool():
     """Two processes that train, for all tests together."""
     with Pool("cpu", 2) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """URL of a PostgreSQL, for all tests together."""
+    pytest.importorskip("pgserver")
+    from mer_search.search.postgres import start
+
+    return start(tmp_path_factory.mktemp("postgres") / "data", create=True)

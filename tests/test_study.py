@@ -210,7 +210,7 @@ def test_three_failures_in_a_row_end_the_run_with_the_first_traceback_in_a_file(
     with pytest.raises(MerSearchError, match="3 in a row failed, the first with: a defect"):
         run(search, study, pool, 9, Watcher())
     assert _states(study) == [TrialState.FAIL] * 3
-    assert "ValueError: a defect" in (search.out / "error.txt").read_text()
+    assert "ValueError: a defect" in (trial_folder(search.out, 0) / "error.txt").read_text()
 
 
 def test_the_cost_is_known_before_the_first_trial(storage, pool, make_search):
@@ -226,7 +226,11 @@ def test_the_cost_is_known_before_the_first_trial(storage, pool, make_search):
 
 def test_sqlite_has_one_writer(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
-    with only_writer(url), pytest.raises(StorageError, match="another mer-search run holds it"), only_writer(url):
+    with (
+        only_writer(url),
+        pytest.raises(StorageError, match=r"another mer-search run holds it; .* --workers N"),
+        only_writer(url),
+    ):
         pass
     with only_writer(url):
         pass
@@ -235,6 +239,11 @@ def test_sqlite_has_one_writer(tmp_path):
 def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
     for url, kind, words in [
         ("nonsense", UsageError, "must be a URL such as"),
+        ("postgresql+psycopg//user:secret@localhost/x", UsageError, "user:\\*\\*\\*@localhost"),
+        ("mysql://user:secret@localhost/x", UsageError, "must be a URL such as"),
+        ("postgresql+psycopg2://user:secret@localhost/x", UsageError, "pip install 'mer-search\\[workers\\]'"),
+        ("postgresql+psycopg://user:secret@localhost:1/x?password=secret", StorageError, "must be a database"),
+        (f"embedded:{tmp_path}/none", StorageError, "there is none"),
         (f"sqlite:///{tmp_path}/none.db", StorageError, "there is no such file"),
         ("postgresql+nodriver://user:secret@localhost/x", StorageError, "must be a database that can be opened"),
     ]:
@@ -268,6 +277,15 @@ def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, storage, 
     run(search, open_study(search, storage, "small"), pool, 1, Watcher())
     with pytest.raises(StorageError, match="give another --name or --out, or delete the folder"):
         open_study(search, open_storage(f"sqlite:///{tmp_path}/other.db", create=True), "small")
+
+
+def test_a_results_folder_that_is_not_the_one_of_the_study_is_refused(storage, make_search):
+    """As on another machine, where the same path is another disk."""
+    search = make_search()
+    open_study(search, storage, "small")
+    (search.out / "study.id").unlink()
+    with pytest.raises(StorageError, match=r"share its results folder.*--out on a disk that all machines share"):
+        open_study(search, storage, "small")
 
 
 def test_a_folder_of_another_run_is_never_overwritten(storage, pool, make_search):

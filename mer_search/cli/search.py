@@ -32,6 +32,13 @@ from mer_search.cli.options import (
 @storage_option
 @click.option("--name", help="Study name in the storage.  [default: the study file's]")
 @device_option
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that run trials side by side, one a GPU; without a PostgreSQL --storage, one in --out is started.",
+)
 @click.option("--seed", type=click.IntRange(0, 899), default=0, show_default=True)
 @out_option
 def run(
@@ -42,6 +49,7 @@ def run(
     storage: str,
     name: str | None,
     device: str,
+    workers: int,
     seed: int,
     out: Path,
 ) -> None:
@@ -50,12 +58,20 @@ def run(
     from mer_search.report import terminal
     from mer_search.report.dashboard import describe_study
     from mer_search.search import space, study
+    from mer_search.search.claims import ended
     from mer_search.search.cost import search_cost
-    from mer_search.search.storage import only_writer, open_storage
+    from mer_search.search.storage import is_shared, only_writer, open_storage
+    from mer_search.search.workers import Job, gpus, places, run_workers
     from mer_search.search.workspace import find_data, load_data
     from mer_search.training.pool import choose_device, open_pool
 
     device = choose_device(device)
+    if workers > 1 and not is_shared(storage):
+        storage = f"embedded:{out / 'postgres'}"
+        terminal.err.print(
+            f"storage: {storage}, a PostgreSQL that is started for the workers (sqlite has one writer); status, "
+            "confirm and dashboard take it as --storage"
+        )
     given = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
     with terminal.bars() as progress:
         path = find_data(data, progress)
@@ -66,15 +82,25 @@ def run(
     label = name or file.name
     search = study.Search(file, loaded, subjects, seed, out / label)
     with only_writer(storage), ExitStack() as stack:
-        opened = study.open_study(search, open_storage(storage, create=True), label)
+        kept = open_storage(storage, create=True)
+        opened = study.open_study(search, kept, label)
         describe_study(opened)
         wanted = trials or file.trials
         pool = stack.enter_context(open_pool(loaded.run, device))
         with terminal.bars() as progress:
             cost = search_cost(search, opened, pool, wanted, progress)
-        terminal.print_cost(cost, pool.size)
-        live = stack.enter_context(terminal.Live(wanted, search.out / "artifacts"))
-        study.run(search, opened, pool, wanted, live)
+        live = terminal.Live(wanted, ended(opened), search.out / "artifacts")
+        if workers == 1:
+            terminal.print_cost(cost, terminal.processes(pool.size))
+            stack.enter_context(live)
+            study.run(search, opened, pool, wanted, live)
+        else:
+            stack.close()  # the workers have their own pools
+            side_by_side = 1 if device == "cpu" else min(workers, len(gpus()))
+            terminal.print_cost(cost._replace(seconds=cost.seconds / side_by_side), f"{workers} workers")
+            job = Job(search, kept.url, label, wanted, terminal.Describing(live.artifacts))
+            with live:
+                run_workers(job, opened, places(device, workers), live, terminal.note)
     terminal.show(terminal.study_table(opened, study.best_trial(opened)))
     terminal.print_next(storage, label, search.out)
 

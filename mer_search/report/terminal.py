@@ -17,8 +17,10 @@ from mer_search.config import Value
 from mer_search.data.check import Report
 from mer_search.data.clips import counts
 from mer_search.report.dashboard import describe_trial
+from mer_search.search.claims import ENDED
 from mer_search.search.cost import Cost
-from mer_search.search.storage import DEFAULT, score
+from mer_search.search.postgres import EMBEDDED
+from mer_search.search.storage import DEFAULT, score, shown
 from mer_search.search.study import Evaluation, Watcher
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
@@ -52,6 +54,11 @@ def plain_table(*columns: str, left: int = 1, title: str | None = None, caption:
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place < left else "right", no_wrap=True)
     return table
+
+
+def note(line: str) -> None:
+    """A line of progress."""
+    err.print(line, markup=False)
 
 
 @contextmanager
@@ -96,11 +103,24 @@ def trial_line(trial: FrozenTrial) -> str:
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
 
 
-class Live(Watcher):
-    """Bars for trials, folds and epochs, the best so far, and a line for every trial that ended."""
+class Describing(Watcher):
+    """Attaches note and picture to each trial, and shows nothing: what a worker among several does."""
 
-    def __init__(self, trials: int, artifacts: Path) -> None:
+    def __init__(self, artifacts: Path) -> None:
         self.artifacts = artifacts
+
+    def evaluated(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
+        describe_trial(trial, evaluation, self.artifacts)
+
+
+class Live(Describing):
+    """Bars for trials, folds and epochs, the best so far, and a line for every trial that ended.
+
+    Bars of folds and epochs appear with the first fold, so not where others train.
+    """
+
+    def __init__(self, trials: int, done: int, artifacts: Path) -> None:
+        super().__init__(artifacts)
         self.progress = Progress(
             TextColumn("{task.description:<34.34}"),
             BarColumn(24),
@@ -109,9 +129,9 @@ class Live(Watcher):
             console=err,
             transient=True,
         )
-        self.trials = self.progress.add_task("trials", total=trials)
-        self.folds = self.progress.add_task("folds", total=None)
-        self.epochs = self.progress.add_task("epochs", total=None)
+        self.trials = self.progress.add_task("trials", completed=done, total=trials)
+        self.folds = self.progress.add_task("folds", total=None, visible=False)
+        self.epochs = self.progress.add_task("epochs", total=None, visible=False)
 
     def __enter__(self) -> "Live":
         self.progress.start()
@@ -122,10 +142,10 @@ class Live(Watcher):
 
     def trial(self, number: int, done: int, values: dict[str, Value]) -> None:
         self.progress.update(self.trials, completed=done)
-        self.progress.update(self.folds, completed=0, description=f"trial {number}: folds")
+        self.progress.update(self.folds, completed=0, description=f"trial {number}: folds", visible=True)
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        self.progress.update(self.epochs, completed=done, total=total, description=what)
+        self.progress.update(self.epochs, completed=done, total=total, description=what, visible=True)
 
     def epoch(self, epoch: Epoch, of: int) -> None:
         self.progress.update(
@@ -133,6 +153,7 @@ class Live(Watcher):
             completed=epoch.epoch,
             total=of,
             description=f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}",
+            visible=True,
         )
 
     def fold(self, subject: str, done: int, of: int, uf1_so_far: float) -> None:
@@ -143,11 +164,9 @@ class Live(Watcher):
     def _folds_title(self) -> str:
         return self.progress.tasks[self.folds].description.split("folds")[0] + "folds,"
 
-    def evaluated(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
-        describe_trial(trial, evaluation, self.artifacts)
-
     def told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
-        self.progress.advance(self.trials)
+        if trial.state in ENDED:
+            self.progress.advance(self.trials)
         if best is not None:
             self.progress.update(self.trials, description=f"trials, best {best.number}: UF1 {score(best):.3f}")
         self.progress.console.print(trial_line(trial), markup=False)
@@ -301,27 +320,30 @@ def print_data(loaded: Loaded) -> None:
         err.print(f"  {problem}", markup=False)
 
 
-def print_cost(cost: Cost, processes: int) -> None:
+def print_cost(cost: Cost, where: str) -> None:
     """What a search is about to cost."""
     if not cost.trials:
         err.print("cost: nothing, the study has all its trials")
         return
     trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
-    err.print(f"cost: {trials}, {effort(cost, processes)} if none is stopped early")
+    err.print(f"cost: {trials}, {effort(cost, where)} if none is stopped early")
 
 
-def effort(cost: Cost, processes: int) -> str:
+def effort(cost: Cost, where: str) -> str:
     """Operations and time: "about 3 TFLOP and 12 s on 2 processes"."""
-    return (
-        f"about {operations(cost.flop)} and {duration(cost.seconds)} on {processes} "
-        f"process{'es' if processes > 1 else ''}"
-    )
+    return f"about {operations(cost.flop)} and {duration(cost.seconds)} on {where}"
+
+
+def processes(count: int) -> str:
+    """ "1 process", "2 processes"."""
+    return f"{count} process{'es' if count > 1 else ''}"
 
 
 def print_next(storage: str, name: str, folder: Path) -> None:
     """Where to look, and what to do next."""
-    options = ("" if storage == DEFAULT else f" --storage {storage}") + f" --name {name}"
+    options = ("" if storage == DEFAULT else f" --storage {shown(storage)}") + f" --name {name}"
     out.print("* the best; ~ an estimate, of a trial that was stopped early. The best of many looks better than it is:")
     out.print(f"  confirm it:  mer-search confirm{options}")
     out.print(f"  look at it:  mer-search dashboard{options}")
-    out.print(f"       or:     optuna-dashboard {storage} --artifact-dir {folder / 'artifacts'}")
+    if not storage.startswith(EMBEDDED):  # which is there only while we need it
+        out.print(f"       or:     optuna-dashboard {shown(storage)} --artifact-dir {folder / 'artifacts'}")

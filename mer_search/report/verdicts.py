@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from mer_search.report.terminal import TITLES, decimals, effort, err, plain_table
+from mer_search.report.terminal import TITLES, decimals, effort, err, plain_table, processes
 from mer_search.search.compare import Comparison
 from mer_search.search.confirm import Confirmation
 from mer_search.search.cost import Cost
@@ -14,7 +14,7 @@ from mer_search.search.hindsight import Ranked
 FEW = 3  # subjects; of fewer a comparison says nothing
 
 
-def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], processes: int) -> None:
+def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
     """What confirmations are about to cost."""
     wanted = sum(len(job.wanted) for job in jobs)
     whole = Cost(*map(sum, zip(*costs, strict=True)))  # type: ignore[arg-type]
@@ -23,7 +23,11 @@ def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], processes: 
         return
     each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
     kept = f"; {wanted - whole.folds} are on disk" if whole.folds < wanted else ""
-    err.print(f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, processes)}", markup=False, soft_wrap=False)
+    err.print(
+        f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, processes(side_by_side))}",
+        markup=False,
+        soft_wrap=False,
+    )
 
 
 def gap(summary: dict[str, Any]) -> str:

@@ -11,8 +11,9 @@ import optuna
 from mer_search.config import Run, Value, with_values
 from mer_search.errors import UsageError
 from mer_search.model.network import cost
+from mer_search.search.claims import ended
 from mer_search.search.confirm import Confirmation
-from mer_search.search.study import ENDED, Search
+from mer_search.search.study import Search
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.pool import Pool
 
@@ -31,7 +32,7 @@ class Cost(NamedTuple):
 def search_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, progress: Progress) -> Cost:
     """Of the trials that a study still lacks, if none is stopped early: counted on configurations drawn from the
     space, and timed on the one with the median step."""
-    left = max(0, trials - sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False)))
+    left = max(0, trials - ended(study))
     if not left:
         return Cost(0, 0, 0.0, 0.0)
     drawn, runs = _draw(search)

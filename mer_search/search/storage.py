@@ -1,6 +1,7 @@
 """The Optuna storage: opening it, finding a study in it, and keeping a second writer out of an sqlite file."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,35 +14,56 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from mer_search.errors import StorageError, UsageError
+from mer_search.search.postgres import EMBEDDED, INSTALL, start
 
 DEFAULT = "sqlite:///mer-search.db"
 SQLITE = "sqlite:///"
+BACKENDS = ("sqlite", "postgresql")
 
 
 def open_storage(url: str, create: bool = False) -> RDBStorage:
-    """The storage at `url`; an sqlite file is made only if `create`.
+    """The storage at `url`, an SQLAlchemy URL or embedded:FOLDER; a file or folder is made only if `create`.
 
     Raises:
-        UsageError: if `url` is no database URL.
+        UsageError: if `url` is no URL of such a database, or its driver is not installed.
         StorageError: if the database cannot be opened.
     """
+    if url.startswith(EMBEDDED):
+        return open_storage(start(Path(url.removeprefix(EMBEDDED)), create), create)
     try:
-        shown = sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        parsed = sqlalchemy.make_url(url)
     except sqlalchemy.exc.ArgumentError:
-        raise UsageError(f"a storage must be a URL such as {DEFAULT}, but got {url!r}") from None
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in BACKENDS:
+        raise UsageError(
+            f"a storage must be a URL such as {DEFAULT} or postgresql+psycopg://user:password@host/database, "
+            f"but got {shown(url)!r}"
+        )
     if url.startswith(SQLITE) and not create and not Path(url.removeprefix(SQLITE)).exists():
         raise StorageError(
-            f"{shown} must hold a study, but there is no such file; run `mer-search run` first, or give its --storage"
+            f"{url} must hold a study, but there is no such file; run `mer-search run` first, or give its --storage"
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         return RDBStorage(url)
+    except ImportError as error:
+        raise UsageError(f"{shown(url)} needs a driver that is not installed: {INSTALL}") from error
     except Exception as error:  # drivers, SQLAlchemy, alembic and Optuna each have their own
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise StorageError(
-            f"the storage {shown} must be a database that can be opened, but is not ({reason}); "
+            f"the storage {shown(url)} must be a database that can be opened, but is not ({reason}); "
             "check the URL and that its folder exists and is writable"
         ) from error
+
+
+def is_shared(url: str) -> bool:
+    """Whether several workers may use the storage at once."""
+    return url.startswith(("postgresql:", "postgresql+", EMBEDDED))
+
+
+def shown(url: str) -> str:
+    """A URL without its password, even if it is no URL."""
+    return re.sub(r"(?<=password=)[^&]*", "***", re.sub(r":(?!//).*@", ":***@", url))
 
 
 def find_study(storage: BaseStorage, name: str | None) -> optuna.Study:
@@ -124,8 +146,8 @@ def only_writer(url: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise StorageError(
-            f"{url} must have one writer, but another mer-search run holds it; wait for it, stop it, "
-            "or give another --storage"
+            f"{url} must have one writer, but another mer-search run holds it; for several, start one "
+            "with --workers N, or give each the --storage of a PostgreSQL, postgresql+psycopg://..."
         ) from None
     try:
         yield

@@ -1,11 +1,13 @@
 """The study: ask for values, train them on its subjects, tell the result; go on where an earlier call stopped."""
 
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import optuna
@@ -19,6 +21,7 @@ from mer_search.errors import Infeasible, MerSearchError, StorageError, UsageErr
 from mer_search.files import write_whole
 from mer_search.model.network import cost
 from mer_search.search import racing
+from mer_search.search.claims import UNREACHABLE, ended, failed_last, open_claims, reachable
 from mer_search.search.samplers import sampler
 from mer_search.search.space import StudyFile, changed
 from mer_search.search.storage import best_trial, find_study, score
@@ -29,7 +32,6 @@ from mer_search.training.metrics import LEAKS, RULES, fold_confusion, log_likeli
 from mer_search.training.pool import Pool
 from mer_search.training.predictions import Predictions, load
 
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 STATE_WORDS = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "infeasible",
@@ -38,6 +40,7 @@ STATE_WORDS = {
     TrialState.WAITING: "waiting",
 }
 FAILURES = 3  # consecutive failures that end a run
+MARK = "study.id"  # a file in a study's folder: machines that see it share the folder
 
 
 class Watcher:
@@ -125,6 +128,13 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
     Raises:
         StorageError: if a study of that name has another space, data, subjects or seed, or its folder is not its own.
     """
+    with open_claims(storage, name) as claims, claims.turn():  # workers that start together make one study
+        study = _open(search, storage, name)
+        claims.free(study)
+    return study
+
+
+def _open(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
     known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
     if name not in known:
         if next(search.out.glob("trial-*"), None):
@@ -138,23 +148,16 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
             study.set_user_attr(key, value)
         for values in search.file.start:
             study.enqueue_trial(dict(values))
+        _mark(study, search.out)
     study = find_study(storage, name)
     _check(study, search)
     if not (kept := kept_study(search.out)).exists():
         write_whole(kept, search.file.text)
     trials = study.get_trials(deepcopy=False)
-    for trial in trials:
-        if trial.state == TrialState.RUNNING and storage_has_one_writer(storage):
-            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
     # Seeded from (seed, trials so far), so that a resumed study repeats no draws.
     derived = int(np.random.default_rng([search.seed, len(trials)]).integers(2**31))
     study.sampler = sampler(search.file.sampler, derived)
     return study
-
-
-def storage_has_one_writer(storage: optuna.storages.BaseStorage) -> bool:
-    """Whether a trial that is running must be a dead process's: true of sqlite, which one process holds at a time."""
-    return getattr(storage, "url", "").startswith("sqlite")
 
 
 def _check(study: optuna.Study, search: Search) -> None:
@@ -167,6 +170,18 @@ def _check(study: optuna.Study, search: Search) -> None:
                 f"study {study.study_name!r} in this storage was made with another {word} "
                 f"({what or f'{found} there, {must} here'}); give another --name, or undo the change"
             )
+    mark = search.out / MARK
+    if not mark.exists() or mark.read_text() != study.user_attrs.get("mark"):
+        raise StorageError(
+            f"the workers of a study must share its results folder, but {search.out} is not the one in which study "
+            f"{study.study_name!r} was started; give --out on a disk that all machines share, or another --name"
+        )
+
+
+def _mark(study: optuna.Study, folder: Path) -> None:
+    """Make a folder that of the study, on whichever machine it is looked at."""
+    study.set_user_attr("mark", uuid4().hex)
+    write_whole(folder / MARK, study.user_attrs["mark"])
 
 
 def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: Watcher) -> None:
@@ -176,35 +191,36 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
     next call.
 
     Raises:
-        MerSearchError: after three failures in a row; the first one's traceback is in the study's folder.
+        MerSearchError: after three failures in a row; the first one's traceback is in its folder.
     """
-    search.out.mkdir(parents=True, exist_ok=True)
-    failures: list[Exception] = []
-    while (done := _ended(study)) < trials:
-        trial = study.ask()
-        try:
-            watcher.trial(trial.number, done, values := search.file.suggest(trial))
-            outcome = _evaluate(search, study, trial, values, pool, watcher)
-            study.tell(trial, outcome)
-            failures.clear()
-        except Infeasible as error:
-            trial.set_constraint(error.constraint, 1.0)
-            trial.set_user_attr("infeasible", str(error))
-            # not study.tell, which would make the last subject's log-likelihood the trial's value
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
-        except KeyboardInterrupt:
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            raise
-        except Exception as error:
-            trial.set_user_attr("error", str(error)[:1000])
-            study.tell(trial, state=TrialState.FAIL)
-            failures.append(error)
-            _stop_after_failures(failures, search.out)
-        watcher.told(study.get_trials(deepcopy=False)[trial.number], best_trial(study))
-
-
-def _ended(study: optuna.Study) -> int:
-    return sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False))
+    known = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.FAIL}
+    with reachable(), open_claims(study._storage, study.study_name) as claims:
+        if claims.shared:
+            study.sampler.reseed_rng()  # workers that start together must not draw alike
+        while asked := claims.ask(study, trials, search.file.suggest):
+            trial, values = asked
+            try:
+                watcher.trial(trial.number, ended(study), values)
+                outcome = _evaluate(search, study, trial, values, pool, watcher)
+                claims.check(trial._trial_id)
+                study.tell(trial, outcome)
+            except Infeasible as error:
+                trial.set_constraint(error.constraint, 1.0)
+                trial.set_user_attr("infeasible", str(error))
+                # not study.tell, which would make the last subject's log-likelihood the trial's value
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
+            except KeyboardInterrupt:
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                raise
+            except (StorageError, *UNREACHABLE):  # no fault of the trial's: whoever reaches the storage takes it up
+                raise
+            except Exception as error:
+                trial.set_user_attr("error", str(error)[:1000])
+                write_whole(_traceback(search, trial.number), "".join(traceback.format_exception(error)))
+                study.tell(trial, state=TrialState.FAIL)
+                _stop_after_failures(search, failed_last(study, known))
+            claims.drop(trial._trial_id)
+            watcher.told(study.get_trials(deepcopy=False)[trial.number], best_trial(study))
 
 
 def progress_of(study: optuna.Study) -> dict[str, Any]:
@@ -226,15 +242,16 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
     }
 
 
-def _stop_after_failures(failures: Sequence[Exception], folder: Path) -> None:
-    if len(failures) >= FAILURES:
-        import traceback
+def _traceback(search: Search, number: int) -> Path:
+    return trial_folder(search.out, number) / "error.txt"
 
-        path = folder / "error.txt"
-        path.write_text("".join(traceback.format_exception(failures[0])))
+
+def _stop_after_failures(search: Search, failed: Sequence[FrozenTrial]) -> None:
+    if len(failed) >= FAILURES:
+        first = failed[0]
         raise MerSearchError(
             f"a trial must run, but {FAILURES} in a row failed, the first with: "
-            f"{str(failures[0]).splitlines()[0]}; details in {path}"
+            f"{first.user_attrs['error'].splitlines()[0]}; details in {_traceback(search, first.number)}"
         )
 
 

@@ -29,10 +29,15 @@ class Loaded:
 
     folder: Folder
     clips: tuple[Clip, ...]
-    motion: Motion
     problems: tuple[Problem, ...]
     run: Run
     tensors: Clips  # the clips and their motion again, as the pool takes them
+
+    @property
+    def motion(self) -> Motion:
+        """The clips' motion: the tensors' own memory, which processes share."""
+        flow, onset, first, sets = self.tensors.flow, self.tensors.onset, self.tensors.first, self.tensors.sets
+        return Motion(flow.numpy(), None if onset is None else onset.numpy(), first.numpy(), sets.numpy())
 
     @property
     def subjects(self) -> list[str]:
@@ -110,4 +115,4 @@ def load_data(path: Path, run: Run, progress: Progress) -> Loaded:
     run = fit(run, folder, clips)
     labels = np.array([run.data.classes.index(clip.label) for clip in clips], dtype=np.int64)
     tensors = Clips.of(clips, motion, labels)
-    return Loaded(folder, tuple(clips), motion, (*folder.problems, *problems), run, tensors)
+    return Loaded(folder, tuple(clips), (*folder.problems, *problems), run, tensors)

@@ -1,0 +1,191 @@
+"""Who works on which trial, so that workers that share a study lose no trial and train none twice.
+
+A worker holds a PostgreSQL advisory lock on its trial for as long as it works on it, and the server frees the locks of
+a connection that has ended. So a trial that is running while nobody holds it is a lost worker's: that of a killed
+process is known at once, that of a machine that is gone after a minute. (Optuna's heartbeats work with Study.optimize
+alone, wait for two intervals, and take the trial of a worker that was merely slow.)
+
+An sqlite storage has one process (see storage.only_writer): there, whatever is running is a lost process's.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from mer_search.errors import StorageError
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+LOOK_AGAIN = 0.5  # seconds, while the last trials are others'
+TRIAL, TURN = 0x6D657201, 0x6D657202  # classes of our advisory locks: "mer" and a number
+UNREACHABLE = (StorageInternalError, SQLAlchemyError)
+SETTINGS = {  # of the connection that holds the locks: a machine that is gone is given up after a minute
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "idle_session_timeout": "0",
+}
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """A StorageError for whatever is raised when the database cannot be reached any more."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
+        raise StorageError(
+            f"the storage must stay reachable, but is not ({reason}); the same command goes on from here"
+        ) from error
+
+
+def ended(study: optuna.Study) -> int:
+    """How many trials have a result, or cannot have one."""
+    return sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False))
+
+
+class Claims:
+    """The claims of a process that is alone with its storage."""
+
+    shared = False  # whether others may work on the same study
+
+    def __enter__(self) -> "Claims":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        pass
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """While it lasts, no other worker takes its turn."""
+        yield
+
+    def held(self) -> set[int]:
+        """Ids of the trials that somebody works on."""
+        return set()
+
+    def take(self, trial_id: int) -> None:
+        """Claim a trial."""
+
+    def drop(self, trial_id: int) -> None:
+        """Give a claim up."""
+
+    def check(self, trial_id: int) -> None:
+        """Raise StorageError if a trial is not ours any more."""
+
+    def free(self, study: optuna.Study) -> None:
+        """In our turn: let the trials of lost workers wait to be taken up under their own numbers."""
+        held = self.held()  # before the states, for a trial may end meanwhile
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial._trial_id not in held:
+                with suppress(UpdateFinishedTrialError):
+                    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    def ask(
+        self, study: optuna.Study, wanted: int, suggest: Callable[[Trial], dict[str, Any]]
+    ) -> tuple[Trial, dict[str, Any]] | None:
+        """The next trial and its values; None once `wanted` have ended.
+
+        Values are chosen in our turn, so each worker knows what the others are trying. While the trials that are
+        running are enough, wait for their ends: one may fail, or its worker be lost.
+        """
+        while True:
+            with self.turn():
+                self.free(study)
+                states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+                done = sum(states[state] for state in ENDED)
+                if done >= wanted:
+                    return None
+                if done + states[TrialState.RUNNING] < wanted:
+                    trial = study.ask()
+                    self.take(trial._trial_id)
+                    return trial, suggest(trial)
+            time.sleep(LOOK_AGAIN)
+
+
+class PostgresClaims(Claims):
+    """Claims that others see: advisory locks of a connection that is held until the end."""
+
+    shared = True
+
+    def __init__(self, engine: sqlalchemy.Engine, name: str) -> None:
+        self.connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self.connection.detach()  # closed at the end, not handed to the next user with its locks
+        self.name = name
+        for setting, value in SETTINGS.items():  # those that this server has
+            self._do(
+                "SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :setting",
+                setting=setting,
+                value=value,
+            )
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.connection.close()
+
+    def _do(self, statement: str, **values: str | int) -> list[Any]:
+        with reachable():
+            return [row[0] for row in self.connection.execute(sqlalchemy.text(statement), values)]
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        self._do("SELECT pg_advisory_lock(CAST(:kind AS int), hashtext(:name))", kind=TURN, name=self.name)
+        try:
+            yield
+        finally:
+            self._do("SELECT pg_advisory_unlock(CAST(:kind AS int), hashtext(:name))", kind=TURN, name=self.name)
+
+    def held(self) -> set[int]:
+        return set(
+            self._do(
+                "SELECT CAST(objid AS int) FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :kind "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+                kind=TRIAL,
+            )
+        )
+
+    def take(self, trial_id: int) -> None:
+        self._do("SELECT pg_advisory_lock(CAST(:kind AS int), CAST(:id AS int))", kind=TRIAL, id=trial_id)
+
+    def drop(self, trial_id: int) -> None:
+        self._do("SELECT pg_advisory_unlock(CAST(:kind AS int), CAST(:id AS int))", kind=TRIAL, id=trial_id)
+
+    def check(self, trial_id: int) -> None:
+        mine = self._do(
+            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :kind AND objid = :id "
+            "AND pid = pg_backend_pid()",
+            kind=TRIAL,
+            id=trial_id,
+        )
+        if not mine:
+            raise StorageError(
+                "a worker must keep its connection to the storage, but lost it, and its trial is another's now; "
+                "the same command joins the study again"
+            )
+
+
+def open_claims(storage: BaseStorage, name: str) -> Claims:
+    """Claims on the trials of the study `name`."""
+    database: Any = getattr(storage, "_backend", storage)  # a study's storage is a cache before it
+    engine: sqlalchemy.Engine = database.engine
+    return PostgresClaims(engine, name) if engine.name == "postgresql" else Claims()
+
+
+def failed_last(study: optuna.Study, known: set[int]) -> list[FrozenTrial]:
+    """The latest trials that ended one after the other without a result, whoever ran them; those `known` aside."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    failed: list[FrozenTrial] = []
+    for trial in sorted(trials, key=lambda trial: trial.datetime_complete or datetime.min, reverse=True):
+        if trial.state != TrialState.FAIL or trial.number in known:
+            break
+        failed.insert(0, trial)
+    return failed
