@@ -156,7 +156,7 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(s
     settings = {**space.parse(STUDY, "small").settings, "data.task": "3"}
     start = confirming.preset_target("V4", settings, target.folder.parent)
     jobs = confirming.prepare([target, start, start], target.data, "all", (1000,), silent)
-    assert jobs[0].loaded.motion is jobs[1].loaded.motion
+    assert jobs[0].loaded.tensors is jobs[1].loaded.tensors
     assert [cost.folds for cost in confirmation_costs(jobs, pool)] == [4, 4, 0]
     told = []
     for _ in range(2):

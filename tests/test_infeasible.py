@@ -96,6 +96,7 @@ def test_a_fold_that_dies_natively_costs_its_trial_and_the_study_goes_on(tmp_pat
 
     monkeypatch.setattr(loso, "Task", task)
     monkeypatch.setattr(Watcher, "preparing", lambda *_: pytest.fail("the motion must not be measured again"))
+    run(search, study, pool, 1, Watcher())
     before = {process.pid for process, _ in pool._workers}
     run(search, study, pool, 3, Watcher())
     trials = study.get_trials()

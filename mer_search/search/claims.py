@@ -176,8 +176,8 @@ class PostgresClaims(Claims):
 def open_claims(storage: BaseStorage, name: str) -> Claims:
     """Claims on the trials of the study `name`."""
     database: Any = getattr(storage, "_backend", storage)  # a study's storage is a cache before it
-    engine: sqlalchemy.Engine = database.engine
-    return PostgresClaims(engine, name) if engine.name == "postgresql" else Claims()
+    engine: sqlalchemy.Engine | None = getattr(database, "engine", None)  # None of a storage in memory
+    return PostgresClaims(engine, name) if engine is not None and engine.name == "postgresql" else Claims()
 
 
 def failed_last(study: optuna.Study, known: set[int]) -> list[FrozenTrial]:
