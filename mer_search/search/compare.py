@@ -127,7 +127,7 @@ class Pair(NamedTuple):
         """The evidence for a person."""
         return (
             f"UF1 {self.first.uf1:.3f} and {self.second.uf1:.3f}, difference {self.difference:+.3f}, "
-            f"95 % {self.ci95[0]:+.3f} to {self.ci95[1]:+.3f}, p = {self.p:.3f}"
+            f"95 % {self.ci95[0]:+.3f} to {self.ci95[1]:+.3f}, p {'< 0.001' if self.p < 0.001 else f'= {self.p:.3f}'}"
         )
 
 
