@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mer_search.errors import DataError
 from mer_search.files import write_whole
-from mer_search.search.samplers import sampler
+from mer_search.search.samplers import SAMPLERS
 from mer_search.search.space import StudyFile
 from mer_search.search.study import Search
 from mer_search.training.loop import Epoch
@@ -53,7 +53,7 @@ class Table:
 def drawn(file: StudyFile, count: int) -> list[Values]:
     """Configurations of the study's space: its first trials', then random ones, always the same. Where epochs are an
     axis, all have the most, because fewer are a prefix."""
-    draws = optuna.create_study(sampler=sampler("random", 0))
+    draws = optuna.create_study(sampler=SAMPLERS["random"](0))
     for point in file.start:
         draws.enqueue_trial(dict(point))
     most = max(_epochs(file))

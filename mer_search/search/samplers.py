@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 
+import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
@@ -17,10 +18,17 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "qmc": lambda seed: QMCSampler(seed=seed, scramble=True),
     "nsga2": lambda seed: NSGAIISampler(seed=seed),
 }
+SEQUENCES = {"qmc"}
 
 
-def sampler(name: str, seed: int) -> BaseSampler:
-    """The sampler of that name."""
+def sampler(name: str, seed: int, drawn: int = 0) -> BaseSampler:
+    """The sampler of that name, for a study that has drawn so many trials.
+
+    Its seed is made of both, so that a resumed study repeats no draws; but that of a sequence, whose place is kept in
+    the storage, stays.
+    """
+    if name not in SEQUENCES:
+        seed = int(np.random.default_rng([seed, drawn]).integers(2**31))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's version is pinned, and tests run what is used
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -154,9 +154,7 @@ def _open(search: Search, storage: optuna.storages.BaseStorage, name: str) -> op
     if not (kept := kept_study(search.out)).exists():
         write_whole(kept, search.file.text)
     trials = study.get_trials(deepcopy=False)
-    # Seeded from (seed, trials so far), so that a resumed study repeats no draws.
-    derived = int(np.random.default_rng([search.seed, len(trials)]).integers(2**31))
-    study.sampler = sampler(search.file.sampler, derived)
+    study.sampler = sampler(search.file.sampler, search.seed, len(trials))
     return study
 
 
