@@ -39,6 +39,8 @@ COMMANDS = [
     ["dashboard"],
     ["presets"],
     ["compare"],
+    ["bench", "search"],
+    ["bench", "table"],
     ["subjects", "rank"],
     ["data", "check"],
     ["data", "synth"],
@@ -285,6 +287,19 @@ def test_every_network_that_was_measured_equals_its_public_code(mer_search):
     assert all(row["equal"] and row["parameters"] == row["public_parameters"] for row in rows)
     shown = mer_search("presets", "--parity").stdout
     assert len(re.findall(r"\byes\b", shown)) == len(rows) and "NO" not in shown
+
+
+def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
+    import fake_table
+
+    fake_table.write(Path("fake.npz"), configurations=12)
+    asked = ["bench", "search", "--table", "fake.npz", "--trials", 4, "--repeats", 2, "--only", "random"]
+    rows = json.loads(mer_search(*asked, "--json").stdout)
+    assert {"random, no race", "random, wilcoxon"} <= {row["strategy"] for row in rows}
+    shown = mer_search(*asked).stdout
+    assert "12 configurations" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    _one_line(mer_search("bench", "search", "--table", "none.npz"), 1, "none.npz must hold a table of folds")
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL], ids=lambda blow: blow.name)

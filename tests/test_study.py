@@ -342,3 +342,17 @@ def test_a_configuration_tried_again_counts_with_its_mean(storage):
             )
         )
     assert best_trial(study).number == 1  # .9 and .3 are .6 on average, above .55
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "random", "qmc"])
+def test_a_resumed_study_repeats_no_draws(storage, make_search, monkeypatch, name):
+    """Of those that are made at random, before there is a model; without training."""
+    search = make_search(STUDY.replace('"random"', f'"{name}"').split("[[start]]")[0])
+    luck = np.random.default_rng(0)
+    monkeypatch.setattr(studies, "_evaluate", lambda *_: [luck.random()])
+    run(search, open_study(search, storage, "small"), None, 5, Watcher())
+    study = open_study(search, storage, "small")
+    run(search, study, None, 10, Watcher())
+    rates = [trial.params["train.lr"] for trial in study.get_trials()]
+    assert len(set(rates)) == len(rates) == 10
+    assert all(1e-3 <= rate <= 1e-2 for rate in rates)
