@@ -64,6 +64,47 @@ def test_every_parameter_of_the_other_temporal_modes_gets_a_gradient(values, map
     assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in network.parameters())
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model__attention": False},
+        {"model__depth": 3, "model__blocks": 2},
+        {"model__position_depth": 1},
+        {"model__position_width": 8, "model__position_depth": 3},
+        {"units__use": "as_they_are"},
+    ],
+    ids=str,
+)
+def test_every_parameter_of_the_further_axes_gets_a_gradient(values):
+    network, x, onset = _build(4, **values)
+    plain = sum(parameter.numel() for parameter in _build(4)[0].parameters())
+    assert sum(parameter.numel() for parameter in network.parameters()) != plain
+    F.cross_entropy(network(x, onset), torch.tensor([0, 1, 2, 3])).backward()
+    assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in network.parameters())
+
+
+def test_further_blocks_of_a_stage_keep_its_size_and_a_block_without_attention_is_a_residual_block():
+    network, *_ = _build(model__depth=2)
+    assert [block.stride for block in network.blocks] == [1, 1, 2, 1, 2, 1, 2, 1]
+    assert network.grid == _build()[0].grid
+    block = CABlock(3, 3, 1, attention=False).eval()
+    x = torch.randn(2, 1, 3, 8, 8)
+    features, attention = block(x, None)
+    assert attention is None
+    torch.testing.assert_close(features, F.relu(block.body(x) + x))
+
+
+def test_what_the_network_says_of_action_units_reaches_its_last_layer():
+    network, maps, onset = _build(units__use="thresholded")
+    network.eval()
+    features, said = network.features(maps, onset), network.action_units(maps, onset)
+    assert said.shape == (3, 35)
+    expected = network.head(torch.cat([features, (said > 0).float()], dim=1))
+    torch.testing.assert_close(network(maps, onset), expected)
+    nn.init.constant_(network.units.bias, -1000)
+    assert not torch.allclose(network(maps, onset), expected)
+
+
 def test_temporal_convolutions_start_as_their_3d_forms_do():
     network, *_ = _build(frames__maps=4, model__stem_mid=64, model__stem_width=96)
     weight = network.external[2][0].weight  # a kernel of 4 over time: fan-out is 4 * 96
