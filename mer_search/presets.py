@@ -116,7 +116,8 @@ def preset(name: str) -> Run:
         UsageError: for an unknown name, with the nearest and all known ones.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
+        spelt = {known.lower(): known for known in PRESETS}
+        near = [spelt[found] for found in difflib.get_close_matches(name.lower(), spelt, n=1)]
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"a preset must be one of {', '.join(PRESETS)}, but got {name!r}{hint}")
     return with_values(Run(), PRESETS[name].values)

@@ -7,9 +7,10 @@ import optuna
 import pytest
 import sqlalchemy
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from mer_search.errors import StorageError
-from mer_search.search.claims import failed_last, open_claims
+from mer_search.search.claims import failed_last, open_claims, reachable
 from mer_search.search.storage import open_storage
 from mer_search.search.study import open_study
 
@@ -108,3 +109,18 @@ def test_failures_in_a_row_are_counted_over_all_workers_and_from_now_on(join):
         study.tell(study.ask(), 0.5 if state == "COMPLETE" else None, TrialState[state])
     assert [trial.number for trial in failed_last(one, set())] == [2, 3]
     assert [trial.number for trial in failed_last(two, {0, 2})] == [3]
+
+
+def _cut_short():
+    """What SQLAlchemy makes of Ctrl-C in the middle of a statement."""
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise SQLAlchemyError("the session is gone") from None
+
+
+def test_ctrl_c_within_a_statement_is_still_ctrl_c():
+    with pytest.raises(KeyboardInterrupt), reachable():
+        _cut_short()
+    with pytest.raises(StorageError, match="must stay reachable, but is not"), reachable():
+        raise SQLAlchemyError("the server is gone")

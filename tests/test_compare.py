@@ -60,7 +60,9 @@ def _meet(targets, path, seeds=(1000, 1001), subjects="all"):
 def test_a_network_and_itself_do_not_differ_and_are_trained_once(spy, target, flow_folder):
     one = target("one", {})
     found = _meet([one, one], flow_folder)
-    assert found.pairs[0].verdict == "no difference: one and one predict the same for every subject and seed"
+    assert (
+        found.pairs[0].verdict == "no difference: one and one have the same confusion matrix for every subject and seed"
+    )
     assert (found.pairs[0].difference, found.pairs[0].ci95, found.pairs[0].p) == (0, (0, 0), 1)
     assert found.winner == "one"
     assert sorted(spy.trained) == [(seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)]

@@ -97,7 +97,7 @@ def test_the_line_for_a_study_file_is_understood_by_one(tmp_path):
 
 
 def test_without_a_confirmation_there_is_nothing_to_rank(confirmed, tmp_path):
-    with pytest.raises(UsageError, match="run `mer-search confirm` first"):
+    with pytest.raises(UsageError, match="must have a trial confirmed on all subjects"):
         hindsight.latest(confirmed([], []))
     with pytest.raises(DataError, match="has no predictions"):
         hindsight.rank(tmp_path)

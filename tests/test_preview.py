@@ -26,7 +26,7 @@ def black(png: bytes) -> float:
 
 def test_the_prepared_frames_are_shown_with_their_mask(clip, tiny):
     bare, template, landmarks = (
-        preview(clip, with_values(tiny, {"prep.mask": mask})) for mask in ("none", "template", "landmarks")
+        preview(clip, with_values(tiny, {"prep.mask": mask}), "V3NR") for mask in ("none", "template", "landmarks")
     )
     assert black(template) > black(bare) + 0.01
     assert black(landmarks) > black(bare) + 0.01
@@ -36,7 +36,7 @@ def test_the_prepared_frames_are_shown_with_their_mask(clip, tiny):
 def test_a_frame_is_denoised_once_for_the_picture_and_the_motion(clip, tiny, monkeypatch):
     cleaned, denoised = [], prepare.denoised
     monkeypatch.setattr(prepare, "denoised", lambda *arguments: cleaned.append(1) or denoised(*arguments))
-    assert preview(clip, with_values(tiny, {"prep.denoise": 5})) != preview(clip, tiny)
+    assert preview(clip, with_values(tiny, {"prep.denoise": 5}), "V3NR") != preview(clip, tiny, "V3NR")
     assert len(cleaned) == 3
 
 
@@ -44,16 +44,18 @@ def test_a_frame_is_denoised_once_for_the_picture_and_the_motion(clip, tiny, mon
 @pytest.mark.parametrize("pairs", ["consecutive", "onset"])
 def test_every_method_and_both_kinds_of_pairs_have_a_preview(clip, tiny, method, pairs):
     run = with_values(tiny, {"flow.method": method, "frames.pairs": pairs, "prep.size": 48, "input.components": "uvo"})
-    assert preview(clip, run).startswith(b"\x89PNG")
+    assert preview(clip, run, "V3NR").startswith(b"\x89PNG")
 
 
 def test_landmarks_that_are_missing_are_said(clip, tiny):
     with pytest.raises(DataError, match="needs a CSV of landmarks"):
-        preview(dataclasses.replace(clip, landmarks=None), with_values(tiny, {"prep.mask": "landmarks"}))
+        preview(dataclasses.replace(clip, landmarks=None), with_values(tiny, {"prep.mask": "landmarks"}), "V3NR")
 
 
 def test_a_flow_image_is_shown_whatever_is_to_be_done_to_frames(tmp_path):
     write_flow_images(tmp_path, subjects=1, per_class=1)
     clip = open_folder(tmp_path).clips[0]
     plain = with_values(Run(), {"flow.size": 28})
-    assert preview(clip, with_values(plain, {"prep.mask": "landmarks", "prep.denoise": 3})) == preview(clip, plain)
+    assert preview(clip, with_values(plain, {"prep.mask": "landmarks", "prep.denoise": 3}), "V3NR") == preview(
+        clip, plain, "V3NR"
+    )

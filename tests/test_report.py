@@ -23,6 +23,7 @@ SUMMARY = {
     "seeds": [1000, 1001],
     "n_clips": 246,
     "n_subjects": 26,
+    "n_unsearched": 16,
     "rules": {name: {"all": SCORE, "unsearched": SCORE} for name in ("tail", "last", "best_test_epoch")},
     "baselines": {"logistic_regression": {"all": SCORE | {"uf1": 0.5}}, "rbf_svm": {"all": SCORE | {"uf1": 0.55}}},
     "verdict": ["trial <7> is NOT shown to be better"],
@@ -43,9 +44,9 @@ def test_figures_are_pictures():
 
 def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
     rows = summary_rows(SUMMARY)
-    assert rows[0] == ("tail, leak-free", "all", "0.600", "0.020", "0.500 to 0.700", "0.650")
+    assert rows[0] == ("tail, leak-free", "26 all", "0.600", "0.020", "0.500 to 0.700", "0.650")
     assert [row[0] for row in rows if "LEAKS" in row[0]] == ["best test epoch (LEAKS)"] * 2
-    assert ("search's best, corrected", "searched", "0.440", "", "0.200 to 0.600", "") in rows
+    assert ("search's best, corrected", "10 searched", "0.440", "", "0.200 to 0.600", "") in rows
 
 
 def test_one_seed_has_no_deviation():

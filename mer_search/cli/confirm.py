@@ -69,7 +69,7 @@ def confirm(
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
     from mer_search.config import with_values
-    from mer_search.report import terminal, verdicts
+    from mer_search.report import datasets, terminal, verdicts
     from mer_search.report.page import write_report
     from mer_search.search import compare as comparing
     from mer_search.search import confirm as confirming
@@ -101,7 +101,7 @@ def confirm(
     with terminal.bars() as progress:
         path = data or targets[0].data or find_data(None, progress)
         jobs = confirming.prepare(met, path, subjects, seeds_used, progress)
-        terminal.print_data(jobs[0].loaded)
+        datasets.print_data(jobs[0].loaded)
         folds = comparing.train(jobs, device, progress, verdicts.print_costs)
     terminal.err.print("scoring, also the baselines on the same folds ...")
     summaries = [summarise(job, trained) for job, trained in zip(jobs, folds, strict=True)]
@@ -116,12 +116,10 @@ def confirm(
     if as_json:
         click.echo(json.dumps(summaries if top else summaries[0], indent=1))
         return
-    if top:
-        terminal.show(verdicts.top_table(summaries))
-    else:
-        terminal.show(terminal.summary_table(summaries[0]))
-        terminal.say(terminal.verdict(summaries[0]))
-        terminal.say(verdicts.gap(summaries[0]))
+    terminal.show(verdicts.top_table(summaries) if top else terminal.summary_table(summaries[0]))
+    for summary in summaries[: len(targets)]:
+        terminal.say(terminal.verdict(summary))
+    terminal.say(verdicts.gap(summaries[0]))
     for line in summaries[0]["verdict"]:
         terminal.say(line)
     terminal.out.print(f"took {terminal.duration(time.monotonic() - began)}; files, to read in a browser:")

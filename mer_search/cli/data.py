@@ -17,25 +17,31 @@ def data() -> None:
 
 
 @data.command(epilog=example("mer-search data check ~/CASME2"))
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path), required=False)
 @task_option
 @json_option
-def check(path: Path, task: str, as_json: bool) -> None:
-    """Which dataset a folder is, clips per class and subject, and every problem. Exit code 1: a run cannot use it."""
+def check(path: Path | None, task: str, as_json: bool) -> None:
+    """Which dataset a folder is, clips per class and subject, and every problem. Exit code 1: a run cannot use it.
+
+    Without PATH: MER_SEARCH_DATA, else synthetic clips.
+    """
     from mer_search.data import open_folder
     from mer_search.data.check import check_folder
-    from mer_search.report import terminal
+    from mer_search.report import datasets, terminal
+    from mer_search.search.workspace import find_data
 
     with terminal.bars() as progress:
-        report = check_folder(open_folder(path, task), lambda done, total: progress("reading images", done, total))
+        report = check_folder(
+            open_folder(find_data(path, progress), task), lambda done, total: progress("reading images", done, total)
+        )
     if as_json:
         click.echo(json.dumps(report.facts, indent=1))
     else:
-        terminal.print_check(report)
+        datasets.print_check(report)
     sys.exit(0 if report.usable else 1)
 
 
-@data.command(epilog=example("mer-search data preview sub05/EP02_01f --data ~/CASME2 --preset V3NS"))
+@data.command(epilog=example("mer-search data preview sub03/EP01_2 --preset V3NS --set flow.method=dis"))
 @click.argument("clip")
 @data_option
 @click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose frames, flow and channels.")
@@ -58,10 +64,11 @@ def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str,
     if len(found) != 1:
         near = difflib.get_close_matches(clip, [each.id for each in folder.clips], n=3, cutoff=0)
         raise UsageError(
-            f"CLIP must name one clip of {folder.path}, but {clip!r} fits {len(found)}; some are {', '.join(near)}"
+            f"CLIP must name one clip of {folder.path}, but {len(found) or 'none'} have the name {clip!r}; "
+            f"some are {', '.join(near)}"
         )
     target = out or Path(f"{found[0].id.replace('/', '_')}.png")
-    write_whole(target, picture(found[0], run))
+    write_whole(target, picture(found[0], run, preset_name))
     click.echo(f"{folder.title}, {found[0].id}: {target}")
 
 

@@ -77,7 +77,8 @@ def compare(
     from mer_search.training.pool import choose_device
 
     if bool(plan) == bool(names) or len(names) == 1:
-        raise UsageError(f"compare takes two networks or more, or --plan, but got {' '.join(names) or 'neither'}")
+        given = " ".join(names) + (" and --plan" if plan else "") if names else "neither"
+        raise UsageError(f"compare takes two networks or more, or --plan, but got {given}")
     if plan and subjects != "all":
         raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {subjects!r}")
     values = values_of(settings) | ({"data.task": task} if task else {})

@@ -55,7 +55,7 @@ def run(
 ) -> None:
     """Search: trials on the study's subjects until there are --trials of them. Run it again to go on."""
     from mer_search.data import open_folder
-    from mer_search.report import terminal
+    from mer_search.report import datasets, terminal
     from mer_search.report.dashboard import describe_study
     from mer_search.search import space, study
     from mer_search.search.claims import ended
@@ -77,7 +77,7 @@ def run(
         path = find_data(data, progress)
         file = (given or space.load(_default_study(open_folder(path).dataset.flow_images, device))).for_task(task)
         loaded = load_data(path, file.base, progress)
-    terminal.print_data(loaded)
+    datasets.print_data(loaded)
     subjects = loaded.select(file.subjects)
     label = name or file.name
     search = study.Search(file, loaded, subjects, seed, out / label)

@@ -7,7 +7,7 @@ from pathlib import Path
 from mer_search.config import Data, Run, with_values
 from mer_search.data import casme2, composite, flow_images, samm, smic, synthetic
 from mer_search.data.clips import Clip, Problem, checksum, with_landmarks
-from mer_search.data.tasks import Task, assign
+from mer_search.data.tasks import Task, assign, outside_of
 from mer_search.data.tasks import find as find_task
 from mer_search.errors import DataError, UsageError
 
@@ -45,6 +45,7 @@ class Folder:
     clips: tuple[Clip, ...] = field(repr=False)
     problems: tuple[Problem, ...] = field(repr=False)
     synthetic: bool
+    outside: Mapping[str, int]  # emotion: how many clips are left out because it is no part of the task
 
     @property
     def dataset(self) -> Dataset:
@@ -72,11 +73,13 @@ def open_folder(path: Path, task: str = "") -> Folder:
     for name, dataset in DATASETS.items():
         if dataset.recognise(path):
             task = find_task(dataset.tasks, task, dataset.title)
-            clips, problems = assign(*dataset.read(path), dataset.tasks, task)
+            read, wrong = dataset.read(path)
+            clips, problems = assign(read, wrong, dataset.tasks, task)
+            outside = outside_of(read, dataset.tasks[task])
             if not clips and not problems:
                 raise DataError(f"{path} looks like {dataset.title}, but holds no clip of the task {task!r}")
             known = tuple(with_landmarks(clip, path) for clip in clips)
-            return Folder(path, name, task, known, tuple(problems), (path / synthetic.MARKER).exists())
+            return Folder(path, name, task, known, tuple(problems), (path / synthetic.MARKER).exists(), outside)
     raise DataError(
         f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet, "
         "a SAMM_Micro_FACS_Codes or SMIC-HS annotation, sub-folders with two of them, "

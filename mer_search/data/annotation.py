@@ -170,6 +170,10 @@ class Layout:
             apex = None
         processed = PROCESSED in str(folder).lower() or frames[0].name.lower().startswith("md_")
         units = action_units(row.units)
+        if strange := [code for code in units if code != "?" and not re.fullmatch(r"[LR]?\d{1,2}", code)]:
+            what = f"action units must be numbers such as 4+L12, but {strange[0]!r} is none; taken as unknown"
+            problems.append(Problem(identity, what, True, label))
+            units = ("?",)
         clip = Clip(self.dataset, subject, row.name, label, frames, onset, apex, last, self.fps, units, processed)
         return clip, problems
 

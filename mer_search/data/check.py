@@ -38,6 +38,8 @@ class Report:
             "checksum": checksum(self.clips),
             "classes": list(self.folder.classes),
             "clips": counts(self.clips, self.folder.classes),
+            "outside_the_task": self.folder.outside,
+            "n_with_action_units": sum(bool(c.action_units) and "?" not in c.action_units for c in self.clips),
             "usable": self.usable,
             "problems": [{"clip": p.clip, "what": p.what, "usable": p.usable} for p in self.problems],
         }

@@ -1,5 +1,6 @@
 """Tasks: which emotions of a dataset are told apart, and as which classes."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -70,3 +71,8 @@ def assign(
         and problem.clip not in unknown
     ]
     return chosen, [*concerned, *strange]
+
+
+def outside_of(clips: Sequence[Clip], task: Task) -> dict[str, int]:
+    """Emotion -> how many of a reader's clips are no part of the task."""
+    return dict(Counter(c.label for c in clips if c.label not in task.table or c.id.lower() in task.without))

@@ -14,14 +14,21 @@ from mer_search.config import COLOURS, Input, Run
 from mer_search.data.clips import Clip
 from mer_search.data.flow import measure, motion
 from mer_search.data.frames import frame_sets, pairs
-from mer_search.data.prepare import prepared, read_image
+from mer_search.data.prepare import in_force, prepared, read_image
 from mer_search.model.channels import channels
+
+USUAL = 0.99  # share of a map's pixels that its colours are stretched for
 
 Rows = list[tuple[str, list[tuple[str, NDArray[np.float32]]]]]  # (row's label, [(title, image)])
 
 
-def preview(clip: Clip, run: Run) -> bytes:
+def preview(clip: Clip, run: Run, name: str) -> bytes:
     """PNG of the clip's frames without jitter, the same denoised and masked, its motion maps and their channels.
+
+    Args:
+        clip: what is looked at.
+        run: what is done to it.
+        name: of the run, for the title.
 
     Raises:
         DataError: for a frame that cannot be decoded, or landmarks that do not fit (see data.prepare).
@@ -43,20 +50,37 @@ def preview(clip: Clip, run: Run) -> bytes:
         for axes, (title, image) in zip(line, images, strict=False):
             _show(axes, image, title)
         line[0].text(-0.08, 0.5, label, rotation=90, ha="right", va="center", transform=line[0].transAxes, fontsize=9)
-    figure.suptitle(f"{clip.id}: {clip.label}, action units {' '.join(clip.action_units) or 'not given'}", fontsize=10)
+    figure.suptitle(_title(clip, run, name), fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
+def _title(clip: Clip, run: Run, name: str) -> str:
+    """What is seen, and what was done to it."""
+    units = f"action units {' '.join(clip.action_units) or 'not given'}"
+    if len(clip.frames) == 1:
+        return f"{clip.id}: {clip.label}, {units}\n{name}: flow image at {run.flow.size} px"
+    prep = in_force(clip, run.prep)
+    return (
+        f"{clip.id}: {clip.label}, {units}, apex {'not given' if clip.apex is None else clip.apex}\n"
+        f"{name}: frames {prep.size} px, denoised {prep.denoise:g}, mask {prep.mask}; {run.flow.method} at "
+        f"{run.flow.size} px, in pixels; u to the right, v down"
+    )
+
+
 def _show(axes: Axes, image: NDArray[np.float32], title: str) -> None:
-    """A colour picture (H, W, 3) in [0, 1], or a map (H, W) in red and blue with its own range in the title."""
+    """A colour picture (H, W, 3) in [0, 1], or a map (H, W) in red and blue with its own range in the title.
+
+    A few pixels at a mask's edge may be far out: the range leaves them out, and the title says how far.
+    """
     if image.ndim == 3:
         axes.imshow(image)
     else:
         most = float(np.abs(image).max()) or 1.0
-        axes.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most)
-        title = f"{title}  ±{most:.2g}"
+        usual = float(np.quantile(np.abs(image), USUAL)) or most
+        axes.imshow(image, cmap="RdBu_r", vmin=-usual, vmax=usual)
+        title = f"{title}  ±{usual:.2g}" + (f" (most {most:.2g})" if most > 1.5 * usual else "")
     axes.set_title(title, fontsize=8)
 
 
@@ -74,7 +98,9 @@ def _motion(measured: NDArray[np.float16], titles: Sequence[str], run: Run) -> R
     flow = torch.from_numpy(measured).float()  # (1, T, P, H, W)
     rows: Rows = []
     if run.flow.method != "difference":
-        rows.append(("motion as colour", _pictures(channels(flow, Input(channels="hsv")), titles)))
+        most = torch.quantile(torch.hypot(flow[:, :, 0], flow[:, :, 1]).flatten(2), USUAL, dim=2)[..., None, None, None]
+        usual = flow * (most / torch.hypot(flow[:, :, :1], flow[:, :, 1:2]).clamp_min(1e-6)).clamp_max(1)
+        rows.append(("motion as colour", _pictures(channels(usual, Input(channels="hsv")), titles)))
     if run.input.channels in COLOURS:
         picture = channels(flow, run.input)
         if run.input.channels == "rgb":  # a difference: none is grey

@@ -14,15 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from mer_search.config import Value
-from mer_search.data.check import Report
-from mer_search.data.clips import counts
 from mer_search.report.dashboard import describe_trial
 from mer_search.search.claims import ENDED
 from mer_search.search.cost import Cost
 from mer_search.search.postgres import EMBEDDED
 from mer_search.search.storage import DEFAULT, score, shown
 from mer_search.search.study import Evaluation, Watcher
-from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
 
 # Lines are never wrapped here, so that a path or a command can be copied; tables are.
@@ -57,13 +54,16 @@ def plain_table(*columns: str, left: int = 1, title: str | None = None, caption:
 
 
 def note(line: str) -> None:
-    """A line of progress."""
-    err.print(line, markup=False)
+    """A sentence beside the results, wrapped between words."""
+    err.print(line, soft_wrap=False, markup=False)
 
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for each thing that is being done: call it with (what, done, total)."""
+    """A progress bar for each thing that is being done: call it with (what, done, total).
+
+    Where nobody sees bars, a line at every tenth.
+    """
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -75,6 +75,8 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
+            if not err.is_terminal and total and 10 * done // total > 10 * (done - 1) // total:
+                note(f"{what}: {done} of {total}")
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=total)
             progress.update(tasks[what], completed=done, total=total)
@@ -217,13 +219,23 @@ LEGEND = (
 
 
 def summary_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval, UF1 of the seeds averaged."""
+    """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval, UF1 of the seeds averaged.
+
+    "all" are all that were asked for.
+    """
     found = [(TITLES[rule], groups) for rule, groups in summary["rules"].items()]
     if summary["uf1_bbc"]:
         found.append(("search's best, corrected", {"searched": summary["uf1_bbc"]}))
     found += [(TITLES[name], groups) for name, groups in summary["baselines"].items()]
+    people = {"all": summary["n_subjects"], "unsearched": summary["n_unsearched"]}
+    if summary["uf1_bbc"]:
+        people["searched"] = summary["uf1_bbc"]["n_subjects"]
     return [
-        (title, group, *(decimals(score.get(key)) for key in ("uf1", "sd", "ci95", "seed_mean_uf1")))
+        (
+            title,
+            f"{people[group]} {group}",
+            *(decimals(score.get(key)) for key in ("uf1", "sd", "ci95", "seed_mean_uf1")),
+        )
         for title, groups in found
         for group, score in groups.items()
     ]
@@ -263,8 +275,8 @@ def verdict(summary: dict[str, Any]) -> str:
     )
     title = TITLES[name].removeprefix("baseline: ")
     if network > best:
-        return f"The network's mean UF1 {network:.3f} is above the better baseline's ({title}, {best:.3f})."
-    return f"The network's mean UF1 {network:.3f} does NOT beat a baseline: {title} reaches {best:.3f}."
+        return f"{summary['title']}: mean UF1 {network:.3f} is above the better baseline's ({title}, {best:.3f})."
+    return f"{summary['title']}: mean UF1 {network:.3f} does NOT beat a baseline: {title} reaches {best:.3f}."
 
 
 def duration(seconds: float) -> str:
@@ -284,54 +296,18 @@ def operations(flop: float) -> str:
     return f"{flop / 1000 ** (power + 2):.3g} {'MGTPE'[power]}FLOP"
 
 
-def print_check(report: Report) -> None:
-    """A dataset's clips per subject and class, and its problems."""
-    facts = report.facts
-    table = Table(
-        title=f"{facts['dataset']}: {facts['n_clips']} clips, {facts['n_subjects']} subjects, "
-        f"checksum {facts['checksum']}",
-        title_justify="left",
-    )
-    for column in ("subject", *facts["classes"], "all"):
-        table.add_column(column, justify="left" if column == "subject" else "right")
-    for subject, row in facts["clips"].items():
-        table.add_row(subject, *(str(count or "") for count in row), str(sum(row)))
-    totals = [sum(column) for column in zip(*facts["clips"].values(), strict=True)]
-    table.add_section()
-    table.add_row("all", *map(str, totals), str(sum(totals)))
-    show(table)
-    for problem in report.problems:
-        out.print(f"- {problem}", markup=False)
-    out.print("no problems" if not report.problems else f"{len(report.problems)} problems")
-    if not report.usable:
-        out.print("A run cannot use this: it needs clips of two subjects and two classes at least.")
-
-
-def print_data(loaded: Loaded) -> None:
-    """Which clips are used, what was left out, and a plain word if they are synthetic."""
-    counted = counts(loaded.clips, loaded.run.data.classes)
-    totals = [sum(column) for column in zip(*counted.values(), strict=True)]
-    classes = ", ".join(f"{total} {name}" for total, name in zip(totals, loaded.run.data.classes, strict=True))
-    err.print(
-        f"data: {loaded.folder.title}, {len(loaded.clips)} clips ({classes}), {len(counted)} subjects, "
-        f"checksum {loaded.run.data.checksum}"
-    )
-    for problem in loaded.problems:
-        err.print(f"  {problem}", markup=False)
-
-
 def print_cost(cost: Cost, where: str) -> None:
     """What a search is about to cost."""
     if not cost.trials:
         err.print("cost: nothing, the study has all its trials")
         return
     trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
-    err.print(f"cost: {trials}, {effort(cost, where)} if none is stopped early")
+    note(f"cost: {trials}, {effort(cost, where)} if none is stopped early")
 
 
 def effort(cost: Cost, where: str) -> str:
-    """Operations and time: "about 3 TFLOP and 12 s on 2 processes"."""
-    return f"about {operations(cost.flop)} and {duration(cost.seconds)} on {where}"
+    """Operations and time: "about 3 TFLOP and 12 s of training on 2 processes"."""
+    return f"about {operations(cost.flop)} and {duration(cost.seconds)} of training on {where}"
 
 
 def processes(count: int) -> str:
@@ -342,7 +318,8 @@ def processes(count: int) -> str:
 def print_next(storage: str, name: str, folder: Path) -> None:
     """Where to look, and what to do next."""
     options = ("" if storage == DEFAULT else f" --storage {shown(storage)}") + f" --name {name}"
-    out.print("* the best; ~ an estimate, of a trial that was stopped early. The best of many looks better than it is:")
+    say("* the best; ~ an estimate, of a trial that was stopped early. The best of many looks better than it is:")
+    out.print(f"  see it:      mer-search status{options}")
     out.print(f"  confirm it:  mer-search confirm{options}")
     out.print(f"  look at it:  mer-search dashboard{options}")
     if not storage.startswith(EMBEDDED):  # which is there only while we need it

@@ -16,7 +16,7 @@ FEW = 3  # subjects; of fewer a comparison says nothing
 
 def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
     """What confirmations are about to cost."""
-    wanted = sum(len(job.wanted) for job in jobs)
+    wanted = len({(job.store, *key) for job in jobs for key in job.wanted})
     whole = Cost(*map(sum, zip(*costs, strict=True)))  # type: ignore[arg-type]
     if not whole.folds:
         err.print(f"cost: nothing, all {wanted} folds are on disk")
@@ -65,7 +65,7 @@ def _start_lines(comparison: Comparison, start: str, unsearched: Sequence[str]) 
     place = others.index(start)
     pair = comparison.pairs[place]
     if pair.same:
-        said = f"{found} does NOT differ from {start}: the same answers for every subject and seed."
+        said = f"{found} does NOT differ from {start}: the same confusion matrix for every subject and seed."
     elif not pair.shown:
         said = f"{found} is NOT shown to be better than {start}: {pair.numbers}."
     else:
@@ -89,9 +89,9 @@ def top_table(summaries: Sequence[dict[str, Any]]) -> Table:
         "LEAKS",
         title=f"{first['dataset']}, {first['n_clips']} clips, {first['n_subjects']} subjects, "
         f"{seeds} seed{'s' if seeds > 1 else ''}",
-        caption="UF1, sd and 95 %: tail, leak-free, all subjects; mean and deviation over seeds, bootstrap over "
-        "subjects. unsearched: the same on subjects that the search never scored. LEAKS: best test epoch, the rule of "
-        "published figures.",
+        caption="UF1, sd and 95 %: tail, leak-free; mean and deviation over seeds, for new people like these. "
+        f"unsearched: the same on the {first['n_unsearched']} subjects that the search never scored. LEAKS: best test "
+        "epoch, the rule of published figures.",
     )
     for summary in summaries:
         honest, leaking = summary["rules"]["tail"], summary["rules"]["best_test_epoch"]["all"]["uf1"]

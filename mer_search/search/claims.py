@@ -39,14 +39,26 @@ SETTINGS = {  # of the connection that holds the locks: a machine that is gone i
 
 @contextmanager
 def reachable() -> Iterator[None]:
-    """A StorageError for whatever is raised when the database cannot be reached any more."""
+    """A StorageError for whatever is raised when the database cannot be reached any more.
+
+    Ctrl-C within a statement may come out as an error of the database's; it is still Ctrl-C.
+    """
     try:
         yield
     except UNREACHABLE as error:
+        if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
+            raise KeyboardInterrupt from error
         reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
         raise StorageError(
             f"the storage must stay reachable, but is not ({reason}); the same command goes on from here"
         ) from error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What an error came from, the nearest first."""
+    while before := error.__cause__ or error.__context__:
+        yield before
+        error = before
 
 
 def ended(study: optuna.Study) -> int:

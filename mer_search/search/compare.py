@@ -102,7 +102,7 @@ class Pair(NamedTuple):
         """One line for a person."""
         one, other = self.first.name, self.second.name
         if self.same:
-            return f"no difference: {one} and {other} predict the same for every subject and seed"
+            return f"no difference: {one} and {other} have the same confusion matrix for every subject and seed"
         if self.shown and self.difference < 0:
             return self.turned.verdict
         if self.shown:

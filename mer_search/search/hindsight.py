@@ -89,8 +89,8 @@ def latest(study: optuna.Study) -> Path:
     folders = confirmations(study).values()
     if not folders:
         raise UsageError(
-            f"study {study.study_name!r} must have a confirmed trial, but has none; run `mer-search confirm` first, or "
-            "give a confirmation's folder"
+            f"study {study.study_name!r} must have a trial confirmed on all subjects, but has none; run `mer-search "
+            "confirm` without --subjects first, or give the folder of a trial that was confirmed on some"
         )
     return max(folders, key=lambda path: (path / "summary.json").stat().st_mtime)
 
@@ -102,18 +102,19 @@ def rank(folder: Path) -> list[Ranked]:
         DataError: if the folder holds no predictions.
     """
     by_subject: dict[str, list[Predictions]] = {}
-    for fold in load(folder / "predictions.npz"):
+    whole = folder.with_name(re.sub(r"-\d+-subjects-\w+$", "", folder.name))  # folds lie there, whoever was asked for
+    for fold in load(whole / "predictions.npz"):
         by_subject.setdefault(fold.subject, []).append(fold)
     if not by_subject:
         raise DataError(
             f"{folder} must be a confirmation's folder such as runs/demo/confirm/trial-7, but has no predictions.npz"
         )
     errors = {subject: _mean_errors(folds) for subject, folds in by_subject.items()}
-    whole = sum(errors.values())
+    every = sum(errors.values())
     rows = {}
     for subject, folds in by_subject.items():
         clips, loss = len(folds[0].labels), -float(np.mean([log_likelihood(fold, tail) for fold in folds]))
-        rows[subject] = Ranked(subject, clips, loss, loss * clips, errors[subject] / whole if whole else 0.0)
+        rows[subject] = Ranked(subject, clips, loss, loss * clips, errors[subject] / every if every else 0.0)
     return [rows[subject] for subject in hardest_of({subject: row.total for subject, row in rows.items()})]
 
 

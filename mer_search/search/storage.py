@@ -40,8 +40,10 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
             f"but got {shown(url)!r}"
         )
     if url.startswith(SQLITE) and not create and not Path(url.removeprefix(SQLITE)).exists():
+        workers = f" (that of --workers: {EMBEDDED}runs/postgres)" if Path("runs/postgres").is_dir() else ""
         raise StorageError(
-            f"{url} must hold a study, but there is no such file; run `mer-search run` first, or give its --storage"
+            f"{url} must hold a study, but there is no such file; run `mer-search run` first, or give its "
+            f"--storage{workers}"
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

@@ -3,7 +3,7 @@
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,10 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
                 # not study.tell, which would make the last subject's log-likelihood the trial's value
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
             except KeyboardInterrupt:
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                with suppress(
+                    *UNREACHABLE
+                ):  # a statement that was cut short; the next call finds the trial all the same
+                    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
                 raise
             except (StorageError, *UNREACHABLE):  # no fault of the trial's: whoever reaches the storage takes it up
                 raise
