@@ -303,7 +303,7 @@ def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
     shown = mer_search(*asked).stdout
     assert "12 configurations" in shown
     assert max(map(len, shown.splitlines())) <= 80
-    _one_line(mer_search("bench", "search", "--table", "none.npz"), 1, "none.npz must hold a table of folds")
+    _one_line(mer_search("bench", "search", "--table", "none.npz"), 1, "there is no none.npz", "bench table")
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL], ids=lambda blow: blow.name)

@@ -16,7 +16,7 @@ def bench() -> None:
 
 @bench.command(epilog=example("mer-search bench search --study demo"))
 @click.option("--study", "study_name", default="demo", show_default=True, help="Whose space and table of folds.")
-@click.option("--table", type=click.Path(path_type=Path), help="Made by `bench table`.  [default: the shipped]")
+@click.option("--table", type=click.Path(path_type=Path), help="Made by `bench table`.  [default: the study's own]")
 @click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Cost, in whole trials.")
 @click.option("--repeats", type=click.IntRange(min=2), default=50, show_default=True)
 @click.option("--only", help="Strategies whose names contain this, and the yardstick.")

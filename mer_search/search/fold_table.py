@@ -117,6 +117,8 @@ def load(path: Path, file: StudyFile) -> Table:
     Raises:
         DataError: if the file cannot be read.
     """
+    if not path.exists():
+        raise DataError(f"a replay needs a table of folds, but there is no {path}; `mer-search bench table` makes one")
     try:
         with np.load(path, allow_pickle=False) as stored:
             values = json.loads(str(stored["values"]))
