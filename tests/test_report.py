@@ -44,9 +44,9 @@ def test_figures_are_pictures():
 
 def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
     rows = summary_rows(SUMMARY)
-    assert rows[0] == ("tail, leak-free", "26 all", "0.600", "0.020", "0.500 to 0.700", "0.650")
+    assert rows[0] == ("tail, leak-free", "26 all", "0.600", "0.020", "0.500-0.700", "0.650")
     assert [row[0] for row in rows if "LEAKS" in row[0]] == ["best test epoch (LEAKS)"] * 2
-    assert ("search's best, corrected", "10 searched", "0.440", "", "0.200 to 0.600", "") in rows
+    assert ("search's best, corrected", "10 searched", "0.440", "", "0.200-0.600", "") in rows
 
 
 def test_one_seed_has_no_deviation():
@@ -72,7 +72,7 @@ def test_confirmed_networks_stand_beside_their_baselines_and_the_leaking_rule():
     console.print(table)
     lines = console.export_text().splitlines()
     assert [line.split()[0] for line in lines[4:8]] == ["trial", "the", "baseline:", "baseline:"]
-    assert lines[4].split()[2:] == ["0.600", "0.020", "0.500", "to", "0.700", "0.600", "0.600"]
+    assert lines[4].split()[2:] == ["0.600", "0.020", "0.500-0.700", "0.600", "0.600"]
     assert max(map(len, lines)) <= 80
 
 

@@ -242,10 +242,10 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def decimals(score: float | Sequence[float] | None) -> str:
-    """Three decimals; an interval as "0.475 to 0.677"; nothing for None."""
+    """Three decimals; an interval as "0.475-0.677"; nothing for None."""
     if score is None:
         return ""
-    return f"{score:.3f}" if isinstance(score, float) else " to ".join(f"{end:.3f}" for end in score)
+    return f"{score:.3f}" if isinstance(score, float) else "-".join(f"{end:.3f}" for end in score)
 
 
 def summary_table(summary: dict[str, Any]) -> Table:
