@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from conftest import STUDY, silent, write_flow_images
+from conftest import STUDY, silent, write_casme2, write_flow_images
 
-from mer_search.config import digest
+from mer_search.config import digest, with_values
 from mer_search.errors import DataError, UsageError
 from mer_search.report.terminal import summary_rows
 from mer_search.search import confirm as confirming
@@ -198,3 +198,20 @@ def test_some_subjects_do_not_take_the_place_of_the_whole(confirmation):
     some = confirming.Confirmation(confirmation.target, confirmation.loaded, ("sub01", "sub02"), (1000,))
     assert confirmation.folder.name == f"{confirmation.target.folder.name}"
     assert some.folder.name.startswith(f"{confirmation.folder.name}-2-subjects-")
+
+
+def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, pool, tmp_path):
+    """Nobody there was searched, and its folds lie apart from those of the trial on its own data."""
+    write_casme2(tmp_path / "casme2", 3)
+    target = confirmation.target
+    loaded = load_data(tmp_path / "casme2", with_values(target.run, {"data.task": "3", "prep.size": 32}), silent)
+    there = confirming.Confirmation(target, loaded, loaded.select("all"), (1000,))
+    assert there.elsewhere and not confirmation.elsewhere
+    assert there.searched == () and set(there.groups["unsearched"]) == {"sub01", "sub02", "sub03"}
+    assert there.store != confirmation.store and there.store.name.startswith(f"{confirmation.store.name}-")
+    folds, _ = _train(there, pool)
+    summary = summaries.summarise(there, folds)
+    assert summary["title"].endswith("on another dataset")
+    assert summary["dataset"] == "CASME II, 3 classes"
+    assert summary["uf1_bbc"] is None
+    assert summary["n_unsearched"] == summary["n_subjects"] == 3
