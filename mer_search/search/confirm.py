@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
 import optuna
 
@@ -15,7 +13,7 @@ from mer_search.data import fit
 from mer_search.errors import DataError, UsageError
 from mer_search.presets import preset
 from mer_search.search import space
-from mer_search.search.storage import find_trial, ran_to_its_end
+from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials
 from mer_search.search.study import kept_study, trial_folder
 from mer_search.search.workspace import Loaded, Progress, load_data
 from mer_search.training.loop import Epoch
@@ -63,25 +61,18 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
 
 
 def top_targets(study: optuna.Study, count: int) -> list[Target]:
-    """The best trials that ran to their end, the best first. A configuration that was tried again counts with the mean
-    over its trials; its first one stands for it.
+    """The best trials that ran to their end, the best first.
 
     Raises:
         UsageError: if there are fewer.
     """
-    scores: dict[tuple[tuple[str, Any], ...], list[float]] = {}
-    first: dict[tuple[tuple[str, Any], ...], int] = {}
-    for trial in filter(ran_to_its_end, study.get_trials(deepcopy=False)):
-        configuration = tuple(sorted(trial.params.items()))
-        first.setdefault(configuration, trial.number)
-        scores.setdefault(configuration, []).append(trial.values[0])
-    distinct = sorted(scores, key=lambda configuration: -mean(scores[configuration]))
-    if len(distinct) < count:
+    ranked = ranked_trials(study)
+    if len(ranked) < count:
         raise UsageError(
             f"--top must be at most the number of different trials of study {study.study_name!r} that ran to their "
-            f"end, {len(distinct)}, but got {count}; those that were stopped early have only an estimate"
+            f"end, {len(ranked)}, but got {count}; those that were stopped early have only an estimate"
         )
-    return [trial_target(study, number) for number in map(first.__getitem__, distinct[:count])]
+    return [trial_target(study, trial.number) for trial in ranked[:count]]
 
 
 def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target]) -> Target:

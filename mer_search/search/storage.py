@@ -115,17 +115,22 @@ def score(trial: optuna.trial.FrozenTrial) -> float:
     return float(trial.values[0])
 
 
-def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
-    """The best trial that ran to its end; None while there is none.
+def ranked_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """The trials that ran to their end, the best first.
 
-    A configuration that was tried again, with another seed, counts with the mean over its trials; its first one stands
-    for it.
+    A configuration that was tried again, with another seed, counts once, with the mean over its trials; its first one
+    stands for it.
     """
     configurations: dict[str, list[optuna.trial.FrozenTrial]] = {}
     for trial in filter(ran_to_its_end, study.get_trials(deepcopy=False)):
         configurations.setdefault(json.dumps(trial.params, sort_keys=True), []).append(trial)
-    best = max(configurations.values(), key=lambda equals: mean(map(score, equals)), default=None)
-    return None if best is None else best[0]
+    ranked = sorted(configurations.values(), key=lambda equals: mean(map(score, equals)), reverse=True)
+    return [equals[0] for equals in ranked]
+
+
+def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
+    """The best of the ranked trials; None while there is none."""
+    return next(iter(ranked_trials(study)), None)
 
 
 @contextmanager
