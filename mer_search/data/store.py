@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -30,6 +31,8 @@ from mer_search.errors import DataError
 from mer_search.files import write_whole
 
 CHECKSUM = 32  # bytes of SHA-256 before the npz archive
+# numpy reads headers with ast, which before Python 3.11.8 is not safe in several threads (a SystemError, now and then).
+PARSING = Lock()
 VERSION = 1  # raise it when `measure` gives other values for the same configuration
 
 
@@ -133,7 +136,7 @@ def _read(path: Path, key: str) -> Measured | None:
     checksum, arrays = content[:CHECKSUM], content[CHECKSUM:]
     if hashlib.sha256(arrays).digest() != checksum:
         return None
-    with np.load(io.BytesIO(arrays), allow_pickle=False) as stored:
+    with PARSING, np.load(io.BytesIO(arrays), allow_pickle=False) as stored:
         if str(stored["key"]) != key:
             return None
         return Measured(stored["flow"], stored["onset"] if "onset" in stored.files else None)
