@@ -16,10 +16,11 @@ from pathlib import Path
 from conftest import STUDY, silent, write_flow_images
 
 from mer_search.search import space
+from mer_search.search.crew import places
 from mer_search.search.postgres import start
 from mer_search.search.storage import open_storage
 from mer_search.search.study import Search, Watcher, open_study, trial_folder
-from mer_search.search.workers import Job, places, run_workers
+from mer_search.search.workers import Job, run_workers
 from mer_search.search.workspace import load_data
 from mer_search.training.predictions import load
 

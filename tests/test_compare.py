@@ -9,9 +9,10 @@ from conftest import STUDY, silent, write_casme2, write_flow_images
 from mer_search.config import with_values
 from mer_search.errors import UsageError
 from mer_search.search import compare as comparing
-from mer_search.search import space
+from mer_search.search import space, workers
 from mer_search.search.compare import Comparison, Contestant, Step, follow, load_plan
 from mer_search.search.confirm import Confirmation, Target, confirm, prepare
+from mer_search.search.workers import confirm_all
 from mer_search.search.workspace import load_data
 
 LEARNS = {"train.epochs": 8, "train.lr": 5e-3}
@@ -34,7 +35,7 @@ class _Spy:
 def spy(pool, monkeypatch):
     """The pool in which networks meet."""
     watched = _Spy(pool)
-    monkeypatch.setattr(comparing, "open_pool", lambda run, device: nullcontext(watched))
+    monkeypatch.setattr(workers, "open_pool", lambda run, device: nullcontext(watched))
     return watched
 
 
@@ -54,7 +55,7 @@ def eight(tmp_path):
 
 def _meet(targets, path, seeds=(1000, 1001), subjects="all"):
     jobs = prepare(targets, path, subjects, seeds, silent)
-    return comparing.compare(jobs, comparing.train(jobs, "cpu", silent, lambda jobs, costs, processes: None))
+    return comparing.compare(jobs, confirm_all(jobs, "cpu", silent, lambda jobs, costs, processes: None))
 
 
 def test_a_network_and_itself_do_not_differ_and_are_trained_once(spy, target, flow_folder):
@@ -109,9 +110,9 @@ def test_folds_are_shared_with_a_confirmation(spy, target, flow_folder):
     before = len(spy.trained)
     loaded = load_data(flow_folder, one.run, silent)
     job = Confirmation(one, loaded, loaded.select("all"), (1000, 1001))
-    folds = confirm(job, spy, lambda epoch: None, lambda done, total: None)
+    confirm([job], spy, silent)
     assert len(spy.trained) == before
-    np.testing.assert_array_equal(comparing.contestant(job, folds).matrices, found.contestants[0].matrices)
+    np.testing.assert_array_equal(comparing.contestant(job, job.folds).matrices, found.contestants[0].matrices)
     assert sorted(path.name for path in (job.store / "checkpoints").iterdir()) == [
         f"sub0{k}.safetensors" for k in (1, 2, 3, 4)
     ]
@@ -125,9 +126,11 @@ def test_what_was_right_is_counted_by_subject(spy, target, flow_folder):
     assert facts["clips_by_subject"] == {"sub02": 6, "sub03": 6}
     loaded = load_data(flow_folder, target("one", LEARNS).run, silent)
     job = Confirmation(target("one", LEARNS), loaded, found.subjects, found.seeds)
-    folds = confirm(job, spy, lambda epoch: None, lambda done, total: None)
+    confirm([job], spy, silent)
     right = {
-        subject: np.mean([np.trace(comparing.fold_confusion(f, comparing.tail)) for f in folds if f.subject == subject])
+        subject: np.mean(
+            [np.trace(comparing.fold_confusion(f, comparing.tail)) for f in job.folds if f.subject == subject]
+        )
         for subject in found.subjects
     }
     assert facts["networks"][0]["hits_by_subject"] == right

@@ -13,10 +13,11 @@ from mer_search.report.terminal import summary_rows
 from mer_search.search import confirm as confirming
 from mer_search.search import space
 from mer_search.search import summary as summaries
-from mer_search.search.compare import compare, train
+from mer_search.search.compare import compare
 from mer_search.search.cost import confirmation_costs
 from mer_search.search.storage import find_study, open_storage
 from mer_search.search.study import Watcher, kept_study, open_study, run
+from mer_search.search.workers import confirm_all
 from mer_search.search.workspace import load_data
 from mer_search.training import baselines
 from mer_search.training.metrics import best_test_epoch, inner, pooled_uf1, tail
@@ -38,9 +39,9 @@ def confirmation(tmp_path, pool, make_search):
 
 
 def _train(confirmation, pool):
-    epochs = []
-    folds = confirming.confirm(confirmation, pool, epochs.append, lambda done, total: None)
-    return folds, epochs
+    told = []
+    confirming.confirm([confirmation], pool, lambda *progress: told.append(progress))
+    return confirmation.folds, told
 
 
 def test_a_confirmation_uses_fresh_seeds_and_all_subjects(confirmation, pool):
@@ -54,9 +55,10 @@ def test_a_confirmation_uses_fresh_seeds_and_all_subjects(confirmation, pool):
 
 
 def test_a_second_call_trains_nothing_again(confirmation, pool):
-    first, epochs = _train(confirmation, pool)
-    again, none = _train(confirmation, pool)
-    assert (len(epochs), len(none)) == (8 * confirmation.loaded.run.train.epochs, 0)
+    first, told = _train(confirmation, pool)
+    again, nothing = _train(confirmation, pool)
+    assert told == [(f"{confirmation.target.title}: folds", done, 8) for done in range(1, 9)]
+    assert nothing == []
     assert all(np.array_equal(a.probabilities, b.probabilities) for a, b in zip(first, again, strict=True))
 
 
@@ -160,7 +162,7 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(s
     assert [cost.folds for cost in confirmation_costs(jobs, pool)] == [4, 4, 0]
     told = []
     for _ in range(2):
-        folds = train(jobs, "cpu", silent, lambda jobs, costs, size: told.append(sum(cost.folds for cost in costs)))
+        folds = confirm_all(jobs, "cpu", silent, lambda jobs, costs, _: told.append(sum(cost.folds for cost in costs)))
         monkeypatch.setattr(Pool, "_start", lambda self: pytest.fail("a process was started for nothing"))
     assert told == [8, 0]
     assert [pair.same for pair in compare(jobs[1:], folds[1:]).pairs] == [True]

@@ -15,10 +15,11 @@ from optuna.trial import TrialState
 from mer_search import cli
 from mer_search.errors import MerSearchError
 from mer_search.report.terminal import print_next
-from mer_search.search import workers
+from mer_search.search import crew
+from mer_search.search.crew import places
 from mer_search.search.storage import open_storage, shown
 from mer_search.search.study import Watcher, open_study, trial_folder
-from mer_search.search.workers import Job, places, run_workers
+from mer_search.search.workers import Job, run_workers
 from mer_search.training.predictions import load
 
 
@@ -136,8 +137,13 @@ def test_workers_without_a_postgres_get_one_that_serves_later_commands_too(flow_
     assert "optuna-dashboard postgresql" not in done.stdout
     assert not Path("mer-search.db").exists()
     assert not Path("runs/postgres/postmaster.pid").exists()  # it has stopped
-    status = mer_search("status", "--storage", "embedded:runs/postgres")
+    embedded = ("--storage", "embedded:runs/postgres")
+    status = mer_search("status", *embedded)
     assert status.stdout.endswith("2 complete\n"), status.output
+    confirmed = mer_search("confirm", "--workers", 2, "--seeds", 1, "--against", "none", *embedded)
+    assert confirmed.exit_code == 0, confirmed.output
+    assert "cost: 4 folds" in confirmed.stderr
+    assert "2 processes" in confirmed.stderr
 
 
 def test_without_pgserver_workers_are_refused_in_one_line(flow_folder, tmp_path, monkeypatch):
@@ -153,7 +159,7 @@ def test_without_pgserver_workers_are_refused_in_one_line(flow_folder, tmp_path,
 
 
 def test_workers_that_keep_dying_end_the_run(start, monkeypatch):
-    monkeypatch.setattr(workers, "REPLACED", 0)
+    monkeypatch.setattr(crew, "REPLACED", 0)
     with pytest.raises(MerSearchError, match="1 died, the last one: SIGKILL"):
         start(AtOnce(), 3)
 

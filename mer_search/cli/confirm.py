@@ -18,10 +18,12 @@ from mer_search.cli.options import (
     out_option,
     seeds_option,
     set_option,
+    shared_storage,
     storage_option,
     subjects_option,
     task_option,
     values_of,
+    workers_option,
 )
 from mer_search.errors import DataError, UsageError
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 @storage_option
 @name_option
 @device_option
+@workers_option
 @out_option
 @json_option
 def confirm(
@@ -63,6 +66,7 @@ def confirm(
     storage: str,
     name: str | None,
     device: str,
+    workers: int,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -73,8 +77,9 @@ def confirm(
     from mer_search.report.page import write_report
     from mer_search.search import compare as comparing
     from mer_search.search import confirm as confirming
-    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.storage import find_study, is_shared, open_storage
     from mer_search.search.summary import summarise, write
+    from mer_search.search.workers import Crew, confirm_all
     from mer_search.search.workspace import find_data
     from mer_search.training.pool import choose_device
 
@@ -98,11 +103,13 @@ def confirm(
     if task:
         met = [replace(target, run=with_values(target.run, {"data.task": task})) for target in met]
     device, began = choose_device(device), time.monotonic()
+    shared = shared_storage(storage, workers, out)
+    crew = Crew(workers, open_storage(shared, create=True).url if is_shared(shared) else "", terminal.note)
     with terminal.bars() as progress:
         path = data or targets[0].data or find_data(None, progress)
         jobs = confirming.prepare(met, path, subjects, seeds_used, progress)
         datasets.print_data(jobs[0].loaded)
-        folds = comparing.train(jobs, device, progress, verdicts.print_costs)
+        folds = confirm_all(jobs, device, progress, verdicts.print_costs, crew)
     terminal.err.print("scoring, also the baselines on the same folds ...")
     summaries = [summarise(job, trained) for job, trained in zip(jobs, folds, strict=True)]
     if len(jobs) > 1 or start:

@@ -73,6 +73,7 @@ def compare(
     from mer_search.search import compare as comparing
     from mer_search.search.confirm import FIRST_SEED, Target, prepare, preset_target, trial_target
     from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.workers import confirm_all
     from mer_search.search.workspace import find_data
     from mer_search.training.pool import choose_device
 
@@ -102,7 +103,7 @@ def compare(
         fresh = range(FIRST_SEED, FIRST_SEED + seeds)
         with terminal.bars() as progress:
             jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
-            return comparing.compare(jobs, comparing.train(jobs, device, progress, print_costs))
+            return comparing.compare(jobs, confirm_all(jobs, device, progress, print_costs))
 
     found = []
     for step, met, comparison in comparing.follow(steps, evaluate):

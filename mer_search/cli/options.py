@@ -64,6 +64,22 @@ out_option = click.option(
 )
 
 
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes side by side, one a GPU; without a PostgreSQL --storage, one in --out is started.",
+)
+
+
+def shared_storage(storage: str, workers: int, out: Path) -> str:
+    """The storage through which workers share: the one given, or, if that has one writer only, an embedded one."""
+    from mer_search.search.storage import is_shared
+
+    return f"embedded:{out / 'postgres'}" if workers > 1 and not is_shared(storage) else storage
+
+
 set_option = click.option(
     "--set",
     "settings",

@@ -13,8 +13,10 @@ from mer_search.cli.options import (
     json_option,
     name_option,
     out_option,
+    shared_storage,
     storage_option,
     task_option,
+    workers_option,
 )
 
 
@@ -32,13 +34,7 @@ from mer_search.cli.options import (
 @storage_option
 @click.option("--name", help="Study name in the storage.  [default: the study file's]")
 @device_option
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="Processes that run trials side by side, one a GPU; without a PostgreSQL --storage, one in --out is started.",
-)
+@workers_option
 @click.option("--seed", type=click.IntRange(0, 899), default=0, show_default=True)
 @out_option
 def run(
@@ -60,22 +56,23 @@ def run(
     from mer_search.search import space, study
     from mer_search.search.claims import ended
     from mer_search.search.cost import search_cost
-    from mer_search.search.storage import is_shared, only_writer, open_storage
-    from mer_search.search.workers import Job, gpus, places, run_workers
+    from mer_search.search.crew import gpus, places
+    from mer_search.search.storage import only_writer, open_storage
+    from mer_search.search.workers import Job, run_workers
     from mer_search.search.workspace import find_data, load_data
     from mer_search.training.pool import choose_device, open_pool
 
     device = choose_device(device)
-    if workers > 1 and not is_shared(storage):
-        storage = f"embedded:{out / 'postgres'}"
+    given, storage = storage, shared_storage(storage, workers, out)
+    if storage != given:
         terminal.err.print(
             f"storage: {storage}, a PostgreSQL that is started for the workers (sqlite has one writer); status, "
             "confirm and dashboard take it as --storage"
         )
-    given = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
+    chosen = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
     with terminal.bars() as progress:
         path = find_data(data, progress)
-        file = (given or space.load(_default_study(open_folder(path).dataset.flow_images, device))).for_task(task)
+        file = (chosen or space.load(_default_study(open_folder(path).dataset.flow_images, device))).for_task(task)
         loaded = load_data(path, file.base, progress)
     datasets.print_data(loaded)
     subjects = loaded.select(file.subjects)

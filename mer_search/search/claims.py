@@ -1,4 +1,4 @@
-"""Who works on which trial, so that workers that share a study lose no trial and train none twice.
+"""Who works on which trial or fold, so that workers that share them lose none and train none twice.
 
 A worker holds a PostgreSQL advisory lock on its trial for as long as it works on it, and the server frees the locks of
 a connection that has ended. So a trial that is running while nobody holds it is a lost worker's: that of a killed
@@ -10,7 +10,7 @@ An sqlite storage has one process (see storage.only_writer): there, whatever is 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
@@ -27,7 +27,8 @@ from mer_search.errors import StorageError
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 LOOK_AGAIN = 0.5  # seconds, while the last trials are others'
-TRIAL, TURN = 0x6D657201, 0x6D657202  # classes of our advisory locks: "mer" and a number
+TRIAL, TURN, FOLD = 0x6D657201, 0x6D657202, 0x6D657203  # classes of our advisory locks: "mer" and a number
+Fold = tuple[int, str]  # seed and subject
 UNREACHABLE = (StorageInternalError, SQLAlchemyError)
 SETTINGS = {  # of the connection that holds the locks: a machine that is gone is given up after a minute
     "tcp_keepalives_idle": "30",
@@ -94,6 +95,11 @@ class Claims:
 
     def check(self, trial_id: int) -> None:
         """Raise StorageError if a trial is not ours any more."""
+
+    @contextmanager
+    def folds(self, keys: Sequence[Fold], most: int) -> Iterator[Sequence[Fold]]:
+        """Those of the folds that nobody else trains, at most so many: ours while it lasts. Who is alone has all."""
+        yield keys
 
     def free(self, study: optuna.Study) -> None:
         """In our turn: let the trials of lost workers wait to be taken up under their own numbers."""
@@ -171,6 +177,22 @@ class PostgresClaims(Claims):
     def drop(self, trial_id: int) -> None:
         self._do("SELECT pg_advisory_unlock(CAST(:kind AS int), CAST(:id AS int))", kind=TRIAL, id=trial_id)
 
+    @contextmanager
+    def folds(self, keys: Sequence[Fold], most: int) -> Iterator[Sequence[Fold]]:
+        mine: list[Fold] = []
+        try:
+            for key in keys:
+                if len(mine) < most and self._fold("pg_try_advisory_lock", key):
+                    mine.append(key)
+            yield mine
+        finally:
+            for key in mine:
+                self._fold("pg_advisory_unlock", key)
+
+    def _fold(self, function: str, key: Fold) -> bool:
+        statement = f"SELECT {function}(CAST(:kind AS int), hashtext(:name))"
+        return bool(self._do(statement, kind=FOLD, name=f"{self.name}/{key}")[0])
+
     def check(self, trial_id: int) -> None:
         mine = self._do(
             "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :kind AND objid = :id "
@@ -186,7 +208,7 @@ class PostgresClaims(Claims):
 
 
 def open_claims(storage: BaseStorage, name: str) -> Claims:
-    """Claims on the trials of the study `name`."""
+    """Claims on the trials of the study `name`, or on the folds of a confirmation of that name."""
     database: Any = getattr(storage, "_backend", storage)  # a study's storage is a cache before it
     engine: sqlalchemy.Engine | None = getattr(database, "engine", None)  # None of a storage in memory
     return PostgresClaims(engine, name) if engine is not None and engine.name == "postgresql" else Claims()

@@ -13,13 +13,9 @@ from pydantic import Field, ValidationError
 
 from mer_search.config import Part, digest, explain
 from mer_search.errors import UsageError
-from mer_search.model.network import cost
-from mer_search.search.confirm import Confirmation, confirm
-from mer_search.search.cost import Cost, confirmation_costs
+from mer_search.search.confirm import Confirmation
 from mer_search.search.statistics import paired_interval, permutation_p, uf1_interval
-from mer_search.search.workspace import Progress
 from mer_search.training.metrics import fold_confusion, tail, uf1
-from mer_search.training.pool import open_pool
 from mer_search.training.predictions import Predictions
 
 SIGNIFICANT = 0.05
@@ -48,32 +44,6 @@ def contestant(job: Confirmation, folds: Sequence[Predictions]) -> Contestant:
     found = {(fold.seed, fold.subject): fold_confusion(fold, tail) for fold in folds}
     matrices = np.array([[found[seed, subject] for subject in job.subjects] for seed in job.seeds])
     return Contestant(job.target.title, digest(job.loaded.run), matrices)
-
-
-Announce = Callable[[Sequence[Confirmation], Sequence[Cost], int], None]  # what is to be trained, on so many processes
-
-
-def train(jobs: Sequence[Confirmation], device: str, progress: Progress, announce: Announce) -> list[list[Predictions]]:
-    """The folds of every confirmation; those that are not on disk yet are trained, after their cost was announced.
-
-    Args:
-        jobs: one that stands there twice is trained once.
-        device: "cpu" or "cuda".
-        progress: told of every fold.
-        announce: told of the cost.
-    """
-    largest = max((job.loaded.run for job in jobs), key=lambda run: cost(run)[1] * run.train.batch)
-    with open_pool(largest, device) as pool:
-        announce(jobs, confirmation_costs(jobs, pool), pool.size)
-        return [
-            confirm(
-                job,
-                pool,
-                lambda epoch: None,
-                lambda done, total, title=job.target.title: progress(f"{title}: folds", done, total),  # type: ignore[misc]
-            )
-            for job in jobs
-        ]
 
 
 def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]) -> "Comparison":

@@ -1,6 +1,7 @@
 """Confirmation: all subjects, fresh seeds, and nothing chosen on the way. What it says can be believed."""
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,11 +14,11 @@ from mer_search.data import fit
 from mer_search.errors import DataError, UsageError
 from mer_search.presets import preset
 from mer_search.search import space
+from mer_search.search.claims import LOOK_AGAIN, Claims
 from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials
 from mer_search.search.study import kept_study, trial_folder
 from mer_search.search.workspace import Loaded, Progress, load_data
-from mer_search.training.loop import Epoch
-from mer_search.training.loso import finish_folds, read_config
+from mer_search.training.loso import PREDICTIONS, claim, finish_folds, read_config
 from mer_search.training.pool import Pool
 from mer_search.training.predictions import Predictions, load
 
@@ -139,12 +140,17 @@ class Confirmation:
         return () if self.elsewhere else self.target.searched
 
     @property
+    def digest(self) -> str:
+        """Of data and configuration."""
+        return digest(self.loaded.run)
+
+    @property
     def store(self) -> Path:
         """Where its folds are, whichever subjects are asked for. The name of a preset, or of a trial on another
         dataset, is followed by the digest of data and configuration."""
         if self.target.checksum and not self.elsewhere:
             return self.target.folder
-        return self.target.folder.with_name(f"{self.target.folder.name}-{digest(self.loaded.run)[:8]}")
+        return self.target.folder.with_name(f"{self.target.folder.name}-{self.digest[:8]}")
 
     @property
     def folder(self) -> Path:
@@ -161,9 +167,15 @@ class Confirmation:
         return [(seed, subject) for seed in self.seeds for subject in self.subjects]
 
     @property
+    def folds(self) -> list[Predictions]:
+        """Its folds, once all are on disk."""
+        on_disk = {(fold.seed, fold.subject): fold for fold in load(self.store / PREDICTIONS)}
+        return [on_disk[key] for key in self.wanted]
+
+    @property
     def missing(self) -> list[tuple[int, str]]:
         """Its folds that are not on disk."""
-        on_disk = {(fold.seed, fold.subject) for fold in load(self.store / "predictions.npz")}
+        on_disk = {(fold.seed, fold.subject) for fold in load(self.store / PREDICTIONS)}
         return [key for key in self.wanted if key not in on_disk]
 
     @property
@@ -204,20 +216,44 @@ def prepare(
     return jobs
 
 
-def confirm(
-    confirmation: Confirmation, pool: Pool, on_epoch: Callable[[Epoch], None], on_fold: Callable[[int, int], None]
-) -> list[Predictions]:
-    """Train every (seed, subject) that is not on disk yet; the first seed's networks are kept as checkpoints."""
-    loaded = confirmation.loaded
-    wanted = confirmation.wanted
+ClaimsOf = Callable[[str], Claims]  # the claims on the folds of a run, by its digest
+
+
+def alone(run: str) -> Claims:
+    """Nobody else trains folds of that run."""
+    return Claims()
+
+
+def confirm(jobs: Sequence[Confirmation], pool: Pool, progress: Progress, claims_of: ClaimsOf = alone) -> None:
+    """Train folds that are not on disk, and that nobody else is training, until all of all confirmations are on disk.
+    The first seed's networks are kept as checkpoints.
+
+    Args:
+        jobs: one that stands there twice is trained once.
+        pool: where folds are trained.
+        progress: told of every fold that is trained here.
+        claims_of: how folds are shared with others who confirm the same.
+    """
+    for job in jobs:
+        claim(job.store, job.loaded.run)
+    while any(job.missing for job in jobs):
+        if not sum(_share(job, pool, progress, claims_of) for job in jobs):
+            time.sleep(LOOK_AGAIN)  # the last ones are others'; one of them may be lost
+
+
+def _share(job: Confirmation, pool: Pool, progress: Progress, claims_of: ClaimsOf) -> int:
+    """Train our share of a confirmation's missing folds; how many that were."""
+    loaded, missing = job.loaded, job.missing
 
     def checkpoint(seed: int, subject: str) -> Path | None:
-        return confirmation.store / "checkpoints" / f"{subject}.safetensors" if seed == FIRST_SEED else None
+        return job.store / "checkpoints" / f"{subject}.safetensors" if seed == FIRST_SEED else None
 
-    folds = []
-    trained = finish_folds(pool, loaded.tensors, loaded.run, wanted, confirmation.store, on_epoch, checkpoint)
-    with closing(trained):
-        for fold in trained:
-            folds.append(fold)
-            on_fold(len(folds), len(wanted))
-    return folds
+    with claims_of(job.digest) as claims, claims.folds(missing, pool.size) as mine:
+        before = len(job.wanted) - len(missing)
+        trained = finish_folds(
+            pool, loaded.tensors, loaded.run, mine, job.store, lambda epoch: None, checkpoint, claims.turn
+        )
+        with closing(trained):
+            for done, _ in enumerate(trained, before + 1):
+                progress(f"{job.target.title}: folds", done, len(job.wanted))
+    return len(mine)

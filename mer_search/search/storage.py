@@ -19,6 +19,7 @@ from mer_search.search.postgres import EMBEDDED, INSTALL, start
 DEFAULT = "sqlite:///mer-search.db"
 SQLITE = "sqlite:///"
 BACKENDS = ("sqlite", "postgresql")
+MAKING = 0x6D657200  # our advisory lock while tables are made; its neighbours are in claims
 
 
 def open_storage(url: str, create: bool = False) -> RDBStorage:
@@ -47,7 +48,8 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        return RDBStorage(url)
+        with _only_maker(parsed):
+            return RDBStorage(url)
     except ImportError as error:
         raise UsageError(f"{shown(url)} needs a driver that is not installed: {INSTALL}") from error
     except Exception as error:  # drivers, SQLAlchemy, alembic and Optuna each have their own
@@ -56,6 +58,17 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
             f"the storage {shown(url)} must be a database that can be opened, but is not ({reason}); "
             "check the URL and that its folder exists and is writable"
         ) from error
+
+
+@contextmanager
+def _only_maker(url: sqlalchemy.URL) -> Iterator[None]:
+    """While it lasts, no other process makes the tables of a PostgreSQL database: of two at once, one fails."""
+    if url.get_backend_name() != "postgresql":
+        yield
+        return
+    with sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool).connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": MAKING})
+        yield
 
 
 def is_shared(url: str) -> bool:

@@ -31,7 +31,7 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[
         "dataset": loaded.folder.title,
         "synthetic": loaded.folder.synthetic,
         "protocol": "leave-one-subject-out, counts pooled over subjects",
-        "digest": digest(loaded.run),
+        "digest": confirmation.digest,
         "classes": loaded.run.data.classes,
         "n_clips": sum(chosen),
         "n_subjects": len(confirmation.subjects),

@@ -1,70 +1,39 @@
-"""Several workers on one machine: processes that each run the study's trials, through a PostgreSQL that they share.
+"""What several workers do on one machine: the trials of a study, or the folds of confirmations, through a PostgreSQL.
 
-Every worker has a GPU, or its share of the cores, and a pool of its own there. One that dies is replaced; its trial is
-taken up by whoever asks next. A parent that dies takes its workers with it.
+Whoever dies loses nothing but what it was at: a trial goes on, under its own number, with whoever asks next; a fold is
+trained by whoever finds it missing.
 """
 
-import os
-import signal
-import sys
-import threading
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import optuna
-import torch
-import torch.multiprocessing
 
-from mer_search.errors import MerSearchError, StorageError
-from mer_search.files import write_whole
+from mer_search.errors import StorageError
+from mer_search.model.network import cost
 from mer_search.search.claims import open_claims, reachable
+from mer_search.search.confirm import ClaimsOf, Confirmation, alone, confirm
+from mer_search.search.cost import Cost, confirmation_costs
+from mer_search.search.crew import Place, employ, places
 from mer_search.search.storage import best_trial, open_storage
 from mer_search.search.study import Search, Watcher, open_study, run
-from mer_search.training.pool import open_pool
-
-REPLACED = 4  # dead workers that are replaced, in one run
-LOOK = 0.5  # seconds between two looks at the study
-
-
-class Place(NamedTuple):
-    """Where a worker trains."""
-
-    device: str  # "cpu" or "cuda"
-    cores: set[int]
-    gpu: str | None  # as CUDA_VISIBLE_DEVICES names it
+from mer_search.search.workspace import Progress
+from mer_search.training.pool import Pool, open_pool
+from mer_search.training.predictions import Predictions
 
 
 class Job(NamedTuple):
-    """What a worker does, wherever it is."""
+    """A search, wherever a worker is."""
 
     search: Search
     url: str
     name: str
     trials: int
     watcher: Watcher  # is sent to the worker, and told of the trials' results there
-
-
-def gpus() -> list[str]:
-    """The GPUs of this process, as CUDA_VISIBLE_DEVICES names them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
-
-
-def places(device: str, workers: int) -> list[Place]:
-    """GPUs one after the other; all cores divided among the workers, or one each if they are fewer."""
-    cores = sorted(os.sched_getaffinity(0))
-    return [
-        Place(
-            device,
-            set(cores[worker::workers]) or {cores[worker % len(cores)]},
-            None if device == "cpu" else gpus()[worker % len(gpus())],
-        )
-        for worker in range(workers)
-    ]
 
 
 def run_workers(
@@ -83,31 +52,19 @@ def run_workers(
         MerSearchError: what ended a worker, or after too many that died.
     """
     seen = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
-    crew = {number: _start(job, place) for number, place in enumerate(where)}
-    lost = 0
     try:
         with reachable():
-            while crew:
-                wait([process.sentinel for process, _ in crew.values()], LOOK)
-                _tell(study, seen, live)
-                for number, (process, connection) in list(crew.items()):
-                    if process.is_alive():
-                        continue
-                    del crew[number]
-                    if process.exitcode == 0:
-                        continue
-                    reason = _reason(process, connection)
-                    if (lost := lost + 1) > REPLACED:
-                        raise MerSearchError(f"workers must stay alive, but {lost} died, the last one: {reason}")
-                    say(f"worker {number} died ({reason}); another takes its place")
-                    crew[number] = _start(job, where[number])
-            _tell(study, seen, live)
+            employ(partial(_search, job), where, partial(_tell, study, seen, live), say, job.search.out)
     finally:
-        for process, _ in crew.values():
-            process.kill()  # nothing is lost: what a worker writes, it writes whole
-            process.join()
         with suppress(StorageError), open_claims(study._storage, study.study_name) as claims, claims.turn():
             claims.free(study)
+
+
+def _search(job: Job, device: str) -> None:
+    with reachable():
+        study = open_study(job.search, open_storage(job.url), job.name)
+    with open_pool(job.search.loaded.run, device) as pool:
+        run(job.search, study, pool, job.trials, job.watcher)
 
 
 def _tell(study: optuna.Study, seen: set[int], live: Watcher) -> None:
@@ -119,54 +76,59 @@ def _tell(study: optuna.Study, seen: set[int], live: Watcher) -> None:
         live.told(trial, best_trial(study))
 
 
-def _start(job: Job, place: Place) -> tuple[Any, Connection]:
-    context = torch.multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # imports take seconds: once for all workers
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, job, place))
-    process.start()
-    theirs.close()
-    return process, ours
+Announce = Callable[[Sequence[Confirmation], Sequence[Cost], int], None]  # what is to be trained, so many side by side
 
 
-def _reason(process: Any, connection: Connection) -> str:
-    """Why a worker ended.
+class Crew(NamedTuple):
+    """Who trains the folds of confirmations: as a rule, this process alone."""
 
-    Raises:
-        MerSearchError: if it was for a reason that would end the next one too.
+    size: int = 1  # workers on this machine; for 1, this process
+    url: str = ""  # of a PostgreSQL, through which others may join
+    say: Callable[[str], None] = print  # is told, in one line, of a worker that died
+
+
+ALONE = Crew()
+
+
+def confirm_all(
+    jobs: Sequence[Confirmation], device: str, progress: Progress, announce: Announce, crew: Crew = ALONE
+) -> list[list[Predictions]]:
+    """The folds of every confirmation; those that are not on disk yet are trained, after their cost was announced.
+
+    Args:
+        jobs: one that stands there twice is trained once.
+        device: "cpu" or "cuda".
+        progress: told of every fold.
+        announce: told of the cost.
+        crew: who trains them.
     """
-    with suppress(EOFError, ConnectionError):
-        if connection.poll():
-            error = connection.recv()
-            if isinstance(error, MerSearchError) and not isinstance(error, StorageError):
-                raise error
-            return str(error).splitlines()[0]
-    return signal.Signals(-process.exitcode).name if process.exitcode < 0 else f"exit code {process.exitcode}"
+    with _pool_for(jobs, device) as pool:
+        costs = confirmation_costs(jobs, pool)
+        announce(jobs, costs, pool.size if crew.size == 1 else crew.size)
+        if crew.size == 1:
+            confirm(jobs, pool, progress, _claims_of(crew.url))
+    if crew.size > 1 and any(cost.folds for cost in costs):
+        look = partial(_count, {job.store: len(job.missing) for job in jobs}, jobs, progress)
+        employ(partial(_confirm, jobs, crew.url), places(device, crew.size), look, crew.say, jobs[0].store)
+    return [job.folds for job in jobs]
 
 
-def _work(parent: Connection, job: Job, place: Place) -> None:
-    """A worker's life. What ends it is sent to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    os.sched_setaffinity(0, place.cores)
-    if place.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = place.gpu
-    try:
-        with reachable():
-            study = open_study(job.search, open_storage(job.url), job.name)
-        with open_pool(job.search.loaded.run, place.device) as pool:
-            run(job.search, study, pool, job.trials, job.watcher)
-    except MerSearchError as error:
-        parent.send(error)
-        sys.exit(1)
-    except Exception as error:  # a defect
-        write_whole(job.search.out / "error.txt", traceback.format_exc())
-        parent.send(RuntimeError(f"{type(error).__name__}: {error}"))
-        sys.exit(1)
+def _confirm(jobs: Sequence[Confirmation], url: str, device: str) -> None:
+    with _pool_for(jobs, device) as pool:
+        confirm(jobs, pool, lambda what, done, total: None, _claims_of(url))
 
 
-def _leave_with(parent: Connection) -> None:
-    """End this process when its parent's is gone: the parent never sends anything."""
-    with suppress(EOFError, ConnectionError):
-        parent.recv()
-    os._exit(1)
+def _pool_for(jobs: Sequence[Confirmation], device: str) -> Pool:
+    return open_pool(max((job.loaded.run for job in jobs), key=lambda run: cost(run)[1] * run.train.batch), device)
+
+
+def _claims_of(url: str) -> ClaimsOf:
+    return partial(open_claims, open_storage(url)) if url else alone
+
+
+def _count(left: dict[Path, int], jobs: Sequence[Confirmation], progress: Progress) -> None:
+    """Show the folds that came onto the disk since the last look."""
+    for job in jobs:
+        before, left[job.store] = left[job.store], len(job.missing)
+        for missing in reversed(range(left[job.store], before)):
+            progress(f"{job.target.title}: folds", len(job.wanted) - missing, len(job.wanted))

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from mer_search.training.loop import Epoch
 from mer_search.training.pool import Finished, Pool, Task
 from mer_search.training.predictions import Predictions, load, save
 
+PREDICTIONS, HISTORY = "predictions.npz", "history.csv"
 PACKAGES = ("mer-search", "torch", "numpy", "opencv-python-headless", "optuna", "scikit-learn")
 
 
@@ -35,29 +36,36 @@ def finish_folds(
     folder: Path,
     on_epoch: Callable[[Epoch], None],
     checkpoints: Callable[[int, str], Path | None] = lambda *_: None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Generator[Predictions]:
     """Predictions of every wanted (seed, subject), in that order: those on disk at once, the others trained.
 
-    A fold is on disk before it is yielded. Closing the iterator cancels what is being trained.
+    A fold is on disk before it is yielded. Closing the iterator cancels what is being trained. Whoever else adds folds
+    to the folder meanwhile waits, as we do, for its `turn` to write.
 
     Raises:
         UsageError: if the folder belongs to another run.
         Infeasible: if a fold cannot be trained.
     """
     claim(folder, run)
-    path = folder / "predictions.npz"
-    kept = {(fold.seed, fold.subject): fold for fold in load(path)}
-    history = _read_history(folder / "history.csv", set(kept))
+    kept = {(fold.seed, fold.subject): fold for fold in load(folder / PREDICTIONS)}
     tasks = [Task(run, *key, checkpoints(*key)) for key in wanted if key not in kept]
     with closing(pool.train(clips, tasks, on_epoch)) as trained:
         for key in wanted:
             if key not in kept:
                 finished: Finished = next(trained)
+                with turn():
+                    _add(folder, finished)
                 kept[key] = finished.predictions
-                history += finished.history
-                _write_history(folder / "history.csv", history)
-                save(path, list(kept.values()))
             yield kept[key]
+
+
+def _add(folder: Path, finished: Finished) -> None:
+    """A fold's history, and then the fold itself, beside those that are there."""
+    folds = [*load(folder / PREDICTIONS), finished.predictions]
+    rows = _read_history(folder / HISTORY, {(fold.seed, fold.subject) for fold in folds[:-1]})
+    _write_history(folder / HISTORY, rows + finished.history)
+    save(folder / PREDICTIONS, folds)
 
 
 def claim(folder: Path, run: Run) -> None:

@@ -1,0 +1,89 @@
+"""A confirmation whose folds several workers train, on one machine or on many, killed ones included."""
+
+import csv
+import os
+import signal
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+import sqlalchemy
+from conftest import STUDY, silent
+
+from mer_search.search import space
+from mer_search.search.claims import LOOK_AGAIN, open_claims
+from mer_search.search.confirm import Confirmation, Target, confirm
+from mer_search.search.storage import open_storage
+from mer_search.search.workers import Crew, confirm_all
+from mer_search.search.workspace import load_data
+
+psutil = pytest.importorskip("psutil")
+
+ALL = [(seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)]
+
+
+@pytest.fixture
+def job(flow_folder, tmp_path):
+    """A network on four subjects, with two seeds."""
+    run = space.parse(STUDY, "small").base
+    loaded = load_data(flow_folder, run, silent)
+    return Confirmation(Target(run, "small", tmp_path / "small"), loaded, loaded.select("all"), (1000, 1001))
+
+
+def _kept(job):
+    assert [(fold.seed, fold.subject) for fold in job.folds] == ALL
+    with (job.store / "history.csv").open() as file:
+        return Counter((int(row["seed"]), row["subject"]) for row in csv.DictReader(file))
+
+
+def test_workers_share_folds_and_a_killed_one_is_replaced(job, postgres):
+    said, told = [], []
+
+    def kill_one(what, done, total):
+        told.append(done)
+        if done == 2:
+            trainers = [child for child in psutil.Process().children(True) if _is_worker(child)]
+            os.kill(trainers[0].pid, signal.SIGKILL)
+
+    confirm_all([job], "cpu", kill_one, lambda *_: None, Crew(2, postgres, said.append))
+    assert told == list(range(1, 9))
+    assert _kept(job) == dict.fromkeys(ALL, job.loaded.run.train.epochs)
+    assert len(said) == 1
+    assert said[0].endswith("died (SIGKILL); another takes its place")
+    assert len(list((job.store / "checkpoints").glob("*.safetensors"))) == 4
+
+
+def _is_worker(process):
+    """Whether this process was forked from the server of processes: the pools' are spawned by these."""
+    return any("forkserver" in part for part in process.cmdline()) and process.parent().pid != os.getpid()
+
+
+def test_who_confirms_the_same_trains_what_others_do_not_and_waits_for_them(job, pool, postgres):
+    claims_of = partial(open_claims, open_storage(postgres))
+    told = []
+    with claims_of(job.digest) as elsewhere:
+        with elsewhere.folds(ALL, 1) as theirs:
+            assert list(theirs) == ALL[:1]
+            here = threading.Thread(
+                target=confirm, args=([job], pool, lambda *progress: told.append(progress), claims_of)
+            )
+            here.start()
+            here.join(2 * LOOK_AGAIN)
+            while len(job.missing) > 1:
+                here.join(LOOK_AGAIN)
+            assert job.missing == theirs
+            assert here.is_alive()
+        here.join()
+    assert _kept(job) == dict.fromkeys(ALL, job.loaded.run.train.epochs)
+    assert [done for _, done, _ in told] == list(range(1, 9))
+
+
+def test_machines_that_start_together_on_an_empty_database_make_its_tables_once(postgres):
+    url = sqlalchemy.make_url(postgres)
+    with sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sqlalchemy.text("CREATE DATABASE together"))
+    together = url.set(database="together").render_as_string(hide_password=False)
+    with ThreadPoolExecutor(4) as machines:
+        assert len(list(machines.map(open_storage, [together] * 4))) == 4
