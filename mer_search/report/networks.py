@@ -137,3 +137,19 @@ def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials
         "cost: of as many trials, as a share of no race's. equals: how often the race stops a trial that equals the "
         "best."
     )
+
+
+def print_opinions(rows: Sequence[dict[str, Any]], trials: int, repeats: int) -> None:
+    """What each sampler found on other people's tables."""
+    say(f"{len(rows[0]['tables'])} tables, {trials} trials a search, {repeats} searches each")
+    table = plain_table("sampler", "better", "95 %", "rank")
+    for row in rows:
+        low, high = row["better"]["ci95"]
+        table.add_row(
+            row["sampler"], f"{row['better']['mean']:.1%}", f"{low:.1%}-{high:.1%}", f"{row['rank']['mean']:.2f}"
+        )
+    show(table)
+    say(
+        "better: share of random configurations that are truly better than what was found, mean over tables; 95 %: "
+        "over tables. rank: mean, 1 the best."
+    )

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 
@@ -31,5 +30,4 @@ def sampler(name: str, seed: int, drawn: int = 0) -> BaseSampler:
         seed = int(np.random.default_rng([seed, drawn]).integers(2**31))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's version is pinned, and tests run what is used
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         return SAMPLERS[name](seed)

@@ -126,3 +126,10 @@ def rank_correlation(
         return 0.0, (-1.0, 1.0)
     low, high = np.percentile(found[1:], [2.5, 97.5]) if len(found) > 1 else (-1.0, 1.0)
     return float(found[0]), (float(low), float(high))
+
+
+def bootstrap_mean(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean of (R,) repeats, and its 95 % bootstrap interval."""
+    drawn = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {"mean": float(values.mean()), "ci95": (float(low), float(high))}

@@ -46,7 +46,6 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
             f"{url} must hold a study, but there is no such file; run `mer-search run` first, or give its "
             f"--storage{workers}"
         )
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with _only_maker(parsed):
             return RDBStorage(url)

