@@ -36,3 +36,6 @@ class Infeasible(MerSearchError):  # noqa: N818 (a property of the configuration
 
     def __str__(self) -> str:
         return self.message
+
+
+DOES_NOT_FIT = "fits memory"  # the constraint that a network violates which is too large for the device

@@ -127,3 +127,26 @@ def cost(run: Run) -> tuple[int, int]:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(maps, onset)
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
+
+
+def memory(run: Run) -> int:
+    """Bytes that a training step holds at least, in single precision; nothing is computed or allocated.
+
+    They are the weights, their gradients and AdamW's two moments, and whatever the backward pass needs of a batch. A
+    device needs more, but of two networks the one that holds more needs more.
+    """
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    with torch.device("meta"):
+        network = Network(run)
+        size, batch = run.flow.size, run.train.batch
+        maps = torch.empty(batch, run.frames.maps, n_channels(run.input), size, size)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network(maps, torch.empty(batch, 3, network.grid, network.grid))
+    weights = {parameter.untyped_storage()._cdata: parameter.nbytes for parameter in network.parameters()}
+    return 4 * sum(weights.values()) + sum(len(storage) for key, storage in kept.items() if key not in weights)

@@ -9,7 +9,6 @@ An sqlite storage has one process (see storage.only_writer): there, whatever is 
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -26,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mer_search.errors import StorageError
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+FORETOLD = "foretold_by"  # attribute of a trial that was not tried (see fits)
 LOOK_AGAIN = 0.5  # seconds, while the last trials are others'
 TRIAL, TURN, FOLD = 0x6D657201, 0x6D657202, 0x6D657203  # classes of our advisory locks: "mer" and a number
 Fold = tuple[int, str]  # seed and subject
@@ -63,8 +63,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def ended(study: optuna.Study) -> int:
-    """How many trials have a result, or cannot have one."""
-    return sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False))
+    """How many trials have a result, or cannot have one; those aside that were not worth trying."""
+    trials = study.get_trials(deepcopy=False)
+    return sum(trial.state in ENDED and FORETOLD not in trial.user_attrs for trial in trials)
 
 
 class Claims:
@@ -120,11 +121,11 @@ class Claims:
         while True:
             with self.turn():
                 self.free(study)
-                states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
-                done = sum(states[state] for state in ENDED)
+                running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+                done = ended(study)
                 if done >= wanted:
                     return None
-                if done + states[TrialState.RUNNING] < wanted:
+                if done + running < wanted:
                     trial = study.ask()
                     self.take(trial._trial_id)
                     return trial, suggest(trial)

@@ -21,7 +21,8 @@ from mer_search.errors import Infeasible, MerSearchError, StorageError, UsageErr
 from mer_search.files import write_whole
 from mer_search.model.network import cost
 from mer_search.search import racing
-from mer_search.search.claims import UNREACHABLE, ended, failed_last, open_claims, reachable
+from mer_search.search.claims import FORETOLD, UNREACHABLE, ended, failed_last, open_claims, reachable
+from mer_search.search.fits import foretell
 from mer_search.search.samplers import sampler
 from mer_search.search.space import StudyFile, changed
 from mer_search.search.storage import best_trial, find_study, score
@@ -213,7 +214,7 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
                 ):  # a statement that was cut short; the next call finds the trial all the same
                     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
                 raise
-            except (StorageError, *UNREACHABLE):  # no fault of the trial's: whoever reaches the storage takes it up
+            except (StorageError, UsageError, *UNREACHABLE):  # no fault of the trial's: a later call takes it up
                 raise
             except Exception as error:
                 trial.set_user_attr("error", str(error)[:1000])
@@ -228,9 +229,7 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
     """How far a study is, as one JSON document."""
     trials = study.get_trials(deepcopy=False)
     best = best_trial(study)
-    states = Counter(
-        "stopped early" if "stopped_after" in trial.user_attrs else STATE_WORDS[trial.state] for trial in trials
-    )
+    states = Counter(_state(trial) for trial in trials)
     return {
         "study": study.study_name,
         **study.user_attrs,
@@ -241,6 +240,12 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
             for trial in (study.best_trials if len(study.directions) > 1 else [])
         ],
     }
+
+
+def _state(trial: FrozenTrial) -> str:
+    """What became of a trial, in words."""
+    special = {"stopped_after": "stopped early", FORETOLD: "not tried"}
+    return next((word for key, word in special.items() if key in trial.user_attrs), STATE_WORDS[trial.state])
 
 
 def _traceback(search: Search, number: int) -> Path:
@@ -266,6 +271,7 @@ def _evaluate(
     except UsageError as error:  # values that are possible one by one, but not together
         raise Infeasible(str(error), "valid configuration") from error
     configured = loaded.run
+    foretell(study, trial, configured)
     folder = trial_folder(search.out, trial.number)
     rule, race = RULES[search.file.rule], racing.RACES[search.file.pruner]
     seed = search.seed + _repeats(study, trial)

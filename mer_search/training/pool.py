@@ -18,7 +18,7 @@ import torch.multiprocessing
 from safetensors.torch import save_file
 
 from mer_search.config import Run
-from mer_search.errors import Infeasible, MerSearchError, UsageError
+from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
 from mer_search.model.network import cost
 from mer_search.training.clips import Clips
 from mer_search.training.loop import Epoch, seconds_per_step, train_fold
@@ -210,7 +210,7 @@ def _result(task: Task | Run, parent: Connection, clips: Clips) -> tuple[str, An
         return "finished", _train(task, parent, clips)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        return "failed", Infeasible("the network and a batch must fit the device's memory, but do not", "fits memory")
+        return "failed", Infeasible("the network and a batch must fit the device's memory, but do not", DOES_NOT_FIT)
     except (ConnectionError, EOFError):
         raise
     except (MerSearchError, Cancelled) as error:

@@ -1,0 +1,49 @@
+"""What does not fit the device's memory is known before it is tried, from what did not fit before.
+
+Such a trial costs a draw and nothing else: it is not among the trials that a study was asked for. Where the machines of
+a study differ, the one with the least memory decides.
+"""
+
+from itertools import takewhile
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from mer_search.config import Run
+from mer_search.errors import DOES_NOT_FIT, Infeasible, UsageError
+from mer_search.model.network import memory
+from mer_search.search.claims import FORETOLD
+
+IN_A_ROW = 100  # draws that were foretold not to fit: then hardly anything in the space does
+BYTES = "bytes"  # attribute of a trial
+
+
+def foretell(study: optuna.Study, trial: optuna.Trial, run: Run) -> None:
+    """Note what a trial's training holds, and refuse it if one that held no more did not fit.
+
+    Raises:
+        Infeasible: if it is refused.
+        UsageError: if too many in a row were.
+    """
+    need = memory(run)
+    trial.set_user_attr(BYTES, need)
+    trials = study.get_trials(deepcopy=False)
+    smallest = min(filter(_did_not_fit, trials), key=lambda other: other.user_attrs[BYTES], default=None)
+    if smallest is None or need < smallest.user_attrs[BYTES]:
+        return
+    limit = f"{smallest.user_attrs[BYTES] / 1e9:.2g} GB at least did not fit the device's memory"
+    before = reversed(trials[: trial.number])
+    if sum(1 for _ in takewhile(lambda other: FORETOLD in other.user_attrs, before)) >= IN_A_ROW:
+        raise UsageError(
+            f"a space must hold networks that fit the device, but {IN_A_ROW} draws in a row would not: trial "
+            f"{smallest.number}'s {limit}; make widths, flow.size or train.batch smaller, or take a larger device"
+        )
+    trial.set_user_attr(FORETOLD, smallest.number)
+    raise Infeasible(
+        f"not tried: training holds {need / 1e9:.2g} GB at least, and trial {smallest.number}'s {limit}", DOES_NOT_FIT
+    )
+
+
+def _did_not_fit(trial: FrozenTrial) -> bool:
+    """Whether a trial was tried and ran out of memory."""
+    return DOES_NOT_FIT in trial.constraints and FORETOLD not in trial.user_attrs and BYTES in trial.user_attrs
