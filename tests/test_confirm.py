@@ -9,7 +9,7 @@ from conftest import STUDY, silent, write_casme2, write_flow_images
 
 from mer_search.config import digest, with_values
 from mer_search.errors import DataError, UsageError
-from mer_search.report.terminal import summary_rows
+from mer_search.report.summaries import summary_rows
 from mer_search.search import confirm as confirming
 from mer_search.search import space
 from mer_search.search import summary as summaries

@@ -45,8 +45,16 @@ def test_no_module_is_over_350_lines():
     assert {path.name: count for path in MODULES if (count := len(path.read_text().splitlines())) > 350} == {}
 
 
-def test_the_command_line_is_light():
-    heavy = "{'torch', 'cv2', 'optuna', 'pandas', 'sklearn', 'matplotlib'}"
-    code = f"import sys, mer_search.cli; found = {heavy} & set(sys.modules); sys.exit(str(found) if found else 0)"
+@pytest.mark.parametrize(
+    ("what", "but"),
+    [
+        ("mer_search.cli", {"torch", "cv2", "optuna", "pandas", "sklearn", "matplotlib"}),
+        # what `status` needs
+        ("mer_search.report.trials, mer_search.search.progress, mer_search.search.hindsight", {"torch", "scipy.stats"}),
+    ],
+    ids=["the command line", "a look at a study"],
+)
+def test_what_answers_at_once_imports_nothing_heavy(what, but):
+    code = f"import sys, {what}; found = {but} & set(sys.modules); sys.exit(str(found) if found else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,9 @@ from rich.console import Console
 
 from mer_search.report.figures import confusion_png, subjects_png
 from mer_search.report.page import page
-from mer_search.report.terminal import duration, operations, summary_rows, values_text, verdict
+from mer_search.report.summaries import summary_rows, verdict
+from mer_search.report.terminal import duration, operations
+from mer_search.report.trials import values_text
 from mer_search.report.verdicts import comparison_lines, gap, top_table
 from mer_search.search.compare import Comparison, Contestant
 

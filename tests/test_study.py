@@ -9,8 +9,9 @@ from mer_search.errors import MerSearchError, StorageError, UsageError
 from mer_search.search import racing
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
+from mer_search.search.progress import progress_of
 from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
-from mer_search.search.study import Watcher, open_study, progress_of, run, trial_folder
+from mer_search.search.study import Watcher, open_study, run, trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training.loso import claim, read_config
 from mer_search.training.metrics import inner, pooled_uf1, tail

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from mer_search import cli
 from mer_search.errors import MerSearchError
-from mer_search.report.terminal import print_next
+from mer_search.report.trials import print_next
 from mer_search.search import crew
 from mer_search.search.crew import places
 from mer_search.search.storage import open_storage, shown

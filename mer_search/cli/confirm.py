@@ -74,6 +74,7 @@ def confirm(
     compared with where its search started, which costs as many folds again."""
     from mer_search.config import with_values
     from mer_search.report import datasets, terminal, verdicts
+    from mer_search.report import summaries as shown
     from mer_search.report.page import write_report
     from mer_search.search import compare as comparing
     from mer_search.search import confirm as confirming
@@ -123,9 +124,9 @@ def confirm(
     if as_json:
         click.echo(json.dumps(summaries if top else summaries[0], indent=1))
         return
-    terminal.show(verdicts.top_table(summaries) if top else terminal.summary_table(summaries[0]))
+    terminal.show(verdicts.top_table(summaries) if top else shown.summary_table(summaries[0]))
     for summary in summaries[: len(targets)]:
-        terminal.say(terminal.verdict(summary))
+        terminal.say(shown.verdict(summary))
     terminal.say(verdicts.gap(summaries[0]))
     for line in summaries[0]["verdict"]:
         terminal.say(line)

@@ -41,7 +41,7 @@ def example(text: str) -> str:
 
 
 storage_option = click.option("--storage", default=STORAGE, show_default=True, help="Optuna storage URL.")
-name_option = click.option("--name", help="Study name.  [default: the study started last]")
+name_option = click.option("--name", help="Study name.  [default: the study made last]")
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]"
 )

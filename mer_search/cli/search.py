@@ -51,8 +51,9 @@ def run(
 ) -> None:
     """Search: trials on the study's subjects until there are --trials of them. Run it again to go on."""
     from mer_search.data import open_folder
-    from mer_search.report import datasets, terminal
+    from mer_search.report import datasets, live, terminal
     from mer_search.report.dashboard import describe_study
+    from mer_search.report.trials import print_next, study_table
     from mer_search.search import space, study
     from mer_search.search.claims import ended
     from mer_search.search.cost import search_cost
@@ -86,20 +87,20 @@ def run(
         pool = stack.enter_context(open_pool(loaded.run, device))
         with terminal.bars() as progress:
             cost = search_cost(search, opened, pool, wanted, progress)
-        live = terminal.Live(wanted, ended(opened), search.out / "artifacts")
+        shown = live.Live(wanted, ended(opened), search.out / "artifacts")
         if workers == 1:
-            terminal.print_cost(cost, terminal.processes(pool.size))
-            stack.enter_context(live)
-            study.run(search, opened, pool, wanted, live)
+            live.print_cost(cost, terminal.processes(pool.size))
+            stack.enter_context(shown)
+            study.run(search, opened, pool, wanted, shown)
         else:
             stack.close()  # the workers have their own pools
             side_by_side = 1 if device == "cpu" else min(workers, len(gpus()))
-            terminal.print_cost(cost._replace(seconds=cost.seconds / side_by_side), f"{workers} workers")
-            job = Job(search, kept.url, label, wanted, terminal.Describing(live.artifacts))
-            with live:
-                run_workers(job, opened, places(device, workers), live, terminal.note)
-    terminal.show(terminal.study_table(opened, study.best_trial(opened)))
-    terminal.print_next(storage, label, search.out)
+            live.print_cost(cost._replace(seconds=cost.seconds / side_by_side), f"{workers} workers")
+            job = Job(search, kept.url, label, wanted, live.Describing(shown.artifacts))
+            with shown:
+                run_workers(job, opened, places(device, workers), shown, terminal.note)
+    terminal.show(study_table(opened, study.best_trial(opened)))
+    print_next(storage, label, search.out)
 
 
 @click.command(epilog=example("mer-search status --json"))
@@ -108,11 +109,10 @@ def run(
 @json_option
 def status(storage: str, name: str | None, as_json: bool) -> None:
     """How far a study is, its best trials, and whether its subjects rank trials as all do, if some are confirmed."""
-    from mer_search.report import terminal
-    from mer_search.report.verdicts import proxy_line
+    from mer_search.report import terminal, trials
     from mer_search.search.hindsight import proxy
-    from mer_search.search.storage import find_study, open_storage
-    from mer_search.search.study import best_trial, progress_of
+    from mer_search.search.progress import progress_of
+    from mer_search.search.storage import best_trial, find_study, open_storage
 
     opened = find_study(open_storage(storage), name)
     facts = {**progress_of(opened), "proxy": proxy(opened)}
@@ -120,12 +120,12 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1))
         return
     if best := best_trial(opened):
-        terminal.show(terminal.study_table(opened, best))
+        terminal.show(trials.study_table(opened, best))
     if facts["pareto_front"]:
-        terminal.show(terminal.front_table(facts))
+        terminal.show(trials.front_table(facts))
     terminal.out.print(", ".join(f"{count} {state}" for state, count in facts["trials"].items()))
     if facts["proxy"]:
-        terminal.say(proxy_line(facts["proxy"]))
+        terminal.say(trials.proxy_line(facts["proxy"]))
 
 
 @click.command(epilog=example("mer-search dashboard --port 8081"))

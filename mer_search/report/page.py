@@ -9,7 +9,7 @@ import numpy as np
 
 from mer_search.files import write_whole
 from mer_search.report.figures import confusion_png, subjects_png
-from mer_search.report.terminal import LEGEND, TITLES, summary_rows, verdict
+from mer_search.report.summaries import LEGEND, TITLES, summary_rows, verdict
 from mer_search.report.verdicts import gap
 from mer_search.search.confirm import Confirmation
 from mer_search.search.summary import averaged

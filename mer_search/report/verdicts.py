@@ -5,7 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
-from mer_search.report.terminal import TITLES, decimals, effort, err, plain_table, processes
+from mer_search.report.live import effort
+from mer_search.report.summaries import TITLES
+from mer_search.report.terminal import decimals, err, plain_table, processes
 from mer_search.search.compare import Comparison
 from mer_search.search.confirm import Confirmation
 from mer_search.search.cost import Cost
@@ -102,15 +104,6 @@ def top_table(summaries: Sequence[dict[str, Any]]) -> Table:
         unsearched = groups.get("unsearched", {}).get("uf1")
         table.add_row(TITLES[name], *map(decimals, (groups["all"]["uf1"], None, groups["all"]["ci95"], unsearched)))
     return table
-
-
-def proxy_line(found: dict[str, Any]) -> str:
-    """Whether the search's subjects can be trusted."""
-    interval = ", 95 % {:+.2f} to {:+.2f}".format(*found["ci95"]) if found["ci95"] else ""
-    return (
-        f"The search's score against the confirmed UF1 of {len(found['trials'])} trials: rank correlation "
-        f"{found['spearman']:+.2f}{interval}: {found['verdict']}."
-    )
 
 
 def subjects_table(rows: Sequence[Ranked], title: str) -> Table:

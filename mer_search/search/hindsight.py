@@ -10,7 +10,6 @@ import numpy as np
 import optuna
 
 from mer_search.errors import DataError, UsageError
-from mer_search.search.statistics import rank_correlation
 from mer_search.search.storage import ran_to_its_end
 from mer_search.training.folds import hardest_of
 from mer_search.training.metrics import fold_confusion, log_likelihood, tail
@@ -39,6 +38,8 @@ def proxy(study: optuna.Study) -> dict[str, Any] | None:
     confirmed = {number: _confirmed(path) for number, path in confirmations(study).items() if number in scores}
     if len(confirmed) < 2:
         return None
+    from mer_search.search.statistics import rank_correlation  # scipy.stats takes a second: not for every `status`
+
     searched = [scores[number] for number in confirmed]
     found, interval = rank_correlation(searched, list(confirmed.values()))
     enough = len(confirmed) >= ENOUGH

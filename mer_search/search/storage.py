@@ -81,18 +81,16 @@ def shown(url: str) -> str:
 
 
 def find_study(storage: BaseStorage, name: str | None) -> optuna.Study:
-    """The study of that name; without a name the one that was started last.
+    """The study of that name; without a name the one that was made last.
 
     Raises:
         UsageError: if there is none, with the names that there are.
     """
-    summaries = optuna.get_all_study_summaries(storage)
-    known = [summary.study_name for summary in summaries]
+    known = [study.study_name for study in sorted(storage.get_all_studies(), key=lambda study: study._study_id)]
     if not known or (name is not None and name not in known):
         found = f"it holds {', '.join(known)}" if known else "it holds none; run `mer-search run` first"
         raise UsageError(f"the storage must hold {'study ' + repr(name) if name else 'a study'}, but {found}")
-    last = max(summaries, key=lambda summary: (summary.datetime_start is not None, summary.datetime_start))
-    return optuna.load_study(study_name=name or last.study_name, storage=storage)
+    return optuna.load_study(study_name=name or known[-1], storage=storage)
 
 
 def find_trial(study: optuna.Study, number: int | None) -> optuna.trial.FrozenTrial:

@@ -1,7 +1,6 @@
 """The study: ask for values, train them on its subjects, tell the result; go on where an earlier call stopped."""
 
 import traceback
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ from mer_search.errors import Infeasible, MerSearchError, StorageError, UsageErr
 from mer_search.files import write_whole
 from mer_search.model.network import cost
 from mer_search.search import racing
-from mer_search.search.claims import FORETOLD, UNREACHABLE, ended, failed_last, open_claims, reachable
+from mer_search.search.claims import UNREACHABLE, ended, failed_last, open_claims, reachable
 from mer_search.search.fits import foretell
 from mer_search.search.samplers import sampler
 from mer_search.search.space import StudyFile, changed
-from mer_search.search.storage import best_trial, find_study, score
+from mer_search.search.storage import best_trial, find_study
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
 from mer_search.training.loso import finish_folds
@@ -33,13 +32,6 @@ from mer_search.training.metrics import LEAKS, RULES, fold_confusion, log_likeli
 from mer_search.training.pool import Pool
 from mer_search.training.predictions import Predictions, load
 
-STATE_WORDS = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "infeasible",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
 FAILURES = 3  # consecutive failures that end a run
 MARK = "study.id"  # a file in a study's folder: machines that see it share the folder
 
@@ -136,8 +128,7 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
 
 
 def _open(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
-    known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
-    if name not in known:
+    if name not in optuna.get_all_study_names(storage):
         if next(search.out.glob("trial-*"), None):
             raise StorageError(
                 f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
@@ -223,29 +214,6 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
                 _stop_after_failures(search, failed_last(study, known))
             claims.drop(trial._trial_id)
             watcher.told(study.get_trials(deepcopy=False)[trial.number], best_trial(study))
-
-
-def progress_of(study: optuna.Study) -> dict[str, Any]:
-    """How far a study is, as one JSON document."""
-    trials = study.get_trials(deepcopy=False)
-    best = best_trial(study)
-    states = Counter(_state(trial) for trial in trials)
-    return {
-        "study": study.study_name,
-        **study.user_attrs,
-        "trials": dict(states),
-        "best": None if best is None else {"trial": best.number, "uf1": score(best), "values": best.params},
-        "pareto_front": [
-            {"trial": trial.number, "uf1": trial.values[0], study.user_attrs["also"]: trial.values[1]}
-            for trial in (study.best_trials if len(study.directions) > 1 else [])
-        ],
-    }
-
-
-def _state(trial: FrozenTrial) -> str:
-    """What became of a trial, in words."""
-    special = {"stopped_after": "stopped early", FORETOLD: "not tried"}
-    return next((word for key, word in special.items() if key in trial.user_attrs), STATE_WORDS[trial.state])
 
 
 def _traceback(search: Search, number: int) -> Path:

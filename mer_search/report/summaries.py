@@ -1,0 +1,76 @@
+"""What a confirmation found, as rows, a table and a sentence: from its summary.json."""
+
+from typing import Any
+
+from rich.table import Table
+
+from mer_search.report.terminal import decimals, plain_table
+
+TITLES = {  # of what summary.json holds
+    "tail": "tail, leak-free",
+    "last": "last epoch, leak-free",
+    "inner": "inner subjects, leak-free",
+    "best_test_epoch": "best test epoch (LEAKS)",
+    "logistic_regression": "baseline: logistic regr.",
+    "rbf_svm": "baseline: RBF SVM",
+}
+LEGEND = (
+    "UF1 and sd: mean and deviation over seeds. 95 %: for new people like these. averaged: UF1 of the seeds' mean "
+    "probability. unsearched: subjects that the search never scored. corrected: BBC-CV over the search's trials, of "
+    "one seed each. best test epoch: the rule of published figures, which picks each subject's epoch on that very "
+    "subject."
+)
+
+
+def summary_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval, UF1 of the seeds averaged.
+
+    "all" are all that were asked for.
+    """
+    found = [(TITLES[rule], groups) for rule, groups in summary["rules"].items()]
+    if summary["uf1_bbc"]:
+        found.append(("search's best, corrected", {"searched": summary["uf1_bbc"]}))
+    found += [(TITLES[name], groups) for name, groups in summary["baselines"].items()]
+    people = {"all": summary["n_subjects"], "unsearched": summary["n_unsearched"]}
+    if summary["uf1_bbc"]:
+        people["searched"] = summary["uf1_bbc"]["n_subjects"]
+    return [
+        (
+            title,
+            f"{people[group]} {group}",
+            *(decimals(score.get(key)) for key in ("uf1", "sd", "ci95", "seed_mean_uf1")),
+        )
+        for title, groups in found
+        for group, score in groups.items()
+    ]
+
+
+def summary_table(summary: dict[str, Any]) -> Table:
+    """The confirmation's table for the terminal."""
+    table = plain_table(
+        "estimate",
+        "subjects",
+        "UF1",
+        "sd",
+        "95 % interval",
+        "averaged",
+        left=2,
+        title=f"{summary['title']}: {summary['dataset']}, {summary['n_clips']} clips, "
+        f"{summary['n_subjects']} subjects, {len(summary['seeds'])} seed{'s' if len(summary['seeds']) > 1 else ''}",
+        caption=LEGEND,
+    )
+    for row in summary_rows(summary):
+        table.add_row(*row, style="bold" if row[0] == TITLES["tail"] else None)
+    return table
+
+
+def verdict(summary: dict[str, Any]) -> str:
+    """Whether the network beats the baselines, in one line."""
+    network = summary["rules"]["tail"]["all"]["uf1"]
+    name, best = max(
+        ((name, groups["all"]["uf1"]) for name, groups in summary["baselines"].items()), key=lambda it: it[1]
+    )
+    title = TITLES[name].removeprefix("baseline: ")
+    if network > best:
+        return f"{summary['title']}: mean UF1 {network:.3f} is above the better baseline's ({title}, {best:.3f})."
+    return f"{summary['title']}: mean UF1 {network:.3f} does NOT beat a baseline: {title} reaches {best:.3f}."

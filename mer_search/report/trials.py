@@ -1,0 +1,81 @@
+"""A study on the terminal: its trials, and what to do next."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+
+from mer_search.report.terminal import out, say
+from mer_search.search.postgres import EMBEDDED
+from mer_search.search.storage import DEFAULT, score, shown
+
+
+def values_text(values: dict[str, Any]) -> str:
+    """Parameters in one line, without their parts' names: "channels=nr lr=0.0008"."""
+    return " ".join(
+        f"{key.split('.')[1]}={value:.3g}" if isinstance(value, float) else f"{key.split('.')[1]}={value}"
+        for key, value in values.items()
+    )
+
+
+def trial_line(trial: FrozenTrial) -> str:
+    """How a trial ended, in one line."""
+    if "infeasible" in trial.user_attrs:
+        result = f"infeasible: {trial.user_attrs['infeasible']}"
+    elif trial.state == TrialState.FAIL:
+        result = f"failed: {trial.user_attrs.get('error', '').splitlines()[0]}"
+    elif "stopped_after" in trial.user_attrs:
+        result = f"stopped after {trial.user_attrs['stopped_after']} subjects, UF1 about {score(trial):.3f}"
+    else:
+        result = f"UF1 {score(trial):.3f}"
+    return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
+
+
+def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -> Table:
+    """The best trials of a study."""
+    table = Table(title=f"{study.study_name}: {study.user_attrs['dataset']}", title_justify="left")
+    for column in ("trial", "UF1", "folds", "GFLOP", "values"):
+        table.add_column(column, justify="left" if column == "values" else "right")
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    for trial in sorted(trials, key=score, reverse=True)[:rows]:
+        stopped = trial.user_attrs.get("stopped_after")
+        table.add_row(
+            f"{trial.number}{' *' if best is not None and trial.number == best.number else ''}",
+            f"{'~' if stopped else ''}{score(trial):.3f}",
+            str(stopped or len(study.user_attrs["subjects"])),
+            f"{trial.user_attrs['gflop']:.3g}",
+            values_text(trial.params),
+        )
+    return table
+
+
+def front_table(facts: dict[str, Any]) -> Table:
+    """Trials that no other one beats both in UF1 and in what is minimised beside it."""
+    table = Table(title=f"Pareto front of UF1 and {facts['also']}", title_justify="left")
+    for column in ("trial", "UF1", facts["also"]):
+        table.add_column(column, justify="right")
+    for row in sorted(facts["pareto_front"], key=lambda row: row["uf1"], reverse=True):
+        table.add_row(str(row["trial"]), f"{row['uf1']:.3f}", f"{row[facts['also']]:,.5g}")
+    return table
+
+
+def proxy_line(found: dict[str, Any]) -> str:
+    """Whether the search's subjects can be trusted."""
+    interval = ", 95 % {:+.2f} to {:+.2f}".format(*found["ci95"]) if found["ci95"] else ""
+    return (
+        f"The search's score against the confirmed UF1 of {len(found['trials'])} trials: rank correlation "
+        f"{found['spearman']:+.2f}{interval}: {found['verdict']}."
+    )
+
+
+def print_next(storage: str, name: str, folder: Path) -> None:
+    """Where to look, and what to do next."""
+    options = ("" if storage == DEFAULT else f" --storage {shown(storage)}") + f" --name {name}"
+    say("* the best; ~ an estimate, of a trial that was stopped early. The best of many looks better than it is:")
+    out.print(f"  see it:      mer-search status{options}")
+    out.print(f"  confirm it:  mer-search confirm{options}")
+    out.print(f"  look at it:  mer-search dashboard{options}")
+    if not storage.startswith(EMBEDDED):  # which is there only while we need it
+        out.print(f"       or:     optuna-dashboard {shown(storage)} --artifact-dir {folder / 'artifacts'}")
