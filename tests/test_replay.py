@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import fake_table
 import numpy as np
@@ -36,7 +37,10 @@ def test_a_table_scores_prefixes_as_the_rules_do(tmp_path):
             at = (1, 0, s, until - 1)
             np.testing.assert_array_equal(table.counts[at], fold_confusion(fold, tail))
             np.testing.assert_array_equal(table.leaky[at].trace(), fold_confusion(fold, best_test_epoch).trace())
-            assert table.likelihood[at] == pytest.approx(log_likelihood(fold, tail), abs=2e-3)
+            assert table.measures["likelihood"][at] == pytest.approx(log_likelihood(fold, tail), abs=2e-3)
+            for name, measure in racing.MEASURES.items():
+                score = measure.of(tail(fold), fold.labels, measure.worth(labels, 5))
+                assert table.measures[name][at] == pytest.approx(score, abs=2e-3)
 
 
 def test_fewer_epochs_are_configurations_of_their_own(tmp_path):
@@ -76,7 +80,7 @@ def test_every_strategy_stays_within_its_budget_but_for_its_last_trial(fake, str
 
 def test_the_truth_is_of_a_seed_that_the_search_did_not_see(fake):
     file, table, _ = fake
-    blind = fold_table.Table(table.values, table.epochs, table.counts.copy(), table.likelihood, table.leaky)
+    blind = replace(table, counts=table.counts.copy())
     seen = int(np.random.default_rng([4, 1]).integers(2))
     blind.counts[:, 1 - seen] = np.eye(5, dtype=np.int32)  # all right
     run = replay(blind, file, Strategy("random", "random"), 1600, 4)
@@ -85,7 +89,7 @@ def test_the_truth_is_of_a_seed_that_the_search_did_not_see(fake):
 
 def test_a_race_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):
     file, table, _ = fake
-    strategies = [Strategy("random", "random"), Strategy("raced", "random", "wilcoxon"), Strategy("tpe")]
+    strategies = [Strategy("random", "random"), Strategy("raced", "random", "recall"), Strategy("tpe")]
     plain, raced, model = tournament(table, file, strategies, 8, 12, lambda done, total: None)
     assert plain.spent.mean() == 1
     assert raced.spent.mean() < 0.8
@@ -101,7 +105,9 @@ def test_a_race_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):
 
 def test_a_smaller_p_stops_fewer_equals(fake):
     _, table, _ = fake
-    shares = [wrongly_stopped(table, racing.Race(p)) for p in (0.2, 0.05, 0.0)]
+    shares = [wrongly_stopped(table, racing.Race(p=p)) for p in (0.2, 0.05, 0.0)]
+    assert shares[0] > shares[1] > shares[2] == 0
+    shares = [wrongly_stopped(table, racing.Race(errors=errors)) for errors in (1.0, 2.0, 9.0)]
     assert shares[0] > shares[1] > shares[2] == 0
 
 

@@ -67,7 +67,7 @@ def test_a_trial_leaves_its_predictions_and_its_value_can_be_recomputed(storage,
     assert read_config(folder / "config.json").train.lr == 5e-3
     steps = study.get_trials()[0].intermediate_values
     assert set(steps) == set(range(4))
-    assert all(value <= 0 for value in steps.values())
+    assert all(0 < value < 1 for value in steps.values())  # chances
 
 
 def test_an_interrupted_trial_is_taken_up_with_its_finished_folds(storage, pool, make_search):
@@ -111,16 +111,16 @@ def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, pool, m
 
 
 def test_a_trial_that_loses_its_race_gets_an_estimate_below_the_best(storage, pool, make_search, monkeypatch):
-    search = make_search(STUDY.replace('"none"', '"wilcoxon"'))
+    search = make_search(STUDY.replace('"none"', '"recall"'))
     study = open_study(search, storage, "small")
     run(search, study, pool, 1, Watcher())
     raced = []
-    monkeypatch.setattr(racing.Race, "loses", lambda race, own, best: raced.append((list(own), list(best))) or True)
+    monkeypatch.setattr(racing.Race, "loses", lambda race, own, best, *_: raced.append((list(own), list(best))) or True)
     run(search, study, pool, 2, Watcher())
     first, second = study.get_trials()
     assert second.user_attrs["stopped_after"] == 1
-    ((step, likelihood),) = second.intermediate_values.items()
-    assert raced == [([likelihood], [first.intermediate_values[step]])]  # the same subject's
+    ((step, recall),) = second.intermediate_values.items()
+    assert raced == [([recall], [first.intermediate_values[step]])]  # the same subject's
     assert second.state == TrialState.COMPLETE
     assert 0 <= second.value < first.value
     assert best_trial(study).number == 0

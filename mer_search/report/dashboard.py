@@ -40,7 +40,8 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
                 "|" + "---|" * (len(classes) + 1),
                 *rows,
                 "",
-                f"Intermediate values are mean log-likelihoods of one subject; step and subject: {numbered}.",
+                "Intermediate values are what the race compares, of one subject each: the mean chance given to the "
+                f"truth, or with `wilcoxon` its mean log; step and subject: {numbered}.",
                 "",
                 f"Files: `{evaluation.folder}`",
             ]

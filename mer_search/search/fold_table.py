@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mer_search.errors import DataError
 from mer_search.files import write_whole
+from mer_search.search.racing import MEASURES
 from mer_search.search.samplers import SAMPLERS
 from mer_search.search.space import StudyFile
 from mer_search.search.study import Search
@@ -42,8 +43,15 @@ class Table:
     values: tuple[Values, ...]  # M
     epochs: NDArray[np.int64]  # (M,) how many each trains for, at most E
     counts: NDArray[np.int32]  # (M, R, S, E, K, K) confusion matrices under the tail rule, had it ended there
-    likelihood: NDArray[np.float64]  # (M, R, S, E) mean log-likelihood under the tail rule, had it ended there
     leaky: NDArray[np.int32]  # (M, R, S, E, K, K) confusion matrices under the best test epoch so far
+    measures: Mapping[str, NDArray[np.float64]]  # (M, R, S, E) scores of a person as races measure them, had it ended
+    weights: Mapping[str, NDArray[np.float64]]  # (S,) what a person weighs in these
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """M, R, S."""
+        configurations, seeds, subjects = self.counts.shape[:3]
+        return configurations, seeds, subjects
 
     def final(self, counts: NDArray[np.int32]) -> NDArray[np.int32]:
         """(M, R, S, K, K) of the configurations' last epochs."""
@@ -128,27 +136,47 @@ def load(path: Path, file: StudyFile) -> Table:
         raise DataError(f"{path} must hold a table of folds, but cannot be read ({error})") from error
     choices = _epochs(file)
     scored = [_scored(each, labels, owner) for each in probabilities]
-    counts, likelihood, leaky = (np.repeat(np.stack(part), len(choices), axis=0) for part in zip(*scored, strict=True))
+
+    def stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.repeat(np.stack(parts), len(choices), axis=0)
+
+    counts, leaky = stacked([each.counts for each in scored]), stacked([each.leaky for each in scored])
+    measures = {name: stacked([each.measures[name] for each in scored]) for name in MEASURES}
+    worth = {name: measure.worth(labels, counts.shape[-1]) for name, measure in MEASURES.items()}
+    weights = {name: np.bincount(owner, worth[name][labels]).astype(np.float64) for name in MEASURES}
     expanded = [dict(each) | {EPOCHS: epochs} for each in values for epochs in choices]
     if EPOCHS not in {axis.key for axis in file.axes}:
         expanded = [{key: value for key, value in each.items() if key != EPOCHS} for each in expanded]
-    return Table(tuple(expanded), np.tile(choices, len(values)), counts, likelihood, leaky)
+    return Table(tuple(expanded), np.tile(choices, len(values)), counts, leaky, measures, weights)
 
 
-def _scored(chances: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-    """Probabilities (R, E, N, K) -> counts (R, S, E, K, K), log-likelihoods (R, S, E) and leaky counts."""
+class _Scored(NamedTuple):
+    """One configuration's counts and leaky counts (R, S, E, K, K), and measures (R, S, E)."""
+
+    counts: NDArray[np.int32]
+    leaky: NDArray[np.int32]
+    measures: dict[str, NDArray[np.float64]]
+
+
+def _scored(chances: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> _Scored:
+    """Of probabilities (R, E, N, K)."""
     seeds, epochs, _, classes = chances.shape
     sums = np.concatenate([np.zeros_like(chances[:, :1]), chances.cumsum(1, dtype=np.float64)], axis=1)
     ends = np.arange(1, epochs + 1)
     lengths = np.array([tail_epochs(end) for end in ends])
     smooth = (sums[:, ends] - sums[:, ends - lengths]) / lengths[:, None, None]  # (R, E, N, K)
-    subjects = range(int(owner.max()) + 1)
-    shape = (seeds, len(subjects), epochs, classes, classes)
-    counts, leaky, likelihood = np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape[:3])
+    people = [owner == s for s in range(int(owner.max()) + 1)]
+    measures = {
+        name: np.stack(
+            [measure.of(smooth[:, :, own], labels[own], measure.worth(labels, classes)) for own in people], axis=1
+        )
+        for name, measure in MEASURES.items()
+    }
+    shape = (seeds, len(people), epochs, classes, classes)
+    counts, leaky = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     for r in range(seeds):
-        for s in subjects:
-            own, mine = owner == s, labels[owner == s]
-            likelihood[r, s] = np.log(np.maximum(smooth[r, :, own, :][np.arange(len(mine)), :, mine], 1e-4)).mean(0)
+        for s, own in enumerate(people):
+            mine = labels[own]
             plain = np.zeros(shape[2:], np.int32)
             for e in range(epochs):
                 counts[r, s, e] = confusion(mine, smooth[r, e, own].argmax(-1), classes)
@@ -157,4 +185,4 @@ def _scored(chances: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) ->
             for e in range(epochs):
                 best = e if f1[e] > f1[best] else best
                 leaky[r, s, e] = plain[best]
-    return counts, likelihood, leaky
+    return _Scored(counts, leaky, measures)

@@ -45,16 +45,21 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
     `repeat` decides the seed that is seen and every draw.
     """
     random = np.random.default_rng([repeat, 1])
-    seeds = table.likelihood.shape[1]
+    _, seeds, subjects = table.shape
     seen = int(random.integers(seeds))
     others = [seed for seed in range(seeds) if seed != seen]
     truth = uf1(table.final(table.counts).sum(2))[:, others].mean(1)  # (M,)
     counts = {"tail": table.counts, "best_test_epoch": table.leaky}[strategy.rule][:, seen]  # (M, S, E, K, K)
     study = optuna.create_study(direction="maximize", sampler=sampler(strategy.sampler, int(random.integers(2**31))))
     space = _Space(table.values, file.axes)
-    subjects = table.likelihood.shape[2]
     race = racing.RACES[strategy.race]
+    weights = table.weights[race.measure]
+
+    def scores(trial: int) -> NDArray[np.float64]:
+        return table.measures[race.measure][trial, seen, :, : table.epochs[trial]]
+
     best: int | None = None
+    whole: list[int] = []  # configurations that ran to their end
     best_value = -1.0
     spent: list[int] = []
     truths: list[float] = []
@@ -66,9 +71,13 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
         ran = race.run(
             random.permutation(subjects).tolist(),
             int(table.epochs[m]),
-            table.likelihood[m, seen],
-            None if best is None else table.likelihood[best, seen, :, : table.epochs[best]],
+            scores(m),
+            None if best is None else scores(best),
+            [scores(other) for other in whole[-racing.RECENT :] if other != best],
+            weights,
         )
+        if ran.ended:
+            whole.append(m)
         reached = dict(enumerate(counts[m, :, ran.epochs - 1]))
         value = float(uf1(np.sum(list(reached.values()), axis=0)))
         if not ran.ended:

@@ -22,13 +22,14 @@ from mer_search.model.network import cost
 from mer_search.search import racing
 from mer_search.search.claims import UNREACHABLE, ended, failed_last, open_claims, reachable
 from mer_search.search.fits import foretell
+from mer_search.search.rivals import find_rivals
 from mer_search.search.samplers import sampler
 from mer_search.search.space import StudyFile, changed
 from mer_search.search.storage import best_trial, find_study
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
-from mer_search.training.loso import finish_folds
-from mer_search.training.metrics import LEAKS, RULES, fold_confusion, log_likelihood, pooled_uf1
+from mer_search.training.loso import PREDICTIONS, finish_folds
+from mer_search.training.metrics import LEAKS, RULES, fold_confusion, pooled_uf1
 from mer_search.training.pool import Pool
 from mer_search.training.predictions import Predictions, load
 
@@ -241,12 +242,13 @@ def _evaluate(
     configured = loaded.run
     foretell(study, trial, configured)
     folder = trial_folder(search.out, trial.number)
-    rule, race = RULES[search.file.rule], racing.RACES[search.file.pruner]
+    rule = RULES[search.file.rule]
     seed = search.seed + _repeats(study, trial)
     order = racing.order(search.subjects, search.seed, trial.number)
     reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values  # before an interruption
-    rival = _folds_of_the_best(search, study) if race.p else {}
+    rivals = find_rivals(study, search.loaded, search.subjects, racing.RACES[search.file.pruner])
     seen: dict[str, Predictions] = {}
+    scores: dict[int, float] = {}
     stopped = False
     folds = finish_folds(
         pool,
@@ -259,11 +261,12 @@ def _evaluate(
     with closing(folds):
         for fold in folds:
             seen[fold.subject] = fold
-            if (step := search.subjects.index(fold.subject)) not in reported and not search.file.also:
-                trial.report(log_likelihood(fold, rule), step)  # for whoever looks at the study; the race has its own
             watcher.fold(fold.subject, len(seen), len(order), pooled_uf1(list(seen.values()), rule))
-            pairs = [[log_likelihood(folds[each], rule) for each in seen] for folds in (seen, rival) if folds]
-            if stopped := len(seen) < len(order) and len(pairs) == 2 and race.loses(*pairs):
+            step = search.subjects.index(fold.subject)
+            scores[step] = rivals.score(fold, rule)
+            if step not in reported and not search.file.also:  # of two objectives, Optuna takes no values in between
+                trial.report(scores[step], step)
+            if stopped := len(seen) < len(order) and rivals.beat(scores):
                 break
     parameters, flop = cost(configured)
     trial.set_user_attr("parameters", parameters)
@@ -272,17 +275,12 @@ def _evaluate(
     watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, counts, search.file.rule))
     if stopped:
         trial.set_user_attr("stopped_after", len(seen))
-        best = {subject: fold_confusion(fold, rule) for subject, fold in rival.items()}
+        assert rivals.best is not None  # nobody else could have won the race
+        folds_of_best = load(trial_folder(search.out, rivals.best.number) / PREDICTIONS)
+        best = {fold.subject: fold_confusion(fold, rule) for fold in folds_of_best}
         return [racing.estimate(counts, {subject: best[subject] for subject in seen}, best)]
     value = pooled_uf1(list(seen.values()), rule)
     return [value, trial.user_attrs[search.file.also]] if search.file.also else [value]
-
-
-def _folds_of_the_best(search: Search, study: optuna.Study) -> dict[str, Predictions]:
-    """subject -> predictions of the best trial so far, with whom the next one races; none while there is none."""
-    best = best_trial(study)
-    folds = [] if best is None else load(trial_folder(search.out, best.number) / "predictions.npz")
-    return {fold.subject: fold for fold in folds}
 
 
 def kept_study(out: Path) -> Path:

@@ -25,9 +25,10 @@ STRATEGIES = (
     ),
     Strategy("qmc, no race", "qmc"),
     Strategy("gp, no race", "gp"),
-    Strategy("gp, wilcoxon", "gp", "wilcoxon"),
+    Strategy("gp, recall", "gp", "recall"),
     Strategy("tpe, no race, published rule", "tpe", "none", "best_test_epoch"),
 )
+BEFORE = 10  # trials that have run to their end, in what is asked about equals
 GOOD = 0.25  # share of the configurations, the best, among which equals are sought: a best trial is one of these
 
 
@@ -51,7 +52,7 @@ def tournament(
         trials: the cost is that of so many trials that run to their end.
         on_repeat: called after each with (done, total).
     """
-    subjects = table.likelihood.shape[2]
+    subjects = table.shape[2]
     budget = round(trials * subjects * float(table.epochs.mean()))
     results = []
     for place, strategy in enumerate(strategies):
@@ -73,18 +74,26 @@ def _measured(run: Replayed, budget: int, trials: int) -> tuple[float, float, fl
 def wrongly_stopped(table: Table, race: racing.Race, repeats: int = 20) -> float:
     """How often a race stops a trial that equals the best: the same configuration, with another seed.
 
-    Over the best quarter of the configurations and all pairs of seeds, each `repeats` times in another order.
+    Over the best quarter of the configurations and all pairs of seeds, each `repeats` times in another order. As many
+    others, drawn from all configurations, have run to their end as in a search of some length.
     """
     truth = uf1(table.final(table.counts).sum(2)).mean(1)
     good = np.argsort(-truth)[: max(1, round(GOOD * len(truth)))]
     random = np.random.default_rng(0)
-    _, seeds, subjects, _ = table.likelihood.shape
+    configurations, seeds, subjects = table.shape
+    scores, weights = table.measures[race.measure], table.weights[race.measure]
     stopped = [
         not race.run(
             random.permutation(subjects).tolist(),
             int(table.epochs[m]),
-            table.likelihood[m, own],
-            table.likelihood[m, best, :, : table.epochs[m]],
+            scores[m, own],
+            scores[m, best, :, : table.epochs[m]],
+            [
+                scores[other, best, :, : table.epochs[other]]
+                for other in random.choice(configurations, min(BEFORE, configurations), replace=False)
+                if other != m
+            ],
+            weights,
         ).ended
         for m in good
         for own in range(seeds)
