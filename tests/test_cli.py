@@ -18,7 +18,7 @@ from conftest import STUDY, write_casme2
 
 from mer_search import cli
 from mer_search.data import synthetic
-from mer_search.search import compare as comparing
+from mer_search.search import workers
 from mer_search.search.storage import open_storage
 
 PLAN = """
@@ -209,7 +209,7 @@ def test_what_cannot_be_is_one_clear_line_and_nothing_half_written(mer_search, f
 @pytest.fixture
 def compare(mer_search, pool, monkeypatch):
     """A function that compares small networks of these names, in one pool."""
-    monkeypatch.setattr(comparing, "open_pool", lambda run, device: nullcontext(pool))
+    monkeypatch.setattr(workers, "open_pool", lambda run, device, exact: nullcontext(pool))
     sizes = ["flow.size=32", "prep.size=32", "model.stem_mid=4", "model.stem_width=4", "model.attention_width=4"]
     settings = [*sizes, "train.epochs=1", "train.batch=4", "units.epochs=1"]
     options = [word for setting in settings for word in ("--set", setting)]

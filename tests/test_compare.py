@@ -35,7 +35,7 @@ class _Spy:
 def spy(pool, monkeypatch):
     """The pool in which networks meet."""
     watched = _Spy(pool)
-    monkeypatch.setattr(workers, "open_pool", lambda run, device: nullcontext(watched))
+    monkeypatch.setattr(workers, "open_pool", lambda run, device, exact: nullcontext(watched))
     return watched
 
 

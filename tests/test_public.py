@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from public_reference import PublicNetwork, TwoStageNetwork
 from torch import nn
 
 from mer_search.config import with_values
 from mer_search.errors import UsageError
-from mer_search.model.channels import NORMALISATIONS, channels, n_channels
+from mer_search.model.channels import NORMALISATIONS, channels
+from mer_search.model.conventional import public_network
 from mer_search.model.network import Network
 from mer_search.model.public import UNUSED, load_public_weights, public_names
 from mer_search.presets import PRESETS, preset
@@ -36,12 +36,7 @@ ORDER = {
 def _pair(name, values=SMALL, grid=2):
     """The run, our network and the public one of a preset."""
     run = with_values(preset(name), values)
-    model, size = run.model, n_channels(run.input)
-    widths = (model.stem_mid, model.stem_width, model.internal_mid, model.attention_width)
-    shape = (model.temporal, size, *widths, grid)
-    if run.units.use == "none":
-        return run, Network(run), PublicNetwork(*shape)
-    return run, Network(run, units=7), TwoStageNetwork(7, run.units.use == "thresholded", *shape)
+    return run, Network(run, units=7), public_network(run, grid, units=7)
 
 
 def _random(public):

@@ -9,9 +9,29 @@ import click
 from mer_search.cli.options import Commands, data_option, device_option, example, json_option
 
 
-@click.group(cls=Commands)
-def bench() -> None:
-    """Measure ways to search against each other, without training."""
+@click.group(cls=Commands, invoke_without_command=True, epilog=example("mer-search bench --json"))
+@click.option("--full", is_flag=True, help="224 px and full widths, as on a GPU.  [default: small]")
+@click.option("--runs", type=click.IntRange(min=2), default=5, show_default=True, help="Of which medians are shown.")
+@device_option
+@json_option
+@click.pass_context
+def bench(context: click.Context, full: bool, runs: int, device: str, as_json: bool) -> None:
+    """Measure this machine: training steps against its ceiling and the conventional loop, and what is not training.
+
+    The commands below measure ways to search against each other."""
+    if context.invoked_subcommand:
+        return
+    from mer_search.report import speed as shown
+    from mer_search.report import terminal
+    from mer_search.search.benchmark import measure
+    from mer_search.training.pool import choose_device
+
+    with terminal.bars() as progress:
+        facts = measure(choose_device(device), full, runs, progress)
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        shown.print_speed(facts)
 
 
 @bench.command(epilog=example("mer-search bench search --study demo"))

@@ -119,7 +119,8 @@ def _confirm(jobs: Sequence[Confirmation], url: str, device: str) -> None:
 
 
 def _pool_for(jobs: Sequence[Confirmation], device: str) -> Pool:
-    return open_pool(max((job.loaded.run for job in jobs), key=lambda run: cost(run)[1] * run.train.batch), device)
+    largest = max((job.loaded.run for job in jobs), key=lambda run: cost(run)[1] * run.train.batch)
+    return open_pool(largest, device, exact=True)
 
 
 def _claims_of(url: str) -> ClaimsOf:

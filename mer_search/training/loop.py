@@ -20,7 +20,7 @@ from mer_search.config import Run, Train, Units
 from mer_search.errors import Infeasible
 from mer_search.model.channels import channels, imagenet
 from mer_search.model.losses import loss, probabilities
-from mer_search.model.network import Network
+from mer_search.model.network import Network, cost
 from mer_search.training.augment import augment, draw, mirror, resample
 from mer_search.training.clips import Clips
 from mer_search.training.folds import Fold, fold_seed, leave_one_out
@@ -86,6 +86,21 @@ def _learning_rate(config: Train | Units, epoch: int) -> float:
     return config.lr * config.gamma ** min(epoch, config.plateau)
 
 
+LARGE_STEP = 1e12  # floating-point operations of a training step that keep all cores of a CPU busy on their own
+
+
+def large(run: Run) -> bool:
+    """Whether a training step is so large that a CPU's cores should share it, instead of each having its own fold."""
+    return 3 * cost(run)[1] * run.train.batch >= LARGE_STEP
+
+
+def precision(run: Run, device: str) -> torch.dtype:
+    """What convolutions and matrix products are computed in: bfloat16 on a GPU, and for large steps on a CPU that has
+    units for it (it is emulated elsewhere, and slower). Weights, losses and statistics are float32 everywhere."""
+    units = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if device == "cuda" or (units and large(run)) else torch.float32
+
+
 class _Fold:
     """State of one fold's training, so that each step of the loop can be read on its own."""
 
@@ -110,7 +125,8 @@ class _Fold:
         self.test = torch.as_tensor(fold.test, device=device)
         self.inner = torch.as_tensor(fold.inner, device=device)
         self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
-        self.precision = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+        kind = precision(run, device.type)
+        self.precision = torch.autocast(device.type, torch.bfloat16, enabled=kind is torch.bfloat16)
 
     def start(self, schedule: Train | Units) -> None:
         """A stage begins: with an optimiser of its own."""
@@ -307,14 +323,22 @@ def _check_finite(subject: str, epoch: int, value: float, *predicted: np.ndarray
         )
 
 
-def seconds_per_step(run: Run, clips: Clips) -> float:
-    """How long a training step takes here: the fastest of four, or of as many as fit two seconds."""
+def epochs_timed(run: Run, clips: Clips, steps: int) -> Iterator[float]:
+    """Seconds of one epoch of so many steps after the other, without end."""
     state = _Fold(run, clips, leave_one_out(clips.subjects, clips.subjects[0]), seed=0)
-    state.train = state.train[: run.train.batch]  # an epoch of one step
+    state.train = state.train[: steps * run.train.batch]
     state.start(run.train)
-    times: list[float] = []
-    while len(times) < 4 and sum(times) < 2:
+    while True:
         start = time.perf_counter()
         state.train_emotions(run.units.unfreeze_epoch)  # everything is trained
-        times.append(time.perf_counter() - start)
+        yield time.perf_counter() - start
+
+
+def seconds_per_step(run: Run, clips: Clips) -> float:
+    """How long a training step takes here: the fastest of four, or of as many as fit two seconds."""
+    times: list[float] = []
+    for seconds in epochs_timed(run, clips, 1):
+        times.append(seconds)
+        if len(times) == 4 or sum(times) >= 2:
+            break
     return min(times)

@@ -19,13 +19,11 @@ from safetensors.torch import save_file
 
 from mer_search.config import Run
 from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
-from mer_search.model.network import cost
 from mer_search.training.clips import Clips
-from mer_search.training.loop import Epoch, seconds_per_step, train_fold
+from mer_search.training.loop import Epoch, large, seconds_per_step, train_fold
 from mer_search.training.predictions import Predictions
 
 CANCEL = "cancel"
-LARGE_STEP = 1e12  # floating-point operations of a training step that keep all cores of a CPU busy on their own
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,9 @@ def choose_device(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def open_pool(run: Run, device: str) -> "Pool":
+def open_pool(run: Run, device: str, exact: bool = False) -> "Pool":
     """A pool for runs about as large as `run`: a process a core for small networks on a CPU, else one."""
-    step_flop = 3 * cost(run)[1] * run.train.batch  # forward and backward
-    return Pool(device, len(os.sched_getaffinity(0)) if device == "cpu" and step_flop < LARGE_STEP else 1)
+    return Pool(device, len(os.sched_getaffinity(0)) if device == "cpu" and not large(run) else 1, exact)
 
 
 class Pool:
@@ -73,11 +70,12 @@ class Pool:
     Args:
         device: "cpu" or "cuda".
         size: how many processes.
+        exact: whether a GPU must give the same result again, which costs speed; a CPU does.
     """
 
-    def __init__(self, device: str, size: int) -> None:
+    def __init__(self, device: str, size: int, exact: bool = False) -> None:
         self.size = size
-        self._arguments = (device, max(1, len(os.sched_getaffinity(0)) // size))
+        self._arguments = (device, max(1, len(os.sched_getaffinity(0)) // size), exact)
         self._workers: list[tuple[Any, Connection]] = []
         self._given: dict[int, Clips] = {}  # worker -> the clips that it has
 
@@ -186,10 +184,21 @@ def _cause(exitcode: int | None) -> str:
     return signal.Signals(-exitcode).name if exitcode and exitcode < 0 else f"exit code {exitcode}"
 
 
-def _work(parent: Connection, device: str, threads: int) -> None:
+def _settle(exact: bool) -> None:
+    """Choose a GPU's kernels: the fastest, or, before CUDA has started, those that give the same result again."""
+    if exact:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # as cuBLAS asks for
+    torch.use_deterministic_algorithms(exact, warn_only=True)
+    torch.backends.cudnn.benchmark = not exact
+    torch.backends.cudnn.deterministic = exact
+
+
+def _work(parent: Connection, device: str, threads: int, exact: bool) -> None:
     """A worker's life: put the clips that the parent sends on the device, train its tasks, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(threads)
+    if device == "cuda":
+        _settle(exact)
     clips: Clips
     while True:
         try:

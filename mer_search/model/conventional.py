@@ -1,26 +1,34 @@
-"""The public networks in plain torch, 2D or 3D, under their public names: an independent form to compare ours with.
+# mypy: ignore-errors
+# (modules are found by their public names here, which mypy cannot follow)
+"""The published networks in their conventional form, Conv3d and all: the yardstick for speed, and for our own form's
+results (tests/test_public.py). Nothing is trained with it.
 
 Written from the facts alone: names, shapes, strides and paddings. `main_branch.layer1.0.conv1.weight` and all the other
-names fall out of the modules' names.
+public names fall out of the modules' names. Shapes as in model.network; G is the side of the last map.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+
+from mer_search.config import Run
+from mer_search.model.channels import n_channels
 
 # `keep`: kernel, stride, padding over time of each block's path, and of the pooling of the attention before it.
 TIMES = (((3, 1, 1), None), ((3, 2, 1), (3, 2, 1)), ((2, 1, 0), (1, 1, 0)), ((2, 2, 0), (2, 2, 0)))
 
 
-def over_pixels(inputs, outputs, stride=1):
+def over_pixels(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
     return nn.Conv3d(inputs, outputs, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
 
 
-def over_time(inputs, outputs, kernel, stride=1, padding=0):
+def over_time(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Conv3d:
     return nn.Conv3d(inputs, outputs, (kernel, 1, 1), (stride, 1, 1), (padding, 0, 0), bias=False)
 
 
-def stem(inputs, middle, outputs, stride, time):
+def stem(inputs: int, middle: int, outputs: int, stride: int, time: tuple[int, int, int]) -> nn.Sequential:
     spatial, temporal = over_pixels(inputs, middle, stride), over_time(middle, outputs, *time)
     return nn.Sequential(spatial, nn.BatchNorm3d(middle), nn.ReLU(), temporal, nn.BatchNorm3d(outputs), nn.ReLU())
 
@@ -28,7 +36,7 @@ def stem(inputs, middle, outputs, stride, time):
 class Block(nn.Module):
     """A CA block on (B, C, H, W), or on (B, C, T, H, W) where it has a place in `keep` mode."""
 
-    def __init__(self, inputs, outputs, stride, place=None):
+    def __init__(self, inputs: int, outputs: int, stride: int, place: int | None = None) -> None:
         super().__init__()
         conv, norm = (nn.Conv2d, nn.BatchNorm2d) if place is None else (nn.Conv3d, nn.BatchNorm3d)
         self.place = place
@@ -53,7 +61,7 @@ class Block(nn.Module):
         self.conv2 = conv(outputs, outputs, 1, bias=False)
         self.attn = nn.Sequential(conv(2, 1, 1, bias=False), norm(1), nn.Sigmoid())
 
-    def forward(self, x, before):
+    def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
         shortcut = self.downsample(x) if hasattr(self, "downsample") else x
         x = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + shortcut)
         attention = self.attn(torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True)[0]], 1))
@@ -67,15 +75,17 @@ class Block(nn.Module):
 
 
 class TransformerBlock(nn.Module):
+    """Attention written out, head by head: (B, G * G, D)."""
+
     HEADS = 4
 
-    def __init__(self, width):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
         self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         queries, keys, values = self.attn["qkv"](self.norm1(x)).chunk(3, dim=-1)
         heads = []
         for q, k, v in zip(*(part.chunk(self.HEADS, dim=-1) for part in (queries, keys, values)), strict=True):
@@ -85,7 +95,9 @@ class TransformerBlock(nn.Module):
 
 
 class Position(nn.Module):
-    def __init__(self, width, grid):
+    """The position branch: (B, 3, G, G) -> (B, D, G, G)."""
+
+    def __init__(self, width: int, grid: int) -> None:
         super().__init__()
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, 1)})
         self.pos_embed = nn.Parameter(torch.zeros(1, grid * grid, width))
@@ -96,7 +108,7 @@ class Position(nn.Module):
         self.head = nn.Linear(width, 5)
         self.to_Mask = nn.Sequential(nn.Linear(width, 1), nn.Sigmoid())
 
-    def forward(self, onset):
+    def forward(self, onset: Tensor) -> Tensor:
         x = self.patch_embed["proj"](onset)
         shape = x.shape
         x = x.flatten(2).transpose(1, 2) + self.pos_embed
@@ -106,7 +118,9 @@ class Position(nn.Module):
 
 
 class MainBranch(nn.Module):
-    def __init__(self, inputs, middle, width, grid, keep):
+    """From the stem's features to logits."""
+
+    def __init__(self, inputs: int, middle: int, width: int, grid: int, keep: bool) -> None:
         super().__init__()
         if keep:
             self.stem = stem(inputs, middle, width, 1, (3, 1, 1))
@@ -118,7 +132,7 @@ class MainBranch(nn.Module):
             setattr(self, f"layer{k + 1}", nn.Sequential(block))
         self.fc = nn.Linear(widths[-1] * grid * grid, 5)
 
-    def forward(self, x, position):
+    def forward(self, x: Tensor, position: Tensor | int) -> Tensor:
         x = self.stem(x) if hasattr(self, "stem") else F.relu(self.bn1(self.conv1(x)))
         attention = None
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -134,7 +148,9 @@ class PublicNetwork(nn.Module):
     `grid` is the side of the last map: 14 for 224 pixels.
     """
 
-    def __init__(self, mode, channels, stem_mid, stem_width, internal_mid, width, grid):
+    def __init__(
+        self, mode: str, channels: int, stem_mid: int, stem_width: int, internal_mid: int, width: int, grid: int
+    ) -> None:
         super().__init__()
         self.mode = mode
         if mode == "none":
@@ -151,26 +167,45 @@ class PublicNetwork(nn.Module):
         if mode == "none":
             self.pos = nn.Sequential(nn.Conv2d(3, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width), nn.ReLU())
 
-    def forward(self, maps, onset):
-        """Maps (B, T, C, H, W) with C in the public order, onset (B, 3, grid, grid) -> logits (B, 5)."""
+    def forward(self, maps: Tensor, onset: Tensor | None) -> Tensor:
+        """Maps (B, T, C, H, W) with C in the public order, onset (B, 3, grid, grid), None for no
+        position branch -> logits (B, 5)."""
         x = self.conv_act(maps.squeeze(1) if self.mode == "none" else maps.transpose(1, 2))
-        return self.main_branch(x.squeeze(2) if self.mode == "collapse" else x, self.vit_pos(onset))
+        return self.main_branch(
+            x.squeeze(2) if self.mode == "collapse" else x, 0 if onset is None else self.vit_pos(onset)
+        )
 
 
 class TwoStageNetwork(nn.Module):
     """TM-MMNET's V6c, or V6 as it is described: an action-unit network, and a last layer over what it saw and said."""
 
-    def __init__(self, units, thresholded, *arguments):
+    def __init__(self, units: int, thresholded: bool, *shape: Any) -> None:
         super().__init__()
         self.thresholded = thresholded
-        self.pretrained = PublicNetwork(*arguments)
+        self.pretrained = PublicNetwork(*shape)
         branch = self.pretrained.main_branch
         features = branch.fc.in_features
         branch.fc = nn.Identity()
         branch.embedau = nn.Linear(features, units)
         self.last_layer = nn.Linear(features + units, 5)
 
-    def forward(self, maps, onset):
+    def forward(self, maps: Tensor, onset: Tensor) -> Tensor:
         features = self.pretrained(maps, onset)
         said = self.pretrained.main_branch.embedau(features)
         return self.last_layer(torch.cat([features, (said.sigmoid() > 0.5).double() if self.thresholded else said], 1))
+
+
+def public_network(run: Run, grid: int, units: int) -> nn.Module:
+    """The conventional form of a run's network, if it is one of MMNet's or TM-MMNET's.
+
+    Args:
+        run: the configuration.
+        grid: G.
+        units: A, if it is trained in two stages.
+    """
+    model = run.model
+    widths = (model.stem_mid, model.stem_width, model.internal_mid, model.attention_width)
+    shape = (model.temporal, n_channels(run.input), *widths, grid)
+    if run.units.use == "none":
+        return PublicNetwork(*shape)
+    return TwoStageNetwork(units, run.units.use == "thresholded", *shape)

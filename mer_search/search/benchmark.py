@@ -1,0 +1,137 @@
+"""`mer-search bench`: everything about this machine's speed, in one run, as one JSON document."""
+
+import datetime
+import os
+import platform
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from mer_search.config import Run, with_values
+from mer_search.model.network import memory
+from mer_search.presets import preset
+from mer_search.search import overhead, space
+from mer_search.search.workspace import Progress
+from mer_search.training import speed
+from mer_search.training.loop import precision
+from mer_search.training.speed import Times
+
+PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")
+SMALL = {"flow.size": 64, "train.batch": 8}  # of a preset, where 224 px would take minutes a step
+YARDSTICK = "V3NR"  # whose epoch is compared with the conventional loop's
+SAMPLES = {"cpu": 4, "cuda": 20}  # batches in that epoch
+LOADERS = 4  # processes that read for the conventional loop on a GPU; as public code has it
+
+
+def measure(device: str, full: bool, runs: int, progress: Progress) -> dict[str, Any]:
+    """The machine, its ceiling, steps, epochs and what is not training.
+
+    Args:
+        device: "cpu" or "cuda".
+        full: 224 px, as published, instead of small settings.
+        runs: of which medians are taken.
+        progress: told of every measurement.
+    """
+    networks = {name: _sized(preset(name), device, full) for name in PRESETS}
+    networks["demo's first trial"] = _first_trial("demo")
+    jobs: list[Callable[[], Any]] = [
+        lambda: speed.ceiling(device, runs)._asdict(),
+        *(partial(_step, name, run, device, runs) for name, run in networks.items()),
+        lambda: _epoch(networks[YARDSTICK], device, runs),
+        lambda: _overhead(runs, progress),
+    ]
+    found = []
+    for done, job in enumerate(jobs, 1):
+        found.append(job())
+        progress("measuring", done, len(jobs))
+    top, *steps, epoch, rest = found
+    for step in steps:
+        step["of_ceiling"] = step["flop_s"] / top["bf16" if step["bf16"] else "fp32"]
+    return {
+        "machine": _machine(device),
+        "full": full,
+        "runs": runs,
+        "ceiling": top,
+        "steps": steps,
+        "epoch": epoch,
+        **rest,
+    }
+
+
+def _sized(run: Run, device: str, full: bool) -> Run:
+    return run if full and device == "cuda" else with_values(run, {"train.batch": 2} if full else SMALL)
+
+
+def _first_trial(study: str) -> Run:
+    file = space.load(study)
+    return with_values(file.base, file.start[0])
+
+
+def _machine(device: str) -> dict[str, Any]:
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def _step(name: str, run: Run, device: str, runs: int) -> dict[str, Any]:
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    ours = speed.step(run, device, runs)
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    conventional = speed.conventional_step(run, device, max(2, runs // 2))
+    return {
+        "network": name,
+        "pixels": run.flow.size,
+        "batch": run.train.batch,
+        **_seconds("step", ours),
+        "samples_s": run.train.batch / ours.median,
+        "flop_s": speed.flop(run) / ours.median,
+        "bf16": precision(run, device) is torch.bfloat16,
+        "peak_bytes": peak,
+        "held_bytes": memory(run),  # at least, in single precision
+        **_seconds("conventional_step", conventional),
+        "speedup": conventional.median / ours.median,
+    }
+
+
+def _epoch(run: Run, device: str, runs: int) -> dict[str, Any]:
+    samples, loaders = SAMPLES[device] * run.train.batch, LOADERS if device == "cuda" else 0
+    ours = speed.epoch(run, device, samples, runs)
+    conventional = speed.conventional_epoch(run, device, samples, loaders, max(2, runs // 2))
+    return {
+        "network": YARDSTICK,
+        "samples": samples,
+        "loaders": loaders,
+        **_seconds("epoch", ours),
+        **_seconds("conventional_epoch", conventional),
+        "speedup": conventional.median / ours.median,
+    }
+
+
+def _overhead(runs: int, progress: Progress) -> dict[str, Any]:
+    """In the demo study, on a CPU."""
+    file, loaded, first = space.load("demo"), overhead.load_demo(progress), _first_trial("demo")
+    books, clip = overhead.bookkeeping(file, loaded), overhead.store_build(loaded, runs)
+    steps = first.train.epochs * len(loaded.clips) / first.train.batch * len(loaded.select(file.subjects))
+    training = steps * speed.step(first, "cpu", runs).median / len(os.sched_getaffinity(0))
+    return {
+        "store": {**_seconds("clip", clip), "clips_s_core": 1 / clip.median},
+        "start": _seconds("first_epoch", overhead.start(max(2, runs // 2))),
+        "bookkeeping": {
+            "seconds_a_trial": books.seconds,
+            "training_seconds_a_trial": training,
+            "share": books.seconds / (books.seconds + training),
+        },
+    }
+
+
+def _seconds(what: str, times: Times) -> dict[str, Any]:
+    """A median and its spread."""
+    return {f"{what}_s": times.median, f"{what}_s_spread": times.spread}

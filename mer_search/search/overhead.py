@@ -1,0 +1,101 @@
+"""What is not training: motion on its way into the store, the way to the first step, and a trial's bookkeeping."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from mer_search.config import with_values
+from mer_search.data.flow import measure
+from mer_search.data.frames import frame_sets
+from mer_search.search import space, study
+from mer_search.search.space import StudyFile
+from mer_search.search.storage import open_storage
+from mer_search.search.workspace import Loaded, Progress, find_data, load_data
+from mer_search.training.loop import Epoch
+from mer_search.training.pool import Pool, open_pool
+from mer_search.training.speed import Times, timed
+
+CLIPS, TRIALS = 6, 3
+
+
+class Bookkeeping(NamedTuple):
+    """Of a trial of the demo study, in seconds."""
+
+    trial: float  # from one to the next
+    training: float  # of that, in which folds are trained
+
+    @property
+    def seconds(self) -> float:
+        return self.trial - self.training
+
+
+def load_demo(progress: Progress) -> Loaded:
+    """The demo study's clips and motion."""
+    return load_data(find_data(None, progress), space.load("demo").base, progress)
+
+
+def store_build(loaded: Loaded, runs: int) -> Times:
+    """Seconds a clip on one core: its frames read, prepared, and their flow measured."""
+    clips = loaded.clips[:CLIPS]
+    times = timed(lambda: [measure(clip, frame_sets(clip, loaded.run.frames), loaded.run) for clip in clips], runs)
+    return Times(tuple(seconds / len(clips) for seconds in times.seconds))
+
+
+def start(runs: int) -> Times:
+    """From the start of a program to the end of its first epoch, the store being warm: imports, storage, processes."""
+    code = f"import sys; from {__name__} import first_epoch; first_epoch(sys.argv[1])"
+
+    def once() -> None:
+        with TemporaryDirectory() as folder:
+            subprocess.run([sys.executable, "-c", code, folder], check=True, capture_output=True)
+
+    return timed(once, runs)
+
+
+class _First(study.Watcher):
+    """Ends the process with its first epoch: nobody waits for what comes after."""
+
+    def epoch(self, epoch: Epoch, of: int) -> None:
+        os._exit(0)
+
+
+def first_epoch(folder: str) -> None:
+    """What `run` does until its first epoch has ended."""
+    loaded = load_demo(lambda what, done, total: None)
+    with open_pool(loaded.run, "cpu") as pool:
+        _search(space.load("demo"), loaded, pool, Path(folder), 1, _First())
+
+
+class _Training(study.Watcher):
+    """Adds up how long folds were trained, all processes together."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def epoch(self, epoch: Epoch, of: int) -> None:
+        self.seconds += epoch.seconds
+
+
+def bookkeeping(file: StudyFile, loaded: Loaded) -> Bookkeeping:
+    """Whatever a trial needs beside its training: Optuna, storage, files, processes, evaluation. Epochs are few here,
+    so that it can be told from the training."""
+    training = _Training()
+    short = replace(loaded, run=with_values(loaded.run, {"train.epochs": 2}))
+    with TemporaryDirectory() as folder, open_pool(loaded.run, "cpu") as pool:
+        _search(file, short, pool, Path(folder), 1, study.Watcher())  # processes have started, and have the clips
+        start = time.perf_counter()
+        _search(file, short, pool, Path(folder), 1 + TRIALS, training)
+        took = time.perf_counter() - start
+        return Bookkeeping(took / TRIALS, training.seconds / TRIALS / pool.size)
+
+
+def _search(file: StudyFile, loaded: Loaded, pool: Pool, folder: Path, trials: int, watcher: study.Watcher) -> None:
+    file = replace(file, pruner="none")
+    search = study.Search(file, loaded, loaded.select(file.subjects), 0, folder / "runs")
+    opened = study.open_study(search, open_storage(f"sqlite:///{folder}/study.db", create=True), "speed")
+    study.run(search, opened, pool, trials, watcher)

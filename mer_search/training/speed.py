@@ -1,0 +1,186 @@
+"""What training costs on the machine at hand: against its ceiling, and against the conventional loop, in one run.
+
+The conventional loop is what public code does: Conv3d modules in single precision, a DataLoader that reads five JPEGs
+and computes four flows a sample and epoch, the loss fetched from the device at each step.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from mer_search.config import Run
+from mer_search.data.clips import Clip
+from mer_search.data.flow import farneback
+from mer_search.data.store import Motion
+from mer_search.model.channels import channels, n_channels
+from mer_search.model.conventional import public_network
+from mer_search.model.network import TYPICAL_UNITS, Network, cost
+from mer_search.training.clips import Clips
+from mer_search.training.loop import epochs_timed
+
+FRAMES = 5  # of a clip in the conventional loop: four flows
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of the same work, several times."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The shortest and the longest."""
+        return min(self.seconds), max(self.seconds)
+
+
+def timed(work: Callable[[], object], runs: int, device: str = "cpu") -> Times:
+    """How long `work` takes, `runs` times after a warm-up."""
+    seconds = []
+    for _ in range(runs + 1):
+        _wait(device)
+        start = time.perf_counter()
+        work()
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+    return Times(tuple(seconds[1:]))
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+class Ceiling(NamedTuple):
+    """What the machine can do at most: operations a second of large matrix products, bytes a second of a large copy."""
+
+    fp32: float
+    bf16: float
+    copy: float
+
+
+def ceiling(device: str, runs: int) -> Ceiling:
+    """Measured with matrices of 1024 rows on a CPU, 8192 on a GPU."""
+    side = 8192 if device == "cuda" else 1024
+
+    def product(kind: torch.dtype) -> float:
+        square = torch.randn(side, side, device=device).to(kind)
+        return 2 * side**3 / timed(lambda: square @ square, runs, device).median
+
+    block = torch.empty(side * side, device=device)
+    target = torch.empty_like(block)
+    copied = 2 * block.nbytes / timed(lambda: target.copy_(block), runs, device).median  # read and written
+    return Ceiling(product(torch.float32), product(torch.bfloat16), copied)
+
+
+def noise(run: Run, batches: int) -> Clips:
+    """Two subjects' clips of noise, so many batches of each."""
+    clips = [
+        Clip("noise", f"s{k % 2}", f"c{k}", run.data.classes[0], (Path(),), 0, 0, 0, 0)
+        for k in range(2 * batches * run.train.batch)
+    ]
+    random, size = np.random.default_rng(0), run.flow.size
+    flow = random.normal(size=(len(clips), run.frames.maps, 3, size, size)).astype(np.float16)
+    onset = random.integers(0, 256, (len(clips), 3, size, size)).astype(np.uint8) if run.model.position else None
+    ones = np.ones(len(clips), np.int64)
+    return Clips.of(clips, Motion(flow, onset, np.arange(len(clips)), ones), ones * 0)
+
+
+def step(run: Run, device: str, runs: int) -> Times:
+    """Our training step: augmentation, channels, forward, backward and update of a batch."""
+    return epoch(run, device, run.train.batch, runs)
+
+
+def conventional_step(run: Run, device: str, runs: int) -> Times:
+    """The conventional step on a batch that is there: forward, backward and update."""
+    learner = _Conventional(run, device)
+    maps = torch.randn(run.train.batch, run.frames.maps, n_channels(run.input), run.flow.size, run.flow.size)
+    onset = torch.rand(run.train.batch, 3, learner.grid, learner.grid) if run.model.position else None
+    labels = torch.zeros(run.train.batch, dtype=torch.long)
+    return timed(lambda: learner.step(maps, onset, labels), runs, device)
+
+
+def epoch(run: Run, device: str, samples: int, runs: int) -> Times:
+    """Our epoch over so many samples, whose motion is in the store and on the device."""
+    steps = samples // run.train.batch
+    return Times(tuple(islice(epochs_timed(run, noise(run, steps).to(device), steps), 1, runs + 1)))  # 0 warms up
+
+
+def conventional_epoch(run: Run, device: str, samples: int, loaders: int, runs: int) -> Times:
+    """The conventional epoch over so many samples, read from JPEGs by `loaders` processes (0: by this one)."""
+    learner = _Conventional(run, device)
+    with _jpegs(run.prep.size) as folder:
+        batches = DataLoader(_Reading(run, folder, samples, learner.grid), run.train.batch, num_workers=loaders)
+
+        def once() -> None:
+            for maps, onset, labels in batches:
+                learner.step(maps, onset, labels)
+
+        return timed(once, runs, device)
+
+
+class _Conventional:
+    """The published network and how it is trained."""
+
+    def __init__(self, run: Run, device: str) -> None:
+        self.grid, self.device = Network(run).grid, device
+        self.network = public_network(run, self.grid, TYPICAL_UNITS).to(device).train()
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=1e-4)
+
+    def step(self, maps: torch.Tensor, onset: torch.Tensor | None, labels: torch.Tensor) -> float:
+        here = (None if each is None else each.to(self.device) for each in (maps, onset))
+        loss = F.cross_entropy(self.network(*here), labels.to(self.device))
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
+
+
+class _Reading(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
+    """Five JPEGs to four flows and their channels, anew at each access."""
+
+    def __init__(self, run: Run, folder: Path, samples: int, grid: int) -> None:
+        self.run, self.folder, self.samples, self.grid = run, folder, samples, grid
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+        size = (self.run.flow.size, self.run.flow.size)
+        frames = [cv2.resize(cv2.imread(str(self.folder / f"{k}.jpg")), size) for k in range(FRAMES)]
+        grey = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]
+        flows = [farneback(before, after, self.run.flow) for before, after in pairwise(grey)]
+        flow = torch.from_numpy(np.stack(flows))[None, : self.run.frames.maps]
+        small = torch.from_numpy(cv2.resize(frames[0], (self.grid, self.grid))).movedim(-1, 0) / 255
+        return channels(flow, self.run.input)[0], small, place % len(self.run.data.classes)
+
+
+@contextmanager
+def _jpegs(size: int) -> Iterator[Path]:
+    """A folder with five frames of smooth noise that moves."""
+    smooth = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 255, (size, size, 3)).astype(np.float32), (0, 0), 3)
+    picture = cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        for k in range(FRAMES):
+            cv2.imwrite(f"{folder}/{k}.jpg", np.roll(picture, k, axis=1))
+        yield Path(folder)
+
+
+def flop(run: Run) -> float:
+    """Floating-point operations of a training step: forward and backward."""
+    return 3.0 * cost(run)[1] * run.train.batch

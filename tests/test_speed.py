@@ -1,0 +1,120 @@
+"""What is measured is what it says; how fast it is, is never a test."""
+
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import STUDY
+
+from mer_search.config import with_values
+from mer_search.presets import preset
+from mer_search.report.speed import print_speed
+from mer_search.search import benchmark, overhead
+from mer_search.training import speed
+from mer_search.training.clips import Clips
+
+SMALL = {
+    "prep.size": 40,
+    "flow.size": 32,
+    "model.stem_mid": 4,
+    "model.stem_width": 4,
+    "model.internal_mid": 4,
+    "model.attention_width": 4,
+    "train.batch": 4,
+}
+
+
+@pytest.fixture
+def run():
+    return with_values(preset("V3NR"), SMALL)
+
+
+def test_work_is_repeated_after_a_warm_up_and_told_by_its_median():
+    seen = []
+    times = speed.timed(lambda: seen.append(1), 3)
+    assert (len(seen), len(times.seconds)) == (4, 3)
+    assert times.spread[0] <= times.median <= times.spread[1]
+
+
+def test_the_ceiling_counts_operations_and_bytes():
+    found = speed.ceiling("cpu", 1)
+    assert all(math.isfinite(each) and each > 1e8 for each in (found.fp32, found.bf16, found.copy))
+
+
+def test_an_epoch_has_the_samples_that_it_says(run, monkeypatch):
+    clips = speed.noise(run, 3)
+    assert isinstance(clips, Clips)
+    assert [clips.subjects.count(subject) for subject in ("s0", "s1")] == [12, 12]
+    seen = []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: seen.append(1))
+    assert len(speed.epoch(run, "cpu", 12, 2).seconds) == 2
+    assert len(seen) == 3 * 3  # one epoch to warm up, two that are timed
+
+
+@pytest.mark.parametrize("name", ["V3NR", "V1", "V5NRS", "V6"])
+def test_the_conventional_step_trains_the_published_network(name):
+    run = with_values(preset(name), SMALL)
+    learner = speed._Conventional(run, "cpu")
+    before = [parameter.clone() for parameter in learner.network.parameters()]
+    assert len(speed.conventional_step(run, "cpu", 1).seconds) == 1
+    maps = torch.randn(4, run.frames.maps, speed.n_channels(run.input), 32, 32)
+    assert math.isfinite(learner.step(maps, torch.rand(4, 3, learner.grid, learner.grid), torch.zeros(4).long()))
+    after = learner.network.parameters()
+    assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_the_conventional_epoch_reads_and_measures_every_sample(run, monkeypatch):
+    reads, flows = [], []
+    real_read, real_flow = cv2.imread, speed.farneback
+    monkeypatch.setattr(cv2, "imread", lambda path: reads.append(path) or real_read(path))
+    monkeypatch.setattr(speed, "farneback", lambda *images: flows.append(1) or real_flow(*images))
+    assert len(speed.conventional_epoch(run, "cpu", 8, 0, 1).seconds) == 1
+    assert (len(reads), len(flows)) == (2 * 8 * 5, 2 * 8 * 4)  # the warm-up too
+
+
+def test_the_frames_of_the_conventional_loop_move(run):
+    with speed._jpegs(40) as folder:
+        reading = speed._Reading(run, folder, 3, 2)
+        maps, onset, label = reading[1]
+    assert maps.shape == (4, 4, 32, 32)
+    assert onset.shape == (3, 2, 2)
+    assert label == 1
+    raw_u = maps[:, 2]  # u_n v_n u_r v_r
+    assert np.median(raw_u.numpy()) == pytest.approx(0.8, abs=0.3)  # one pixel of 40 is .8 of 32
+
+
+def test_a_trials_bookkeeping_is_what_its_training_leaves(make_search):
+    search = make_search(STUDY)
+    books = overhead.bookkeeping(search.file, search.loaded)
+    assert 0 < books.training < books.trial
+    assert books.seconds == books.trial - books.training
+
+
+def test_everything_is_measured_and_fits_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "PRESETS", ("V3NR",))
+    monkeypatch.setattr(benchmark, "SMALL", SMALL)
+    monkeypatch.setattr(benchmark, "_first_trial", lambda study: with_values(preset("V3NR"), SMALL))
+    monkeypatch.setattr(benchmark, "_overhead", lambda runs, progress: OVERHEAD)
+    told = []
+    facts = benchmark.measure("cpu", False, 2, lambda *progress: told.append(progress[1:]))
+    assert told == [(done, 5) for done in range(1, 6)]
+    assert json.loads(json.dumps(facts))["machine"]["torch"] == torch.__version__
+    (own, _), epoch = facts["steps"], facts["epoch"]
+    assert own["of_ceiling"] == own["flop_s"] / facts["ceiling"]["fp32"]
+    assert own["speedup"] == own["conventional_step_s"] / own["step_s"]
+    assert own["samples_s"] == 4 / own["step_s"]
+    assert (epoch["samples"], epoch["loaders"]) == (16, 0)
+    print_speed(facts)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "12.0 clips/s a core" in printed
+
+
+OVERHEAD = {
+    "store": {"clips_s_core": 12.0},
+    "start": {"first_epoch_s": 4.0},
+    "bookkeeping": {"seconds_a_trial": 0.3, "training_seconds_a_trial": 20.0, "share": 0.0148},
+}
