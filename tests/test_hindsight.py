@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from mer_search.errors import DataError, UsageError
-from mer_search.report.verdicts import proxy_line
+from mer_search.report.trials import proxy_line
 from mer_search.search import hindsight
 from mer_search.training.folds import select_subjects
 from mer_search.training.predictions import Predictions, save

@@ -128,3 +128,15 @@ def test_a_table_is_trained_once_and_gone_on_with(make_search, pool, tmp_path, m
         lambda clips, tasks, on_epoch: real(clips, tasks, on_epoch) if not tasks else pytest.fail("trained"),
     )
     fold_table.build(search, pool, 2, 2, tmp_path / "small", lambda done, total: None)
+
+
+@pytest.mark.parametrize(("study", "configurations", "epochs"), [("demo", 60, {16}), ("megc2019", 90, {10, 20, 30})])
+def test_the_tables_that_come_with_the_package_are_of_their_studies(study, configurations, epochs):
+    file = space.load(study)
+    table = fold_table.load(fold_table.shipped(study), file)
+    assert table.shape == (configurations, 2, 10)
+    assert set(table.epochs.tolist()) == epochs
+    trained = fold_table.drawn(file, configurations // len(epochs))
+    assert [dict(each) | {"train.epochs": max(epochs)} for each in table.values[:: len(epochs)]] == trained
+    run = replay(table, file, Strategy("default", file.sampler, file.pruner), 3000, 0)
+    assert 0.1 < run.truth[-1] < 0.9
