@@ -162,7 +162,8 @@ class _Reading(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
 
     def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         size = (self.run.flow.size, self.run.flow.size)
-        frames = [cv2.resize(cv2.imread(str(self.folder / f"{k}.jpg")), size) for k in range(FRAMES)]
+        read = (cv2.imread(str(self.folder / f"{k}.jpg")) for k in range(FRAMES))
+        frames = [cv2.resize(frame, size) for frame in read if frame is not None]
         grey = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]
         flows = [farneback(before, after, self.run.flow) for before, after in pairwise(grey)]
         flow = torch.from_numpy(np.stack(flows))[None, : self.run.frames.maps]
