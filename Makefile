@@ -31,8 +31,8 @@ types: setup  ## check types, strictly where it matters most
 	$(BIN)/mypy mer_search
 	$(BIN)/mypy --strict $(addprefix mer_search/,$(STRICT))
 
-bench: setup  ## time the training step and the flow on this machine
-	$(BIN)/python tests/bench.py
+bench: setup  ## measure training, and what is not training, on this machine
+	$(BIN)/mer-search bench
 
 clean:  ## delete what make made, and runs/; keep the study's database
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis runs

@@ -129,6 +129,11 @@ def cost(run: Run) -> tuple[int, int]:
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
 
 
+def step_flop(run: Run) -> int:
+    """Floating-point operations of a training step: forward and backward of a batch."""
+    return 3 * cost(run)[1] * run.train.batch
+
+
 def memory(run: Run) -> int:
     """Bytes that a training step holds at least, in single precision; nothing is computed or allocated.
 

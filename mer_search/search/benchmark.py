@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mer_search.config import Run, with_values
-from mer_search.model.network import memory
+from mer_search.model.network import memory, step_flop
 from mer_search.presets import preset
 from mer_search.search import overhead, space
 from mer_search.search.workspace import Progress
@@ -92,7 +92,7 @@ def _step(name: str, run: Run, device: str, runs: int) -> dict[str, Any]:
         "batch": run.train.batch,
         **_seconds("step", ours),
         "samples_s": run.train.batch / ours.median,
-        "flop_s": speed.flop(run) / ours.median,
+        "flop_s": step_flop(run) / ours.median,
         "bf16": precision(run, device) is torch.bfloat16,
         "peak_bytes": peak,
         "held_bytes": memory(run),  # at least, in single precision

@@ -10,7 +10,7 @@ import optuna
 
 from mer_search.config import Run, Value, with_values
 from mer_search.errors import UsageError
-from mer_search.model.network import cost
+from mer_search.model.network import cost, step_flop
 from mer_search.search.claims import ended
 from mer_search.search.confirm import Confirmation
 from mer_search.search.study import Search
@@ -36,7 +36,7 @@ def search_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, pr
     if not left:
         return Cost(0, 0, 0.0, 0.0)
     drawn, runs = _draw(search)
-    median = int(np.argsort([_step(run) for run in runs])[len(runs) // 2])
+    median = int(np.argsort([step_flop(run) for run in runs])[len(runs) // 2])
     speed = _speed(search.loaded.with_values(drawn[median], progress), pool)
     folds = left * len(search.subjects)
     flop = float(np.mean([_fold(run, len(search.loaded.clips)) for run in runs])) * folds
@@ -57,11 +57,6 @@ def confirmation_costs(jobs: Sequence[Confirmation], pool: Pool) -> list[Cost]:
     return costs
 
 
-def _step(run: Run) -> float:
-    """Floating-point operations of a training step: forward and backward."""
-    return 3 * cost(run)[1] * run.train.batch
-
-
 def _fold(run: Run, clips: int) -> float:
     """Floating-point operations of a fold."""
     return 3 * cost(run)[1] * run.epochs * clips
@@ -69,7 +64,7 @@ def _fold(run: Run, clips: int) -> float:
 
 def _speed(loaded: Loaded, pool: Pool) -> float:
     """Floating-point operations a second of one process, timed."""
-    return _step(loaded.run) / pool.seconds_per_step(loaded.tensors, loaded.run)
+    return step_flop(loaded.run) / pool.seconds_per_step(loaded.tensors, loaded.run)
 
 
 def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:

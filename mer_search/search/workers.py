@@ -14,7 +14,7 @@ from typing import NamedTuple
 import optuna
 
 from mer_search.errors import StorageError
-from mer_search.model.network import cost
+from mer_search.model.network import step_flop
 from mer_search.search.claims import open_claims, reachable
 from mer_search.search.confirm import ClaimsOf, Confirmation, alone, confirm
 from mer_search.search.cost import Cost, confirmation_costs
@@ -119,7 +119,7 @@ def _confirm(jobs: Sequence[Confirmation], url: str, device: str) -> None:
 
 
 def _pool_for(jobs: Sequence[Confirmation], device: str) -> Pool:
-    largest = max((job.loaded.run for job in jobs), key=lambda run: cost(run)[1] * run.train.batch)
+    largest = max((job.loaded.run for job in jobs), key=step_flop)
     return open_pool(largest, device, exact=True)
 
 

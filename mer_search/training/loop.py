@@ -20,7 +20,7 @@ from mer_search.config import Run, Train, Units
 from mer_search.errors import Infeasible
 from mer_search.model.channels import channels, imagenet
 from mer_search.model.losses import loss, probabilities
-from mer_search.model.network import Network, cost
+from mer_search.model.network import Network, step_flop
 from mer_search.training.augment import augment, draw, mirror, resample
 from mer_search.training.clips import Clips
 from mer_search.training.folds import Fold, fold_seed, leave_one_out
@@ -91,7 +91,7 @@ LARGE_STEP = 1e12  # floating-point operations of a training step that keep all 
 
 def large(run: Run) -> bool:
     """Whether a training step is so large that a CPU's cores should share it, instead of each having its own fold."""
-    return 3 * cost(run)[1] * run.train.batch >= LARGE_STEP
+    return step_flop(run) >= LARGE_STEP
 
 
 def precision(run: Run, device: str) -> torch.dtype:

@@ -26,7 +26,7 @@ from mer_search.data.flow import farneback
 from mer_search.data.store import Motion
 from mer_search.model.channels import channels, n_channels
 from mer_search.model.conventional import public_network
-from mer_search.model.network import TYPICAL_UNITS, Network, cost
+from mer_search.model.network import TYPICAL_UNITS, Network
 from mer_search.training.clips import Clips
 from mer_search.training.loop import epochs_timed
 
@@ -180,8 +180,3 @@ def _jpegs(size: int) -> Iterator[Path]:
         for k in range(FRAMES):
             cv2.imwrite(f"{folder}/{k}.jpg", np.roll(picture, k, axis=1))
         yield Path(folder)
-
-
-def flop(run: Run) -> float:
-    """Floating-point operations of a training step: forward and backward."""
-    return 3.0 * cost(run)[1] * run.train.batch
