@@ -157,9 +157,9 @@ def test_a_fold_that_dies_natively_costs_its_trial_and_the_study_goes_on(tmp_pat
     study = open_study(search, open_storage(f"sqlite:///{tmp_path}/study.db", create=True), "small")
     study.enqueue_trial({"train.lr": 9e-3, "input.components": "uv"})
 
-    def task(run, seed, subject, checkpoint):
+    def task(run, seed, subject, checkpoint, *rest):
         deadly = run.train.lr == 9e-3 and subject == "sub02"
-        return Task(run, seed, subject, Deadly() if deadly else checkpoint)
+        return Task(run, seed, subject, Deadly() if deadly else checkpoint, *rest)
 
     monkeypatch.setattr(loso, "Task", task)
     monkeypatch.setattr(Watcher, "preparing", lambda *_: pytest.fail("the motion must not be measured again"))

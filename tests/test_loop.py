@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from one_fold import ALL_AT_ONCE, TEST, losses, train
 
 from mer_search.config import Run, with_values
-from mer_search.errors import Infeasible
+from mer_search.errors import DataError, Infeasible
 from mer_search.search.workspace import load_data
-from mer_search.training import loop
+from mer_search.training import learner
 from mer_search.training.augment import mirror
 from mer_search.training.folds import fold_seed, leave_one_out
-from mer_search.training.loop import network_input, train_fold
+from mer_search.training.learner import network_input
+from mer_search.training.loop import train_fold
 
 SMALL = TINY | {
     "flow.size": 28,
@@ -72,6 +73,35 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(loaded):
     np.testing.assert_array_equal(short, long[:2])
 
 
+@pytest.mark.parametrize(
+    "values", [{}, ALL_AT_ONCE | {"train.inner": 1, "train.mirror": True}], ids=["plain", "all at once"]
+)
+def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_path, values):
+    whole = train(loaded, train__epochs=5, **values)
+    kept, told = tmp_path / "kept.pt", []
+    first = train(loaded, train__epochs=5, until=2, kept=kept, **values)
+    assert first.predictions.epochs == 2
+    torch.manual_seed(99)
+    train(loaded, train__epochs=5, until=4, kept=kept, **values)
+    last = train(loaded, train__epochs=5, kept=kept, on_epoch=told.append, **values)
+    assert [row.epoch for row in told] == [5]  # nothing is trained twice
+    np.testing.assert_array_equal(whole.predictions.probabilities, last.predictions.probabilities)
+    np.testing.assert_array_equal(whole.predictions.probabilities[:2], first.predictions.probabilities)
+    if "train.inner" in values:
+        np.testing.assert_array_equal(whole.predictions.inner, last.predictions.inner)
+    assert losses(whole) == losses(last)
+    for one, other in zip(whole.network.state_dict().values(), last.network.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_damaged_fold_to_go_on_from_is_one_line(loaded, tmp_path):
+    kept = tmp_path / "kept.pt"
+    train(loaded, until=1, kept=kept)
+    kept.write_bytes(kept.read_bytes()[:-200])
+    with pytest.raises(DataError, match="delete it and the fold is trained from its start"):
+        train(loaded, kept=kept)
+
+
 def test_the_learning_rate_decays_until_the_plateau(loaded):
     trained = train(loaded, train__epochs=5, train__lr=0.008, train__gamma=0.5, train__plateau=2)
     assert [row.lr for row in trained.history] == pytest.approx([0.008, 0.004, 0.002, 0.002, 0.002])
@@ -111,8 +141,8 @@ def test_it_learns_and_what_it_learns_holds_for_a_subject_never_seen(loaded):
 @pytest.mark.parametrize(("batch", "sizes"), [(8, [8, 8, 8]), (17, [17, 17]), (18, [18]), (100, [18])])
 def test_all_batches_have_the_same_size(loaded, monkeypatch, batch, sizes):
     found = []
-    real = loop.loss
-    monkeypatch.setattr(loop, "loss", lambda logits, *rest: found.append(len(logits)) or real(logits, *rest))
+    real = learner.loss
+    monkeypatch.setattr(learner, "loss", lambda logits, *rest: found.append(len(logits)) or real(logits, *rest))
     train(loaded, train__epochs=1, train__batch=batch)
     assert found == sizes
 
@@ -121,7 +151,7 @@ def test_all_batches_have_the_same_size(loaded, monkeypatch, batch, sizes):
 @given(st.integers(1, 40), st.integers(2, 40))
 def test_an_epoch_sees_every_clip_and_none_more_than_twice(clips, batch):
     indices = torch.arange(100, 100 + clips)
-    batches = list(loop._batches(indices, batch, torch.Generator().manual_seed(0)))
+    batches = list(learner._batches(indices, batch, torch.Generator().manual_seed(0)))
     assert len({len(part) for part in batches}) == 1
     times = torch.bincount(torch.cat(batches) - 100, minlength=clips)
     assert (len(times), int(times.min())) == (clips, 1)
@@ -173,7 +203,9 @@ def test_a_mirroring_run_judges_a_clip_and_its_mirror_image_alike(loaded):
     plain, both = train(loaded), train(loaded, train__mirror=True)
     torch.testing.assert_close(plain.network.head.weight, both.network.head.weight)
     assert not np.array_equal(plain.predictions.probabilities, both.predictions.probabilities)
-    state = loop._Fold(with_values(loaded.run, {"train.mirror": True}), clips, leave_one_out(loaded.subjects, TEST), 0)
+    state = learner.Learner(
+        with_values(loaded.run, {"train.mirror": True}), clips, leave_one_out(loaded.subjects, TEST), 0
+    )
     one = state.predict(state.test)
     state.clips = mirrored
     np.testing.assert_allclose(state.predict(state.test), one, atol=1e-3)

@@ -11,7 +11,7 @@ from one_fold import ALL_AT_ONCE, TEST, losses, train
 from mer_search.config import with_values
 from mer_search.errors import Infeasible
 from mer_search.search.workspace import load_data
-from mer_search.training import loop
+from mer_search.training import learner
 
 TWO_STAGES = {
     "units.use": "as_they_are",
@@ -62,6 +62,15 @@ def test_a_shorter_second_stage_is_the_beginning_of_a_longer_one(clips):
     np.testing.assert_array_equal(short, long[:2])
 
 
+@pytest.mark.parametrize("until", [1, 3], ids=["frozen", "unfrozen"])
+def test_a_second_stage_that_stopped_goes_on_to_the_bit_as_if_it_had_not(clips, tmp_path, until):
+    whole, kept = train(clips, train__epochs=4), tmp_path / "kept.pt"
+    train(clips, train__epochs=4, until=until, kept=kept)
+    last = train(clips, train__epochs=4, kept=kept)
+    np.testing.assert_array_equal(whole.predictions.probabilities, last.predictions.probabilities)
+    assert [(row.stage, row.epoch) for row in last.history] == [(row.stage, row.epoch) for row in whole.history]
+
+
 @pytest.mark.parametrize("use", ["as_they_are", "thresholded"])
 def test_until_they_are_unfrozen_all_but_the_last_layer_stay_as_they_were(clips, use):
     frozen = {epochs: _weights(train(clips, units__use=use, train__epochs=epochs)) for epochs in (1, 2)}
@@ -104,9 +113,9 @@ def test_the_second_stage_starts_from_the_best_epoch_by_training_f1(clips, monke
     outcomes = {}
     for f1s in ([0.1, 0.9], [0.1, 0.9, 0.9, 0.2, math.nan], [0.1, 0.2, 0.95]):
         told = iter(f1s)
-        real = loop._Fold.train_units
+        real = learner.Learner.train_units
         with monkeypatch.context() as patch:
-            patch.setattr(loop._Fold, "train_units", lambda self, epoch: (real(self, epoch)[0], next(told)))  # noqa: B023
+            patch.setattr(learner.Learner, "train_units", lambda self, epoch: (real(self, epoch)[0], next(told)))  # noqa: B023
             trained = train(clips, units__epochs=len(f1s), train__epochs=1, units__unfreeze_epoch=9)
         assert [row.train_au_f1 for row in trained.history[: len(f1s)]] == pytest.approx(f1s, nan_ok=True)
         outcomes[len(f1s)] = _weights(trained)[1]

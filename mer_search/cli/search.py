@@ -53,11 +53,12 @@ def run(
     from mer_search.data import open_folder
     from mer_search.report import datasets, live, terminal
     from mer_search.report.dashboard import describe_study
-    from mer_search.report.trials import print_next, study_table
+    from mer_search.report.trials import print_next, state_line, study_table
     from mer_search.search import space, study
     from mer_search.search.claims import ended
     from mer_search.search.cost import search_cost
     from mer_search.search.crew import gpus, places
+    from mer_search.search.progress import progress_of
     from mer_search.search.storage import only_writer, open_storage
     from mer_search.search.workers import Job, run_workers
     from mer_search.search.workspace import find_data, load_data
@@ -100,6 +101,7 @@ def run(
             with shown:
                 run_workers(job, opened, places(device, workers), shown, terminal.note)
     terminal.show(study_table(opened, study.best_trial(opened)))
+    terminal.say(state_line(progress_of(opened)))
     print_next(storage, label, search.out)
 
 
@@ -123,7 +125,7 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
         terminal.show(trials.study_table(opened, best))
     if facts["pareto_front"]:
         terminal.show(trials.front_table(facts))
-    terminal.out.print(", ".join(f"{count} {state}" for state, count in facts["trials"].items()))
+    terminal.say(trials.state_line(facts))
     if facts["proxy"]:
         terminal.say(trials.proxy_line(facts["proxy"]))
 

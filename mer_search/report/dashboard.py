@@ -20,7 +20,7 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     """Attach a trial's confusion matrix and write its note, while it runs: a finished trial takes no artifact."""
     matrix = np.sum(list(evaluation.seen.values()), axis=0)
     score, classes = scores(matrix), evaluation.run.data.classes
-    share = f"{len(evaluation.seen)} of {len(evaluation.subjects)} subjects"
+    share = f"{len(evaluation.seen)} of {len(evaluation.subjects)} subjects, {evaluation.epochs} epochs"
     picture = evaluation.folder / "confusion.png"
     write_whole(picture, confusion_png(matrix, classes, f"trial {trial.number}: {share}, {evaluation.rule} rule"))
     artifacts.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,9 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
                 *rows,
                 "",
                 "Intermediate values are what the race compares, of one subject each: the mean chance given to the "
-                f"truth, or with `wilcoxon` its mean log; step and subject: {numbered}.",
+                f"truth, or with `wilcoxon` its mean log; step and subject: {numbered}. At a race's second and third "
+                f"rung, when the folds have gone on for more epochs, it counts from {len(evaluation.subjects)} and "
+                f"{2 * len(evaluation.subjects)}.",
                 "",
                 f"Files: `{evaluation.folder}`",
             ]

@@ -27,7 +27,9 @@ def trial_line(trial: FrozenTrial) -> str:
     elif trial.state == TrialState.FAIL:
         result = f"failed: {trial.user_attrs.get('error', '').splitlines()[0]}"
     elif "stopped_after" in trial.user_attrs:
-        result = f"stopped after {trial.user_attrs['stopped_after']} subjects, UF1 about {score(trial):.3f}"
+        facts = trial.user_attrs
+        reached = f"{facts['stopped_after']} subjects and {facts['stopped_epochs']} epochs"
+        result = f"stopped after {reached}, UF1 about {score(trial):.3f}"
     else:
         result = f"UF1 {score(trial):.3f}"
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
@@ -59,6 +61,14 @@ def front_table(facts: dict[str, Any]) -> Table:
     for row in sorted(facts["pareto_front"], key=lambda row: row["uf1"], reverse=True):
         table.add_row(str(row["trial"]), f"{row['uf1']:.3f}", f"{row[facts['also']]:,.5g}")
     return table
+
+
+def state_line(facts: dict[str, Any]) -> str:
+    """How many trials are where, and what the race spared."""
+    states = ", ".join(f"{count} {state}" for state, count in facts["trials"].items())
+    trained, whole = facts["fold_epochs"]["trained"], facts["fold_epochs"]["without_a_race"]
+    spared = f"; {trained:,} epochs of folds trained, {trained / whole:.0%} of what it takes to stop no trial"
+    return states + (spared if trained < whole else "")
 
 
 def proxy_line(found: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from mer_search.presets import preset
 from mer_search.search import overhead, space
 from mer_search.search.workspace import Progress
 from mer_search.training import speed
-from mer_search.training.loop import precision
+from mer_search.training.learner import precision
 from mer_search.training.speed import Times
 
 PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")

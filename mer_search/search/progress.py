@@ -23,10 +23,12 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     best = best_trial(study)
     states = Counter(_state(trial) for trial in trials)
+    spent = [trial.user_attrs["fold_epochs"] for trial in trials if "fold_epochs" in trial.user_attrs]
     return {
         "study": study.study_name,
         **study.user_attrs,
         "trials": dict(states),
+        "fold_epochs": {"trained": sum(own for own, _ in spent), "without_a_race": sum(whole for _, whole in spent)},
         "best": None if best is None else {"trial": best.number, "uf1": score(best), "values": best.params},
         "pareto_front": [
             {"trial": trial.number, "uf1": trial.values[0], study.user_attrs["also"]: trial.values[1]}

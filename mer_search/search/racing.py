@@ -93,6 +93,11 @@ class Race:
     rungs: tuple[float, ...] = (1.0,)
     after_all: bool = False
 
+    @property
+    def stops_some(self) -> bool:
+        """Whether it ever stops a trial."""
+        return bool(self.p or self.errors)
+
     def loses(self, own: ArrayLike, best: ArrayLike, weights: Floats, spread: float | None) -> bool:
         """Whether a trial is worse than the best.
 
@@ -110,6 +115,19 @@ class Race:
             return spread is not None and behind > self.errors * (spread * float(weights.sum())) ** 0.5
         return bool(self.p) and bool(wilcoxon(difference, alternative="less", zero_method="zsplit").pvalue < self.p)
 
+    def stops(self, epochs: int) -> list[int]:
+        """After how many of a trial's epochs its folds are compared."""
+        return [max(1, round(share * epochs)) for share in self.rungs]
+
+    def compares(self, everybody: bool, end: bool) -> bool:
+        """Whether there is something to compare once a fold has reached a rung; at the end there is nothing to save.
+
+        Args:
+            everybody: whether it is the last of the folds.
+            end: whether the rung is the last.
+        """
+        return not (everybody and end) if not self.after_all else everybody and not end
+
     def run(
         self,
         order: Sequence[int],
@@ -122,8 +140,7 @@ class Race:
         """Replay a trial's race from scores after every epoch: its own (S, E), the best trial's and those of others
         that ran to their end, each (S, its own E)."""
         spent, before = 0, 0
-        for share in self.rungs:
-            until = max(1, round(share * epochs))
+        for until in self.stops(epochs):
 
             def reached(scores: Floats, until: int = until) -> Floats:
                 return np.asarray(scores[:, min(until, scores.shape[1]) - 1])
@@ -131,8 +148,7 @@ class Race:
             known = spread([reached(other) for other in others], reached(best), weights) if best is not None else None
             for seen in range(1, len(order) + 1):
                 spent += until - before
-                done = seen == len(order)
-                if best is None or (done and until == epochs) or (self.after_all and not done):
+                if best is None or not self.compares(seen == len(order), until == epochs):
                     continue
                 subjects = list(order[:seen])
                 if self.loses(reached(own)[subjects], reached(best)[subjects], weights[subjects], known):
@@ -142,11 +158,11 @@ class Race:
 
 
 RACES = {
+    "recall-rungs": Race(errors=1.64, rungs=(0.25, 1.0)),  # the default: docs/search.md says why
     "recall": Race(errors=1.64),
     "recall-2": Race(errors=2.0),
     "recall-1.28": Race(errors=1.28),
     "recall-wilcoxon": Race(p=0.05),
-    "recall-rungs": Race(errors=1.64, rungs=(0.25, 1.0)),
     "recall-rungs-all": Race(errors=1.28, rungs=(0.25, 0.5, 1.0), after_all=True),
     "wilcoxon": Race("likelihood", p=0.1),
     "wilcoxon-.05": Race("likelihood", p=0.05),

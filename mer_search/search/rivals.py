@@ -1,21 +1,33 @@
 """Whom a trial races with: the best one before it, and how much others differ from that from person to person.
 
-Scores of persons are the trials' intermediate values in the storage; the step is the person's place in the study.
+They are compared at the same epoch, so their folds are read from where they are kept.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial
 
 from mer_search.search import racing
 from mer_search.search.storage import best_trial, ran_to_its_end
 from mer_search.search.workspace import Loaded
+from mer_search.training.loso import PREDICTIONS
 from mer_search.training.metrics import Rule
-from mer_search.training.predictions import Predictions
+from mer_search.training.predictions import Predictions, load
+
+Folds = Mapping[str, Predictions]  # by subject
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a trial is compared with at a rung. Shapes: S subjects of the study."""
+
+    best: NDArray[np.float64]  # (S,) the best trial's scores, at the same epoch
+    spread: float | None
 
 
 @dataclass(frozen=True)
@@ -23,35 +35,65 @@ class Rivals:
     """As a trial finds them when it starts. Shapes: S subjects of the study, K classes."""
 
     race: racing.Race
+    rule: Rule
+    subjects: Sequence[str]  # S
     worth: NDArray[np.float64]  # (K,) what a clip of each class weighs
     weights: NDArray[np.float64]  # (S,) what a subject weighs
-    best: FrozenTrial | None
-    spread: float | None
+    best: Folds | None
+    others: Sequence[Folds]
 
-    def score(self, fold: Predictions, rule: Rule) -> float:
-        """A trial's score of one person."""
-        return float(racing.MEASURES[self.race.measure].of(rule(fold), fold.labels, self.worth))
+    def score(self, fold: Predictions) -> float:
+        """A score of one person."""
+        return float(racing.MEASURES[self.race.measure].of(self.rule(fold), fold.labels, self.worth))
 
-    def beat(self, scores: Mapping[int, float]) -> bool:
-        """Whether a trial with these scores so far loses the race."""
+    def mark(self, epochs: int) -> Mark | None:
+        """What to compare with after so many epochs; None while nobody has run to the end."""
         if self.best is None:
-            return False
-        steps = list(scores)
-        best = [self.best.intermediate_values[step] for step in steps]
-        return self.race.loses(list(scores.values()), best, self.weights[steps], self.spread)
+            return None
+        best = self._scores(self.best, epochs)
+        others = [self._scores(folds, epochs) for folds in self.others]
+        return Mark(best, racing.spread(others, best, self.weights))
+
+    def _scores(self, folds: Folds, epochs: int) -> NDArray[np.float64]:
+        return np.array([self.score(folds[subject].until(epochs)) for subject in self.subjects])
+
+    def beat(self, scores: Mapping[int, float], mark: Mark) -> bool:
+        """Whether a trial loses the race, with these scores, by the subject's place, so far."""
+        places = list(scores)
+        return self.race.loses(list(scores.values()), mark.best[places], self.weights[places], mark.spread)
 
 
-def find_rivals(study: optuna.Study, loaded: Loaded, subjects: Sequence[str], race: racing.Race) -> Rivals:
-    """The rivals of the next trial of a study on these clips and subjects."""
+def find_rivals(
+    study: optuna.Study,
+    folder: Callable[[int], Path],
+    loaded: Loaded,
+    subjects: Sequence[str],
+    race: racing.Race,
+    rule: Rule,
+) -> Rivals:
+    """The rivals of the next trial of a study on these clips and subjects; none if nobody is ever stopped.
+
+    Args:
+        folder: where a trial of that number has its folds.
+
+    Raises:
+        DataError: if a trial's folds are damaged.
+    """
     people = np.array(loaded.subjects)
     labels = loaded.labels[np.isin(people, subjects)]
     worth = racing.MEASURES[race.measure].worth(labels, len(loaded.run.data.classes))
     weights = np.array([worth[loaded.labels[people == subject]].sum() for subject in subjects])
-    best, steps = best_trial(study), range(len(subjects))
-    if best is None or not all(step in best.intermediate_values for step in steps):
-        return Rivals(race, worth, weights, None, None)  # with two objectives there are none
-    whole = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
-    others = [trial for trial in whole if trial.number != best.number][-racing.RECENT :]
-    scores = [[trial.intermediate_values[step] for step in steps] for trial in others]
-    ahead = [best.intermediate_values[step] for step in steps]
-    return Rivals(race, worth, weights, best, racing.spread(scores, ahead, weights))
+    rivals = Rivals(race, rule, subjects, worth, weights, None, ())
+    best = best_trial(study) if race.stops_some else None
+    if best is None:
+        return rivals
+    whole = filter(ran_to_its_end, study.get_trials(deepcopy=False))
+    others = [trial.number for trial in whole if trial.number != best.number][-racing.RECENT :]
+    first, *rest = (_folds(folder(number)) for number in (best.number, *others))
+    return replace(rivals, best=first, others=[folds for folds in rest if set(subjects) <= set(folds)])
+
+
+@lru_cache(2 * racing.RECENT)
+def _folds(folder: Path) -> Folds:
+    """Of a trial that has ended, so they never change."""
+    return {fold.subject: fold for fold in load(folder / PREDICTIONS)}

@@ -189,7 +189,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         for field, allowed in (
             ("rule", tuple(RULES)),
             ("sampler", tuple(SAMPLERS)),
-            ("pruner", tuple(name for name, race in RACES.items() if race.rungs == (1.0,))),  # as study.run does them
+            ("pruner", tuple(RACES)),
             ("also", ALSO),
         )
     }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -22,16 +22,16 @@ from mer_search.model.network import cost
 from mer_search.search import racing
 from mer_search.search.claims import UNREACHABLE, ended, failed_last, open_claims, reachable
 from mer_search.search.fits import foretell
-from mer_search.search.rivals import find_rivals
+from mer_search.search.rivals import Rivals, find_rivals
 from mer_search.search.samplers import sampler
 from mer_search.search.space import StudyFile, changed
 from mer_search.search.storage import best_trial, find_study
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
-from mer_search.training.loso import PREDICTIONS, finish_folds
+from mer_search.training.loso import finish_folds, go_no_further
 from mer_search.training.metrics import LEAKS, RULES, fold_confusion, pooled_uf1
 from mer_search.training.pool import Pool
-from mer_search.training.predictions import Predictions, load
+from mer_search.training.predictions import Predictions
 
 FAILURES = 3  # consecutive failures that end a run
 MARK = "study.id"  # a file in a study's folder: machines that see it share the folder
@@ -66,7 +66,8 @@ class Evaluation:
     run: Run
     folder: Path
     subjects: tuple[str, ...]  # all of the study's, in its order
-    seen: dict[str, NDArray[np.int64]]  # subject -> confusion matrix (K, K), of those that were trained
+    seen: dict[str, NDArray[np.int64]]  # subject -> confusion matrix (K, K), of those that count
+    epochs: int  # that these were trained for
     rule: str
 
 
@@ -242,45 +243,76 @@ def _evaluate(
     configured = loaded.run
     foretell(study, trial, configured)
     folder = trial_folder(search.out, trial.number)
-    rule = RULES[search.file.rule]
+    rule, race = RULES[search.file.rule], racing.RACES[search.file.pruner]
     seed = search.seed + _repeats(study, trial)
-    order = racing.order(search.subjects, search.seed, trial.number)
-    reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values  # before an interruption
-    rivals = find_rivals(study, search.loaded, search.subjects, racing.RACES[search.file.pruner])
-    seen: dict[str, Predictions] = {}
-    scores: dict[int, float] = {}
-    stopped = False
-    folds = finish_folds(
-        pool,
-        loaded.tensors,
-        configured,
-        [(seed, subject) for subject in order],
-        folder,
-        lambda epoch: watcher.epoch(epoch, (configured.units if epoch.stage == 1 else configured.train).epochs),
+    rivals = find_rivals(
+        study, lambda number: trial_folder(search.out, number), search.loaded, search.subjects, race, rule
     )
-    with closing(folds):
-        for fold in folds:
-            seen[fold.subject] = fold
-            watcher.fold(fold.subject, len(seen), len(order), pooled_uf1(list(seen.values()), rule))
-            step = search.subjects.index(fold.subject)
-            scores[step] = rivals.score(fold, rule)
-            if step not in reported and not search.file.also:  # of two objectives, Optuna takes no values in between
-                trial.report(scores[step], step)
-            if stopped := len(seen) < len(order) and rivals.beat(scores):
-                break
+    ran = _race(search, trial, loaded, seed, rivals, pool, watcher)
+    go_no_further(folder)
     parameters, flop = cost(configured)
     trial.set_user_attr("parameters", parameters)
     trial.set_user_attr("gflop", round(flop / 1e9, 3))
-    counts = {subject: fold_confusion(fold, rule) for subject, fold in seen.items()}
-    watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, counts, search.file.rule))
-    if stopped:
-        trial.set_user_attr("stopped_after", len(seen))
+    trial.set_user_attr("fold_epochs", [ran.spent, len(search.subjects) * configured.train.epochs])
+    counts = {subject: fold_confusion(fold, rule) for subject, fold in ran.seen.items()}
+    watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, counts, ran.epochs, search.file.rule))
+    if ran.stopped:
+        trial.set_user_attr("stopped_after", len(counts))
+        trial.set_user_attr("stopped_epochs", ran.epochs)
         assert rivals.best is not None  # nobody else could have won the race
-        folds_of_best = load(trial_folder(search.out, rivals.best.number) / PREDICTIONS)
-        best = {fold.subject: fold_confusion(fold, rule) for fold in folds_of_best}
-        return [racing.estimate(counts, {subject: best[subject] for subject in seen}, best)]
-    value = pooled_uf1(list(seen.values()), rule)
+        best = {subject: fold_confusion(fold, rule) for subject, fold in rivals.best.items()}
+        same = {subject: fold_confusion(rivals.best[subject].until(ran.epochs), rule) for subject in counts}
+        return [racing.estimate(counts, same, best)]
+    value = pooled_uf1(list(ran.seen.values()), rule)
     return [value, trial.user_attrs[search.file.also]] if search.file.also else [value]
+
+
+class _Ran(NamedTuple):
+    """How far a trial went."""
+
+    seen: dict[str, Predictions]  # of the subjects that reached its last rung
+    epochs: int  # of that
+    spent: int  # fold-epochs, those cut short aside
+    stopped: bool
+
+
+def _race(
+    search: Search, trial: optuna.Trial, loaded: Loaded, seed: int, rivals: Rivals, pool: Pool, watcher: Watcher
+) -> _Ran:
+    """Train a trial's folds from rung to rung, as long as it may still win."""
+    race, epochs = rivals.race, loaded.run.train.epochs
+    order = racing.order(search.subjects, search.seed, trial.number)
+    reported = trial.study._storage.get_trial(trial._trial_id).intermediate_values  # before an interruption
+    spent, before = 0, 0
+    for rung, until in enumerate(race.stops(epochs)):
+        mark = rivals.mark(until)
+        seen: dict[str, Predictions] = {}
+        scores: dict[int, float] = {}
+        folds = finish_folds(
+            pool,
+            loaded.tensors,
+            loaded.run,
+            [(seed, subject) for subject in order],
+            trial_folder(search.out, trial.number),
+            lambda epoch: watcher.epoch(epoch, (loaded.run.units if epoch.stage == 1 else loaded.run.train).epochs),
+            until=until,
+        )
+        with closing(folds):
+            for fold in folds:
+                seen[fold.subject] = fold
+                spent += until - before
+                done, of = rung * len(order) + len(seen), len(race.rungs) * len(order)
+                watcher.fold(fold.subject, done, of, pooled_uf1(list(seen.values()), rivals.rule))
+                place = search.subjects.index(fold.subject)
+                scores[place] = rivals.score(fold)
+                step = rung * len(order) + place
+                if step not in reported and not search.file.also:  # of two objectives, Optuna takes none in between
+                    trial.report(scores[place], step)
+                compared = race.compares(len(seen) == len(order), until == epochs)
+                if mark is not None and compared and rivals.beat(scores, mark):
+                    return _Ran(seen, until, spent, stopped=True)
+        before = until
+    return _Ran(seen, epochs, spent, stopped=False)
 
 
 def kept_study(out: Path) -> Path:

@@ -1,8 +1,9 @@
 """Folds of one run, trained or taken from what is already on disk, in a folder that a later call goes on from.
 
 config.json       the run, its digest
-predictions.npz   every finished fold's probabilities after every epoch
+predictions.npz   every fold's probabilities after every epoch, of those that stopped on their way, too
 history.csv       a row an epoch
+unfinished/       folds that may go on, with their weights
 env.json          versions and machine
 """
 
@@ -11,6 +12,7 @@ import io
 import json
 import os
 import platform
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from importlib.metadata import version
@@ -24,7 +26,7 @@ from mer_search.training.loop import Epoch
 from mer_search.training.pool import Finished, Pool, Task
 from mer_search.training.predictions import Predictions, load, save
 
-PREDICTIONS, HISTORY = "predictions.npz", "history.csv"
+PREDICTIONS, HISTORY, UNFINISHED = "predictions.npz", "history.csv", "unfinished"
 PACKAGES = ("mer-search", "torch", "numpy", "opencv-python-headless", "optuna", "scikit-learn")
 
 
@@ -37,35 +39,47 @@ def finish_folds(
     on_epoch: Callable[[Epoch], None],
     checkpoints: Callable[[int, str], Path | None] = lambda *_: None,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    until: int | None = None,
 ) -> Generator[Predictions]:
     """Predictions of every wanted (seed, subject), in that order: those on disk at once, the others trained.
 
-    A fold is on disk before it is yielded. Closing the iterator cancels what is being trained. Whoever else adds folds
-    to the folder meanwhile waits, as we do, for its `turn` to write.
+    They are trained for all epochs, or `until` so many: then a later call goes on from there. A fold is on disk before
+    it is yielded. Closing the iterator cancels what is being trained. Whoever else adds folds to the folder meanwhile
+    waits, as we do, for its `turn` to write.
 
     Raises:
         UsageError: if the folder belongs to another run.
         Infeasible: if a fold cannot be trained.
     """
     claim(folder, run)
-    kept = {(fold.seed, fold.subject): fold for fold in load(folder / PREDICTIONS)}
-    tasks = [Task(run, *key, checkpoints(*key)) for key in wanted if key not in kept]
+    until = run.train.epochs if until is None else until
+    there = {(fold.seed, fold.subject): fold for fold in load(folder / PREDICTIONS) if fold.epochs >= until}
+    ways = {key: folder / UNFINISHED / f"{key[0]}-{key[1]}.pt" for key in wanted if key not in there}
+    tasks = [Task(run, *key, checkpoints(*key), until, way) for key, way in ways.items()]
     with closing(pool.train(clips, tasks, on_epoch)) as trained:
         for key in wanted:
-            if key not in kept:
+            if key in ways:
                 finished: Finished = next(trained)
                 with turn():
                     _add(folder, finished)
-                kept[key] = finished.predictions
-            yield kept[key]
+                there[key] = finished.predictions
+                if until == run.train.epochs:
+                    ways[key].unlink(missing_ok=True)
+            yield there[key].until(until)
+
+
+def go_no_further(folder: Path) -> None:
+    """Delete what only folds that go on need."""
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
 def _add(folder: Path, finished: Finished) -> None:
-    """A fold's history, and then the fold itself, beside those that are there."""
-    folds = [*load(folder / PREDICTIONS), finished.predictions]
-    rows = _read_history(folder / HISTORY, {(fold.seed, fold.subject) for fold in folds[:-1]})
+    """A fold's history, and then the fold itself, beside the others that are there."""
+    own = (finished.predictions.seed, finished.predictions.subject)
+    others = [fold for fold in load(folder / PREDICTIONS) if (fold.seed, fold.subject) != own]
+    rows = _read_history(folder / HISTORY, {(fold.seed, fold.subject) for fold in others})
     _write_history(folder / HISTORY, rows + finished.history)
-    save(folder / PREDICTIONS, folds)
+    save(folder / PREDICTIONS, [*others, finished.predictions])
 
 
 def claim(folder: Path, run: Run) -> None:

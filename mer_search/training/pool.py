@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from mer_search.config import Run
 from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
 from mer_search.training.clips import Clips
-from mer_search.training.loop import Epoch, large, seconds_per_step, train_fold
+from mer_search.training.learner import large
+from mer_search.training.loop import Epoch, seconds_per_step, train_fold
 from mer_search.training.predictions import Predictions
 
 CANCEL = "cancel"
@@ -28,17 +29,19 @@ CANCEL = "cancel"
 
 @dataclass(frozen=True)
 class Task:
-    """One fold to train; its last weights go to `checkpoint`, if given."""
+    """One fold to train, as `train_fold` has it; its last weights go to `checkpoint`, if given."""
 
     run: Run
     seed: int
     subject: str
     checkpoint: Path | None = None
+    until: int | None = None
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A trained fold."""
+    """A fold that was trained as far as it was to be."""
 
     predictions: Predictions
     history: list[Epoch]
@@ -237,7 +240,7 @@ def _train(task: Task, parent: Connection, clips: Clips) -> Finished:
             raise Cancelled
         parent.send(("epoch", epoch))
 
-    trained = train_fold(task.run, clips, task.subject, task.seed, tell)
+    trained = train_fold(task.run, clips, task.subject, task.seed, tell, task.until, task.kept)
     if task.checkpoint:
         task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         temporary = task.checkpoint.with_suffix(".partial")

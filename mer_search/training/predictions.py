@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from mer_search.files import write_whole
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one (run, seed, subject). Shapes: n clips of the subject, E epochs, K classes."""
+    """Of one (run, seed, subject), maybe on its way. Shapes: n clips of the subject, E epochs, K classes."""
 
     seed: int
     subject: str
@@ -22,6 +22,16 @@ class Predictions:
     labels: NDArray[np.int64]  # (n,)
     probabilities: NDArray[np.float16]  # (E, n, K)
     inner: NDArray[np.float64] | None = None  # (E,) mean log-likelihood of the subjects held out, if there are any
+
+    @property
+    def epochs(self) -> int:
+        """E."""
+        return len(self.probabilities)
+
+    def until(self, epochs: int) -> "Predictions":
+        """What they were after so many epochs, at most all."""
+        inner = None if self.inner is None else self.inner[:epochs]
+        return replace(self, probabilities=self.probabilities[:epochs], inner=inner)
 
 
 def save(path: Path, folds: Sequence[Predictions]) -> None:

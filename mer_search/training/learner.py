@@ -1,0 +1,241 @@
+"""What learns in a fold: its network, optimiser and random numbers, and each step of an epoch.
+
+Shapes: N clips, B of them in a batch, n in the test subject, T maps, P components, C channels, K classes, A action
+units.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from mer_search.config import Run, Train, Units
+from mer_search.errors import Infeasible
+from mer_search.model.channels import channels, imagenet
+from mer_search.model.losses import loss, probabilities
+from mer_search.model.network import Network, step_flop
+from mer_search.training.augment import augment, draw, mirror, resample
+from mer_search.training.clips import Clips
+from mer_search.training.folds import Fold
+from mer_search.training.metrics import units_f1
+from mer_search.training.units import table, units_loss
+
+
+def network_input(run: Run, flow: Tensor, onset: Tensor | None, grid: int) -> tuple[Tensor, Tensor | None]:
+    """Flow (B, T, P, H, W) and onset images (B, 3, H, W) -> channels (B, T, C, H, W) and small images (B, 3, G, G).
+
+    Small images are in [0, 1], but with differences of frames normalised as those are (MMNet).
+    """
+    small = None
+    if run.model.position and onset is not None:
+        small = F.interpolate(onset / 255, size=(grid, grid), mode="bilinear", antialias=True, align_corners=False)
+        if run.input.channels == "rgb":
+            small = imagenet(small)
+    return channels(flow, run.input), small
+
+
+def _batches(indices: Tensor, batch: int, generator: Generator) -> Iterator[Tensor]:
+    """One epoch of batches (B,), all of the same size: the last is filled from the next permutation."""
+    size = min(batch, len(indices))
+    steps = math.ceil(len(indices) / size)
+    order = torch.cat(
+        [indices[torch.randperm(len(indices), generator=generator, device=indices.device)] for _ in range(2)]
+    )
+    return iter(order[: steps * size].split(size))
+
+
+def _class_weights(labels: Tensor, n_classes: int, power: float) -> Tensor:
+    """(K,) loss weights proportional to (clips of the class)^-power; a class without clips weighs as one clip."""
+    return torch.bincount(labels, minlength=n_classes).clamp_min(1).float().pow(-power)
+
+
+def learning_rate(config: Train | Units, epoch: int) -> float:
+    """Exponential decay until the plateau epoch, from epoch 0 on; it does not depend on the number of epochs."""
+    return config.lr * config.gamma ** min(epoch, config.plateau)
+
+
+LARGE_STEP = 1e12  # floating-point operations of a training step that keep all cores of a CPU busy on their own
+
+
+def large(run: Run) -> bool:
+    """Whether a training step is so large that a CPU's cores should share it, instead of each having its own fold."""
+    return step_flop(run) >= LARGE_STEP
+
+
+def precision(run: Run, device: str) -> torch.dtype:
+    """What convolutions and matrix products are computed in: bfloat16 on a GPU, and for large steps on a CPU that has
+    units for it (it is emulated elsewhere, and slower). Weights, losses and statistics are float32 everywhere."""
+    units = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if device == "cuda" or (units and large(run)) else torch.float32
+
+
+class Learner:
+    """One fold's training, a step after the other."""
+
+    def __init__(self, run: Run, clips: Clips, fold: Fold, seed: int) -> None:
+        self.run, self.clips = run, clips
+        device = clips.flow.device
+        torch.manual_seed(seed)
+        self.random = torch.Generator(device).manual_seed(seed)
+        self.dropped: Any = torch.cuda if device.type == "cuda" else torch  # whose random numbers dropout takes
+        self.mixing = np.random.default_rng(seed)
+        names, units = table(clips.units, fold.train, run.units.sides)
+        if run.units.use != "none" and not names:
+            raise Infeasible(
+                f"training in two stages needs clips whose action units are known, but beside {fold.subject}'s there "
+                'is none; set units.use = "none"',
+                "known action units",
+            )
+        self.units = torch.as_tensor(units, device=device)  # (N, A)
+        self.emotions = F.one_hot(clips.labels, len(run.data.classes)).float()  # (N, K)
+        self.network = Network(run, len(names)).to(device)
+        self.vectors = run.flow.method != "difference"  # whether a map's values point somewhere
+        self.train = torch.as_tensor(fold.train, device=device)
+        self.test = torch.as_tensor(fold.test, device=device)
+        self.inner = torch.as_tensor(fold.inner, device=device)
+        self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
+        kind = precision(run, device.type)
+        self.precision = torch.autocast(device.type, torch.bfloat16, enabled=kind is torch.bfloat16)
+
+    def start(self, schedule: Train | Units) -> None:
+        """A stage begins: with an optimiser of its own."""
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=schedule.lr, weight_decay=self.run.train.weight_decay, fused=True
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that the stage's next epoch depends on, for `go_on`."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": self.random.get_state(),
+            "dropout": self.dropped.get_rng_state(),
+            "mixing": self.mixing.bit_generator.state,
+        }
+
+    def go_on(self, schedule: Train | Units, state: dict[str, Any]) -> None:
+        """Take a stage up where another learner of this fold left it."""
+        self.network.load_state_dict(state["network"])
+        self.start(schedule)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.random.set_state(state["random"])
+        self.dropped.set_rng_state(state["dropout"])
+        self.mixing.bit_generator.state = state["mixing"]
+
+    def batch(self, indices: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Clips (B,) -> augmented channels, onset images and their rows of targets (N, ...)."""
+        clips, config = self.clips, self.run.train
+        pick = torch.rand(len(indices), generator=self.random, device=indices.device) * clips.sets[indices]
+        sets = clips.first[indices] + pick.long()
+        moves = draw(len(indices), config, self.random)
+        onset = None if clips.onset is None else resample(clips.onset[sets].float(), moves)
+        maps, small = network_input(
+            self.run, augment(clips.flow[sets].float(), moves, self.vectors), onset, self.network.grid
+        )
+        if config.noise:
+            spread = maps.std((-2, -1), keepdim=True)
+            maps = maps + config.noise * spread * torch.randn(maps.shape, generator=self.random, device=maps.device)
+        return maps, small, targets[indices]
+
+    def mixed(self, maps: Tensor, small: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The batch and its reversal, blended (mixup, Zhang et al., 2018)."""
+        if not self.run.train.mixup:
+            return maps, small, targets
+        share = float(self.mixing.beta(self.run.train.mixup, self.run.train.mixup))
+
+        def blend(x: Tensor) -> Tensor:
+            return share * x + (1 - share) * x.flip(0)
+
+        return blend(maps), None if small is None else blend(small), blend(targets)
+
+    def train_units(self, epoch: int) -> tuple[float, float]:
+        """An epoch of the first stage: mean loss, and the macro F1 of the epoch's own outputs."""
+        self.network.train()
+        value, logits, targets = self._epoch(self.run.units, epoch, self.units, self.network.action_units, units_loss)
+        return value, units_f1(targets.round(), logits > 0)
+
+    def train_emotions(self, epoch: int) -> tuple[float, float]:
+        """An epoch of the only or second stage: mean loss and accuracy of its batches."""
+        self._freeze(self.run.units.use != "none" and epoch < self.run.units.unfreeze_epoch)
+        value, logits, targets = self._epoch(
+            self.run.train,
+            epoch,
+            self.emotions,
+            self.network,
+            lambda logits, targets: loss(logits, targets, self.weights, self.run.train),
+        )
+        return value, float((logits.argmax(1) == targets.argmax(1)).mean())
+
+    def _freeze(self, frozen: bool) -> None:
+        """Training mode; what is frozen, all but the last layer, keeps its weights and its batch statistics."""
+        self.network.train()
+        for name, part in self.network.named_children():
+            if name not in {"head", "dropout"}:
+                part.train(not frozen).requires_grad_(not frozen)
+
+    def _epoch(
+        self,
+        schedule: Train | Units,
+        epoch: int,
+        targets: Tensor,
+        network: Callable[..., Tensor],
+        criterion: Callable[[Tensor, Tensor], Tensor],
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Mean loss of the epoch's batches, and their logits and targets; the host waits for the device once."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(schedule, epoch)
+        losses, outputs = [], []
+        for indices in _batches(self.train, self.run.train.batch, self.random):
+            maps, small, rows = self.mixed(*self.batch(indices, targets))
+            with self.precision:
+                logits = network(maps, small)
+            value = criterion(logits.float(), rows)
+            self.optimiser.zero_grad(set_to_none=True)
+            value.backward()
+            self.optimiser.step()
+            losses.append(value.detach())
+            outputs.append(torch.stack([logits.detach().float(), rows]))
+        seen = torch.cat([torch.cat(outputs, dim=1).flatten(), torch.stack(losses).mean()[None]]).cpu().numpy()
+        logits_seen, rows_seen = seen[:-1].reshape(2, -1, targets.shape[1])
+        return float(seen[-1]), logits_seen, rows_seen
+
+    @torch.no_grad()
+    def predict(self, indices: Tensor) -> np.ndarray:
+        """(n, K) half-precision probabilities of clips (n,), unjittered and unaugmented."""
+        self.network.eval()
+        out = []
+        for flow, onset in self._plain(indices):
+            chances = self.judge(flow, onset)
+            if self.run.train.mirror:
+                chances = (
+                    chances + self.judge(mirror(flow, self.vectors), None if onset is None else onset.flip(-1))
+                ) / 2
+            out.append(chances)
+        return torch.cat(out).half().cpu().numpy()
+
+    @torch.no_grad()
+    def test_units(self) -> float:
+        """Macro F1 of the test subject's action units; NaN where none is known."""
+        self.network.eval()
+        shown = [
+            self.network.action_units(*network_input(self.run, *clips, self.network.grid)) > 0
+            for clips in self._plain(self.test)
+        ]
+        return units_f1(self.units[self.test].cpu().numpy(), torch.cat(shown).cpu().numpy())
+
+    def _plain(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Flow (B, T, P, H, W) and onset images (B, 3, H, W) of clips (n,) as they are, B of them at a time."""
+        for batch in indices.split(self.run.train.batch):
+            sets = self.clips.first[batch]
+            yield self.clips.flow[sets].float(), None if self.clips.onset is None else self.clips.onset[sets].float()
+
+    def judge(self, flow: Tensor, onset: Tensor | None) -> Tensor:
+        """(B, K) probabilities of clips, given their flow (B, T, P, H, W) and onset images (B, 3, H, W)."""
+        maps, small = network_input(self.run, flow, onset, self.network.grid)
+        with self.precision:
+            logits = self.network(maps, small)
+        return probabilities(logits.float(), self.run.train)
