@@ -78,7 +78,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(loaded):
 )
 def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_path, values):
     whole = train(loaded, train__epochs=5, **values)
-    kept, told = tmp_path / "kept.pt", []
+    kept, told = tmp_path / "kept.safetensors", []
     first = train(loaded, train__epochs=5, until=2, kept=kept, **values)
     assert first.predictions.epochs == 2
     torch.manual_seed(99)
@@ -95,7 +95,7 @@ def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_pat
 
 
 def test_a_damaged_fold_to_go_on_from_is_one_line(loaded, tmp_path):
-    kept = tmp_path / "kept.pt"
+    kept = tmp_path / "kept.safetensors"
     train(loaded, until=1, kept=kept)
     kept.write_bytes(kept.read_bytes()[:-200])
     with pytest.raises(DataError, match="delete it and the fold is trained from its start"):

@@ -73,9 +73,12 @@ def test_folds_stop_on_their_way_and_go_on(finish, tmp_path):
     first, whole, again = [], [], []
     rows = finish("sub01", "sub02", until=1, on_fold=first.append)
     assert [fold.epochs for fold in first] == [1, 1]
-    assert sorted(path.name for path in (tmp_path / "unfinished").iterdir()) == ["0-sub01.pt", "0-sub02.pt"]
+    assert sorted(path.name for path in (tmp_path / "unfinished").iterdir()) == [
+        "0-sub01.safetensors",
+        "0-sub02.safetensors",
+    ]
     after = finish("sub01", on_fold=whole.append)
-    assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["0-sub02.pt"]
+    assert [path.stem for path in (tmp_path / "unfinished").iterdir()] == ["0-sub02"]
     assert whole[0].epochs == 2
     assert [(row["subject"], row["stage"], row["epoch"]) for row in after] == [
         ("sub02", "1", "1"),

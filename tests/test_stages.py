@@ -64,7 +64,7 @@ def test_a_shorter_second_stage_is_the_beginning_of_a_longer_one(clips):
 
 @pytest.mark.parametrize("until", [1, 3], ids=["frozen", "unfrozen"])
 def test_a_second_stage_that_stopped_goes_on_to_the_bit_as_if_it_had_not(clips, tmp_path, until):
-    whole, kept = train(clips, train__epochs=4), tmp_path / "kept.pt"
+    whole, kept = train(clips, train__epochs=4), tmp_path / "kept.safetensors"
     train(clips, train__epochs=4, until=until, kept=kept)
     last = train(clips, train__epochs=4, kept=kept)
     np.testing.assert_array_equal(whole.predictions.probabilities, last.predictions.probabilities)

@@ -4,6 +4,7 @@ Shapes: N clips, B of them in a batch, n in the test subject, T maps, P componen
 units.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,6 +59,11 @@ def learning_rate(config: Train | Units, epoch: int) -> float:
     return config.lr * config.gamma ** min(epoch, config.plateau)
 
 
+def _under(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What stands under a name and a dot."""
+    return {key.removeprefix(f"{name}."): item for key, item in state.items() if key.startswith(f"{name}.")}
+
+
 LARGE_STEP = 1e12  # floating-point operations of a training step that keep all cores of a CPU busy on their own
 
 
@@ -107,24 +113,28 @@ class Learner:
             self.network.parameters(), lr=schedule.lr, weight_decay=self.run.train.weight_decay, fused=True
         )
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Tensor]:
         """All that the stage's next epoch depends on, for `go_on`."""
+        moments = self.optimiser.state_dict()["state"]
+        mixing = json.dumps(self.mixing.bit_generator.state).encode()
         return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            **{f"network.{name}": item.contiguous() for name, item in self.network.state_dict().items()},
+            **{f"moments.{place}.{name}": item for place, parts in moments.items() for name, item in parts.items()},
             "random": self.random.get_state(),
             "dropout": self.dropped.get_rng_state(),
-            "mixing": self.mixing.bit_generator.state,
+            "mixing": torch.frombuffer(bytearray(mixing), dtype=torch.uint8),
         }
 
-    def go_on(self, schedule: Train | Units, state: dict[str, Any]) -> None:
+    def go_on(self, schedule: Train | Units, state: dict[str, Tensor]) -> None:
         """Take a stage up where another learner of this fold left it."""
-        self.network.load_state_dict(state["network"])
+        self.network.load_state_dict(_under("network", state))
         self.start(schedule)
-        self.optimiser.load_state_dict(state["optimiser"])
+        fresh = self.optimiser.state_dict()
+        moments = {place: _under(f"moments.{place}", state) for place in fresh["param_groups"][0]["params"]}
+        self.optimiser.load_state_dict(fresh | {"state": moments})
         self.random.set_state(state["random"])
         self.dropped.set_rng_state(state["dropout"])
-        self.mixing.bit_generator.state = state["mixing"]
+        self.mixing.bit_generator.state = json.loads(state["mixing"].numpy().tobytes())
 
     def batch(self, indices: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Clips (B,) -> augmented channels, onset images and their rows of targets (N, ...)."""

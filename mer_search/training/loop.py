@@ -6,7 +6,7 @@ learning rate does not depend on the number of epochs, so a fold may stop anywhe
 Shapes: n clips of the test subject, K classes.
 """
 
-import io
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
 from mer_search.config import Run
 from mer_search.errors import DataError, Infeasible
@@ -121,23 +123,20 @@ def train_fold(
 
 def _keep(path: Path, learner: Learner, so_far: _SoFar) -> None:
     """Write a fold from which it can go on."""
-    buffer = io.BytesIO()
-    parts = {
-        "history": [tuple(row) for row in so_far.history],
-        "probabilities": torch.from_numpy(np.stack(so_far.probabilities)),
-        "inner": so_far.inner,
-    }
-    torch.save(learner.state() | parts, buffer)
-    write_whole(path, buffer.getvalue())
+    tensors = learner.state() | {"probabilities": torch.from_numpy(np.stack(so_far.probabilities))}
+    told = {"history": json.dumps(so_far.history), "inner": json.dumps(so_far.inner)}
+    write_whole(path, save(tensors, metadata=told))
 
 
 def _go_on(path: Path, learner: Learner) -> _SoFar:
     """Make the learner what it was when the fold was kept."""
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        learner.go_on(learner.run.train, kept)
-        return _SoFar([Epoch(*row) for row in kept["history"]], list(kept["probabilities"].numpy()), kept["inner"])
-    except Exception as error:  # pickle, zipfile and torch each have their own
+        with safe_open(path, "pt") as kept:
+            tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 (no dict)
+            history, inner = (json.loads(kept.metadata()[name]) for name in ("history", "inner"))
+        learner.go_on(learner.run.train, tensors)
+        return _SoFar([Epoch(*row) for row in history], list(tensors["probabilities"].numpy()), inner)
+    except Exception as error:  # safetensors, json and torch each have their own
         raise DataError(
             f"{path} must hold a fold to go on from, but cannot be read ({error}); delete it and the fold is trained "
             "from its start"

@@ -54,7 +54,7 @@ def finish_folds(
     claim(folder, run)
     until = run.train.epochs if until is None else until
     there = {(fold.seed, fold.subject): fold for fold in load(folder / PREDICTIONS) if fold.epochs >= until}
-    ways = {key: folder / UNFINISHED / f"{key[0]}-{key[1]}.pt" for key in wanted if key not in there}
+    ways = {key: folder / UNFINISHED / f"{key[0]}-{key[1]}.safetensors" for key in wanted if key not in there}
     tasks = [Task(run, *key, checkpoints(*key), until, way) for key, way in ways.items()]
     with closing(pool.train(clips, tasks, on_epoch)) as trained:
         for key in wanted:
