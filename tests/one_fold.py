@@ -7,9 +7,9 @@ ALL_AT_ONCE = {"train.mixup": 0.4, "train.noise": 0.1, "train.class_weights": 1.
 TEST = "sub02"  # its clips are the 6 from number 6 on; 18 train
 
 
-def train(loaded, seed=0, on_epoch=lambda epoch: None, clips=None, until=None, kept=None, **values):
+def train(loaded, seed=0, on_epoch=lambda epoch: None, clips=None, until=None, kept=None, pieces=1, **values):
     run = with_values(loaded.run, {key.replace("__", "."): value for key, value in values.items()})
-    return train_fold(run, clips or loaded.tensors, TEST, seed, on_epoch, until, kept)
+    return train_fold(run, clips or loaded.tensors, TEST, seed, on_epoch, until, kept, pieces)
 
 
 def losses(trained):

@@ -94,6 +94,17 @@ def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_pat
         assert torch.equal(one, other)
 
 
+def test_a_batch_in_pieces_is_the_batch_but_for_its_statistics(loaded, monkeypatch):
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", lambda self, x: x * self.weight[:, None, None] / 2)
+    whole, other = train(loaded), train(loaded, seed=1)
+    for pieces in (2, 4):
+        cut = train(loaded, pieces=pieces)
+        assert losses(cut) == pytest.approx(losses(whole), rel=1e-3)
+        np.testing.assert_allclose(cut.predictions.probabilities, whole.predictions.probabilities, atol=1e-3)
+        assert {row.pieces for row in cut.history} == {pieces}
+    assert np.abs(whole.predictions.probabilities - other.predictions.probabilities).max() > 0.01
+
+
 def test_a_damaged_fold_to_go_on_from_is_one_line(loaded, tmp_path):
     kept = tmp_path / "kept.safetensors"
     train(loaded, until=1, kept=kept)

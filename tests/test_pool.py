@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 
@@ -7,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from mer_search.config import with_values
-from mer_search.errors import Infeasible, UsageError
+from mer_search.errors import DOES_NOT_FIT, Infeasible, UsageError
+from mer_search.training import pool as pool_module
 from mer_search.training.loop import train_fold
 from mer_search.training.pool import Pool, Task, choose_device, open_pool
 
@@ -111,3 +113,35 @@ def test_an_interruption_does_not_wait_for_an_epoch_and_leaves_a_pool_that_works
             next(folds)
     assert [process.pid for process, _ in pool._workers] != before
     assert len(list(pool.train(loaded.tensors, _tasks(loaded), lambda epoch: None))) == 4
+
+
+@pytest.mark.parametrize(
+    ("batch", "fits", "pieces"), [(36, 36, [1]), (36, 9, [1, 2, 4]), (36, 5, [1, 2, 4, 8]), (7, 7, [1]), (8, 4, [1, 2])]
+)
+def test_batches_are_cut_into_as_few_pieces_as_fit(make_search, monkeypatch, batch, fits, pieces):
+    tried = []
+
+    def train_fold(run, clips, subject, seed, on_epoch, until, kept, pieces):
+        tried.append(pieces)
+        if math.ceil(run.train.batch / pieces) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "trained"
+
+    monkeypatch.setattr(pool_module, "train_fold", train_fold)
+    run = with_values(make_search().loaded.run, {"train.batch": batch})
+    assert pool_module._fitting(Task(run, 0, "sub01"), None, None) == "trained"
+    assert tried == pieces
+
+
+def test_what_does_not_fit_in_pieces_of_four_clips_does_not_fit(make_search, monkeypatch):
+    tried = []
+
+    def train_fold(run, *rest):
+        tried.append(rest[-1])
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(pool_module, "train_fold", train_fold)
+    task = Task(with_values(make_search().loaded.run, {"train.batch": 36}), 0, "sub01")
+    kind, error = pool_module._result(task, None, None)
+    assert (kind, error.constraint) == ("failed", DOES_NOT_FIT)
+    assert tried == [1, 2, 4, 8]

@@ -6,6 +6,7 @@ from optuna.trial import TrialState
 
 from mer_search.config import digest
 from mer_search.errors import MerSearchError, StorageError, UsageError
+from mer_search.report.trials import trial_line
 from mer_search.search import racing
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
@@ -193,6 +194,21 @@ def test_a_trial_interrupted_at_a_rung_is_taken_up_there(storage, pool, make_sea
     pairs = [{fold.subject: fold for fold in load(trial_folder(s.out, 0) / "predictions.npz")} for s in (search, whole)]
     for subject in search.subjects:
         np.testing.assert_array_equal(pairs[0][subject].probabilities, pairs[1][subject].probabilities)
+
+
+def test_a_trial_whose_batches_were_cut_to_fit_says_so(storage, pool, make_search, monkeypatch):
+    real = pool.train
+
+    def train(clips, tasks, on_epoch):
+        return real(clips, tasks, lambda epoch: on_epoch(epoch._replace(pieces=4 if epoch.subject == "sub03" else 2)))
+
+    monkeypatch.setattr(pool, "train", train)
+    search = make_search()
+    study = open_study(search, storage, "small")
+    run(search, study, pool, 1, Watcher())
+    (trial,) = study.get_trials()
+    assert trial.user_attrs["pieces"] == 4
+    assert ", batches in 4 pieces, to fit  components=uvo" in trial_line(trial)
 
 
 def test_a_repeated_configuration_runs_with_another_seed(storage, pool, make_search):

@@ -80,7 +80,8 @@ class Live(Describing):
             self.epochs,
             completed=epoch.epoch,
             total=of,
-            description=f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}",
+            description=f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}"
+            + (f", batches in {epoch.pieces}" if epoch.pieces > 1 else ""),
             visible=True,
         )
 

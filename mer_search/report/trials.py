@@ -32,6 +32,8 @@ def trial_line(trial: FrozenTrial) -> str:
         result = f"stopped after {reached}, UF1 about {score(trial):.3f}"
     else:
         result = f"UF1 {score(trial):.3f}"
+    if "pieces" in trial.user_attrs:
+        result += f", batches in {trial.user_attrs['pieces']} pieces, to fit"
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
 
 

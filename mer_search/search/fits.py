@@ -4,28 +4,32 @@ Such a trial costs a draw and nothing else: it is not among the trials that a st
 a study differ, the one with the least memory decides.
 """
 
+import math
 from itertools import takewhile
 
 import optuna
 from optuna.trial import FrozenTrial
 
-from mer_search.config import Run
+from mer_search.config import Run, with_values
 from mer_search.errors import DOES_NOT_FIT, Infeasible, UsageError
 from mer_search.model.network import memory
 from mer_search.search.claims import FORETOLD
+from mer_search.training.learner import splits
 
 IN_A_ROW = 100  # draws that were foretold not to fit: then hardly anything in the space does
 BYTES = "bytes"  # attribute of a trial
 
 
 def foretell(study: optuna.Study, trial: optuna.Trial, run: Run) -> None:
-    """Note what a trial's training holds, and refuse it if one that held no more did not fit.
+    """Note what a trial's training holds, its batches cut as small as may be, and refuse it if one that held no more
+    did not fit.
 
     Raises:
         Infeasible: if it is refused.
         UsageError: if too many in a row were.
     """
-    need = memory(run)
+    batch = run.train.batch
+    need = memory(with_values(run, {"train.batch": math.ceil(batch / splits(batch)[-1])}))
     trial.set_user_attr(BYTES, need)
     trials = study.get_trials(deepcopy=False)
     smallest = min(filter(_did_not_fit, trials), key=lambda other: other.user_attrs[BYTES], default=None)
@@ -36,7 +40,7 @@ def foretell(study: optuna.Study, trial: optuna.Trial, run: Run) -> None:
     if sum(1 for _ in takewhile(lambda other: FORETOLD in other.user_attrs, before)) >= IN_A_ROW:
         raise UsageError(
             f"a space must hold networks that fit the device, but {IN_A_ROW} draws in a row would not: trial "
-            f"{smallest.number}'s {limit}; make widths, flow.size or train.batch smaller, or take a larger device"
+            f"{smallest.number}'s {limit}; make widths or flow.size smaller, or take a larger device"
         )
     trial.set_user_attr(FORETOLD, smallest.number)
     raise Infeasible(

@@ -283,7 +283,14 @@ def _race(
     race, epochs = rivals.race, loaded.run.train.epochs
     order = racing.order(search.subjects, search.seed, trial.number)
     reported = trial.study._storage.get_trial(trial._trial_id).intermediate_values  # before an interruption
-    spent, before = 0, 0
+    spent, before, pieces = 0, 0, 1
+
+    def on_epoch(epoch: Epoch) -> None:
+        nonlocal pieces
+        if epoch.pieces > pieces:
+            trial.set_user_attr("pieces", pieces := epoch.pieces)
+        watcher.epoch(epoch, (loaded.run.units if epoch.stage == 1 else loaded.run.train).epochs)
+
     for rung, until in enumerate(race.stops(epochs)):
         mark = rivals.mark(until)
         seen: dict[str, Predictions] = {}
@@ -294,7 +301,7 @@ def _race(
             loaded.run,
             [(seed, subject) for subject in order],
             trial_folder(search.out, trial.number),
-            lambda epoch: watcher.epoch(epoch, (loaded.run.units if epoch.stage == 1 else loaded.run.train).epochs),
+            on_epoch,
             until=until,
         )
         with closing(folds):

@@ -6,7 +6,8 @@ units.
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,14 @@ def network_input(run: Run, flow: Tensor, onset: Tensor | None, grid: int) -> tu
     return channels(flow, run.input), small
 
 
-def _batches(indices: Tensor, batch: int, generator: Generator) -> Iterator[Tensor]:
+def _batches(indices: Tensor, batch: int, generator: Generator) -> Sequence[Tensor]:
     """One epoch of batches (B,), all of the same size: the last is filled from the next permutation."""
     size = min(batch, len(indices))
     steps = math.ceil(len(indices) / size)
     order = torch.cat(
         [indices[torch.randperm(len(indices), generator=generator, device=indices.device)] for _ in range(2)]
     )
-    return iter(order[: steps * size].split(size))
+    return order[: steps * size].split(size)
 
 
 def _class_weights(labels: Tensor, n_classes: int, power: float) -> Tensor:
@@ -65,6 +66,12 @@ def _under(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 LARGE_STEP = 1e12  # floating-point operations of a training step that keep all cores of a CPU busy on their own
+LEAST = 4  # clips of a piece: batch statistics of fewer are noise
+
+
+def splits(batch: int) -> list[int]:
+    """Into how many pieces a batch may be cut whose activations do not fit the device: 1, 2, 4 ..."""
+    return [2**times for times in range(int(math.log2(max(1, batch / LEAST))) + 1)]
 
 
 def large(run: Run) -> bool:
@@ -80,10 +87,15 @@ def precision(run: Run, device: str) -> torch.dtype:
 
 
 class Learner:
-    """One fold's training, a step after the other."""
+    """One fold's training, a step after the other.
 
-    def __init__(self, run: Run, clips: Clips, fold: Fold, seed: int) -> None:
-        self.run, self.clips = run, clips
+    Args:
+        pieces: how many a batch is cut into. Their gradients add up to the batch's, but batch normalisation sees one
+            piece at a time, and class weights are averaged within it.
+    """
+
+    def __init__(self, run: Run, clips: Clips, fold: Fold, seed: int, pieces: int = 1) -> None:
+        self.run, self.clips, self.pieces = run, clips, pieces
         device = clips.flow.device
         torch.manual_seed(seed)
         self.random = torch.Generator(device).manual_seed(seed)
@@ -199,19 +211,25 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(schedule, epoch)
         losses, outputs = [], []
-        for indices in _batches(self.train, self.run.train.batch, self.random):
-            maps, small, rows = self.mixed(*self.batch(indices, targets))
-            with self.precision:
-                logits = network(maps, small)
-            value = criterion(logits.float(), rows)
+        batches = _batches(self.train, self.run.train.batch, self.random)
+        for indices in batches:
             self.optimiser.zero_grad(set_to_none=True)
-            value.backward()
+            for maps, small, rows in self._cut(*self.mixed(*self.batch(indices, targets))):
+                with self.precision:
+                    logits = network(maps, small)
+                value = criterion(logits.float(), rows) * (len(rows) / len(indices))
+                value.backward()
+                losses.append(value.detach())
+                outputs.append(torch.stack([logits.detach().float(), rows]))
             self.optimiser.step()
-            losses.append(value.detach())
-            outputs.append(torch.stack([logits.detach().float(), rows]))
-        seen = torch.cat([torch.cat(outputs, dim=1).flatten(), torch.stack(losses).mean()[None]]).cpu().numpy()
+        seen = torch.cat([torch.cat(outputs, dim=1).flatten(), torch.stack(losses).sum()[None]]).cpu().numpy()
         logits_seen, rows_seen = seen[:-1].reshape(2, -1, targets.shape[1])
-        return float(seen[-1]), logits_seen, rows_seen
+        return float(seen[-1]) / len(batches), logits_seen, rows_seen
+
+    def _cut(self, maps: Tensor, small: Tensor | None, targets: Tensor) -> Iterator[tuple[Tensor, Any, Tensor]]:
+        """A batch's pieces."""
+        images = repeat(None) if small is None else small.chunk(self.pieces)
+        return zip(maps.chunk(self.pieces), images, targets.chunk(self.pieces), strict=False)
 
     @torch.no_grad()
     def predict(self, indices: Tensor) -> np.ndarray:

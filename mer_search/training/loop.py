@@ -43,6 +43,7 @@ class Epoch(NamedTuple):
     test_au_f1: float = math.nan  # to look at; nothing is chosen by it
     seconds: float = math.nan
     stage: int = 2  # 1 action units, 2 emotions
+    pieces: int = 1  # that a batch was cut into, so that its activations fit the device
 
 
 class Trained(NamedTuple):
@@ -69,6 +70,7 @@ def train_fold(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     until: int | None = None,
     kept: Path | None = None,
+    pieces: int = 1,
 ) -> Trained:
     """Train a network on everybody but `subject` and those held out, and predict these two after every epoch.
 
@@ -81,6 +83,7 @@ def train_fold(
         until: how many epochs (of emotions) there shall be; all of the run's if None.
         kept: a file. If it is there, the fold goes on from it, to the bit as if it had never stopped; if epochs are
             left in the end, the fold is kept there.
+        pieces: how many a batch is cut into (see Learner).
 
     Raises:
         Infeasible: if the loss stops being a finite number, or two stages find no known action units to learn.
@@ -89,11 +92,11 @@ def train_fold(
     until = run.train.epochs if until is None else until
     own_seed = fold_seed(seed, subject)
     fold = leave_one_out(clips.subjects, subject, run.train.inner, own_seed)
-    learner, so_far = Learner(run, clips, fold, own_seed), _SoFar([], [], [])
+    learner, so_far = Learner(run, clips, fold, own_seed, pieces), _SoFar([], [], [])
 
     def add(row: Epoch) -> None:
-        so_far.history.append(row)
-        on_epoch(row)
+        so_far.history.append(row._replace(pieces=pieces))
+        on_epoch(so_far.history[-1])
 
     if kept and kept.exists():
         so_far = _go_on(kept, learner)

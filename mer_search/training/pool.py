@@ -8,6 +8,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -20,8 +21,8 @@ from safetensors.torch import save_file
 from mer_search.config import Run
 from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
 from mer_search.training.clips import Clips
-from mer_search.training.learner import large
-from mer_search.training.loop import Epoch, seconds_per_step, train_fold
+from mer_search.training.learner import large, splits
+from mer_search.training.loop import Epoch, Trained, seconds_per_step, train_fold
 from mer_search.training.predictions import Predictions
 
 CANCEL = "cancel"
@@ -222,7 +223,9 @@ def _result(task: Task | Run, parent: Connection, clips: Clips) -> tuple[str, An
         return "finished", _train(task, parent, clips)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        return "failed", Infeasible("the network and a batch must fit the device's memory, but do not", DOES_NOT_FIT)
+        return "failed", Infeasible(
+            "the network and a few clips must fit the device's memory, but do not", DOES_NOT_FIT
+        )
     except (ConnectionError, EOFError):
         raise
     except (MerSearchError, Cancelled) as error:
@@ -233,6 +236,16 @@ def _result(task: Task | Run, parent: Connection, clips: Clips) -> tuple[str, An
         return "failed", RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
 
 
+def _fitting(task: Task, clips: Clips, tell: Callable[[Epoch], None]) -> Trained:
+    """Train a fold, its batches whole or in as few pieces as fit the device."""
+    *fewer, most = splits(task.run.train.batch)
+    for pieces in fewer:
+        with suppress(torch.OutOfMemoryError):
+            return train_fold(task.run, clips, task.subject, task.seed, tell, task.until, task.kept, pieces)
+        torch.cuda.empty_cache()
+    return train_fold(task.run, clips, task.subject, task.seed, tell, task.until, task.kept, most)
+
+
 def _train(task: Task, parent: Connection, clips: Clips) -> Finished:
     def tell(epoch: Epoch) -> None:
         if parent.poll():
@@ -240,7 +253,7 @@ def _train(task: Task, parent: Connection, clips: Clips) -> Finished:
             raise Cancelled
         parent.send(("epoch", epoch))
 
-    trained = train_fold(task.run, clips, task.subject, task.seed, tell, task.until, task.kept)
+    trained = _fitting(task, clips, tell)
     if task.checkpoint:
         task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         temporary = task.checkpoint.with_suffix(".partial")
