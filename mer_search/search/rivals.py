@@ -90,7 +90,8 @@ def find_rivals(
     whole = filter(ran_to_its_end, study.get_trials(deepcopy=False))
     others = [trial.number for trial in whole if trial.number != best.number][-racing.RECENT :]
     first, *rest = (_folds(folder(number)) for number in (best.number, *others))
-    return replace(rivals, best=first, others=[folds for folds in rest if set(subjects) <= set(folds)])
+    there = [folds for folds in rest if set(subjects) <= set(folds)]  # not those whose folder was deleted
+    return replace(rivals, best=first, others=there) if set(subjects) <= set(first) else rivals
 
 
 @lru_cache(2 * racing.RECENT)
