@@ -54,14 +54,16 @@ def test_an_epoch_has_the_samples_that_it_says(run, monkeypatch):
     assert len(seen) == 3 * 3  # one epoch to warm up, two that are timed
 
 
+@pytest.mark.parametrize("techniques", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("name", ["V3NR", "V1", "V5NRS", "V6"])
-def test_the_conventional_step_trains_the_published_network(name):
+def test_the_conventional_step_trains_the_published_network(name, techniques):
     run = with_values(preset(name), SMALL)
-    learner = speed._Conventional(run, "cpu")
+    learner = speed._Conventional(run, "cpu", techniques)
     before = [parameter.clone() for parameter in learner.network.parameters()]
-    assert len(speed.conventional_step(run, "cpu", 1).seconds) == 1
+    assert len(speed.conventional_step(run, "cpu", 1, techniques).seconds) == 1
     maps = torch.randn(4, run.frames.maps, speed.n_channels(run.input), 32, 32)
-    assert math.isfinite(learner.step(maps, torch.rand(4, 3, learner.grid, learner.grid), torch.zeros(4).long()))
+    told = learner.step(maps, torch.rand(4, 3, learner.grid, learner.grid), torch.zeros(4).long())
+    assert math.isfinite(told) == (techniques < 2)  # then it is not read
     after = learner.network.parameters()
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
@@ -93,14 +95,24 @@ def test_a_trials_bookkeeping_is_what_its_training_leaves(make_search):
     assert books.seconds == books.trial - books.training
 
 
+def test_a_trial_is_compared_at_equal_steps(make_search, monkeypatch):
+    search = make_search(STUDY)
+    monkeypatch.setattr(speed, "conventional_step", lambda *_: speed.Times((0.5,)))
+    run = with_values(search.loaded.run, {"train.epochs": 10, "train.batch": 4})
+    found = benchmark._trial(run, search.loaded, search.subjects, 2)
+    steps = sum(math.ceil((24 - 6) / 4) for _ in search.subjects) * 10
+    assert found["conventional_trial_s"] == 0.5 * steps
+    assert found["speedup"] == pytest.approx(found["conventional_trial_s"] / found["trial_s"])
+
+
 def test_everything_is_measured_and_fits_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "PRESETS", ("V3NR",))
     monkeypatch.setattr(benchmark, "SMALL", SMALL)
     monkeypatch.setattr(benchmark, "_first_trial", lambda study: with_values(preset("V3NR"), SMALL))
-    monkeypatch.setattr(benchmark, "_overhead", lambda runs, progress: OVERHEAD)
+    monkeypatch.setattr(benchmark, "_demo", lambda runs, progress: OVERHEAD)
     told = []
     facts = benchmark.measure("cpu", False, 2, lambda *progress: told.append(progress[1:]))
-    assert told == [(done, 5) for done in range(1, 6)]
+    assert told == [(done, 6) for done in range(1, 7)]
     assert json.loads(json.dumps(facts))["machine"]["torch"] == torch.__version__
     (own, _), epoch = facts["steps"], facts["epoch"]
     assert own["of_ceiling"] == own["flop_s"] / facts["ceiling"]["fp32"]
@@ -116,5 +128,6 @@ def test_everything_is_measured_and_fits_a_terminal(monkeypatch, capsys):
 OVERHEAD = {
     "store": {"clips_s_core": 12.0},
     "start": {"first_epoch_s": 4.0},
-    "bookkeeping": {"seconds_a_trial": 0.3, "training_seconds_a_trial": 20.0, "share": 0.0148},
+    "bookkeeping": {"seconds_a_trial": 0.3, "share": 0.0148},
+    "trial": {"trial_s": 20.0, "conventional_trial_s": 36.0, "speedup": 1.8},
 }

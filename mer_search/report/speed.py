@@ -31,12 +31,24 @@ def print_speed(facts: dict[str, Any]) -> None:
             f"{step['speedup']:.2f}x",
         )
     show(table)
-    epoch, store, start, books = (facts[key] for key in ("epoch", "store", "start", "bookkeeping"))
+    found = facts["techniques"]
+    table = plain_table(f"{found['network']}, one technique after the other", "ms", "from-to", "gain")
+    for row in found["steps"]:
+        low, high = row["step_s_spread"]
+        table.add_row(
+            row["technique"], f"{1e3 * row['step_s']:.0f}", f"{1e3 * low:.0f}-{1e3 * high:.0f}", f"{row['gain']:.2f}x"
+        )
+    show(table)
+    epoch, trial, store, start, books = (facts[key] for key in ("epoch", "trial", "store", "start", "bookkeeping"))
     say(
         "faster: than the conventional step (Conv3d, fp32) on a batch that is there. A whole epoch of "
         f"{epoch['network']} ({epoch['samples']} clips), whose conventional loop reads five JPEGs and measures four "
         f"flows a clip: "
         f"{epoch['epoch_s']:.2f} s against {epoch['conventional_epoch_s']:.2f} s, {epoch['speedup']:.2f}x."
+    )
+    say(
+        f"demo's first trial: {trial['trial_s']:.0f} s of training against {trial['conventional_trial_s']:.0f} s of "
+        f"conventional steps, {trial['speedup']:.2f}x"
     )
     out.print(f"motion into the store: {store['clips_s_core']:.1f} clips/s a core")
     out.print(f"start to the end of the first epoch, warm store: {start['first_epoch_s']:.1f} s")

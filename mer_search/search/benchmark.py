@@ -1,9 +1,11 @@
 """`mer-search bench`: everything about this machine's speed, in one run, as one JSON document."""
 
 import datetime
+import math
 import os
 import platform
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,9 +15,10 @@ from mer_search.config import Run, with_values
 from mer_search.model.network import memory, step_flop
 from mer_search.presets import preset
 from mer_search.search import overhead, space
-from mer_search.search.workspace import Progress
+from mer_search.search.workspace import Loaded, Progress
 from mer_search.training import speed
 from mer_search.training.learner import precision
+from mer_search.training.pool import Task, open_pool
 from mer_search.training.speed import Times
 
 PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")
@@ -39,14 +42,15 @@ def measure(device: str, full: bool, runs: int, progress: Progress) -> dict[str,
     jobs: list[Callable[[], Any]] = [
         lambda: speed.ceiling(device, runs)._asdict(),
         *(partial(_step, name, run, device, runs) for name, run in networks.items()),
+        lambda: _ladder(networks[YARDSTICK], device, runs),
         lambda: _epoch(networks[YARDSTICK], device, runs),
-        lambda: _overhead(runs, progress),
+        lambda: _demo(runs, progress),
     ]
     found = []
     for done, job in enumerate(jobs, 1):
         found.append(job())
         progress("measuring", done, len(jobs))
-    top, *steps, epoch, rest = found
+    top, *steps, ladder, epoch, rest = found
     for step in steps:
         step["of_ceiling"] = step["flop_s"] / top["bf16" if step["bf16"] else "fp32"]
     return {
@@ -55,6 +59,7 @@ def measure(device: str, full: bool, runs: int, progress: Progress) -> dict[str,
         "runs": runs,
         "ceiling": top,
         "steps": steps,
+        "techniques": {"network": YARDSTICK, "steps": ladder},
         "epoch": epoch,
         **rest,
     }
@@ -101,6 +106,16 @@ def _step(name: str, run: Run, device: str, runs: int) -> dict[str, Any]:
     }
 
 
+def _ladder(run: Run, device: str, runs: int) -> list[dict[str, Any]]:
+    """The step of a batch that is there, from the conventional one on, a technique more each time."""
+    rows: list[dict[str, Any]] = []
+    for count, name in enumerate(("conventional", *speed.TECHNIQUES)):
+        times = speed.conventional_step(run, device, runs, count)
+        before = rows[-1]["step_s"] if rows else times.median
+        rows.append({"technique": name, **_seconds("step", times), "gain": before / times.median})
+    return rows
+
+
 def _epoch(run: Run, device: str, runs: int) -> dict[str, Any]:
     samples, loaders = SAMPLES[device] * run.train.batch, LOADERS if device == "cuda" else 0
     ours = speed.epoch(run, device, samples, runs)
@@ -115,20 +130,36 @@ def _epoch(run: Run, device: str, runs: int) -> dict[str, Any]:
     }
 
 
-def _overhead(runs: int, progress: Progress) -> dict[str, Any]:
-    """In the demo study, on a CPU."""
+def _demo(runs: int, progress: Progress) -> dict[str, Any]:
+    """Of the demo study, on a CPU: a trial's training, and what is not training."""
     file, loaded, first = space.load("demo"), overhead.load_demo(progress), _first_trial("demo")
+    trial = _trial(first, loaded, loaded.select(file.subjects), runs)
     books, clip = overhead.bookkeeping(file, loaded), overhead.store_build(loaded, runs)
-    steps = first.train.epochs * len(loaded.clips) / first.train.batch * len(loaded.select(file.subjects))
-    training = steps * speed.step(first, "cpu", runs).median / len(os.sched_getaffinity(0))
     return {
+        "trial": trial,
         "store": {**_seconds("clip", clip), "clips_s_core": 1 / clip.median},
         "start": _seconds("first_epoch", overhead.start(max(2, runs // 2))),
-        "bookkeeping": {
-            "seconds_a_trial": books.seconds,
-            "training_seconds_a_trial": training,
-            "share": books.seconds / (books.seconds + training),
-        },
+        "bookkeeping": {"seconds_a_trial": books.seconds, "share": books.seconds / (books.seconds + trial["trial_s"])},
+    }
+
+
+def _trial(run: Run, loaded: Loaded, subjects: Sequence[str], runs: int) -> dict[str, Any]:
+    """Training all folds of a trial as a study does, against conventional steps on batches that are there.
+
+    Two epochs are timed; the others cost the same.
+    """
+    short = with_values(run, {"train.epochs": 2})
+    tasks = [Task(short, 0, subject) for subject in subjects]
+    with open_pool(short, "cpu") as pool:
+        ours = speed.timed(lambda: list(pool.train(loaded.tensors, tasks, lambda epoch: None)), max(2, runs // 2))
+    conventional = speed.conventional_step(run, "cpu", runs)
+    people = Counter(loaded.subjects)
+    steps = sum(math.ceil((len(loaded.clips) - people[subject]) / run.train.batch) for subject in subjects)
+    whole = ours.median * run.train.epochs / short.train.epochs
+    return {
+        "trial_s": whole,
+        "conventional_trial_s": conventional.median * steps * run.train.epochs,
+        "speedup": conventional.median * steps * short.train.epochs / ours.median,
     }
 
 
