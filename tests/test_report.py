@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mer_search.report.figures import confusion_png, subjects_png
-from mer_search.report.page import page
+from mer_search.report.confirmed import estimates
+from mer_search.report.document import Code, Document, Picture, Section, Table, Text, to_html, write_markdown
+from mer_search.report.figures import (
+    Point,
+    confusion_png,
+    curves_png,
+    history_png,
+    importances_png,
+    proxy_png,
+    slices_png,
+    subjects_png,
+)
 from mer_search.report.summaries import summary_rows, verdict
 from mer_search.report.terminal import duration, operations
 from mer_search.report.trials import values_text
@@ -42,6 +52,16 @@ def _size(png: bytes) -> tuple[int, int]:
 def test_figures_are_pictures():
     assert min(_size(confusion_png(np.array([[3, 1], [0, 0]]), ["a", "b"], "title"))) > 200
     assert min(_size(subjects_png({"s1": 0.5, "s2": 1.0}, {"s1": 3, "s2": 4}, ["s1"]))) > 200
+    random = np.random.default_rng(0)
+    assert min(_size(curves_png(random.random((2, 9)), random.random((2, 9)), 2))) > 200
+    points = [Point(number, 0.1 * number, number == 2) for number in range(4)]
+    assert min(_size(history_png(points, [4, 5]))) > 200
+    assert min(_size(importances_png({"train.lr": 0.7, "train.loss": 0.3}))) > 100
+    axes = {
+        name: [(point, value) for point in points] for name, value in (("a", 0.1), ("b", "nr"), ("c", True), ("d", 3))
+    }
+    assert min(_size(slices_png(axes, ["a"]))) > 200
+    assert min(_size(proxy_png([0.1, 0.2], [0.3, 0.2], [1, 7]))) > 200
 
 
 def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
@@ -118,13 +138,53 @@ def test_choosing_among_confirmed_trials_comes_with_a_warning():
     assert len(lines) == 3
 
 
+def _page(summary):
+    return to_html(Document(summary["title"], estimates(summary), []))
+
+
 def test_the_page_says_synthetic_and_escapes_what_it_is_given():
-    text = page(SUMMARY, [("Confusion", b"png")])
+    text = _page(SUMMARY)
     assert "These clips are synthetic" in text
     assert "<7>" not in text
     assert "trial &lt;7&gt; is NOT shown to be better" in text
-    assert "data:image/png;base64,cG5n" in text
-    assert "These clips are synthetic" not in page(SUMMARY | {"synthetic": False}, [])
+    assert "These clips are synthetic" not in _page(SUMMARY | {"synthetic": False})
+
+
+def test_the_published_mark_stands_only_on_the_clips_it_was_published_for():
+    real = SUMMARY | {"synthetic": False, "dataset": "CASME II, 5 classes"}
+    assert "macro F1 of 0.8676" in _page(real)
+    assert "Under the same rule this network has 0.6000" in _page(real)
+    assert "0.8676" not in _page(real | {"dataset": "CASME II, 3 classes"})
+    assert "0.8676" not in _page(SUMMARY)
+
+
+DOCUMENT = Document(
+    "A <title>",
+    [Text("Mind this", True)],
+    [
+        Section("Numbers", [Table(("name", "UF1"), [("a|b", "0.5"), ("c", "")], "What it is.", strong=0)]),
+        Section("Pictures", [Picture("one", "What is shown", b"png"), Code("x < 1")]),
+    ],
+)
+
+
+def test_a_page_is_one_file_and_reads_the_same_as_markdown(tmp_path):
+    html = to_html(DOCUMENT)
+    for part in (
+        "<title>A &lt;title&gt;</title>",
+        "<p class=warning>Mind this</p>",
+        "<tr class=strong><td>a|b</td><td class=number>0.5</td></tr>",
+        'src="data:image/png;base64,cG5n"',
+        "<pre>x &lt; 1</pre>",
+    ):
+        assert part in html
+    assert "http" not in html
+    write_markdown(DOCUMENT, tmp_path / "report.md")
+    assert (tmp_path / "report.md").read_text() == (
+        "# A <title>\n\n> **Mind this**\n\n## Numbers\n\n| name | UF1 |\n| --- | ---: |\n| **a\\|b** | **0.5** |\n"
+        "| c |  |\n\nWhat it is.\n\n## Pictures\n\n![What is shown](report/one.png)\n\n```\nx < 1\n```\n"
+    )
+    assert (tmp_path / "report" / "one.png").read_bytes() == b"png"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (192, "3.2 min"), (5400, "1.5 h")])

@@ -7,7 +7,7 @@ from mer_search.cli.confirm import confirm
 from mer_search.cli.data import data
 from mer_search.cli.networks import compare, presets
 from mer_search.cli.options import Commands
-from mer_search.cli.search import dashboard, run, status
+from mer_search.cli.search import dashboard, report, run, status
 from mer_search.cli.subjects import subjects
 
 
@@ -19,9 +19,10 @@ def main() -> None:
     \b
     Start:   mer-search run                  search, on synthetic clips if --data is not given
              mer-search confirm              the best trial, on all subjects, with fresh seeds
+             mer-search report               what was found, as a page
              mer-search dashboard            look at the study
     """
 
 
-for command in (run, confirm, compare, status, dashboard, presets, data, subjects, bench):
+for command in (run, confirm, compare, status, report, dashboard, presets, data, subjects, bench):
     main.add_command(command)

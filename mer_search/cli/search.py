@@ -18,6 +18,7 @@ from mer_search.cli.options import (
     task_option,
     workers_option,
 )
+from mer_search.errors import UsageError
 
 
 @click.command(epilog=example("mer-search run --study megc2019 --data ~/norm_u_v_os --trials 30"))
@@ -128,6 +129,25 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
     terminal.say(trials.state_line(facts))
     if facts["proxy"]:
         terminal.say(trials.proxy_line(facts["proxy"]))
+
+
+@click.command(epilog=example("mer-search report"))
+@click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the one confirmed last]")
+@storage_option
+@name_option
+def report(trial: int | None, storage: str, name: str | None) -> None:
+    """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV."""
+    from mer_search.report.page import write_study
+    from mer_search.search.hindsight import confirmations, latest
+    from mer_search.search.storage import find_study, open_storage
+
+    study = find_study(open_storage(storage), name)
+    folders = confirmations(study)
+    if trial is not None and trial not in folders:
+        have = f"confirmed are {', '.join(map(str, folders))}" if folders else "none is confirmed"
+        raise UsageError(f"--trial must be confirmed on all subjects, but {trial} is not ({have}); confirm it first")
+    folder = folders[trial] if trial is not None else latest(study) if folders else None
+    click.echo(write_study(study, folder))
 
 
 @click.command(epilog=example("mer-search dashboard --port 8081"))

@@ -1,11 +1,12 @@
 """Pictures, as PNG bytes."""
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 
@@ -41,6 +42,107 @@ def subjects_png(f1: dict[str, float], clips: dict[str, int], searched: Sequence
         axes.bar(0, 0, color=colour, label=label)
     axes.legend(fontsize=8, loc="upper left")
     return _png(figure)
+
+
+def curves_png(uf1: NDArray[Any], loss: NDArray[Any], tail: int) -> bytes:
+    """UF1 on test subjects (seeds, E) and training loss (seeds, E) by epoch: their mean and range over seeds.
+
+    Args:
+        tail: how many of the last epochs are averaged, shaded.
+    """
+    figure = Figure(figsize=(9, 3.2), layout="constrained", dpi=120)
+    epochs = np.arange(1, uf1.shape[1] + 1)
+    panels = (("UF1 on test subjects, one epoch alone", uf1, "tab:blue"), ("training loss", loss, "tab:orange"))
+    for axes, (label, values, colour) in zip(figure.subplots(1, 2), panels, strict=True):
+        axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.25, linewidth=0)
+        axes.plot(epochs, values.mean(0), color=colour)
+        axes.axvspan(epochs[-tail] - 0.5, epochs[-1] + 0.5, color="tab:green", alpha=0.12)
+        axes.set(xlabel="epoch", title=label, xlim=(0.5, epochs[-1] + 0.5))
+    return _png(figure)
+
+
+class Point(NamedTuple):
+    """A trial in a picture."""
+
+    number: int
+    score: float
+    stopped: bool  # early: the score is an estimate
+
+
+def history_png(points: Sequence[Point], infeasible: Sequence[int]) -> bytes:
+    """The search as it went: every trial's UF1, and the best so far of those that ran to their end."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    _scatter(axes, points, [point.number for point in points])
+    whole = [point for point in points if not point.stopped]
+    if whole:
+        best = np.maximum.accumulate([point.score for point in whole])
+        axes.step([point.number for point in whole], best, where="post", color="tab:blue", label="best so far")
+    if infeasible:
+        floor = min((point.score for point in points), default=0.0)
+        axes.plot(infeasible, [floor] * len(infeasible), "x", color="tab:red", label="infeasible")
+    axes.set(xlabel="trial", ylabel="UF1 of the search's subjects")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def importances_png(importances: Mapping[str, float]) -> bytes:
+    """Share of the variance of UF1 that each axis explains, the largest on top."""
+    names = sorted(importances, key=lambda name: importances[name])
+    figure = Figure(figsize=(7, 0.8 + 0.32 * len(names)), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    axes.barh(range(len(names)), [importances[name] for name in names], color="tab:blue")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="share of the variance of UF1", xlim=(0, 1))
+    return _png(figure)
+
+
+def slices_png(axes_of: Mapping[str, Sequence[tuple[Point, Any]]], logarithmic: Collection[str]) -> bytes:
+    """UF1 against each axis of the space: (trial, its value) pairs of the trials that have one."""
+    across = min(3, len(axes_of))
+    down = -(-len(axes_of) // across)
+    figure = Figure(figsize=(3.2 * across, 2.5 * down), layout="constrained", dpi=120)
+    grid = figure.subplots(down, across, squeeze=False, sharey=True).flat
+    for (name, pairs), axes in zip(axes_of.items(), grid, strict=False):
+        points, values = [point for point, _ in pairs], [value for _, value in pairs]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            if name in logarithmic:
+                axes.set_xscale("log")
+                axes.tick_params(axis="x", which="both", labelsize=7)
+            if len(set(values)) <= 4:
+                axes.set_xticks(sorted(set(values)), map(str, sorted(set(values))))
+                axes.minorticks_off()
+        else:
+            words = sorted({str(value) for value in values})
+            axes.set_xticks(range(len(words)), words, rotation=30 if len(words) > 3 else 0)
+            axes.set_xlim(-0.5, len(words) - 0.5)
+            values = [words.index(str(value)) for value in values]
+        _scatter(axes, points, values)
+        axes.set_title(name, fontsize=9)
+    for axes in list(grid):
+        axes.set_visible(False)
+    figure.supylabel("UF1", fontsize=9)
+    return _png(figure)
+
+
+def proxy_png(searched: Sequence[float], confirmed: Sequence[float], trials: Sequence[int]) -> bytes:
+    """The search's score of trials against their confirmed UF1."""
+    figure = Figure(figsize=(4.6, 4), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    axes.plot(searched, confirmed, "o", color="tab:blue")
+    for trial, x, y in zip(trials, searched, confirmed, strict=True):
+        axes.annotate(str(trial), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
+    axes.set(xlabel="UF1 in the search, its subjects", ylabel="confirmed UF1, all subjects")
+    return _png(figure)
+
+
+def _scatter(axes: Any, points: Sequence[Point], places: Sequence[float]) -> None:
+    """Trials by their score: filled if they ran to their end, else hollow."""
+    for stopped, face, label in ((False, "tab:blue", "ran to its end"), (True, "none", "stopped early, an estimate")):
+        chosen = [(place, point.score) for place, point in zip(places, points, strict=True) if point.stopped == stopped]
+        if chosen:
+            axes.scatter(*zip(*chosen, strict=True), s=18, facecolors=face, edgecolors="tab:blue", label=label)
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,85 +1,67 @@
-"""report.html of a confirmation: one self-contained page."""
+"""Pages of a confirmation and of a study."""
 
-import base64
-import html
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import optuna
 
+from mer_search.errors import DataError
 from mer_search.files import write_whole
-from mer_search.report.figures import confusion_png, subjects_png
-from mer_search.report.summaries import LEGEND, TITLES, summary_rows, verdict
-from mer_search.report.verdicts import gap
+from mer_search.report import confirmed, methods, searched
+from mer_search.report.document import Block, Code, Document, Section, Text, to_html, write_markdown
 from mer_search.search.confirm import Confirmation
-from mer_search.search.summary import averaged
-from mer_search.training.metrics import confusion, scores
-from mer_search.training.predictions import Predictions
+from mer_search.training.loso import PREDICTIONS, read_config, read_history
+from mer_search.training.predictions import Predictions, load
 
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; } th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #8885; }
-td:nth-child(n+3), th:nth-child(n+3) { text-align: right; font-variant-numeric: tabular-nums; }
-tr.headline { font-weight: bold; } img { max-width: 100%; background: white; } .note { color: GrayText; }
-.warning { border-left: .3rem solid orange; padding-left: .8rem; }
-"""
-
-
-def page(summary: dict[str, Any], pictures: Sequence[tuple[str, bytes]]) -> str:
-    """The page's HTML.
-
-    Args:
-        summary: what summary.json holds.
-        pictures: (caption, PNG bytes).
-    """
-    columns = ("estimate", "subjects", "UF1", "sd", "95 % interval", "averaged")
-    head = "".join(f"<th>{column}</th>" for column in columns)
-    body = "".join(
-        f"<tr{' class=headline' if row[0] == TITLES['tail'] else ''}>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-        + "</tr>"
-        for row in summary_rows(summary)
-    )
-    synthetic = "<p class=warning>These clips are synthetic: no figure here says anything about real faces.</p>"
-    figures = "".join(
-        f"<h2>{html.escape(caption)}</h2><img alt='{html.escape(caption)}' "
-        f"src='data:image/png;base64,{base64.b64encode(picture).decode()}'>"
-        for caption, picture in pictures
-    )
-    return f"""<!doctype html><html lang=en><meta charset=utf-8>
-<meta name=viewport content="width=device-width"><title>{html.escape(summary["title"])}</title><style>{STYLE}</style>
-<h1>{html.escape(summary["title"])}</h1>
-<p>{html.escape(summary["dataset"])}: {summary["n_clips"]} clips, {summary["n_subjects"]} subjects,
-seeds {", ".join(map(str, summary["seeds"]))}; {summary["protocol"]}; {summary["epochs"]} epochs.</p>
-{synthetic if summary["synthetic"] else ""}
-<p>{"<br>".join(map(html.escape, [verdict(summary), *summary["verdict"], gap(summary)]))}</p>
-<table><tr>{head}</tr>{body}</table>
-<p class=note>UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. {html.escape(LEGEND)}
-It is shown to compare with papers, and is higher for that reason alone.</p>
-{figures}</html>
-"""
+NOTHING = (
+    "No trial is confirmed yet. The search's own scores, of the best of many noisy trials on few subjects, look better "
+    "than they are: run `mer-search confirm`, and then this report again."
+)
 
 
 def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summary: dict[str, Any]) -> None:
     """confusion.png and report.html in the confirmation's folder."""
-    decided = averaged(folds)
-    classes = confirmation.loaded.run.data.classes
-    matrices = {
-        subject: confusion(fold.labels, predicted, len(classes)) for subject, (fold, predicted) in decided.items()
-    }
-    picture = confusion_png(
-        np.sum(list(matrices.values()), axis=0),
-        classes,
-        f"{summary['title']}, {summary['dataset']}: tail rule, seeds averaged",
+    history = read_history(confirmation.store)
+    document = Document(
+        summary["title"],
+        confirmed.estimates(summary),
+        confirmed.sections(summary, folds, history, confirmation.target.searched),
     )
-    bars = subjects_png(
-        {subject: scores(matrix).uf1 for subject, matrix in matrices.items()},
-        {subject: int(matrix.sum()) for subject, matrix in matrices.items()},
-        confirmation.target.searched,
-    )
-    write_whole(confirmation.folder / "confusion.png", picture)
-    write_whole(
-        confirmation.folder / "report.html",
-        page(summary, [("Confusion", picture), ("Subjects, the worst first (number of clips)", bars)]),
+    write_whole(confirmation.folder / "confusion.png", confirmed.confusion(summary, folds))
+    write_whole(confirmation.folder / "report.html", to_html(document))
+
+
+def write_study(study: optuna.Study, folder: Path | None) -> Path:
+    """The report of a study in its results folder: report.html, the same as report.md, and its trials as trials.csv.
+
+    Args:
+        folder: of the confirmation on all subjects that it tells of; None if there is none.
+
+    Returns:
+        the page.
+    """
+    lead, found, paper = _confirmed(study, folder) if folder else ([Text(NOTHING, True)], [], [])
+    title = f"{study.study_name}: {study.user_attrs['dataset']}"
+    document = Document(title, lead, [*found, *searched.sections(study), *paper])
+    out = Path(study.user_attrs["out"])
+    write_whole(out / "report.html", to_html(document))
+    write_markdown(document, out / "report.md")
+    write_whole(out / "trials.csv", searched.trials_csv(study))
+    return out / "report.html"
+
+
+def _confirmed(study: optuna.Study, folder: Path) -> tuple[list[Block], list[Section], list[Section]]:
+    """Of a confirmation: what leads the page, its sections, and what is for a paper."""
+    try:
+        summary, environment = (json.loads((folder / name).read_text()) for name in ("summary.json", "env.json"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} must hold a confirmation, but cannot be read ({error}); confirm it again") from error
+    folds = [fold for fold in load(folder / PREDICTIONS) if fold.seed in summary["seeds"]]
+    text = methods.paragraph(read_config(folder / "config.json"), summary, searched.facts(study), environment)
+    return (
+        confirmed.estimates(summary),
+        confirmed.sections(summary, folds, read_history(folder), study.user_attrs["subjects"]),
+        [Section("For a paper", [Text(text), Code(methods.latex(summary))])],
     )

@@ -77,7 +77,8 @@ def _add(folder: Path, finished: Finished) -> None:
     """A fold's history, and then the fold itself, beside the others that are there."""
     own = (finished.predictions.seed, finished.predictions.subject)
     others = [fold for fold in load(folder / PREDICTIONS) if (fold.seed, fold.subject) != own]
-    rows = _read_history(folder / HISTORY, {(fold.seed, fold.subject) for fold in others})
+    kept = {(fold.seed, fold.subject) for fold in others}
+    rows = [row for row in read_history(folder) if (row.seed, row.subject) in kept]
     _write_history(folder / HISTORY, rows + finished.history)
     save(folder / PREDICTIONS, [*others, finished.predictions])
 
@@ -118,15 +119,16 @@ def environment() -> dict[str, object]:
     }
 
 
-def _read_history(path: Path, kept: set[tuple[int, str]]) -> list[Epoch]:
+def read_history(folder: Path) -> list[Epoch]:
+    """The epochs of all folds in a folder."""
+    path = folder / HISTORY
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        rows = [
+        return [
             Epoch(**{name: kind(row[name]) for name, kind in Epoch.__annotations__.items() if name in row})
             for row in csv.DictReader(file)
         ]
-    return [row for row in rows if (row.seed, row.subject) in kept]
 
 
 def _write_history(path: Path, history: Sequence[Epoch]) -> None:

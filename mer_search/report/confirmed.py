@@ -1,0 +1,139 @@
+"""What a confirmation found, as parts of a document: from its summary, its folds and their history."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_search.report.document import Block, Picture, Section, Table, Text
+from mer_search.report.figures import confusion_png, curves_png, subjects_png
+from mer_search.report.summaries import LEGEND, TITLES, summary_rows, verdict
+from mer_search.report.terminal import decimals
+from mer_search.report.verdicts import gap
+from mer_search.search.summary import averaged
+from mer_search.training import metrics
+from mer_search.training.loop import Epoch
+from mer_search.training.metrics import scores, tail_epochs, uf1
+from mer_search.training.predictions import Predictions
+
+PUBLISHED = {"CASME II, 5 classes": ("MMNet", 0.8676)}  # data -> network and its macro F1, best test epoch
+
+
+def estimates(summary: dict[str, Any]) -> list[Block]:
+    """The honest estimates, the published rule's beside them, and what they mean."""
+    rows = summary_rows(summary)
+    place = next(number for number, row in enumerate(rows) if row[0] == TITLES["tail"])
+    blocks: list[Block] = [
+        Text(
+            f"{summary['dataset']}: {summary['n_clips']} clips, {summary['n_subjects']} subjects; "
+            f"{summary['protocol']}; {summary['epochs']} epochs; seeds {', '.join(map(str, summary['seeds']))}."
+        ),
+        *map(Text, [verdict(summary), *summary["verdict"], gap(summary)]),
+        Table(
+            ("estimate", "subjects", "UF1", "sd", "95 % interval", "averaged"),
+            rows,
+            f"UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. {LEGEND} It is shown "
+            "to compare with papers, and is higher for that reason alone.",
+            left=2,
+            strong=place,
+        ),
+    ]
+    if summary["synthetic"]:
+        blocks.insert(0, Text("These clips are synthetic: no figure here says anything about real faces.", True))
+    elif mark := PUBLISHED.get(summary["dataset"]):
+        ours = summary["rules"]["best_test_epoch"]["all"]["uf1"]
+        blocks.append(
+            Text(
+                f"The published mark on these clips is {mark[0]}'s macro F1 of {mark[1]}, under the rule that picks "
+                f"each subject's best test epoch. Under the same rule this network has {ours:.4f}; compare nothing "
+                "else with it."
+            )
+        )
+    return blocks
+
+
+def sections(
+    summary: dict[str, Any], folds: Sequence[Predictions], history: Sequence[Epoch], searched: Sequence[str]
+) -> list[Section]:
+    """Confusion, subjects, learning curves and comparison of a confirmation.
+
+    Args:
+        summary: what its summary.json holds.
+        folds: its predictions, of the subjects and seeds that it asked for.
+        history: the rows of its folds' history.
+        searched: the subjects that the search scored.
+    """
+    found = [
+        Section("Confusion", [Picture("confusion", "Clips by truth and prediction", confusion(summary, folds))]),
+        Section("Subjects", [Picture("subjects", "The worst first (number of clips)", _subjects(folds, searched))]),
+        Section("Learning curves", [Picture("curves", CURVES, _curves(folds, history))]),
+    ]
+    if summary["comparison"]:
+        found.append(Section("Against other networks, paired", _comparison(summary["comparison"])))
+    return found
+
+
+CURVES = (
+    "Line: mean over seeds; band: their range; green: the epochs that the tail rule averages. Nothing is chosen by the "
+    "test subjects' curve."
+)
+
+
+def confusion(summary: dict[str, Any], folds: Sequence[Predictions]) -> bytes:
+    """Its picture, under the tail rule, the seeds' probabilities averaged."""
+    title = f"{summary['title']}, {summary['dataset']}: tail rule, seeds averaged"
+    return confusion_png(np.sum(list(_matrices(folds).values()), axis=0), summary["classes"], title)
+
+
+def _matrices(folds: Sequence[Predictions]) -> dict[str, NDArray[np.int64]]:
+    return {
+        subject: metrics.confusion(fold.labels, predicted, fold.probabilities.shape[-1])
+        for subject, (fold, predicted) in averaged(folds).items()
+    }
+
+
+def _subjects(folds: Sequence[Predictions], searched: Sequence[str]) -> bytes:
+    matrices = _matrices(folds)
+    f1 = {subject: scores(matrix).uf1 for subject, matrix in matrices.items()}
+    return subjects_png(f1, {subject: int(matrix.sum()) for subject, matrix in matrices.items()}, searched)
+
+
+def _curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
+    by_seed: dict[int, list[NDArray[np.int64]]] = defaultdict(list)
+    for fold in folds:
+        classes = fold.probabilities.shape[-1]
+        by_seed[fold.seed].append(
+            np.stack([metrics.confusion(fold.labels, epoch.argmax(-1), classes) for epoch in fold.probabilities])
+        )
+    keys, epochs = {(fold.seed, fold.subject) for fold in folds}, folds[0].epochs
+    losses: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for row in history:
+        if row.stage == 2 and (row.seed, row.subject) in keys:  # of emotions
+            losses[row.seed, row.epoch].append(row.train_loss)
+    loss = np.array([[np.mean(losses[seed, epoch]) for epoch in range(1, epochs + 1)] for seed in by_seed])
+    return curves_png(np.array([uf1(np.sum(each, axis=0)) for each in by_seed.values()]), loss, tail_epochs(epochs))
+
+
+def _comparison(facts: dict[str, Any]) -> list[Block]:
+    rows = [(each["name"], *(decimals(each[key]) for key in ("uf1", "sd", "ci95"))) for each in facts["networks"]]
+    pairs = [
+        (
+            f"{pair['first']} - {pair['second']}",
+            f"{pair['difference']:+.3f}",
+            "{:+.3f} to {:+.3f}".format(*pair["ci95"]),
+            f"{pair['p']:.3f}",
+        )
+        for pair in facts["comparisons"]
+    ]
+    return [
+        Table(("network", "UF1", "sd", "95 % interval"), rows),
+        Table(
+            ("difference", "UF1", "95 % interval", "p"),
+            pairs,
+            "Same seeds and folds. p: how often exchanging the two networks' results, subject by subject, gives as "
+            "large a difference.",
+        ),
+        *(Text(f"{pair['verdict']}.") for pair in facts["comparisons"]),
+    ]

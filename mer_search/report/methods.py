@@ -1,0 +1,135 @@
+"""What to write in a paper: a paragraph for its methods and a table for its results, from what was run."""
+
+from typing import Any
+
+from mer_search.config import Run
+from mer_search.report.summaries import TITLES
+from mer_search.training.metrics import tail_epochs
+
+FLOWS = {
+    "farneback": "Farneback optical flow",
+    "dis": "DIS optical flow",
+    "tvl1": "TV-L1 optical flow",
+    "difference": "Differences of RGB frames",
+}
+LOSSES = {"ce": "cross-entropy", "focal": "the sigmoid focal loss", "softmax_focal": "the softmax focal loss"}
+SCALES = {
+    "n": "scaled to [-1, 1] by each map's extremes",
+    "r": "in pixels",
+    "s": "standardised column by column",
+    "z": "standardised over the map",
+}
+COMPONENTS = {"u": "horizontal flow", "v": "vertical flow", "o": "optical strain"}
+
+
+def paragraph(run: Run, summary: dict[str, Any], study: dict[str, Any] | None, environment: dict[str, Any]) -> str:
+    """The methods section's paragraph.
+
+    Args:
+        run: the configuration that was confirmed.
+        summary: what its summary.json holds.
+        study: of its search {sampler, race, trials, subjects}; None without one.
+        environment: what its env.json holds.
+    """
+    seeds = f"{len(summary['seeds'])} seed{'s' if len(summary['seeds']) > 1 else ''}"
+    fresh = " that the search never used" if study else ""
+    sentences = [
+        f"We used {summary['dataset']}: {summary['n_clips']} clips of {summary['n_subjects']} subjects in "
+        f"{len(run.data.classes)} classes ({', '.join(run.data.classes)}), evaluated leave-one-subject-out.",
+        _motion(run),
+        _network(run),
+        _training(run),
+        _search(study) if study else "",
+        f"Each fold was trained with {seeds}{fresh}. A clip's class is that of the mean probability over the last "
+        f"{tail_epochs(run.train.epochs)} epochs, so no epoch is chosen on the test subject. True and false positives "
+        "are summed over all folds before UF1 and UAR are taken (MEGC 2019); we give the mean and standard deviation "
+        "over seeds, and a 95 % interval over subjects.",
+        "For comparison with earlier papers only, we also give UF1 with each fold's epoch chosen on its test subject.",
+        f"Software: mer-search {environment['mer-search']}, PyTorch {environment['torch']}, "
+        f"Python {environment['python']}.",
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _motion(run: Run) -> str:
+    if run.data.dataset == "flow_images":
+        return f"The input is one optical-flow image a clip, at {run.flow.size} x {run.flow.size} pixels."
+    pairs = "consecutive frames" if run.frames.pairs == "consecutive" else "the onset and later frames"
+    prepared = [
+        f"denoised (non-local means, h = {run.prep.denoise:g})" if run.prep.denoise else "",
+        {"none": "", "template": "masked by a template", "landmarks": "masked by landmarks"}[run.prep.mask],
+    ]
+    frames = f" Frames were {' and '.join(filter(None, prepared))} first." if any(prepared) else ""
+    maps = f"{run.frames.maps} map{'s' if run.frames.maps > 1 else ''}"
+    motion = f"{FLOWS[run.flow.method]} between {pairs} gave {maps} a clip at {run.flow.size} x {run.flow.size} pixels"
+    if run.input.channels in ("hsv", "rgb"):
+        return f"{motion}.{frames}"
+    scales = " and ".join(SCALES[letter] for letter in run.input.channels)
+    parts = ", ".join(COMPONENTS[letter] for letter in run.input.components)
+    return f"{motion}: {parts}, {scales}.{frames}"
+
+
+def _network(run: Run) -> str:
+    model = run.model
+    branch = "with" if model.position else "without"
+    blocks = "continuous-attention" if model.attention else "plain residual"
+    return (
+        f"The network is of the MMNet family: a stem of {model.stem_width} channels, {len(model.widths)} stages of "
+        f"{blocks} blocks of {', '.join(map(str, model.widths))} channels, {branch} the position branch."
+    )
+
+
+def _training(run: Run) -> str:
+    train = run.train
+    added = [
+        "horizontal flips" if train.flip else "",
+        "random crops" if train.crop or train.pad else "",
+        f"rotations up to {train.rotate:g} degrees" if train.rotate else "",
+        f"Gaussian noise of {train.noise:g} standard deviations" if train.noise else "",
+        f"mixup (alpha {train.mixup:g})" if train.mixup else "",
+    ]
+    names = list(filter(None, added))
+    stages = (
+        f" after {run.units.epochs} epochs on action units (learning rate {run.units.lr:.2g})"
+        if run.units.use != "none"
+        else ""
+    )
+    return (
+        f"It was trained for {train.epochs} epochs{stages} with AdamW (learning rate {train.lr:.2g}, times "
+        f"{train.gamma:.4g} an epoch until epoch {train.plateau}, weight decay {train.weight_decay:.2g}), batches of "
+        f"{train.batch} and {LOSSES[train.loss]}"
+        + (f" with label smoothing {train.label_smoothing:g}" if train.label_smoothing else "")
+        + (f", augmented by {', '.join(names)}." if names else ".")
+    )
+
+
+def _search(study: dict[str, Any]) -> str:
+    return (
+        f"The configuration was found by {study['trials']} trials of {study['sampler']} search on {study['subjects']} "
+        f"subjects ({'no trial was stopped early' if study['race'] == 'none' else 'trials raced: ' + study['race']}); "
+        "the figures of the other subjects had no part in it."
+    )
+
+
+def latex(summary: dict[str, Any]) -> str:
+    """The results as a LaTeX table (booktabs)."""
+    lines = []
+    for rule, groups in {**summary["rules"], **summary["baselines"]}.items():
+        for group, score in groups.items():
+            spread = f" $\\pm$ {score['sd']:.3f}" if score.get("sd") is not None else ""
+            low, high = score["ci95"]
+            lines.append(
+                f"{_escaped(TITLES[rule])} & {group} & {score['uf1']:.3f}{spread} & {low:.3f}--{high:.3f} & "
+                f"{score['uar']:.3f} & {score['accuracy']:.3f} \\\\"
+            )
+    body = "\n".join(lines)
+    return (
+        "\\begin{tabular}{llrrrr}\n\\toprule\nestimate & subjects & UF1 & 95\\,\\% & UAR & accuracy \\\\\n\\midrule\n"
+        f"{body}\n\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def _escaped(text: str) -> str:
+    for sign in "&%_#":
+        text = text.replace(sign, f"\\{sign}")
+    return text

@@ -1,0 +1,134 @@
+"""What a search did, as parts of a document: its trials, what mattered, and whether its score can be trusted."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from mer_search.report.document import Block, Code, Picture, Section, Table, Text
+from mer_search.report.figures import Point, history_png, importances_png, proxy_png, slices_png
+from mer_search.report.trials import proxy_line, state_line, values_text
+from mer_search.search.hindsight import proxy
+from mer_search.search.progress import progress_of
+from mer_search.search.space import parse
+from mer_search.search.storage import best_trial, ran_to_its_end, score
+from mer_search.search.study import kept_study
+
+ENOUGH = 8  # trials that ran to their end; importances of fewer are noise
+BEST = 10  # trials that are shown
+
+
+def facts(study: optuna.Study) -> dict[str, Any]:
+    """What a paper says of a search."""
+    file = parse(kept_study(Path(study.user_attrs["out"])).read_text(), study.study_name)
+    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    return {
+        "sampler": file.sampler,
+        "race": file.pruner,
+        "trials": len(ended),
+        "subjects": len(study.user_attrs["subjects"]),
+    }
+
+
+def sections(study: optuna.Study) -> list[Section]:
+    """History, importances, slices, the space and its best trials, and the proxy."""
+    trials = study.get_trials(deepcopy=False)
+    points = [_point(trial) for trial in trials if trial.state == TrialState.COMPLETE]
+    infeasible = [trial.number for trial in trials if trial.state == TrialState.PRUNED]
+    if not points:
+        return [Section("The search", [Text("No trial has ended yet.")])]
+    history: list[Block] = [
+        Text(f"{state_line(progress_of(study))}."),
+        Picture("history", "UF1 of the search's subjects, trial by trial", history_png(points, infeasible)),
+    ]
+    if study.user_attrs["leaks"]:
+        history.insert(0, Text("The search's rule looks at the test subjects' labels: its figures leak.", True))
+    return [
+        Section("The search", history),
+        Section("The best trials", [_best(study)]),
+        Section("What mattered", [*_importances(study), *_slices(trials)]),
+        Section("The space", [Code(kept_study(Path(study.user_attrs["out"])).read_text())]),
+        Section("Can the search's score be trusted?", _proxy(study)),
+    ]
+
+
+def _point(trial: FrozenTrial) -> Point:
+    return Point(trial.number, score(trial), not ran_to_its_end(trial))
+
+
+def _best(study: optuna.Study) -> Table:
+    trials = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
+    best = best_trial(study)
+    chosen = sorted(trials, key=score, reverse=True)[:BEST]
+    rows = [(str(trial.number), values_text(trial.params), f"{score(trial):.3f}") for trial in chosen]
+    place = next((number for number, trial in enumerate(chosen) if best and trial.number == best.number), None)
+    return Table(
+        ("trial", "values", "UF1"), rows, "Those that ran to their end. The best of many looks better than it is.",
+        left=2, strong=place,
+    )  # fmt: skip
+
+
+def _importances(study: optuna.Study) -> list[Block]:
+    """By fANOVA on the trials that ran to their end; estimates of the others would follow the sampler's beliefs."""
+    whole = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
+    if len(whole) < ENOUGH or len({score(trial) for trial in whole}) < 2:
+        return [Text(f"Importances need {ENOUGH} trials that ran to their end; there are {len(whole)}.")]
+    alone = optuna.create_study(direction="maximize")
+    alone.add_trials(
+        [
+            optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=score(trial))
+            for trial in whole
+        ]
+    )
+    found = optuna.importance.get_param_importances(
+        alone, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+    )
+    caption = f"Importances by fANOVA on {len(whole)} trials that ran to their end; of few trials they are rough"
+    return [Picture("importances", caption, importances_png(found))] if found else []
+
+
+def _slices(trials: list[FrozenTrial]) -> list[Block]:
+    """UF1 against every axis."""
+    ended = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    names = dict.fromkeys(name for trial in ended for name in trial.params)
+    pairs = {name: [(_point(trial), trial.params[name]) for trial in ended if name in trial.params] for name in names}
+    kinds = {name: kind for trial in ended for name, kind in trial.distributions.items()}
+    logarithmic = [name for name in names if isinstance(kind := kinds[name], FloatDistribution) and kind.log]
+    caption = "UF1 against each axis; hollow: stopped early, an estimate"
+    return [Picture("slices", caption, slices_png(pairs, logarithmic))] if names else []
+
+
+def _proxy(study: optuna.Study) -> list[Block]:
+    found = proxy(study)
+    if found is None:
+        return [Text("That needs two confirmed trials: `mer-search confirm --top 5`.")]
+    picture = proxy_png(found["searched_uf1"], found["confirmed_uf1"], found["trials"])
+    return [Text(proxy_line(found)), Picture("proxy", "Confirmed trials, by their number", picture)]
+
+
+def trials_csv(study: optuna.Study) -> str:
+    """A row a trial: what became of it, its UF1 or an estimate of it, its cost and its values."""
+    trials = study.get_trials(deepcopy=False)
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["trial", "state", "uf1", "estimated", "fold_epochs", "gflop", "parameters", *names])
+    for trial in trials:
+        done, told = trial.state == TrialState.COMPLETE, trial.user_attrs
+        writer.writerow(
+            [
+                trial.number,
+                trial.state.name.lower(),
+                f"{score(trial):.6f}" if done else "",
+                int(not ran_to_its_end(trial)) if done else "",
+                told.get("fold_epochs", [""])[0],
+                told.get("gflop", ""),
+                told.get("parameters", ""),
+                *(trial.params.get(name, "") for name in names),
+            ]
+        )
+    return buffer.getvalue()
