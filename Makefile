@@ -16,9 +16,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-run: setup  ## the main job on synthetic clips: search, confirm the best trial, say where to look
+run: setup  ## the main job on synthetic clips: search, confirm the best trial, write the page to look at
 	$(BIN)/mer-search run --study demo
 	$(BIN)/mer-search confirm --name demo
+	$(BIN)/mer-search report --name demo
 
 test: setup  ## run the tests
 	$(BIN)/pytest -n 2

@@ -1,5 +1,6 @@
 """The program as a user meets it: commands, messages, exit codes, interruptions."""
 
+import csv
 import json
 import os
 import re
@@ -36,6 +37,7 @@ COMMANDS = [
     ["run"],
     ["confirm"],
     ["status"],
+    ["report"],
     ["dashboard"],
     ["presets"],
     ["compare"],
@@ -63,6 +65,28 @@ def _one_line(result, code, *words):
     assert "Traceback" not in result.output
     for word in words:
         assert word in lines[0]
+
+
+def _is_a_whole_report(page, summary):
+    """The confirmation's figures, the search, and the words for a paper, in three files."""
+    html, text = page.read_text(), page.with_suffix(".md").read_text()
+    uf1 = f"{summary['rules']['tail']['all']['uf1']:.3f}"
+    for written in (html, text):
+        assert uf1 in written
+        for title in ("Confusion", "Subjects", "Learning curves", "Against other networks, paired", "The search",
+                      "The best trials", "What mattered", "The space", "For a paper"):  # fmt: skip
+            assert f"{title}" in written
+        assert "evaluated leave-one-subject-out" in written
+        assert r"\toprule" in written
+    assert "http" not in re.sub(r'data:image/png;base64,[^"]*', "", html)
+    for picture in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (page.parent / picture).stat().st_size > 1000
+    rows = list(csv.DictReader(page.with_name("trials.csv").read_text().splitlines()))
+    assert [(row["trial"], row["state"], row["estimated"]) for row in rows] == [
+        ("0", "complete", "0"),
+        ("1", "complete", "0"),
+    ]
+    assert float(rows[0]["train.lr"]) == 5e-3
 
 
 def _width(result):
@@ -93,16 +117,25 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     status = json.loads(mer_search("status", "--json").stdout)
     assert status["trials"] == {"complete": 2}
 
+    reported = mer_search("report")
+    assert reported.exit_code == 0, reported.output
+    page = Path(reported.stdout.strip())
+    assert page == tmp_path / "runs/small/report.html"
+    assert "No trial is confirmed yet" in page.read_text()
+
     confirmed = mer_search("confirm", "--seeds", 1, "--json")
     assert confirmed.exit_code == 0, confirmed.output
     summary = json.loads(confirmed.stdout)
     assert summary["n_subjects"] == 4
+    assert mer_search("report", "--trial", status["best"]["trial"]).exit_code == 0
+    _is_a_whole_report(page, summary)
+    _one_line(mer_search("report", "--trial", 99), 2, "--trial must be confirmed on all subjects, but 99 is not")
     folder = tmp_path / "runs/small/confirm" / f"trial-{status['best']['trial']}"
     names = {path.name for path in folder.iterdir()}
     assert {"summary.json", "subjects.csv", "megc_log.txt", "confusion.png", "checkpoints", "report.html"} <= names
     page = (folder / "report.html").read_text()
     assert f"{summary['rules']['tail']['all']['uf1']:.3f}" in page
-    assert "http" not in re.sub(r"data:image/png;base64,[^']*", "", page)  # it works offline
+    assert "http" not in re.sub(r'data:image/png;base64,[^"]*', "", page)  # it works offline
 
     shown = mer_search("confirm", "--seeds", 1)
     assert "best test epoch (LEAKS)" in shown.stdout
