@@ -1,0 +1,119 @@
+"""The report and the dashboard of a small real study in Chromium: everything is there, and nothing complains."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import STUDY, write_flow_images
+
+from mer_search import cli
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (.ci/run installs it)")
+PICTURES = 5  # confusion, subjects, curves, history, slices; importances and the proxy need more trials
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with a study of two trials, the best of which is confirmed, and its report."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        write_flow_images(folder / "flow")
+        Path("small.toml").write_text(STUDY)
+        for command in ("run --study small.toml --data flow --trials 2", "confirm --seeds 2", "report"):
+            done = CliRunner().invoke(cli.main, command.split())
+            assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """A function (address, width) -> page, whose errors fail the test at its end."""
+    errors, pages = [], []
+
+    def open_page(address, width=1200):
+        page = chromium.new_page(viewport={"width": width, "height": 900})
+        pages.append(page)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert errors == []
+
+
+def _summary(study):
+    (path,) = study.glob("runs/small/confirm/trial-?/summary.json")
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_report_shows_every_picture_and_the_right_numbers(study, visit, width):
+    page = visit((study / "runs/small/report.html").as_uri(), width)
+    assert page.locator("h1").inner_text() == "small: MEGC 2019 flow images, 3 classes"
+    widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+    assert len(widths) == PICTURES and min(widths) > 100
+    assert all(page.evaluate("[...document.images].map(image => image.alt)"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # wide tables scroll by themselves
+    cells = [row.split("\t") for row in page.locator("table").first.inner_text().splitlines()]
+    told = next(row for row in cells if row[0].startswith("tail"))
+    found = _summary(study)["rules"]["tail"]["all"]
+    assert told[2:4] == [f"{found['uf1']:.3f}", f"{found['sd']:.3f}"]
+    for link in page.locator("nav a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+
+
+@pytest.fixture(scope="module")
+def dashboard(study):
+    """Its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mer_search.cli", "dashboard", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=study, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    address = re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())[0]
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with suppress(OSError):
+            urllib.request.urlopen(address, timeout=5)
+            break
+        assert server.poll() is None
+    yield address
+    server.kill()
+    server.wait()
+
+
+def test_the_dashboard_shows_the_study_and_each_trials_picture_and_note(study, dashboard, visit):
+    page = visit(f"{dashboard}dashboard")
+    page.get_by_text("small").first.wait_for()
+    page = visit(f"{dashboard}dashboard/studies/1/trials?numbers=0")
+    page.get_by_text("Trial 0 (trial_id=1)").first.wait_for()
+    page.get_by_text("over 4 of 4 subjects").first.wait_for()
+    image = page.locator("img[src*='artifacts']").first
+    image.wait_for()
+    page.wait_for_function("image => image.naturalWidth > 100", arg=image.element_handle())
