@@ -3,12 +3,8 @@ import optuna
 import pytest
 
 from mer_search.search import racing
-from mer_search.training.metrics import confusion, log_likelihood, tail, uar, uf1
+from mer_search.training.metrics import confusion, log_likelihood, tail, uar
 from mer_search.training.predictions import Predictions
-
-
-def _matrix(right, wrong):
-    return np.array([[right, wrong], [wrong, right]])
 
 
 def test_the_order_is_a_permutation_that_depends_on_the_trial():
@@ -19,19 +15,11 @@ def test_the_order_is_a_permutation_that_depends_on_the_trial():
     assert racing.order(subjects, 0, 3) == orders[3]
 
 
-def test_an_estimate_is_corrected_for_the_difficulty_of_the_folds_seen():
-    incumbent = {"easy": _matrix(9, 1), "hard": _matrix(5, 5)}
-    full = float(uf1(incumbent["easy"] + incumbent["hard"]))
-    on_the_easy = racing.estimate({"easy": _matrix(8, 2)}, {"easy": incumbent["easy"]}, incumbent)
-    assert on_the_easy == pytest.approx(full - 0.1)  # .8 there, where the incumbent has .9
-    assert racing.estimate({"hard": _matrix(4, 6)}, {"hard": incumbent["hard"]}, incumbent) == pytest.approx(full - 0.1)
-
-
-def test_an_estimate_stays_between_zero_and_the_incumbent():
-    incumbent = {"a": _matrix(5, 5), "b": _matrix(6, 4)}
-    full = float(uf1(incumbent["a"] + incumbent["b"]))
-    assert racing.estimate({"a": _matrix(9, 1)}, {"a": incumbent["a"]}, incumbent) < full
-    assert racing.estimate({"b": _matrix(0, 10)}, {"b": incumbent["b"]}, incumbent) == 0
+def test_an_estimate_is_the_best_trials_score_less_what_one_lies_behind():
+    best, weights = np.array([0.9, 0.5]), np.array([1.0, 3.0])
+    assert racing.estimate(0.6, best - 0.1, best, weights) == pytest.approx(0.5)  # whoever is easy
+    assert racing.estimate(0.6, best - [0.0, 0.2], best, weights) == pytest.approx(0.6 - 0.15)
+    assert racing.estimate(0.1, best - 0.4, best, weights) == 0
 
 
 def test_a_race_is_lost_where_a_wilcoxon_test_says_so():

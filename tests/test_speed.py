@@ -54,6 +54,11 @@ def test_an_epoch_has_the_samples_that_it_says(run, monkeypatch):
     assert len(seen) == 3 * 3  # one epoch to warm up, two that are timed
 
 
+@pytest.mark.parametrize("name", benchmark.PRESETS)
+def test_a_step_of_every_network_can_be_timed(name):
+    assert len(speed.step(with_values(preset(name), SMALL), "cpu", 1).seconds) == 1
+
+
 @pytest.mark.parametrize("techniques", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("name", ["V3NR", "V1", "V5NRS", "V6"])
 def test_the_conventional_step_trains_the_published_network(name, techniques):

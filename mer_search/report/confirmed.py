@@ -18,6 +18,7 @@ from mer_search.training.loop import Epoch
 from mer_search.training.metrics import scores, tail_epochs, uf1
 from mer_search.training.predictions import Predictions
 
+SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", warning=True)
 PUBLISHED = {"CASME II, 5 classes": ("MMNet", 0.8676)}  # data -> network and its macro F1, best test epoch
 
 
@@ -41,7 +42,7 @@ def estimates(summary: dict[str, Any]) -> list[Block]:
         ),
     ]
     if summary["synthetic"]:
-        blocks.insert(0, Text("These clips are synthetic: no figure here says anything about real faces.", True))
+        blocks.insert(0, SYNTHETIC)
     elif mark := PUBLISHED.get(summary["dataset"]):
         ours = summary["rules"]["best_test_epoch"]["all"]["uf1"]
         blocks.append(
@@ -70,7 +71,7 @@ def sections(
         Section("Subjects", [Picture("subjects", "The worst first (number of clips)", _subjects(folds, searched))]),
         Section("Learning curves", [Picture("curves", CURVES, _curves(folds, history))]),
     ]
-    if summary["comparison"]:
+    if summary["comparison"] and summary["comparison"]["comparisons"]:
         found.append(Section("Against other networks, paired", _comparison(summary["comparison"])))
     return found
 

@@ -77,7 +77,8 @@ def history_png(points: Sequence[Point], infeasible: Sequence[int]) -> bytes:
     whole = [point for point in points if not point.stopped]
     if whole:
         best = np.maximum.accumulate([point.score for point in whole])
-        axes.step([point.number for point in whole], best, where="post", color="tab:blue", label="best so far")
+        numbers = [*(point.number for point in whole), points[-1].number]
+        axes.step(numbers, [*best, best[-1]], where="post", color="tab:blue", label="best so far")
     if infeasible:
         floor = min((point.score for point in points), default=0.0)
         axes.plot(infeasible, [floor] * len(infeasible), "x", color="tab:red", label="infeasible")
@@ -107,12 +108,17 @@ def slices_png(axes_of: Mapping[str, Sequence[tuple[Point, Any]]], logarithmic: 
     for (name, pairs), axes in zip(axes_of.items(), grid, strict=False):
         points, values = [point for point, _ in pairs], [value for _, value in pairs]
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            if name in logarithmic:
+            ends = min(values), max(values)
+            if name in logarithmic and ends[0] < ends[1]:
                 axes.set_xscale("log")
-                axes.tick_params(axis="x", which="both", labelsize=7)
-            if len(set(values)) <= 4:
-                axes.set_xticks(sorted(set(values)), map(str, sorted(set(values))))
-                axes.minorticks_off()
+                ticks = list(np.geomspace(*ends, 3))
+            else:
+                few = sorted(set(values))
+                ticks = (
+                    few if len(few) <= 4 and few == [round(value, 3) for value in few] else list(np.linspace(*ends, 3))
+                )
+            axes.set_xticks(ticks, [f"{tick:.2g}" if isinstance(tick, float) else str(tick) for tick in ticks])
+            axes.minorticks_off()
         else:
             words = sorted({str(value) for value in values})
             axes.set_xticks(range(len(words)), words, rotation=30 if len(words) > 3 else 0)

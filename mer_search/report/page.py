@@ -42,7 +42,8 @@ def write_study(study: optuna.Study, folder: Path | None) -> Path:
     Returns:
         the page.
     """
-    lead, found, paper = _confirmed(study, folder) if folder else ([Text(NOTHING, True)], [], [])
+    unconfirmed: list[Block] = [*([confirmed.SYNTHETIC] if study.user_attrs["synthetic"] else []), Text(NOTHING, True)]
+    lead, found, paper = _confirmed(study, folder) if folder else (unconfirmed, [], [])
     title = f"{study.study_name}: {study.user_attrs['dataset']}"
     document = Document(title, lead, [*found, *searched.sections(study), *paper])
     out = Path(study.user_attrs["out"])

@@ -105,7 +105,7 @@ def _slices(trials: list[FrozenTrial]) -> list[Block]:
 def _proxy(study: optuna.Study) -> list[Block]:
     found = proxy(study)
     if found is None:
-        return [Text("That needs two confirmed trials: `mer-search confirm --top 5`.")]
+        return [Text("That needs two confirmed trials, and five to tell: `mer-search confirm --top 2`, or more.")]
     picture = proxy_png(found["searched_uf1"], found["confirmed_uf1"], found["trials"])
     return [Text(proxy_line(found)), Picture("proxy", "Confirmed trials, by their number", picture)]
 

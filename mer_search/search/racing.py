@@ -11,7 +11,7 @@ from there. The learning rate does not depend on the number of epochs, so a rung
 gives stands in docs/search.md. Shapes: S people, k of them seen, E epochs, n clips, K classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import wilcoxon
 
-from mer_search.training.metrics import Floats, uf1
+from mer_search.training.metrics import Floats
 
 STARTUP_FOLDS = 2  # before that nobody is stopped
 OTHERS = 2  # trials beside the best that must have run to their end before differences have a known spread
@@ -178,18 +178,16 @@ def order(subjects: Sequence[str], seed: int, trial: int) -> list[str]:
     return [subjects[place] for place in shuffled]
 
 
-def estimate(
-    seen: Mapping[Any, NDArray[Any]], same: Mapping[Any, NDArray[Any]], full: Mapping[Any, NDArray[Any]]
-) -> float:
-    """What a stopped trial's UF1 over all subjects may be, from confusion matrices (K, K).
+def estimate(best: float, own: ArrayLike, ahead: ArrayLike, weights: Floats) -> float:
+    """What a stopped trial's UF1 over all subjects may be: the best trial's, less what the trial lies behind.
+
+    The race's measure, in which it lies behind, tells more of a network than the UF1 of few people (docs/search.md).
 
     Args:
-        seen: the trial's, of the subjects that it has seen.
-        same: the best trial's, of the same subjects at the same epoch.
-        full: the best trial's, of all subjects at its end.
-
-    Its pooled UF1, minus the best trial's on the same subjects, plus the best trial's on all: corrected for the
-    difficulty of the folds seen. It was stopped for being worse, so it stays below the best trial's.
+        best: the best trial's UF1.
+        own: the trial's scores of the people that it has seen (k,).
+        ahead: the best trial's of the same, at the same epoch (k,).
+        weights: what these people weigh (k,).
     """
-    own, there, best = (float(uf1(np.sum(list(matrices.values()), axis=0))) for matrices in (seen, same, full))
-    return max(0.0, min(best - 1e-6, own - there + best))
+    behind = np.average(np.asarray(ahead, np.float64) - np.asarray(own, np.float64), weights=weights)
+    return max(0.0, best - float(behind))

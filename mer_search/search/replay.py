@@ -78,15 +78,14 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
         )
         if ran.ended:
             whole.append(m)
-        reached = dict(enumerate(counts[m, :, ran.epochs - 1]))
-        value = float(uf1(np.sum(list(reached.values()), axis=0)))
-        if not ran.ended:
+        if ran.ended:
+            value = float(uf1(counts[m, :, ran.epochs - 1].sum(0)))
+            if value > best_value:
+                best, best_value = m, value
+        else:
             assert best is not None  # nobody else could have won the race
-            there = counts[best, :, min(ran.epochs, int(table.epochs[best])) - 1]
-            full = dict(enumerate(counts[best, :, table.epochs[best] - 1]))
-            value = racing.estimate({s: reached[s] for s in ran.subjects}, {s: there[s] for s in ran.subjects}, full)
-        elif value > best_value:
-            best, best_value = m, value
+            own, ahead = (scores(each)[ran.subjects, :][:, : ran.epochs][:, -1] for each in (m, best))
+            value = racing.estimate(best_value, own, ahead, weights[ran.subjects])
         study.add_trial(
             optuna.trial.create_trial(params=dict(table.values[m]), distributions=space.distributions(m), value=value)
         )

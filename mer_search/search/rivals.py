@@ -16,7 +16,7 @@ from mer_search.search import racing
 from mer_search.search.storage import best_trial, ran_to_its_end
 from mer_search.search.workspace import Loaded
 from mer_search.training.loso import PREDICTIONS
-from mer_search.training.metrics import Rule
+from mer_search.training.metrics import Rule, pooled_uf1
 from mer_search.training.predictions import Predictions, load
 
 Folds = Mapping[str, Predictions]  # by subject
@@ -61,6 +61,12 @@ class Rivals:
         """Whether a trial loses the race, with these scores, by the subject's place, so far."""
         places = list(scores)
         return self.race.loses(list(scores.values()), mark.best[places], self.weights[places], mark.spread)
+
+    def estimate(self, scores: Mapping[int, float], mark: Mark) -> float:
+        """What the UF1 of a trial that lost with these scores may be."""
+        assert self.best is not None  # nobody else could have won the race
+        places, best = list(scores), pooled_uf1(list(self.best.values()), self.rule)
+        return racing.estimate(best, list(scores.values()), mark.best[places], self.weights[places])
 
 
 def find_rivals(

@@ -256,13 +256,10 @@ def _evaluate(
     trial.set_user_attr("fold_epochs", [ran.spent, len(search.subjects) * configured.train.epochs])
     counts = {subject: fold_confusion(fold, rule) for subject, fold in ran.seen.items()}
     watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, counts, ran.epochs, search.file.rule))
-    if ran.stopped:
+    if ran.estimate is not None:
         trial.set_user_attr("stopped_after", len(counts))
         trial.set_user_attr("stopped_epochs", ran.epochs)
-        assert rivals.best is not None  # nobody else could have won the race
-        best = {subject: fold_confusion(fold, rule) for subject, fold in rivals.best.items()}
-        same = {subject: fold_confusion(rivals.best[subject].until(ran.epochs), rule) for subject in counts}
-        return [racing.estimate(counts, same, best)]
+        return [ran.estimate]
     value = pooled_uf1(list(ran.seen.values()), rule)
     return [value, trial.user_attrs[search.file.also]] if search.file.also else [value]
 
@@ -273,7 +270,7 @@ class _Ran(NamedTuple):
     seen: dict[str, Predictions]  # of the subjects that reached its last rung
     epochs: int  # of that
     spent: int  # fold-epochs, those cut short aside
-    stopped: bool
+    estimate: float | None  # of its UF1, if it was stopped
 
 
 def _race(
@@ -317,9 +314,9 @@ def _race(
                     trial.report(scores[place], step)
                 compared = race.compares(len(seen) == len(order), until == epochs)
                 if mark is not None and compared and rivals.beat(scores, mark):
-                    return _Ran(seen, until, spent, stopped=True)
+                    return _Ran(seen, until, spent, rivals.estimate(scores, mark))
         before = until
-    return _Ran(seen, epochs, spent, stopped=False)
+    return _Ran(seen, epochs, spent, None)
 
 
 def kept_study(out: Path) -> Path:

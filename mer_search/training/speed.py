@@ -90,9 +90,10 @@ def ceiling(device: str, runs: int) -> Ceiling:
 
 
 def noise(run: Run, batches: int) -> Clips:
-    """Two subjects' clips of noise, so many batches of each."""
+    """Two subjects' clips of noise, so many batches of each; all show all action units."""
+    units = tuple(map(str, range(TYPICAL_UNITS)))
     clips = [
-        Clip("noise", f"s{k % 2}", f"c{k}", run.data.classes[0], (Path(),), 0, 0, 0, 0)
+        Clip("noise", f"s{k % 2}", f"c{k}", run.data.classes[0], (Path(),), 0, 0, 0, 0, units)
         for k in range(2 * batches * run.train.batch)
     ]
     random, size = np.random.default_rng(0), run.flow.size
