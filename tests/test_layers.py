@@ -51,8 +51,10 @@ def test_no_module_is_over_350_lines():
         ("mer_search.cli", {"torch", "cv2", "optuna", "pandas", "sklearn", "matplotlib"}),
         # what `status` needs
         ("mer_search.report.trials, mer_search.search.progress, mer_search.search.hindsight", {"torch", "scipy.stats"}),
+        ("mer_search.training.pool", {"optuna", "pandas", "scipy.stats", "sklearn", "matplotlib"}),
+        ("mer_search.search.study, mer_search.search.workspace", {"pandas", "scipy.stats", "sklearn"}),
     ],
-    ids=["the command line", "a look at a study"],
+    ids=["the command line", "a look at a study", "a process that trains", "the way to the first step"],
 )
 def test_what_answers_at_once_imports_nothing_heavy(what, but):
     code = f"import sys, {what}; found = {but} & set(sys.modules); sys.exit(str(found) if found else 0)"

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from mer_search.data.clips import Clip, Problem
 from mer_search.errors import DataError
 
@@ -239,6 +237,8 @@ def _cells(path: Path, tab: str) -> Sequence[list[str]]:
     try:
         if path.suffix.lower() == ".csv":
             return read_csv(path)
+        import pandas as pd  # slow to load: not in every process
+
         with pd.ExcelFile(path) as book:
             named = [name for name in book.sheet_names if str(name).strip().lower() == tab.lower()]
             table = pd.read_excel(book, sheet_name=(named or book.sheet_names)[0], header=None, dtype=str)

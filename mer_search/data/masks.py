@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mer_search.data.clips import Clip
@@ -122,9 +121,11 @@ def onset_points(clip: Clip, height: int, width: int) -> Points:
     Raises:
         DataError: unless the file is such, and the face was found in the onset frame, with its eyes inside it.
     """
+    import pandas as pd  # slow to load: not in every process
+
     try:
         table = pd.read_csv(io.BytesIO(landmark_file(clip)), skipinitialspace=True)
-    except (ValueError, pd.errors.ParserError) as error:  # an empty file, no text, ragged rows
+    except ValueError as error:  # an empty file, no text, ragged rows
         raise _refusal(clip, f"be a CSV file, but is not ({error})") from error
     table.columns = table.columns.astype(str).str.strip()
     names = [f"{axis}_{point}" for point in range(68) for axis in "xy"]

@@ -22,7 +22,7 @@ from mer_search.training.pool import Task, open_pool
 from mer_search.training.speed import Times
 
 PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")
-SMALL = {"flow.size": 64, "train.batch": 8}  # of a preset, where 224 px would take minutes a step
+SMALL = {"flow.size": 48, "train.batch": 4}  # of a preset, where 224 px would take minutes a step
 YARDSTICK = "V3NR"  # whose epoch is compared with the conventional loop's
 SAMPLES = {"cpu": 4, "cuda": 20}  # batches in that epoch
 LOADERS = 4  # processes that read for the conventional loop on a GPU; as public code has it

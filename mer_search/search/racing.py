@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import wilcoxon
 
 from mer_search.training.metrics import Floats
 
@@ -113,7 +112,11 @@ class Race:
             return False
         if self.errors:
             return spread is not None and behind > self.errors * (spread * float(weights.sum())) ** 0.5
-        return bool(self.p) and bool(wilcoxon(difference, alternative="less", zero_method="zsplit").pvalue < self.p)
+        if not self.p:
+            return False
+        from scipy.stats import wilcoxon  # takes more than a second: not for every start
+
+        return bool(wilcoxon(difference, alternative="less", zero_method="zsplit").pvalue < self.p)
 
     def stops(self, epochs: int) -> list[int]:
         """After how many of a trial's epochs its folds are compared."""

@@ -16,7 +16,6 @@ from mer_search.data.clips import Clip, Problem
 from mer_search.data.store import Motion, load
 from mer_search.data.synthetic import write_dataset
 from mer_search.errors import DataError
-from mer_search.training.baselines import hardest_first
 from mer_search.training.clips import Clips
 from mer_search.training.folds import select_subjects
 
@@ -74,9 +73,11 @@ class Loaded:
         present = set(self.subjects)
         hardest: tuple[str, ...] = ()
         if text.strip().startswith("hardest"):
-            hardest = tuple(name for name in self.folder.dataset.hardest if name in present) or hardest_first(
-                self.motion, self.labels, self.subjects
-            )
+            hardest = tuple(name for name in self.folder.dataset.hardest if name in present)
+            if not hardest:
+                from mer_search.training.baselines import hardest_first  # scikit-learn takes two seconds to load
+
+                hardest = hardest_first(self.motion, self.labels, self.subjects)
         databases: dict[str, set[str]] = {}
         for clip in self.clips:
             databases.setdefault(clip.dataset, set()).add(clip.subject)
