@@ -39,7 +39,12 @@ def trial_line(trial: FrozenTrial) -> str:
 
 def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -> Table:
     """The best trials of a study."""
-    table = Table(title=f"{study.study_name}: {study.user_attrs['dataset']}", title_justify="left")
+    table = Table(
+        title=f"{study.study_name}: {study.user_attrs['dataset']}",
+        caption="* the best; ~ an estimate, of a trial that was stopped early",
+        title_justify="left",
+        caption_justify="left",
+    )
     for column in ("trial", "UF1", "folds", "GFLOP", "values"):
         table.add_column(column, justify="left" if column == "values" else "right")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
@@ -85,7 +90,7 @@ def proxy_line(found: dict[str, Any]) -> str:
 def print_next(storage: str, name: str, folder: Path) -> None:
     """Where to look, and what to do next."""
     options = ("" if storage == DEFAULT else f" --storage {shown(storage)}") + f" --name {name}"
-    say("* the best; ~ an estimate, of a trial that was stopped early. The best of many looks better than it is:")
+    say("The best of many looks better than it is:")
     out.print(f"  see it:      mer-search status{options}")
     out.print(f"  confirm it:  mer-search confirm{options}")
     out.print(f"  look at it:  mer-search dashboard{options}")
