@@ -15,7 +15,8 @@ import pytest
 
 from mer_search.config import Run, with_values
 from mer_search.search import space
-from mer_search.search.study import Search
+from mer_search.search.storage import open_storage
+from mer_search.search.study import Search, Watcher
 from mer_search.search.workspace import load_data
 from mer_search.training.pool import Pool
 
@@ -248,3 +249,23 @@ def postgres(tmp_path_factory):
     from mer_search.search.postgres import start
 
     return start(tmp_path_factory.mktemp("postgres") / "data", create=True)
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return open_storage(f"sqlite:///{tmp_path}/study.db", create=True)
+
+
+class Counting(Watcher):
+    """Counts the epochs that were really trained; stops, as Ctrl-C does, after so many folds."""
+
+    def __init__(self, stop_after=None):
+        self.epochs, self.folds, self.stop_after = 0, 0, stop_after
+
+    def epoch(self, epoch, of):
+        self.epochs += 1
+
+    def fold(self, subject, done, of, uf1_so_far):
+        self.folds += 1
+        if self.folds == self.stop_after:
+            raise KeyboardInterrupt

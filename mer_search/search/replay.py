@@ -84,7 +84,7 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
                 best, best_value = m, value
         else:
             assert best is not None  # nobody else could have won the race
-            own, ahead = (scores(each)[ran.subjects, :][:, : ran.epochs][:, -1] for each in (m, best))
+            own, ahead = (scores(each)[ran.subjects, : ran.epochs][:, -1] for each in (m, best))
             value = racing.estimate(best_value, own, ahead, weights[ran.subjects])
         study.add_trial(
             optuna.trial.create_trial(params=dict(table.values[m]), distributions=space.distributions(m), value=value)
