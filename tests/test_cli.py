@@ -339,7 +339,7 @@ def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
     _one_line(mer_search("bench", "search", "--table", "none.npz"), 1, "there is no none.npz", "bench table")
 
 
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL], ids=lambda blow: blow.name)
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda blow: blow.name)
 def test_the_same_command_goes_on_after_an_interruption(flow_folder, tmp_path, blow):
     (tmp_path / "small.toml").write_text(STUDY.replace('"train.epochs" = 2', '"train.epochs" = 60'))
     command = [sys.executable, "-m", "mer_search.cli", "run", "--study", "small.toml", "--data", str(flow_folder)]
@@ -350,8 +350,9 @@ def test_the_same_command_goes_on_after_an_interruption(flow_folder, tmp_path, b
         time.sleep(0.01)
     first.send_signal(blow)
     message = first.communicate(timeout=60)[1]
-    assert first.returncode == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[blow], message
-    if blow == signal.SIGINT:
+    codes = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
+    assert first.returncode == codes[blow], message
+    if blow != signal.SIGKILL:
         assert message.rstrip().endswith("stopped; the same command goes on from here")
 
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=240)

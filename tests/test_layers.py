@@ -10,7 +10,15 @@ import pytest
 import mer_search
 
 ROOT = Path(mer_search.__file__).parent
-FLOORS = [{"errors", "files"}, {"config"}, {"presets", "data", "model"}, {"training"}, {"search"}, {"report"}, {"cli"}]
+FLOORS = [
+    {"errors", "files", "stopping"},
+    {"config"},
+    {"presets", "data", "model"},
+    {"training"},
+    {"search"},
+    {"report"},
+    {"cli"},
+]
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 FORBIDDEN = {"data": {"torch", "optuna", "click"}, "model": {"optuna", "click", "cv2"}, "training": {"optuna", "click"}}
 

@@ -14,7 +14,7 @@ from mer_search.search.workspace import load_data
 from mer_search.training import learner
 from mer_search.training.augment import mirror
 from mer_search.training.folds import fold_seed, leave_one_out
-from mer_search.training.learner import network_input
+from mer_search.training.judge import network_input
 from mer_search.training.loop import train_fold
 
 SMALL = TINY | {

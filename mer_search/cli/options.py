@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mer_search.errors import MerSearchError, UsageError
+from mer_search.stopping import exit_code, stoppable
 
 STORAGE = "sqlite:///mer-search.db"
 
@@ -17,13 +18,14 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with stoppable():
+                return super().invoke(ctx)
         except MerSearchError as error:
             click.secho(f"error: {error}", fg="red", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             click.echo("\nstopped; the same command goes on from here", err=True)
-            ctx.exit(130)
+            ctx.exit(exit_code(stop))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """click's own message for an unknown command lacks what there is."""

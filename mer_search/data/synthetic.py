@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from mer_search.data.casme2 import CLASSES, HARDEST
 from mer_search.data.faces import Floats, Person, bump, displacement, person_of
 from mer_search.errors import UsageError
+from mer_search.stopping import shielded
 
 SHEET = "CASME2-coding-20140508.xlsx"
 MARKER = "synthetic.json"  # says that the clips beside it are drawn
@@ -195,18 +195,14 @@ def write_dataset(
     clips = plan_clips(seed, subjects)
     building = out.with_name(f".{out.name}.{os.getpid()}.part")
     processes = min(processes or os.cpu_count() or 1, 61)  # Windows allows no more
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    pool = (
-        ProcessPoolExecutor(processes, get_context("spawn"), signal.signal, ignore)
-        if processes > 1
-        else ThreadPoolExecutor(1)
-    )
+    pool = ProcessPoolExecutor(processes, get_context("spawn")) if processes > 1 else ThreadPoolExecutor(1)
     try:
         building.mkdir(parents=True)
         _write_sheet(building / SHEET, clips)
         marker = json.dumps({"seed": seed, "height": height, "width": width, "version": 1})
         (building / MARKER).write_text(marker + "\n", encoding="utf-8")
-        jobs = [pool.submit(_write_clip, building, clip, seed, height, width) for clip in clips]
+        with shielded():
+            jobs = [pool.submit(_write_clip, building, clip, seed, height, width) for clip in clips]
         for done, job in enumerate(as_completed(jobs), 1):
             job.result()
             if on_clip:

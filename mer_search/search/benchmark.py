@@ -17,7 +17,7 @@ from mer_search.presets import preset
 from mer_search.search import overhead, space
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training import speed
-from mer_search.training.learner import precision
+from mer_search.training.judge import precision
 from mer_search.training.pool import Task, open_pool
 from mer_search.training.speed import Times
 

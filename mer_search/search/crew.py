@@ -17,6 +17,7 @@ import torch.multiprocessing
 
 from mer_search.errors import MerSearchError, StorageError
 from mer_search.files import write_whole
+from mer_search.stopping import shielded
 
 REPLACED = 4  # dead workers that are replaced, in one run
 LOOK = 0.5  # seconds between two looks at what they have done
@@ -96,7 +97,8 @@ def _start(work: Work, place: Place, folder: Path) -> tuple[Any, Connection]:
     context.set_forkserver_preload(["mer_search.search.workers"])  # imports take seconds: once for all workers
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, work, place, folder))
-    process.start()
+    with shielded():
+        process.start()
     theirs.close()
     return process, ours
 
@@ -118,7 +120,6 @@ def _reason(process: Any, connection: Connection) -> str:
 
 def _work(parent: Connection, work: Work, place: Place, folder: Path) -> None:
     """A worker's life. What ends it is sent to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     os.sched_setaffinity(0, place.cores)
     if place.gpu is not None:

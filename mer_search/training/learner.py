@@ -17,27 +17,14 @@ from torch import Generator, Tensor
 
 from mer_search.config import Run, Train, Units
 from mer_search.errors import Infeasible
-from mer_search.model.channels import channels, imagenet
-from mer_search.model.losses import loss, probabilities
-from mer_search.model.network import Network, step_flop
-from mer_search.training.augment import augment, draw, mirror, resample
+from mer_search.model.losses import loss
+from mer_search.model.network import Network
+from mer_search.training.augment import augment, draw, resample
 from mer_search.training.clips import Clips
 from mer_search.training.folds import Fold
+from mer_search.training.judge import judge, mixed_precision, network_input
 from mer_search.training.metrics import units_f1
 from mer_search.training.units import table, units_loss
-
-
-def network_input(run: Run, flow: Tensor, onset: Tensor | None, grid: int) -> tuple[Tensor, Tensor | None]:
-    """Flow (B, T, P, H, W) and onset images (B, 3, H, W) -> channels (B, T, C, H, W) and small images (B, 3, G, G).
-
-    Small images are in [0, 1], but with differences of frames normalised as those are (MMNet).
-    """
-    small = None
-    if run.model.position and onset is not None:
-        small = F.interpolate(onset / 255, size=(grid, grid), mode="bilinear", antialias=True, align_corners=False)
-        if run.input.channels == "rgb":
-            small = imagenet(small)
-    return channels(flow, run.input), small
 
 
 def _batches(indices: Tensor, batch: int, generator: Generator) -> Sequence[Tensor]:
@@ -65,25 +52,12 @@ def _under(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}."): item for key, item in state.items() if key.startswith(f"{name}.")}
 
 
-LARGE_STEP = 1e12  # floating-point operations of a training step that keep all cores of a CPU busy on their own
 LEAST = 4  # clips of a piece: batch statistics of fewer are noise
 
 
 def splits(batch: int) -> list[int]:
     """Into how many pieces a batch may be cut whose activations do not fit the device: 1, 2, 4 ..."""
     return [2**times for times in range(int(math.log2(max(1, batch / LEAST))) + 1)]
-
-
-def large(run: Run) -> bool:
-    """Whether a training step is so large that a CPU's cores should share it, instead of each having its own fold."""
-    return step_flop(run) >= LARGE_STEP
-
-
-def precision(run: Run, device: str) -> torch.dtype:
-    """What convolutions and matrix products are computed in: bfloat16 on a GPU, and for large steps on a CPU that has
-    units for it (it is emulated elsewhere, and slower). Weights, losses and statistics are float32 everywhere."""
-    units = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if device == "cuda" or (units and large(run)) else torch.float32
 
 
 class Learner:
@@ -116,8 +90,7 @@ class Learner:
         self.test = torch.as_tensor(fold.test, device=device)
         self.inner = torch.as_tensor(fold.inner, device=device)
         self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
-        kind = precision(run, device.type)
-        self.precision = torch.autocast(device.type, torch.bfloat16, enabled=kind is torch.bfloat16)
+        self.precision = mixed_precision(run, device)
 
     def start(self, schedule: Train | Units) -> None:
         """A stage begins: with an optimiser of its own."""
@@ -235,15 +208,8 @@ class Learner:
     def predict(self, indices: Tensor) -> np.ndarray:
         """(n, K) half-precision probabilities of clips (n,), unjittered and unaugmented."""
         self.network.eval()
-        out = []
-        for flow, onset in self._plain(indices):
-            chances = self.judge(flow, onset)
-            if self.run.train.mirror:
-                chances = (
-                    chances + self.judge(mirror(flow, self.vectors), None if onset is None else onset.flip(-1))
-                ) / 2
-            out.append(chances)
-        return torch.cat(out).half().cpu().numpy()
+        plain = self._plain(indices)
+        return torch.cat([judge(self.network, self.run, *clips) for clips in plain]).half().cpu().numpy()
 
     @torch.no_grad()
     def test_units(self) -> float:
@@ -260,10 +226,3 @@ class Learner:
         for batch in indices.split(self.run.train.batch):
             sets = self.clips.first[batch]
             yield self.clips.flow[sets].float(), None if self.clips.onset is None else self.clips.onset[sets].float()
-
-    def judge(self, flow: Tensor, onset: Tensor | None) -> Tensor:
-        """(B, K) probabilities of clips, given their flow (B, T, P, H, W) and onset images (B, 3, H, W)."""
-        maps, small = network_input(self.run, flow, onset, self.network.grid)
-        with self.precision:
-            logits = self.network(maps, small)
-        return probabilities(logits.float(), self.run.train)

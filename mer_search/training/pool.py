@@ -20,8 +20,10 @@ from safetensors.torch import save_file
 
 from mer_search.config import Run
 from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
+from mer_search.stopping import shielded
 from mer_search.training.clips import Clips
-from mer_search.training.learner import large, splits
+from mer_search.training.judge import large
+from mer_search.training.learner import splits
 from mer_search.training.loop import Epoch, Trained, seconds_per_step, train_fold
 from mer_search.training.predictions import Predictions
 
@@ -96,7 +98,8 @@ class Pool:
         context = torch.multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
-        process.start()
+        with shielded():
+            process.start()
         theirs.close()
         return process, ours
 
@@ -199,7 +202,6 @@ def _settle(exact: bool) -> None:
 
 def _work(parent: Connection, device: str, threads: int, exact: bool) -> None:
     """A worker's life: put the clips that the parent sends on the device, train its tasks, until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(threads)
     if device == "cuda":
         _settle(exact)

@@ -1,0 +1,65 @@
+"""Ctrl-C and SIGTERM end a command wherever it is, and leave its helping processes to it."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+AGAIN = 0.05  # seconds after which a stop that was swallowed is asked for once more
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a batch system sends it before its time limit."""
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """As a shell has it: 128 and the signal's number."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within, both signals raise KeyboardInterrupt in the main thread, and neither is lost.
+
+    Python runs a signal's handler between any two instructions of the main thread. Where these are a finaliser's, or a
+    callback of the garbage collector's, it prints what they raise and drops it; the stop is then raised once more.
+    """
+    stops: dict[signal.Signals, type[KeyboardInterrupt]] = {
+        signal.SIGINT: KeyboardInterrupt,
+        signal.SIGTERM: Terminated,
+        signal.SIGALRM: KeyboardInterrupt,
+    }
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if number != signal.SIGALRM:
+            stops[signal.SIGALRM] = stops[signal.Signals(number)]
+        raise stops[signal.Signals(number)]
+
+    def swallowed(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            before_hook(unraisable)
+
+    before = {number: signal.signal(number, stop) for number in stops}
+    before_hook, sys.unraisablehook = sys.unraisablehook, swallowed
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = before_hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """A process that is started within never hears either signal: a terminal, and a batch system, send them to all of a
+    command's processes, and it is the parent that ends the others. What comes for us meanwhile comes afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

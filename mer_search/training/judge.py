@@ -1,0 +1,86 @@
+"""A network judges clips: in training after every epoch, and afterwards from its file.
+
+Shapes: B clips, T maps, P components, C channels, K classes.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mer_search.config import Run
+from mer_search.errors import DataError
+from mer_search.model.channels import channels, imagenet
+from mer_search.model.losses import probabilities
+from mer_search.model.network import Network, step_flop
+from mer_search.training.augment import mirror
+
+
+def network_input(run: Run, flow: Tensor, onset: Tensor | None, grid: int) -> tuple[Tensor, Tensor | None]:
+    """Flow (B, T, P, H, W) and onset images (B, 3, H, W) -> channels (B, T, C, H, W) and small images (B, 3, G, G).
+
+    Small images are in [0, 1], but with differences of frames normalised as those are (MMNet).
+    """
+    small = None
+    if run.model.position and onset is not None:
+        small = F.interpolate(onset / 255, size=(grid, grid), mode="bilinear", antialias=True, align_corners=False)
+        if run.input.channels == "rgb":
+            small = imagenet(small)
+    return channels(flow, run.input), small
+
+
+LARGE_STEP = 1e12  # floating-point operations of a training step that keep all cores of a CPU busy on their own
+
+
+def large(run: Run) -> bool:
+    """Whether a training step is so large that a CPU's cores should share it, instead of each having its own fold."""
+    return step_flop(run) >= LARGE_STEP
+
+
+def precision(run: Run, device: str) -> torch.dtype:
+    """What convolutions and matrix products are computed in: bfloat16 on a GPU, and for large steps on a CPU that has
+    units for it (it is emulated elsewhere, and slower). Weights, losses and statistics are float32 everywhere."""
+    units = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if device == "cuda" or (units and large(run)) else torch.float32
+
+
+def mixed_precision(run: Run, device: torch.device) -> torch.autocast:
+    """The context in which a network computes in its `precision`."""
+    kind = precision(run, device.type)
+    return torch.autocast(device.type, torch.bfloat16, enabled=kind is torch.bfloat16)
+
+
+@torch.no_grad()
+def judge(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
+    """Flow (B, T, P, H, W) and onset images (B, 3, H, W) -> probabilities (B, K), if the run says so the mean with
+    those of the mirrored clips. The network must be in evaluation mode."""
+    chances = _once(network, run, flow, onset)
+    if not run.train.mirror:
+        return chances
+    mirrored = mirror(flow, vectors=run.flow.method != "difference")
+    return (chances + _once(network, run, mirrored, None if onset is None else onset.flip(-1))) / 2
+
+
+def _once(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
+    maps, small = network_input(run, flow, onset, network.grid)
+    with mixed_precision(run, flow.device):
+        logits = network(maps, small)
+    return probabilities(logits.float(), run.train)
+
+
+def load_network(path: Path, run: Run, device: str) -> Network:
+    """A fold's network as it was when its training ended, in evaluation mode.
+
+    Raises:
+        DataError: if the file is missing or damaged, or holds another run's network.
+    """
+    try:
+        state = load_file(path, device)
+        network = Network(run, len(state.get("units.bias", ()))).to(device)
+        network.load_state_dict(state)
+    except Exception as error:  # safetensors and torch each have their own
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} must hold a network of its run, but cannot be read ({reason})") from error
+    return network.eval()

@@ -1,0 +1,74 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from mer_search.stopping import Terminated, exit_code, shielded, stoppable
+
+
+class Finalised:
+    """What the garbage collector ends, and a signal that comes in the middle of that."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        os.kill(os.getpid(), self.number)
+        time.sleep(0)  # the handler runs here
+
+
+def _stopped(send, number):
+    """Five seconds of work, at whose start a signal is sent."""
+    with stoppable():
+        send(number)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("number", "stop", "code"), [(signal.SIGINT, KeyboardInterrupt, 130), (signal.SIGTERM, Terminated, 143)]
+)
+def test_a_signal_stops_work_also_where_a_finaliser_swallows_it(number, stop, code):
+    for send in (partial(os.kill, os.getpid()), Finalised):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            _stopped(send, number)
+        assert (type(caught.value), exit_code(caught.value)) == (stop, code)
+
+
+def test_what_a_finaliser_raises_is_still_told_and_handlers_come_back(capsys, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+
+    class Broken:
+        def __del__(self):
+            raise ValueError("a defect")
+
+    with stoppable():
+        Broken()
+    assert [str(each.exc_value) for each in told] == ["a defect"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)] == handlers
+    Broken()
+    assert len(told) == 2
+
+
+def test_a_shielded_process_hears_neither_signal_and_its_parent_hears_them_afterwards():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("parent"))
+    try:
+        with shielded():
+            child = subprocess.Popen([sys.executable, "-c", "input(); print('alive')"], stdin=-1, stdout=-1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert heard == []
+        assert heard == ["parent"]
+        child.send_signal(signal.SIGINT)
+        child.send_signal(signal.SIGTERM)
+        assert child.communicate(b"\n")[0] == b"alive\n"
+        assert child.returncode == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
