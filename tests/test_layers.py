@@ -11,7 +11,7 @@ import mer_search
 
 ROOT = Path(mer_search.__file__).parent
 FLOORS = [
-    {"errors", "files", "stopping"},
+    {"errors", "files", "processes"},
     {"config"},
     {"presets", "data", "model"},
     {"training"},

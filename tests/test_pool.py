@@ -59,6 +59,16 @@ def test_a_fold_that_kills_its_process_costs_that_fold_only(make_search):
         assert len(list(own.train(loaded.tensors, _tasks(loaded), lambda epoch: None))) == 4
 
 
+def test_a_process_that_dies_between_two_tasks_costs_nothing(make_search):
+    loaded = make_search().loaded
+    with Pool("cpu", 2) as own:
+        own.seconds_per_step(loaded.tensors, loaded.run)
+        process = own._workers[0][0]
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert len(list(own.train(loaded.tensors, _tasks(loaded), lambda epoch: None))) == 4
+
+
 def test_a_checkpoint_holds_the_network_that_made_the_last_predictions(pool, make_search, tmp_path):
     from mer_search.model.network import Network
 

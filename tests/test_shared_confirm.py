@@ -39,13 +39,14 @@ def _kept(job):
 
 
 def test_workers_share_folds_and_a_killed_one_is_replaced(job, postgres):
-    said, told = [], []
+    said, told, before = [], [], {child.pid for child in psutil.Process().children(True)}
 
     def kill_one(what, done, total):
         told.append(done)
         if done == 2:
-            trainers = [child for child in psutil.Process().children(True) if _is_worker(child)]
-            os.kill(trainers[0].pid, signal.SIGKILL)
+            # the workers were started before the processes of their pools
+            new = [child for child in psutil.Process().children(True) if child.pid not in before]
+            os.kill(min(new, key=lambda child: child.create_time()).pid, signal.SIGKILL)
 
     confirm_all([job], "cpu", kill_one, lambda *_: None, Crew(2, postgres, said.append))
     assert told == list(range(1, 9))
@@ -53,11 +54,6 @@ def test_workers_share_folds_and_a_killed_one_is_replaced(job, postgres):
     assert len(said) == 1
     assert said[0].endswith("died (SIGKILL); another takes its place")
     assert len(list((job.store / "checkpoints").glob("*.safetensors"))) == 4
-
-
-def _is_worker(process):
-    """Whether this process was forked from the server of processes: the pools' are spawned by these."""
-    return any("forkserver" in part for part in process.cmdline()) and process.parent().pid != os.getpid()
 
 
 def test_who_confirms_the_same_trains_what_others_do_not_and_waits_for_them(job, pool, postgres):

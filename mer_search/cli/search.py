@@ -19,6 +19,7 @@ from mer_search.cli.options import (
     workers_option,
 )
 from mer_search.errors import UsageError
+from mer_search.processes import warm_up
 
 
 @click.command(epilog=example("mer-search run --study megc2019 --data ~/norm_u_v_os --trials 30"))
@@ -51,9 +52,9 @@ def run(
     out: Path,
 ) -> None:
     """Search: trials on the study's subjects until there are --trials of them. Run it again to go on."""
+    warm_up(*(["mer_search.search.workers"] if workers > 1 else []))
     from mer_search.data import open_folder
     from mer_search.report import datasets, live, terminal
-    from mer_search.report.dashboard import describe_study
     from mer_search.report.trials import print_next, state_line, study_table
     from mer_search.search import space, study
     from mer_search.search.claims import ended
@@ -84,12 +85,11 @@ def run(
     with only_writer(storage), ExitStack() as stack:
         kept = open_storage(storage, create=True)
         opened = study.open_study(search, kept, label)
-        describe_study(opened)
         wanted = trials or file.trials
         pool = stack.enter_context(open_pool(loaded.run, device))
         with terminal.bars() as progress:
             cost = search_cost(search, opened, pool, wanted, progress)
-        shown = live.Live(wanted, ended(opened), search.out / "artifacts")
+        shown = live.Live(opened, wanted, ended(opened), search.out / "artifacts")
         if workers == 1:
             live.print_cost(cost, terminal.processes(pool.size))
             stack.enter_context(shown)

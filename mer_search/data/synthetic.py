@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from mer_search.data.casme2 import CLASSES, HARDEST
 from mer_search.data.faces import Floats, Person, bump, displacement, person_of
 from mer_search.errors import UsageError
-from mer_search.stopping import shielded
+from mer_search.processes import shielded
 
 SHEET = "CASME2-coding-20140508.xlsx"
 MARKER = "synthetic.json"  # says that the clips beside it are drawn

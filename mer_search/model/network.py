@@ -1,8 +1,12 @@
 """One network for the whole family; a variant is a value of `config.Model`, never a subclass."""
 
+from functools import lru_cache
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mer_search.config import Model, Run
@@ -115,17 +119,30 @@ def _initialise(module: nn.Module) -> None:
             next(module.parameters()).mul_(module.time.kernel**-0.5)
 
 
+class _NothingDrawn(TorchFunctionMode):
+    """Weights are left as they are: on the meta device, drawing them takes most of the time."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in {Tensor.normal_, Tensor.uniform_} else func(*args, **(kwargs or {}))
+
+
+def _shapes(run: Run, batch: int) -> tuple[Network, tuple[Tensor, Tensor]]:
+    """A network and its input that are shapes alone, on the meta device."""
+    with torch.device("meta"), _NothingDrawn():
+        network, size = Network(run), run.flow.size
+        maps = torch.empty(batch, run.frames.maps, n_channels(run.input), size, size)
+        return network, (maps, torch.empty(batch, 3, network.grid, network.grid))
+
+
+@lru_cache(maxsize=1024)
 def cost(run: Run) -> tuple[int, int]:
     """(parameters, floating-point operations of one clip's forward pass); nothing is computed or allocated.
 
     An operation is a multiplication or an addition, as torch.utils.flop_counter counts them.
     """
-    with torch.device("meta"):
-        network = Network(run).eval()
-        maps = torch.empty(1, run.frames.maps, n_channels(run.input), run.flow.size, run.flow.size)
-        onset = torch.empty(1, 3, network.grid, network.grid)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(maps, onset)
+    network, inputs = _shapes(run, 1)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(*inputs)
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
 
 
@@ -147,11 +164,8 @@ def memory(run: Run) -> int:
         kept[storage._cdata] = storage
         return tensor
 
-    with torch.device("meta"):
-        network = Network(run)
-        size, batch = run.flow.size, run.train.batch
-        maps = torch.empty(batch, run.frames.maps, n_channels(run.input), size, size)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            network(maps, torch.empty(batch, 3, network.grid, network.grid))
+    network, inputs = _shapes(run, run.train.batch)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(*inputs)
     weights = {parameter.untyped_storage()._cdata: parameter.nbytes for parameter in network.parameters()}
     return 4 * sum(weights.values()) + sum(len(storage) for key, storage in kept.items() if key not in weights)

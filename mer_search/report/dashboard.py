@@ -7,17 +7,19 @@ import numpy as np
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.storages import BaseStorage
-from optuna_dashboard import run_server, save_note
 
 from mer_search.errors import UsageError
 from mer_search.files import write_whole
-from mer_search.report.figures import confusion_png
 from mer_search.search.study import Evaluation
 from mer_search.training.metrics import scores
 
 
 def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path) -> None:
     """Attach a trial's confusion matrix and write its note, while it runs: a finished trial takes no artifact."""
+    from optuna_dashboard import save_note
+
+    from mer_search.report.figures import confusion_png
+
     matrix = np.sum(list(evaluation.seen.values()), axis=0)
     score, classes = scores(matrix), evaluation.run.data.classes
     share = f"{len(evaluation.seen)} of {len(evaluation.subjects)} subjects, {evaluation.epochs} epochs"
@@ -53,6 +55,8 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
 
 def describe_study(study: optuna.Study) -> None:
     """Write the study's note: data, subjects and rule."""
+    from optuna_dashboard import save_note
+
     facts = study.user_attrs
     warning = "\n\n**The rule looks at the test subject's labels: these figures leak.**" if facts["leaks"] else ""
     save_note(
@@ -73,5 +77,7 @@ def check_port(port: int) -> None:
 
 def serve(storage: BaseStorage, artifacts: Path, port: int) -> None:
     """Serve optuna-dashboard to this machine alone: it has no login."""
+    from optuna_dashboard import run_server
+
     store = FileSystemArtifactStore(str(artifacts))
     run_server(storage, host="127.0.0.1", port=port, artifact_store=store)

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mer_search.config import Value
-from mer_search.report.dashboard import describe_trial
+from mer_search.report.dashboard import describe_study, describe_trial
 from mer_search.report.terminal import duration, err, note, operations
 from mer_search.report.trials import trial_line
 from mer_search.search.claims import ENDED
@@ -47,8 +47,9 @@ class Live(Describing):
     Bars of folds and epochs appear with the first fold, so not where others train.
     """
 
-    def __init__(self, trials: int, done: int, artifacts: Path) -> None:
+    def __init__(self, study: optuna.Study, trials: int, done: int, artifacts: Path) -> None:
         super().__init__(artifacts)
+        self.study = study
         self.progress = Progress(
             TextColumn("{task.description:<34.34}"),
             BarColumn(24),
@@ -99,3 +100,4 @@ class Live(Describing):
         if best is not None:
             self.progress.update(self.trials, description=f"trials, best {best.number}: UF1 {score(best):.3f}")
         self.progress.console.print(trial_line(trial), markup=False)
+        describe_study(self.study)

@@ -10,7 +10,8 @@ import optuna
 
 from mer_search.config import Run, Value, with_values
 from mer_search.errors import UsageError
-from mer_search.model.network import cost, step_flop
+from mer_search.model.network import step_flop
+from mer_search.processes import elsewhere
 from mer_search.search.claims import ended
 from mer_search.search.confirm import Confirmation
 from mer_search.search.study import Search
@@ -29,42 +30,45 @@ class Cost(NamedTuple):
     seconds: float
 
 
+NOTHING = Cost(0, 0, 0.0, 0.0)
+
+
 def search_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, progress: Progress) -> Cost:
     """Of the trials that a study still lacks, if none is stopped early: counted on configurations drawn from the
     space, and timed on the one with the median step."""
     left = max(0, trials - ended(study))
     if not left:
-        return Cost(0, 0, 0.0, 0.0)
+        return NOTHING
     drawn, runs = _draw(search)
-    median = int(np.argsort([step_flop(run) for run in runs])[len(runs) // 2])
-    speed = _speed(search.loaded.with_values(drawn[median], progress), pool)
+    steps = elsewhere(step_flop, runs)
+    median = int(np.argsort(steps)[len(runs) // 2])
+    speed = _speed(search.loaded.with_values(drawn[median], progress), steps[median], pool)
     folds = left * len(search.subjects)
-    flop = float(np.mean([_fold(run, len(search.loaded.clips)) for run in runs])) * folds
-    return Cost(left, folds, flop, flop / speed / pool.size)
+    flop = float(np.mean([_fold(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)]))
+    return Cost(left, folds, flop * folds, flop * folds / speed / pool.size)
 
 
 def confirmation_costs(jobs: Sequence[Confirmation], pool: Pool) -> list[Cost]:
-    """Of the folds of each confirmation that are not on disk, nor an earlier one's too. No process is started for
-    nothing."""
+    """Of the folds of each confirmation that are not on disk, nor an earlier one's too."""
     costs: list[Cost] = []
     counted: set[tuple[Path, int, str]] = set()
-    for job in jobs:
+    for job, step in zip(jobs, elsewhere(step_flop, [job.loaded.run for job in jobs]), strict=True):
         missing = {(job.store, *key) for key in job.missing} - counted
         counted |= missing
-        flop = _fold(job.loaded.run, len(job.loaded.clips)) * len(missing)
-        seconds = flop / _speed(job.loaded, pool) / min(pool.size, len(missing)) if missing else 0.0
+        flop = _fold(job.loaded.run, step, len(job.loaded.clips)) * len(missing)
+        seconds = flop / _speed(job.loaded, step, pool) / min(pool.size, len(missing)) if missing else 0.0
         costs.append(Cost(bool(missing), len(missing), flop, seconds))
     return costs
 
 
-def _fold(run: Run, clips: int) -> float:
-    """Floating-point operations of a fold."""
-    return 3 * cost(run)[1] * run.epochs * clips
+def _fold(run: Run, step: int, clips: int) -> float:
+    """Floating-point operations of a fold, given those of a step."""
+    return step / run.train.batch * run.epochs * clips
 
 
-def _speed(loaded: Loaded, pool: Pool) -> float:
-    """Floating-point operations a second of one process, timed."""
-    return step_flop(loaded.run) / pool.seconds_per_step(loaded.tensors, loaded.run)
+def _speed(loaded: Loaded, step: int, pool: Pool) -> float:
+    """Floating-point operations a second of one process, timed on a step of so many."""
+    return step / pool.seconds_per_step(loaded.tensors, loaded.run)
 
 
 def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:

@@ -17,7 +17,7 @@ import torch.multiprocessing
 
 from mer_search.errors import MerSearchError, StorageError
 from mer_search.files import write_whole
-from mer_search.stopping import shielded
+from mer_search.processes import forked
 
 REPLACED = 4  # dead workers that are replaced, in one run
 LOOK = 0.5  # seconds between two looks at what they have done
@@ -93,12 +93,10 @@ def employ(
 
 
 def _start(work: Work, place: Place, folder: Path) -> tuple[Any, Connection]:
-    context = torch.multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mer_search.search.workers"])  # imports take seconds: once for all workers
+    context = forked()
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, work, place, folder))
-    with shielded():
-        process.start()
+    process.start()
     theirs.close()
     return process, ours
 

@@ -21,19 +21,15 @@ BYTES = "bytes"  # attribute of a trial
 
 
 def foretell(study: optuna.Study, trial: optuna.Trial, run: Run) -> None:
-    """Note what a trial's training holds, its batches cut as small as may be, and refuse it if one that held no more
-    did not fit.
+    """Refuse a trial whose training holds no less than that of one that did not fit.
 
     Raises:
         Infeasible: if it is refused.
         UsageError: if too many in a row were.
     """
-    batch = run.train.batch
-    need = memory(with_values(run, {"train.batch": math.ceil(batch / splits(batch)[-1])}))
-    trial.set_user_attr(BYTES, need)
     trials = study.get_trials(deepcopy=False)
     smallest = min(filter(_did_not_fit, trials), key=lambda other: other.user_attrs[BYTES], default=None)
-    if smallest is None or need < smallest.user_attrs[BYTES]:
+    if smallest is None or (need := _least(run)) < smallest.user_attrs[BYTES]:
         return
     limit = f"{smallest.user_attrs[BYTES] / 1e9:.2g} GB at least did not fit the device's memory"
     before = reversed(trials[: trial.number])
@@ -46,6 +42,17 @@ def foretell(study: optuna.Study, trial: optuna.Trial, run: Run) -> None:
     raise Infeasible(
         f"not tried: training holds {need / 1e9:.2g} GB at least, and trial {smallest.number}'s {limit}", DOES_NOT_FIT
     )
+
+
+def note_need(trial: optuna.Trial, run: Run) -> None:
+    """Note what the training of a trial holds that did not fit."""
+    trial.set_user_attr(BYTES, _least(run))
+
+
+def _least(run: Run) -> int:
+    """Bytes that training holds, its batches cut as small as may be."""
+    batch = run.train.batch
+    return memory(with_values(run, {"train.batch": math.ceil(batch / splits(batch)[-1])}))
 
 
 def _did_not_fit(trial: FrozenTrial) -> bool:

@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.config import Run, Value, with_values
 from mer_search.data import fit
-from mer_search.errors import Infeasible, MerSearchError, StorageError, UsageError
+from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, StorageError, UsageError
 from mer_search.files import write_whole
 from mer_search.model.network import cost
 from mer_search.search import racing
 from mer_search.search.claims import UNREACHABLE, ended, failed_last, open_claims, reachable
-from mer_search.search.fits import foretell
+from mer_search.search.fits import foretell, note_need
 from mer_search.search.rivals import Rivals, find_rivals
 from mer_search.search.samplers import sampler
 from mer_search.search.space import StudyFile, changed
@@ -199,6 +199,8 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
             except Infeasible as error:
                 trial.set_constraint(error.constraint, 1.0)
                 trial.set_user_attr("infeasible", str(error))
+                if error.constraint == DOES_NOT_FIT:
+                    note_need(trial, with_values(search.loaded.run, values))
                 # not study.tell, which would make the last subject's log-likelihood the trial's value
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
             except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from mer_search.errors import StorageError
 from mer_search.model.network import step_flop
 from mer_search.search.claims import open_claims, reachable
 from mer_search.search.confirm import ClaimsOf, Confirmation, alone, confirm
-from mer_search.search.cost import Cost, confirmation_costs
+from mer_search.search.cost import NOTHING, Cost, confirmation_costs
 from mer_search.search.crew import Place, employ, places
 from mer_search.search.storage import best_trial, open_storage
 from mer_search.search.study import Search, Watcher, open_study, run
@@ -102,6 +102,9 @@ def confirm_all(
         announce: told of the cost.
         crew: who trains them.
     """
+    if not any(job.missing for job in jobs):
+        announce(jobs, [NOTHING] * len(jobs), crew.size)
+        return [job.folds for job in jobs]
     with _pool_for(jobs, device) as pool:
         costs = confirmation_costs(jobs, pool)
         announce(jobs, costs, pool.size if crew.size == 1 else crew.size)

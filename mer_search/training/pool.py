@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from mer_search.config import Run
 from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
-from mer_search.stopping import shielded
+from mer_search.processes import elsewhere, forked
 from mer_search.training.clips import Clips
 from mer_search.training.judge import large
 from mer_search.training.learner import splits
@@ -67,7 +67,8 @@ def choose_device(wanted: str) -> str:
 
 def open_pool(run: Run, device: str, exact: bool = False) -> "Pool":
     """A pool for runs about as large as `run`: a process a core for small networks on a CPU, else one."""
-    return Pool(device, len(os.sched_getaffinity(0)) if device == "cpu" and not large(run) else 1, exact)
+    one = device != "cpu" or all(elsewhere(large, [run]))
+    return Pool(device, 1 if one else len(os.sched_getaffinity(0)), exact)
 
 
 class Pool:
@@ -81,7 +82,9 @@ class Pool:
 
     def __init__(self, device: str, size: int, exact: bool = False) -> None:
         self.size = size
-        self._arguments = (device, max(1, len(os.sched_getaffinity(0)) // size), exact)
+        cores = os.sched_getaffinity(0)
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self._arguments = (device, cores, gpus, max(1, len(cores) // size), exact)
         self._workers: list[tuple[Any, Connection]] = []
         self._given: dict[int, Clips] = {}  # worker -> the clips that it has
 
@@ -95,11 +98,10 @@ class Pool:
             connection.close()
 
     def _start(self) -> tuple[Any, Connection]:
-        context = torch.multiprocessing.get_context("spawn")
+        context = forked()
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
-        with shielded():
-            process.start()
+        process.start()
         theirs.close()
         return process, ours
 
@@ -107,6 +109,8 @@ class Pool:
         """A task for a worker, and the clips if it has others: in shared memory, so all processes have one copy."""
         if not self._workers:
             self._workers = [self._start() for _ in range(self.size)]
+        if not self._workers[worker][0].is_alive():
+            self._replace(worker)
         connection = self._workers[worker][1]
         if self._given.get(worker) is not clips:
             connection.send(clips)
@@ -200,8 +204,11 @@ def _settle(exact: bool) -> None:
     torch.backends.cudnn.deterministic = exact
 
 
-def _work(parent: Connection, device: str, threads: int, exact: bool) -> None:
+def _work(parent: Connection, device: str, cores: set[int], gpus: str | None, threads: int, exact: bool) -> None:
     """A worker's life: put the clips that the parent sends on the device, train its tasks, until the parent is gone."""
+    os.sched_setaffinity(0, cores)
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     torch.set_num_threads(threads)
     if device == "cuda":
         _settle(exact)

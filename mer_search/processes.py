@@ -1,12 +1,22 @@
-"""Ctrl-C and SIGTERM end a command wherever it is, and leave its helping processes to it."""
+"""How the program's processes start, and how they end.
+
+Those that train are forked from a server that has loaded torch before: on two cores a command and its server load it at
+the same time. Ctrl-C and SIGTERM end a command wherever it is, and leave its other processes to it.
+"""
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import forkserver, get_context
+from multiprocessing.context import ForkServerContext
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
+S = TypeVar("S")
+T = TypeVar("T")
+PRELOADED = ["mer_search.training.pool", "torch._dynamo"]  # an optimiser loads the latter, which takes as long as torch
 AGAIN = 0.05  # seconds after which a stop that was swallowed is asked for once more
 
 
@@ -63,3 +73,25 @@ def shielded() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def warm_up(*modules: str) -> None:
+    """Have the server started, if it is not, and load what its processes need, and these modules, while this process
+    does something else."""
+    get_context("forkserver").set_forkserver_preload([*PRELOADED, *modules])
+    with shielded():
+        forkserver.ensure_running()
+
+
+def forked() -> ForkServerContext:
+    """What processes that train are started with: they are shielded, and have neither this one's cores nor its
+    environment."""
+    warm_up()
+    return get_context("forkserver")
+
+
+def elsewhere(function: Callable[[S], T], things: Iterable[S]) -> list[T]:
+    """What a function gives for each of some things, in a process where torch's compiler is loaded: counting operations
+    needs it."""
+    with ProcessPoolExecutor(1, forked()) as executor:
+        return list(executor.map(function, things))

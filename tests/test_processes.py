@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from mer_search.stopping import Terminated, exit_code, shielded, stoppable
+from mer_search.processes import Terminated, exit_code, shielded, stoppable
 
 
 class Finalised:
