@@ -24,6 +24,20 @@ KEEP_PATH = (Time(3, 1, 1), Time(3, 2, 1), Time(2, 1, 0), Time(2, 2, 0))
 KEEP_ATTENTION = (STILL, Time(3, 2, 1), Time(1, 1, 0), Time(2, 2, 0))
 
 
+FEW = 4096  # weights of a 1x1 convolution that a CPU computes faster as a product of matrices
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution with stride 1: (N, C, H, W) -> (N, C', H, W)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.is_cuda or self.weight.numel() > FEW:
+            return super().forward(images)
+        weight = self.weight.flatten(1).expand(len(images), -1, -1)
+        product = torch.bmm(weight, images.flatten(2)).unflatten(2, images.shape[2:])
+        return product if self.bias is None else product + self.bias[:, None, None]
+
+
 class SpatialConv(nn.Sequential):
     """A (1, kernel, kernel) convolution and its batch normalisation: (B, T, C, H, W) -> (B, T, C', H', W').
 
@@ -31,7 +45,8 @@ class SpatialConv(nn.Sequential):
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> None:
-        super().__init__(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias), nn.BatchNorm2d(outputs))
+        kind = Pointwise if kernel == stride == 1 else nn.Conv2d
+        super().__init__(kind(inputs, outputs, kernel, stride, kernel // 2, bias=bias), nn.BatchNorm2d(outputs))
 
     def forward(self, maps: Tensor) -> Tensor:
         return super().forward(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
@@ -48,6 +63,8 @@ class TemporalConv(SpatialConv):
         self.time = time
 
     def forward(self, maps: Tensor) -> Tensor:
+        if self.time.padding == 0 and self.time.kernel == maps.shape[1]:
+            return super().forward(maps.flatten(1, 2).unsqueeze(1))  # one window, which need not be copied
         padded = F.pad(maps, (0, 0, 0, 0, 0, 0, self.time.padding, self.time.padding)) if self.time.padding else maps
         windows = padded.unfold(1, self.time.kernel, self.time.stride)  # (B, T', C, H, W, kernel)
         return super().forward(windows.movedim(-1, 2).flatten(2, 3))  # (B, T', kernel*C, H, W)

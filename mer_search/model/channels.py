@@ -17,20 +17,27 @@ FLAT = 1e-6  # a spread at or under this, or this share of the values, is none: 
 
 def min_max(maps: Tensor) -> Tensor:
     """Each map stretched to [-1, 1]; a flat map becomes 0. TM-MMNET's `n`."""
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    return _divide(2 * (maps - low), high - low, maps, 1.0)
+    low, high = _ends(maps)
+    return _divide(maps - low, (high - low) / 2, torch.maximum(low.abs(), high.abs()), 1.0)
 
 
-def _divide(above: Tensor, spread: Tensor, maps: Tensor, shift: float = 0.0) -> Tensor:
-    """above / spread - shift; 0 where the spread is no more than rounding makes of maps of this size."""
-    none = FLAT * (1 + maps.abs().amax((-2, -1), keepdim=True))
-    return torch.where(spread > none, above / spread.clamp_min(FLAT) - shift, 0.0)
+def _ends(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Each map's least and largest value (..., 1, 1), in one pass."""
+    ends = maps.flatten(-2).aminmax(dim=-1)
+    return ends.min[..., None, None], ends.max[..., None, None]
+
+
+def _divide(above: Tensor, spread: Tensor, largest: Tensor, shift: float = 0.0) -> Tensor:
+    """above / spread - shift, in one pass; 0 where the spread is no more than rounding makes of values so large."""
+    some = spread > FLAT * (1 + largest)
+    return torch.addcmul(torch.where(some, -shift, 0.0), above, torch.where(some, 1 / spread.clamp_min(FLAT), 0.0))
 
 
 def _standardise(maps: Tensor, dims: tuple[int, ...]) -> Tensor:
     centred = maps - maps.mean(dims, keepdim=True)
     deviation = centred.square().mean(dims, keepdim=True).sqrt()
-    return _divide(centred, deviation, maps)
+    low, high = _ends(maps)
+    return _divide(centred, deviation, torch.maximum(low.abs(), high.abs()))
 
 
 def columns(maps: Tensor) -> Tensor:
