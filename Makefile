@@ -32,10 +32,13 @@ types: setup  ## check types, strictly where it matters most
 	$(BIN)/mypy mer_search
 	$(BIN)/mypy --strict $(addprefix mer_search/,$(STRICT))
 
+docs: setup  ## write the tables of docs/study-file.md anew
+	$(BIN)/python -m mer_search.report.reference docs/study-file.md
+
 bench: setup  ## measure training, and what is not training, on this machine
 	$(BIN)/mer-search bench
 
 clean:  ## delete what make made, and runs/; keep the study's database
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis runs
 
-.PHONY: help setup run test lint types bench clean
+.PHONY: help setup run test lint types docs bench clean

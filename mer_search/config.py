@@ -2,6 +2,7 @@
 
 A `Run` is a frozen value of eight parts. A dotted path into it (`"train.lr"`) is the key in a study file, the name
 of the Optuna parameter and the column in every table. `digest` names the folder or the cache entry of any part.
+The comment behind a field is its meaning in docs/study-file.md, which `make docs` writes.
 """
 
 import difflib
@@ -26,12 +27,12 @@ class Part(BaseModel):
 
 
 class Data(Part):
-    """Which clips. `checksum` stands for everything that is annotated of all of them (see data.clips.checksum)."""
+    """Which clips. All but the task is taken from the data's folder, whatever stands here."""
 
-    dataset: str = "casme2"  # a name in data.DATASETS
-    task: str = ""  # a name in the dataset's tasks, "3" or "5"; "" is its first
-    classes: tuple[str, ...] = ("happiness", "repression", "disgust", "surprise", "others")
-    checksum: str = ""
+    dataset: str = "casme2"  # which reader knows the folder
+    task: str = ""  # how many classes are told apart: one of the dataset's tasks, "3" or "5"; "" is its first
+    classes: tuple[str, ...] = ("happiness", "repression", "disgust", "surprise", "others")  # the task's, in order
+    checksum: str = ""  # of all that is annotated of all clips
 
 
 class Frames(Part):
@@ -59,24 +60,24 @@ class Flow(Part):
     frame minus the other, in RGB.
     """
 
-    method: Literal["farneback", "dis", "tvl1", "difference"] = "farneback"
+    method: Literal["farneback", "dis", "tvl1", "difference"] = "farneback"  # one of these
     size: int = Field(224, ge=16, le=512)  # pixels; H = W of the motion maps, and so of the network's input
-    pyr_scale: float = Field(0.4, gt=0, lt=1)
-    levels: int = Field(1, ge=1, le=10)
-    winsize: int = Field(10, ge=3, le=64)
-    iterations: int = Field(3, ge=1, le=20)
-    poly_n: int = Field(5, ge=3, le=9)
-    poly_sigma: float = Field(1.2, gt=0, le=5)
-    dis_finest_scale: int = Field(1, ge=0, le=5)  # level of the pyramid that the flow is refined to; 0: full size
-    dis_patch: int = Field(8, ge=4, le=32)  # pixels a side
-    dis_stride: int = Field(3, ge=1, le=16)  # pixels between patches; less than dis_patch
-    dis_descent: int = Field(25, ge=1, le=200)  # steps of gradient descent a patch
-    dis_refinement: int = Field(5, ge=0, le=50)  # steps of variational refinement
-    tvl1_attachment: float = Field(15.0, gt=0, le=1000)  # larger: the flow follows the images more closely
-    tvl1_tightness: float = Field(0.3, gt=0, le=10)
-    tvl1_warps: int = Field(5, ge=1, le=50)
-    tvl1_iterations: int = Field(10, ge=1, le=100)
-    tvl1_tolerance: float = Field(1e-4, gt=0, le=1)
+    pyr_scale: float = Field(0.4, gt=0, lt=1)  # farneback: size of a level of the pyramid, as a share of the one below
+    levels: int = Field(1, ge=1, le=10)  # farneback: levels of the pyramid
+    winsize: int = Field(10, ge=3, le=64)  # farneback: pixels a side of the averaging window
+    iterations: int = Field(3, ge=1, le=20)  # farneback: steps for each level
+    poly_n: int = Field(5, ge=3, le=9)  # farneback: pixels a side of the neighbourhood that a polynomial is fitted to
+    poly_sigma: float = Field(1.2, gt=0, le=5)  # farneback: pixels; sd of the Gaussian that weighs it
+    dis_finest_scale: int = Field(1, ge=0, le=5)  # dis: level of the pyramid that the flow is refined to; 0: full size
+    dis_patch: int = Field(8, ge=4, le=32)  # dis: pixels a side
+    dis_stride: int = Field(3, ge=1, le=16)  # dis: pixels between patches; less than dis_patch
+    dis_descent: int = Field(25, ge=1, le=200)  # dis: steps of gradient descent a patch
+    dis_refinement: int = Field(5, ge=0, le=50)  # dis: steps of variational refinement
+    tvl1_attachment: float = Field(15.0, gt=0, le=1000)  # tvl1: larger: the flow follows the images more closely
+    tvl1_tightness: float = Field(0.3, gt=0, le=10)  # tvl1: smaller: closeness and smoothness hang together more
+    tvl1_warps: int = Field(5, ge=1, le=50)  # tvl1: how often the second image is warped
+    tvl1_iterations: int = Field(10, ge=1, le=100)  # tvl1: steps for each warp
+    tvl1_tolerance: float = Field(1e-4, gt=0, le=1)  # tvl1: it stops where a step changes less
 
     @model_validator(mode="after")
     def _patches(self) -> Self:
@@ -97,7 +98,7 @@ class Input(Part):
 
     channels: str = "nr"  # n min-max to [-1, 1], r raw pixels, s standardised image column by column, z whole map
     components: str = "uv"  # u horizontal flow, v vertical flow, o optical strain
-    strain: Literal["shear_twice", "shear_once"] = "shear_twice"  # the field's two formulas, see model.channels.strain
+    strain: Literal["shear_twice", "shear_once"] = "shear_twice"  # two formulas in use: e_xy counts twice, or once
 
     @field_validator("channels", "components")
     @classmethod
@@ -146,15 +147,15 @@ class Model(Part):
 class Train(Part):
     """AdamW with an exponential learning-rate decay that stops at the plateau epoch."""
 
-    epochs: int = Field(100, ge=1, le=10_000)
+    epochs: int = Field(100, ge=1, le=10_000)  # passes over the training clips
     batch: int = Field(36, ge=2, le=4096)  # clips a step
-    lr: float = Field(8e-4, gt=0, le=10)
+    lr: float = Field(8e-4, gt=0, le=10)  # first learning rate
     gamma: float = Field(0.987, gt=0, le=1)  # the learning rate's factor an epoch
     plateau: int = Field(50, ge=0)  # epoch after which the learning rate stays
-    weight_decay: float = Field(0.6, ge=0, le=10)
-    loss: Literal["ce", "focal", "softmax_focal"] = "ce"  # focal: sigmoid focal on one-hot targets
-    focal_gamma: float = Field(2.0, ge=0, le=10)
-    focal_alpha: float = Field(0.25, ge=0, le=1)
+    weight_decay: float = Field(0.6, ge=0, le=10)  # AdamW's
+    loss: Literal["ce", "focal", "softmax_focal"] = "ce"  # cross-entropy; focal: sigmoid focal on one-hot targets
+    focal_gamma: float = Field(2.0, ge=0, le=10)  # of the focal losses: larger: clips that are told well count less
+    focal_alpha: float = Field(0.25, ge=0, le=1)  # of the sigmoid focal loss: weight of a clip's own class
     label_smoothing: float = Field(0.0, ge=0, lt=1)  # of the cross-entropy
     class_weights: float = Field(0.0, ge=0, le=1)  # loss weight of a class ~ (its clips)^-this; 0 off, 1 balanced
     flip: bool = True  # random horizontal flip, which negates u
@@ -175,10 +176,10 @@ class Units(Part):
 
     use: Literal["none", "as_they_are", "thresholded"] = "none"  # none: one stage; thresholded to 0 and 1: V6c
     sides: Literal["keep", "merge"] = "keep"  # whether L12, R12 and 12 are three action units or one
-    epochs: int = Field(70, ge=1, le=10_000)
-    lr: float = Field(8e-4, gt=0, le=10)
-    gamma: float = Field(0.987, gt=0, le=1)
-    plateau: int = Field(50, ge=0)
+    epochs: int = Field(70, ge=1, le=10_000)  # passes of the first stage
+    lr: float = Field(8e-4, gt=0, le=10)  # its first learning rate
+    gamma: float = Field(0.987, gt=0, le=1)  # its factor an epoch
+    plateau: int = Field(50, ge=0)  # epoch of it after which the learning rate stays
     unfreeze_epoch: int = Field(50, ge=0)  # of the second stage: until then only the last layer is trained
 
 

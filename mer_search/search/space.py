@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -18,20 +18,30 @@ from mer_search.search.racing import RACES
 from mer_search.search.samplers import SAMPLERS
 from mer_search.training.metrics import RULES
 
+ALSO = ("", "gflop", "parameters")
+
+
+class Entry(NamedTuple):
+    """What may stand at the top of a study file: its default, of the type that it must have, and its meaning."""
+
+    default: Any
+    meaning: str
+    allowed: tuple[str, ...] = ()  # () for every value of the type
+
+
 FIELDS = {
-    "base": str,
-    "subjects": str,
-    "rule": str,
-    "sampler": str,
-    "pruner": str,
-    "also": str,
-    "trials": int,
-    "set": dict,
-    "space": dict,
-    "when": dict,
-    "start": list,
+    "base": Entry("V3NR", "the preset whose values hold where nothing below says otherwise"),
+    "subjects": Entry("hardest", "on whom trials are scored; each fold still trains on everybody else in the data"),
+    "rule": Entry("tail", "how a person's predictions are made of those after every epoch", tuple(RULES)),
+    "sampler": Entry("tpe", "what proposes the next trial", tuple(SAMPLERS)),
+    "pruner": Entry("recall-rungs", "the race: when a trial is stopped early", tuple(RACES)),
+    "also": Entry("", "what is minimised beside UF1, for a Pareto front; goes with nsga2 and pruner none", ALSO),
+    "trials": Entry(100, "how many trials in all; `--trials` goes before it"),
+    "set": Entry({}, "values that are fixed, by their dotted paths"),
+    "space": Entry({}, "axes that are varied, by their dotted paths; at least one"),
+    "when": Entry({}, "conditions: an axis is sampled only where other axes have these values"),
+    "start": Entry([], "the first trials, before the sampler chooses"),
 }
-ALSO = ("", "gflop", "parameters")  # what may be minimised beside UF1
 LASTING = ("base", "subjects", "set", "space", "when", "rule", "sampler", "pruner", "also")  # they never change
 SHOWN = 3  # differences that a message names
 
@@ -174,25 +184,21 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
                 f"{key!r} is no field of a study; "
                 + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}")
             )
-        if not isinstance(value, FIELDS[key]):
-            raise UsageError(f"{key} must be a {FIELDS[key].__name__}, but got {value!r}")
-    base = with_values(preset(tree.get("base", "V3NR")), tree.get("set", {}))
-    axes = tuple(_axis(key, spec) for key, spec in tree.get("space", {}).items())
+        entry = FIELDS[key]
+        if not isinstance(value, type(entry.default)):
+            raise UsageError(f"{key} must be a {type(entry.default).__name__}, but got {value!r}")
+        if entry.allowed and value not in entry.allowed:
+            raise UsageError(f"{key} must be one of {', '.join(entry.allowed)}, but got {value!r}")
+    given = {key: tree.get(key, entry.default) for key, entry in FIELDS.items()}
+    base = with_values(preset(given["base"]), given["set"])
+    axes = tuple(_axis(key, spec) for key, spec in given["space"].items())
     if not axes:
         raise UsageError("[space] must name at least one axis")
     for axis in axes:
         for value in axis.values:
             with_values(base, {axis.key: value})
-    when = _conditions(tree.get("when", {}), axes)
-    chosen = {
-        field: _one_of(tree.get(field, allowed[0]), field, allowed)
-        for field, allowed in (
-            ("rule", tuple(RULES)),
-            ("sampler", tuple(SAMPLERS)),
-            ("pruner", tuple(RACES)),
-            ("also", ALSO),
-        )
-    }
+    when = _conditions(given["when"], axes)
+    chosen = {field: given[field] for field in ("rule", "sampler", "pruner", "also")}
     if bool(chosen["also"]) != (chosen["sampler"] == "nsga2") or (chosen["also"] and chosen["pruner"] != "none"):
         raise UsageError(
             f'sampler = "nsga2", also = "gflop" or "parameters" and pruner = "none" go together, but they are '
@@ -202,17 +208,17 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         _check_held_out(base, axes, when)
     fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")}
     fixed |= {field: value for field, value in chosen.items() if value}
-    start = tuple(_starting_point(point, base, axes, when) for point in tree.get("start", []))
+    start = tuple(_starting_point(point, base, axes, when) for point in given["start"])
     return StudyFile(
         name,
         base,
-        tree.get("base", "V3NR"),
-        tree.get("subjects", "hardest"),
+        given["base"],
+        given["subjects"],
         axes,
         when,
         start,
-        trials=tree.get("trials", 100),
-        settings=tree.get("set", {}),
+        trials=given["trials"],
+        settings=given["set"],
         digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],
         **chosen,
     )
@@ -228,12 +234,6 @@ def _check_held_out(base: Run, axes: Sequence[Axis], when: Mapping[str, Any]) ->
             'rule = "inner" chooses epochs by subjects held out of training, so train.inner must be at least 1, but '
             'can be 0; put "train.inner" = 3 under [set], or take another rule'
         )
-
-
-def _one_of(value: str, field: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise UsageError(f"{field} must be one of {', '.join(allowed)}, but got {value!r}")
-    return value
 
 
 def _axis(key: str, spec: Any) -> Axis:
