@@ -143,12 +143,15 @@ def _graph(network: Network, run: Run) -> Any:
                 input_names=["motion", "onset"][: len(inputs)], output_names=["probabilities"],
                 dynamic_shapes=({0: torch.export.Dim("clips")},) * len(inputs),
             )  # fmt: skip
-    except Exception as error:  # torch.export, its ONNX exporter and onnxscript each have their own
-        reason = str(error).strip().splitlines()[-1]
+    except Exception as failure:  # torch.export, its ONNX exporter and onnxscript each have their own
+        error: BaseException = failure
+        while error.__cause__:  # the outer ones tell how to report it
+            error = error.__cause__
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise UsageError(
             f"torch {torch.__version__} cannot export the network of run {digest(run)} as ONNX ({reason}); "
             "`mer-search predict` can use it"
-        ) from error
+        ) from None
 
 
 def _filled(graph: Any, network: Network, metadata: dict[str, str]) -> bytes:
@@ -169,9 +172,7 @@ def _metadata(confirmed: Confirmed, subject: str) -> dict[str, str]:
     unit = "scaled to -1 to 1" if DATASETS[run.data.dataset].flow_images else unit
     inputs = {"motion": f"(clips, maps, components, height, width): {', '.join(_components(run))}, {unit}"}
     if run.model.position:
-        inputs["onset"] = (
-            "(clips, components, height, width): red, green, blue of the prepared onset frame, 0 to 255"
-        )
+        inputs["onset"] = "(clips, components, height, width): red, green, blue of the prepared onset frame, 0 to 255"
     return {
         "made_by": f"mer-search {version('mer-search')}",
         "title": confirmed.title,
