@@ -118,6 +118,7 @@ def test_a_stranger_is_judged_by_the_mean_of_all_networks(of_clips, stranger):
     (mean,) = _ask(of_clips, stranger)
     each = [_ask(of_clips, stranger, subject=name)[0] for name in of_clips.subjects]
     assert mean.networks == of_clips.subjects
+    assert (mean.facts["in_training"], each[0].facts["in_training"]) == (None, "sub01")
     assert [one.networks for one in each] == [(name,) for name in of_clips.subjects]
     np.testing.assert_allclose(mean.probabilities, np.mean([one.probabilities for one in each], axis=0), atol=1e-6)
     assert mean.probabilities.sum() == pytest.approx(1, abs=1e-5)

@@ -42,7 +42,10 @@ def _print_one(judged: Judged) -> None:
 
 def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
     """The files and how far they are from torch."""
-    say(f"{confirmed.title}: {confirmed.dataset}, {len(written)} networks as ONNX in {written[0].path.parent}")
+    say(
+        f"{confirmed.title}: {confirmed.dataset}, {len(written)} network{'s' * (len(written) > 1)} as ONNX in "
+        f"{written[0].path.parent}"
+    )
     table = plain_table("file", "differs from torch by", "real clips checked")
     for each in written:
         table.add_row(each.path.name, f"{each.difference:.1e}", str(each.real))

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,9 @@ def _take(
         if told and found.subject not in ("", told):
             raise UsageError(f"--subject must be who is in the clip, {found.subject}, but got {told}; leave it out")
         subject = told or found.subject
-        networks = (subject,) if subject in confirmed.subjects else confirmed.subjects
-        return found, measure_once(found, confirmed.run), networks
+        met = subject in confirmed.subjects
+        networks = (subject,) if met else confirmed.subjects
+        return replace(found, subject=subject if met else ""), measure_once(found, confirmed.run), networks
     except MerSearchError as error:
         return Problem(text, str(error))
     except OSError as error:
