@@ -44,6 +44,8 @@ COMMANDS = [
     ["bench", "search"],
     ["bench", "table"],
     ["subjects", "rank"],
+    ["predict"],
+    ["export"],
     ["data", "check"],
     ["data", "synth"],
     ["data", "preview"],

@@ -129,10 +129,14 @@ def test_neighbours_of_another_size_are_refused(clip):
 def test_no_frame_is_decoded_or_denoised_twice(clip, tmp_path, monkeypatch, mask):
     path = write_openface(tmp_path / "a.csv", [face_points(40, 60)] * 10)
     decoded, cleaned = Counter(), []
-    monkeypatch.setattr(prepare, "read_image", lambda path: decoded.update([path]) or read_image(path))
+
+    def read(path):
+        decoded.update([path])
+        return read_image(path)
+
     monkeypatch.setattr(prepare, "denoised", lambda three, _: cleaned.append(1) or three[1])
     clip = dataclasses.replace(clip, landmarks=path)
-    images = prepared(clip, [7, 8, 9, 12, 9, 15, 7, 16], Prep(size=40, denoise=5, mask=mask))
+    images = prepared(clip, [7, 8, 9, 12, 9, 15, 7, 16], Prep(size=40, denoise=5, mask=mask), read)
     assert list(images) == [7, 8, 9, 12, 15, 16]
     assert set(decoded) == set(clip.frames) and set(decoded.values()) == {1}
     assert len(cleaned) == 6

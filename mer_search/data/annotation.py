@@ -136,7 +136,7 @@ class Layout:
             if not path.is_dir() or re.search(self.skip, path.name.lower()):
                 continue
             key = (subject or "", self.key(path.name.strip()))
-            if key in wanted and _pictures(path):
+            if key in wanted and pictures(path):
                 yield key, path
             elif key not in wanted and depth > 1:
                 yield from self._walk(path, self.subject(path.name) or subject, wanted, depth - 1)
@@ -166,19 +166,20 @@ class Layout:
             what = f"apex must lie between onset {onset} and offset {last}, but is {row.apex!r}; taken as unknown"
             problems.append(Problem(identity, what, True, label))
             apex = None
-        processed = PROCESSED in str(folder).lower() or frames[0].name.lower().startswith("md_")
         units = action_units(row.units)
         if strange := [code for code in units if code != "?" and not re.fullmatch(r"[LR]?\d{1,2}", code)]:
             what = f"action units must be numbers such as 4+L12, but {strange[0]!r} is none; taken as unknown"
             problems.append(Problem(identity, what, True, label))
             units = ("?",)
-        clip = Clip(self.dataset, subject, row.name, label, frames, onset, apex, last, self.fps, units, processed)
+        clip = Clip(
+            self.dataset, subject, row.name, label, frames, onset, apex, last, self.fps, units, processed(frames)
+        )
         return clip, problems
 
     def _frames(self, folder: Path, onset: int, offset: int) -> tuple[tuple[Path, ...], str]:
         """The files of frames onset..offset, and what is wrong; shorter if the last are missing, () if too many are."""
         by_number = {
-            int(match[1]): path for path in _pictures(folder) if (match := re.search(self.frame, path.stem.lower()))
+            int(match[1]): path for path in pictures(folder) if (match := re.search(self.frame, path.stem.lower()))
         }
         wanted = range(onset, offset + 1)
         missing = [number for number in wanted if number not in by_number]
@@ -261,8 +262,14 @@ def _listed(folder: Path) -> list[Path]:
     return [folder / name for name in names if not name.startswith((".", "~", "__MACOSX"))]
 
 
-def _pictures(folder: Path) -> list[Path]:
+def pictures(folder: Path) -> list[Path]:
+    """The images that a folder holds, in order of name."""
     return [path for path in _listed(folder) if path.suffix.lower() in IMAGES]
+
+
+def processed(frames: Sequence[Path]) -> bool:
+    """Whether a clip's frames were denoised and masked already, by their folder's name or their own."""
+    return PROCESSED in str(frames[0].parent).lower() or frames[0].name.lower().startswith("md_")
 
 
 def _preference(path: Path, root: Path) -> tuple[int, str]:

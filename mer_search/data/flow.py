@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mer_search.config import Flow, Run
 from mer_search.data.clips import Clip
 from mer_search.data.frames import pairs
-from mer_search.data.prepare import prepared, read_image, resized
+from mer_search.data.prepare import Read, prepared, read_image, resized
 from mer_search.errors import DataError, UsageError
 
 
@@ -96,7 +96,7 @@ def resize_flow(flow: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return resized * np.float32(size / flow.shape[-1])
 
 
-def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> Measured:
+def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run, read: Read = read_image) -> Measured:
     """The clip's motion for each of its frame sets.
 
     Raises:
@@ -104,7 +104,8 @@ def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> Measured:
     """
     if len(clip.frames) == 1:
         return Measured(read_flow_image(clip.frames[0], run.flow.size), None)
-    return motion(prepared(clip, (number for frame_set in sets for number in frame_set), run.prep), sets, run)
+    numbers = (number for frame_set in sets for number in frame_set)
+    return motion(prepared(clip, numbers, run.prep, read), sets, run)
 
 
 def motion(images: Mapping[int, MatLike], sets: Sequence[Sequence[int]], run: Run) -> Measured:

@@ -1,6 +1,6 @@
 """Files become the images whose motion is measured: read, denoised, resized, masked."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ from mer_search.data.clips import Clip
 from mer_search.errors import DataError
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+Read = Callable[[Path], MatLike]  # a frame's path -> image (H, W, 3), BGR; see read_image
 PATCH, SEARCH = 7, 21  # pixels a side of what denoising compares and where it looks for it; OpenCV's defaults
 
 
@@ -30,7 +31,7 @@ def read_image(path: Path) -> MatLike:
     return image
 
 
-def prepared(clip: Clip, numbers: Iterable[int], prep: Prep) -> dict[int, MatLike]:
+def prepared(clip: Clip, numbers: Iterable[int], prep: Prep, read: Read = read_image) -> dict[int, MatLike]:
     """The frames of these numbers as their motion is measured: number -> image (size, size, 3), BGR.
 
     Each is denoised at its own size together with its two neighbours, resized, then masked; a clip whose frames are
@@ -44,12 +45,12 @@ def prepared(clip: Clip, numbers: Iterable[int], prep: Prep) -> dict[int, MatLik
     prep = in_force(clip, prep)
     window: dict[int, MatLike] = {}  # place in clip.frames -> what has been decoded and may be needed again
     if prep.mask == "landmarks":
-        window[0] = read_image(clip.frames[0])
+        window[0] = read(clip.frames[0])
     mask = _mask(clip, prep, window.get(0))
     images = {}
     for number in sorted(set(numbers)):
         places = neighbours(clip, number, prep)
-        window = {k: window[k] if k in window else read_image(clip.frames[k]) for k in set(places)}
+        window = {k: window[k] if k in window else read(clip.frames[k]) for k in set(places)}
         image = denoised([window[k] for k in places], prep.denoise) if prep.denoise else window[places[0]]
         images[number] = resized(image, prep.size)
         if mask is not None:

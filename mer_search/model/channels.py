@@ -71,9 +71,17 @@ def strain(flow: Tensor, formula: str) -> Tensor:
     - `shear_once`: e_xx^2 + e_yy^2 + e_xy^2, as in some public code, with 1/4 (du/dy + dv/dx)^2. We know of no paper
       that argues for it.
     """
-    (du_dy, dv_dy), (du_dx, dv_dx) = (gradient.unbind(-3) for gradient in torch.gradient(flow, dim=(-2, -1)))
+    (du_dy, dv_dy), (du_dx, dv_dx) = (_slope(flow, dim).unbind(-3) for dim in (-2, -1))
     shear = SHEARS[formula] * (du_dy + dv_dx).square() / 4
     return (du_dx.square() + dv_dy.square() + shear).sqrt().unsqueeze(-3)
+
+
+def _slope(maps: Tensor, dim: int) -> Tensor:
+    """What torch.gradient gives along a dimension, to the bit; an exported network cannot have that, for it fixes B."""
+    ends = maps.narrow(dim, 0, 2), maps.narrow(dim, -2, 2)
+    inner = (maps.narrow(dim, 2, maps.shape[dim] - 2) - maps.narrow(dim, 0, maps.shape[dim] - 2)) / 2
+    first, last = (end.narrow(dim, 1, 1) - end.narrow(dim, 0, 1) for end in ends)
+    return torch.cat([first, inner, last], dim)
 
 
 def hsv(flow: Tensor) -> Tensor:

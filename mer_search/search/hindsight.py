@@ -71,6 +71,21 @@ def _verdict(interval: tuple[float, float]) -> str:
     return "the score ranks trials as all subjects do"
 
 
+def confirmation(study: optuna.Study, trial: int | None) -> Path:
+    """The folder of a trial's confirmation; of the last one if `trial` is None.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    folders = confirmations(study)
+    if trial is None:
+        return latest(study)
+    if trial not in folders:
+        have = f"confirmed are {', '.join(map(str, folders))}" if folders else "none is confirmed"
+        raise UsageError(f"--trial must be confirmed on all subjects, but {trial} is not ({have}); confirm it first")
+    return folders[trial]
+
+
 class Ranked(NamedTuple):
     """How hard a subject was, under the tail rule, mean over seeds."""
 

@@ -54,8 +54,15 @@ def mixed_precision(run: Run, device: torch.device) -> torch.autocast:
 
 @torch.no_grad()
 def judge(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
-    """Flow (B, T, P, H, W) and onset images (B, 3, H, W) -> probabilities (B, K), if the run says so the mean with
-    those of the mirrored clips. The network must be in evaluation mode."""
+    """Flow (B, T, P, H, W) and onset images (B, 3, H, W) -> probabilities (B, K), in the device's precision. The
+    network must be in evaluation mode."""
+    with mixed_precision(run, flow.device):
+        return judgement(network, run, flow, onset)
+
+
+def judgement(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
+    """As `judge`, but plain arithmetic, which can be exported: in the precision of what is given. If the run says so,
+    the mean with the probabilities of the mirrored clips."""
     chances = _once(network, run, flow, onset)
     if not run.train.mirror:
         return chances
@@ -64,9 +71,7 @@ def judge(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Ten
 
 
 def _once(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
-    maps, small = network_input(run, flow, onset, network.grid)
-    with mixed_precision(run, flow.device):
-        logits = network(maps, small)
+    logits = network(*network_input(run, flow, onset, network.grid))
     return probabilities(logits.float(), run.train)
 
 

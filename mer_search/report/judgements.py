@@ -1,0 +1,56 @@
+"""What networks say about clips, for the terminal."""
+
+from collections.abc import Sequence
+
+from mer_search.data.clips import Problem
+from mer_search.report.terminal import note, plain_table, say, show
+from mer_search.search.export import Exported
+from mer_search.search.judging import Confirmed, Judged
+
+
+def print_judged(confirmed: Confirmed, judged: Sequence[Judged | Problem]) -> None:
+    """Each clip: what was taken, who judged, the probabilities; an error for each that cannot be judged."""
+    say(f"{confirmed.title}: {confirmed.dataset}, {len(confirmed.subjects)} networks, each of all people but one")
+    if confirmed.synthetic:
+        say("They learned from synthetic clips: what they say of real faces means nothing.")
+    for each in judged:
+        if isinstance(each, Problem):
+            note(f"error: {each.clip}: {each.what}")
+        else:
+            _print_one(each)
+
+
+def _print_one(judged: Judged) -> None:
+    found, facts = judged.found, judged.facts
+    label = f"; annotated as {facts['annotated_as']}" if facts["annotated_as"] else ""
+    if len(found.clip.frames) == 1:
+        say(f"\n{found.name}: a flow image{label}")
+    else:
+        moments = ", ".join(f"{name} {facts[name]}" for name in ("onset", "apex", "offset") if facts[name] is not None)
+        say(f"\n{found.name}: {moments}, {found.origin}{label}")
+        say(f"Frames looked at: {' '.join(map(str, judged.frames))}.")
+    if len(judged.networks) == 1:
+        say(f"By the network that never saw {judged.networks[0]}, who was in the training of the others.")
+    else:
+        say(f"By the mean of {len(judged.networks)} networks, for somebody who was not in training.")
+    table = plain_table("class", "probability", "")
+    for name, chance in zip(judged.classes, judged.probabilities, strict=True):
+        best = name == judged.best
+        table.add_row(name, f"{chance:.3f}", "best" if best else "", style="bold" if best else None)
+    show(table)
+
+
+def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
+    """The files and how far they are from torch."""
+    say(
+        f"{confirmed.title}: {confirmed.dataset}, {len(written)} network{'s' * (len(written) > 1)} as ONNX in "
+        f"{written[0].path.parent}"
+    )
+    table = plain_table("file", "differs from torch by", "real clips checked")
+    for each in written:
+        table.add_row(each.path.name, f"{each.difference:.1e}", str(each.real))
+    show(table)
+    say(
+        "A file has the name of the person that its network never saw. Largest difference of a probability, on random "
+        "motion and on a clip of that person."
+    )

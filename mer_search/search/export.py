@@ -1,0 +1,222 @@
+"""Networks of a confirmed run as ONNX files, for programs without torch. Each is checked against torch.
+
+Inputs: `motion` (B, T, P, H, W) float32, as data.flow measures it, and where the network has a position branch `onset`
+(B, 3, H, W) float32, the prepared onset frame, RGB in 0..255. Output: `probabilities` (B, K). Channels, the small onset
+image and the mean with the mirrored clip are made inside. What the file's user must know stands in its metadata.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mer_search.config import Run, digest
+from mer_search.data import DATASETS, open_folder
+from mer_search.data.clips import Clip
+from mer_search.data.store import load
+from mer_search.errors import DataError, UsageError
+from mer_search.files import write_whole
+from mer_search.model.network import Network
+from mer_search.search.judging import Confirmed
+from mer_search.search.workspace import Progress, cache
+from mer_search.training.judge import judgement, load_network
+
+TOLERANCE = 1e-4  # of a probability, between onnxruntime and torch
+RANDOM = 3  # clips of random motion that a file is checked on
+SEEN = "what it says of anybody else in training is no test: it learned from them"
+
+
+class Exported(NamedTuple):
+    """A network that was written."""
+
+    subject: str  # that it never saw
+    path: Path
+    difference: float  # from torch's probabilities, the largest
+    real: int  # clips with which it was checked, beside random motion
+
+
+class _Judge(nn.Module):
+    """Flow and onset images -> probabilities, as a module."""
+
+    def __init__(self, network: Network, run: Run) -> None:
+        super().__init__()
+        self.network, self.run = network, run
+
+    def forward(self, motion: Tensor, onset: Tensor | None = None) -> Tensor:
+        return judgement(self.network, self.run, motion, onset)
+
+
+def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, progress: Progress) -> list[Exported]:
+    """Write `<out>/<subject>.onnx` for the network that never saw each subject.
+
+    The graph is made once, and again only for a network of other shapes (with units, they may differ); the others are
+    the same graph with their own weights.
+
+    Args:
+        confirmed: whose networks.
+        subjects: some of its people.
+        out: a folder; None for `onnx` in the confirmation's.
+        progress: told of every file.
+
+    Raises:
+        UsageError: without the packages, for an unknown subject, or if torch cannot export the network.
+        DataError: if a network is damaged, or its file does not say what torch says; there is no such file then.
+    """
+    _check_packages()
+    for subject in subjects:
+        confirmed.check_subject(subject)
+    out, run = out or confirmed.folder / "onnx", confirmed.run
+    clips = _clips_at_hand(confirmed)
+    graphs: dict[tuple[torch.Size, ...], Any] = {}
+    written = []
+    for done, subject in enumerate(subjects, 1):
+        network = load_network(confirmed.checkpoint(subject), run, "cpu").requires_grad_(False)
+        shapes = tuple(item.shape for item in network.state_dict().values())
+        if shapes not in graphs:
+            graphs[shapes] = _graph(network, run)
+        content = _filled(graphs[shapes], network, _metadata(confirmed, subject))
+        path, real = out / f"{subject}.onnx", _real(clips.get(subject), run)
+        difference = _difference(content, network, run, [_random(run), *real])
+        if not difference <= TOLERANCE:  # NaN is no agreement
+            path.unlink(missing_ok=True)
+            raise DataError(
+                f"{path} must say what torch says to {TOLERANCE:g}, but differs by {difference:.2g}; it was not kept, "
+                "please report this with the trial's config.json"
+            )
+        write_whole(path, content)
+        written.append(Exported(subject, path, difference, len(real)))
+        progress("writing networks", done, len(subjects))
+    return written
+
+
+def _check_packages() -> None:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401 (torch.onnx needs it)
+    except ImportError as error:
+        raise UsageError(
+            f"export needs onnx, onnxscript and onnxruntime, but {error.name} is not installed; "
+            "pip install 'mer-search[onnx]'"
+        ) from None
+    onnxruntime.set_default_logger_severity(3)  # errors; its warnings are about its own optimiser
+
+
+def _random(run: Run, clips: int = RANDOM) -> tuple[Tensor, ...]:
+    """Inputs of random motion."""
+    random = torch.Generator().manual_seed(0)
+    size = run.flow.size
+    motion = torch.randn(clips, run.frames.maps, len(_components(run)), size, size, generator=random)
+    onset = (255 * torch.rand(clips, 3, size, size, generator=random)).round()
+    return (motion, onset) if run.model.position else (motion,)
+
+
+def _components(run: Run) -> tuple[str, ...]:
+    """What a motion map holds as it is measured."""
+    if run.flow.method == "difference":
+        return ("red", "green", "blue")
+    return ("u", "v", "strain") if DATASETS[run.data.dataset].flow_images else ("u", "v")
+
+
+def _graph(network: Network, run: Run) -> Any:
+    """torch's ONNXProgram of the network, whose batch may have any size."""
+    from onnxscript import opset18 as op
+
+    inputs = _random(run, 2)
+    missing: dict[Callable[..., Any], Callable[..., Any]] = {  # of torch's own table
+        torch.ops.aten.hypot.default: lambda u, v: op.Sqrt(op.Add(op.Mul(u, u), op.Mul(v, v)))
+    }
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, whose operators nobody uses
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+            return torch.onnx.export(
+                _Judge(network, run), inputs, dynamo=True, verbose=False,
+                optimize=False,  # which folds weights into each other; onnxruntime does that when it loads a file
+                custom_translation_table=missing,
+                input_names=["motion", "onset"][: len(inputs)], output_names=["probabilities"],
+                dynamic_shapes=({0: torch.export.Dim("clips")},) * len(inputs),
+            )  # fmt: skip
+    except Exception as failure:  # torch.export, its ONNX exporter and onnxscript each have their own
+        error: BaseException = failure
+        while error.__cause__:  # the outer ones tell how to report it
+            error = error.__cause__
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise UsageError(
+            f"torch {torch.__version__} cannot export the network of run {digest(run)} as ONNX ({reason}); "
+            "`mer-search predict` can use it"
+        ) from None
+
+
+def _filled(graph: Any, network: Network, metadata: dict[str, str]) -> bytes:
+    """The file's content: the graph with this network's weights."""
+    import onnx_ir
+
+    initializers = graph.model.graph.initializers
+    for name, item in network.state_dict().items():
+        if (key := f"network.{name}") in initializers:  # counts of batches are no part of the graph
+            initializers[key].const_value = onnx_ir.tensor(item.numpy(), name=key)
+    graph.model.metadata_props.update(metadata)
+    return graph.model_proto.SerializeToString()
+
+
+def _metadata(confirmed: Confirmed, subject: str) -> dict[str, str]:
+    run = confirmed.run
+    unit = "minus those of the frame before, in grey levels" if run.flow.method == "difference" else "in pixels"
+    unit = "scaled to -1 to 1" if DATASETS[run.data.dataset].flow_images else unit
+    inputs = {"motion": f"(clips, maps, components, height, width): {', '.join(_components(run))}, {unit}"}
+    if run.model.position:
+        inputs["onset"] = "(clips, components, height, width): red, green, blue of the prepared onset frame, 0 to 255"
+    return {
+        "made_by": f"mer-search {version('mer-search')}",
+        "title": confirmed.title,
+        "dataset": confirmed.dataset,
+        "synthetic": json.dumps(confirmed.synthetic),
+        "run": digest(run),
+        "classes": json.dumps(run.data.classes),
+        "channels": f"{run.input.channels} of {run.input.components}, made inside",
+        "inputs": json.dumps(inputs),
+        "frames": json.dumps(run.frames.model_dump()),
+        "prep": json.dumps(run.prep.model_dump()),
+        "flow": json.dumps(run.flow.model_dump()),
+        "never_saw": subject,
+        "leak_free": f"for {subject}, and for people outside the dataset; {SEEN}",
+    }
+
+
+def _clips_at_hand(confirmed: Confirmed) -> dict[str, Clip]:
+    """A clip of each subject, if the data is still where it was."""
+    try:
+        folder = open_folder(confirmed.data, confirmed.run.data.task)
+    except DataError:
+        return {}
+    return {clip.subject: clip for clip in folder.clips}
+
+
+def _real(clip: Clip | None, run: Run) -> list[tuple[Tensor, ...]]:
+    """The motion of a clip, as the networks take it; nothing if it cannot be read."""
+    try:
+        _, motion, _ = load([clip] if clip else [], run, cache() / "flow")
+    except DataError:
+        return []
+    arrays: list[NDArray[Any] | None] = [motion.flow, motion.onset if run.model.position else None]
+    return [tuple(torch.from_numpy(each).float() for each in arrays if each is not None)]
+
+
+def _difference(content: bytes, network: Network, run: Run, cases: Sequence[tuple[Tensor, ...]]) -> float:
+    """The largest difference between onnxruntime's and torch's probabilities; NaN where one has none."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names, found = [each.name for each in session.get_inputs()], []
+    for inputs in cases:
+        (said,) = session.run(None, {name: each.numpy() for name, each in zip(names, inputs, strict=True)})
+        with torch.no_grad():
+            found.append(np.abs(said - _Judge(network, run)(*inputs).numpy()).max())
+    return float(np.max(found))

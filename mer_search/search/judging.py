@@ -1,0 +1,199 @@
+"""A confirmed run judges clips: those of people in training with the one network that never saw them."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from numpy.typing import NDArray
+
+from mer_search.config import Run
+from mer_search.data import DATASETS, open_folder
+from mer_search.data.clips import Problem
+from mer_search.data.flow import Measured, measure
+from mer_search.data.frames import frame_sets
+from mer_search.data.loose import Found, Moments, find
+from mer_search.errors import DataError, MerSearchError, UsageError
+from mer_search.search.confirm import FIRST_SEED
+from mer_search.search.hindsight import confirmation
+from mer_search.search.workspace import Progress
+from mer_search.training.judge import judge, load_network
+from mer_search.training.loso import PREDICTIONS, read_config
+from mer_search.training.predictions import load
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A confirmed run, whose networks can be used. A fold's network has the name of whom it never saw."""
+
+    title: str  # "trial 7 of demo"
+    folder: Path
+    run: Run
+    subjects: tuple[str, ...]  # all people in training; each has a network that never saw them
+    data: Path
+    dataset: str
+    synthetic: bool
+
+    def checkpoint(self, subject: str) -> Path:
+        """The network that never saw the subject."""
+        return self.folder / "checkpoints" / f"{subject}.safetensors"
+
+    def check_subject(self, subject: str) -> None:
+        """Raise UsageError unless it was in training."""
+        if subject not in self.subjects:
+            raise UsageError(
+                f"--subject must be one of the people in training, {', '.join(self.subjects)}, but got {subject!r}; "
+                "leave it out for anybody else"
+            )
+
+
+def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
+    """A trial's confirmation on all subjects of the study; the last one that was made if `trial` is None.
+
+    Raises:
+        UsageError: if there is none.
+        DataError: if its folder is damaged.
+    """
+    folder, facts = confirmation(study, trial), study.user_attrs
+    folds = [fold for fold in load(folder / PREDICTIONS) if fold.seed == FIRST_SEED]
+    if not folds:
+        raise DataError(f"{folder} must hold predictions.npz with the confirmation's folds; confirm the trial again")
+    return Confirmed(
+        f"trial {folder.name.removeprefix('trial-')} of {study.study_name}",
+        folder,
+        read_config(folder / "config.json"),
+        tuple(sorted(fold.subject for fold in folds)),
+        Path(facts["data"]),
+        facts["dataset"],
+        facts["synthetic"],
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What networks say about a clip."""
+
+    found: Found
+    classes: tuple[str, ...]
+    networks: tuple[str, ...]  # whom they never saw
+    frames: tuple[int, ...]  # that were looked at, as the files are numbered
+    probabilities: NDArray[np.float64]  # (K,), the networks' mean
+
+    @property
+    def best(self) -> str:
+        """The most probable class."""
+        return self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As a part of a JSON document."""
+        clip = self.found.clip
+        moments = {"onset": clip.onset, "apex": clip.apex, "offset": clip.offset}
+        return {
+            "clip": self.found.name,
+            "in_training": self.found.subject or None,
+            "networks": list(self.networks),
+            "origin": self.found.origin,
+            **{name: None if number is None else self.found.shown(number) for name, number in moments.items()},
+            "frames": list(self.frames),
+            "annotated_as": clip.label or None,
+            "probabilities": {
+                name: float(chance) for name, chance in zip(self.classes, self.probabilities, strict=True)
+            },
+            "prediction": self.best,
+        }
+
+
+def predict(
+    confirmed: Confirmed, clips: Sequence[str], subject: str | None, given: Moments, device: str, progress: Progress
+) -> list[Judged | Problem]:
+    """What the networks say about each clip, or why they cannot.
+
+    A clip of somebody in training is judged by the one network that never saw that person; any other by the mean of all
+    networks. Each network is loaded once.
+
+    Args:
+        confirmed: whose networks judge.
+        clips: ids or paths, see data.loose.find.
+        subject: who is in the clips, if it was in training; None where the clips tell.
+        given: their onset, apex and offset; what is not given is as annotated, or found.
+        device: "cpu" or "cuda".
+        progress: told of clips that are read and of networks.
+
+    Raises:
+        UsageError: if nobody of that name was in training.
+        DataError: if a network is damaged.
+    """
+    if subject is not None:
+        confirmed.check_subject(subject)
+    known = functools.cache(lambda: open_folder(confirmed.data, confirmed.run.data.task))
+    taken: list[tuple[Found, Measured, tuple[str, ...]] | Problem] = []
+    for done, text in enumerate(clips, 1):
+        flow_images = DATASETS[confirmed.run.data.dataset].flow_images
+        look = functools.partial(find, text, confirmed.data, known, confirmed.run, given, flow_images)
+        taken.append(_take(text, look, confirmed, subject))
+        progress("reading clips", done, len(clips))
+    met = [each for each in taken if not isinstance(each, Problem)]
+    sums = [np.zeros(len(confirmed.run.data.classes)) for _ in met]
+    wanted = sorted({name for _, _, networks in met for name in networks})
+    for done, name in enumerate(wanted, 1):
+        network = load_network(confirmed.checkpoint(name), confirmed.run, device)
+        for total, (_, measured, networks) in zip(sums, met, strict=True):
+            if name in networks:
+                total += judge(network, confirmed.run, *tensors(measured, device))[0].cpu().numpy()
+        progress("asking networks", done, len(wanted))
+    judged = (
+        Judged(found, confirmed.run.data.classes, networks, _looked_at(found, confirmed.run), total / len(networks))
+        for total, (found, _, networks) in zip(sums, met, strict=True)
+    )
+    return [each if isinstance(each, Problem) else next(judged) for each in taken]
+
+
+def _take(
+    text: str, look: Callable[[], Found], confirmed: Confirmed, told: str | None
+) -> tuple[Found, Measured, tuple[str, ...]] | Problem:
+    """A clip, its motion and who judges it."""
+    try:
+        found = look()
+        if told and found.subject not in ("", told):
+            raise UsageError(f"--subject must be who is in the clip, {found.subject}, but got {told}; leave it out")
+        subject = told or found.subject
+        met = subject in confirmed.subjects
+        networks = (subject,) if met else confirmed.subjects
+        return replace(found, subject=subject if met else ""), measure_once(found, confirmed.run), networks
+    except MerSearchError as error:
+        return Problem(text, str(error))
+    except OSError as error:
+        return Problem(text, f"it cannot be read ({error.strerror}: {error.filename})")
+
+
+def measure_once(found: Found, run: Run) -> Measured:
+    """The clip's motion as it is tested in training: of the one frame set without jitter."""
+    return measure(found.clip, frame_sets(found.clip, run.frames)[:1], run, found.read)
+
+
+def _looked_at(found: Found, run: Run) -> tuple[int, ...]:
+    return tuple(found.shown(number) for number in frame_sets(found.clip, run.frames)[0])
+
+
+def tensors(measured: Measured, device: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Flow (S, T, P, H, W) and onset images (S, 3, H, W), or None, as a network's `judge` takes them."""
+    flow, onset = torch.from_numpy(measured.flow), measured.onset
+    return flow.float().to(device), None if onset is None else torch.from_numpy(onset).float().to(device)
+
+
+def document(confirmed: Confirmed, judged: Sequence[Judged | Problem]) -> dict[str, Any]:
+    """All that was asked, as one JSON document."""
+    return {
+        "title": confirmed.title,
+        "dataset": confirmed.dataset,
+        "synthetic": confirmed.synthetic,
+        "classes": list(confirmed.run.data.classes),
+        "clips": [
+            {"clip": each.clip, "error": each.what} if isinstance(each, Problem) else each.facts for each in judged
+        ],
+    }

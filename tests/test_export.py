@@ -1,0 +1,149 @@
+"""Networks as ONNX files: what they say, what they are told, and that nothing wrong is left behind."""
+
+import builtins
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import silent, write_casme2
+from safetensors.torch import save_file
+
+from mer_search.config import digest, with_values
+from mer_search.data import fit, open_folder
+from mer_search.errors import DataError, UsageError
+from mer_search.model.network import Network
+from mer_search.presets import preset
+from mer_search.search import export as exporting
+from mer_search.search.export import export
+from mer_search.search.judging import Confirmed
+from mer_search.training.judge import judge, load_network
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+SMALL = {
+    "flow.size": 32,
+    "prep.size": 32,
+    "prep.denoise": 0.0,
+    "prep.mask": "none",
+    "model.stem_mid": 4,
+    "model.stem_width": 4,
+    "model.attention_width": 4,
+    "model.blocks": 2,
+    "data.classes": ("negative", "positive", "surprise"),
+}
+FAMILIES = {
+    "position and mirror": ("V3NR", {"train.mirror": True}),
+    "differences": ("MMNet", {}),
+    "two stages, strain": ("V6", {"model.position": False, "input.components": "uvo"}),
+    "colour picture": ("V2", {"train.loss": "focal", "model.blocks": 4, "model.position": False}),
+}
+
+
+@pytest.fixture
+def confirmed(tmp_path):
+    """A function (preset, values, data) -> a confirmed run of two people, its networks untrained."""
+
+    def make(name: str, values: dict, data: Path = Path("/nowhere"), units: tuple[int, int] = (7, 7)) -> Confirmed:
+        run = with_values(preset(name), SMALL | values)
+        if data.exists():
+            run = fit(with_values(run, {"data.task": "3"}), folder := open_folder(data, "3"), folder.clips)
+        made = Confirmed("trial 3 of small", tmp_path, run, ("sub01", "sub02"), data, "CASME II", False)
+        for seed, (subject, count) in enumerate(zip(made.subjects, units, strict=True)):
+            torch.manual_seed(seed)
+            made.checkpoint(subject).parent.mkdir(exist_ok=True)
+            network = Network(run, count)
+            for part in network.modules():  # statistics as training leaves them
+                if isinstance(part, torch.nn.BatchNorm2d):
+                    part.running_mean.uniform_(-0.2, 0.2)
+                    part.running_var.uniform_(0.5, 2)
+            save_file(network.state_dict(), made.checkpoint(subject))
+        return made
+
+    return make
+
+
+def _said(path: Path, run, clips: int, seed: int) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Random motion and onset images of so many clips, and what the file says of them."""
+    random = torch.Generator().manual_seed(seed)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    inputs = {
+        each.name: torch.rand(clips, *each.shape[1:], generator=random) * (255 if each.name == "onset" else 2)
+        for each in session.get_inputs()
+    }
+    (said,) = session.run(None, {name: each.numpy() for name, each in inputs.items()})
+    return inputs["motion"], inputs.get("onset"), torch.from_numpy(said)
+
+
+@pytest.mark.parametrize(("name", "values"), FAMILIES.values(), ids=FAMILIES)
+def test_each_family_says_what_torch_says_for_any_number_of_clips(confirmed, name, values):
+    made = confirmed(name, values)
+    written = export(made, made.subjects, None, silent)
+    assert [each.path.name for each in written] == ["sub01.onnx", "sub02.onnx"]
+    assert all(each.difference < exporting.TOLERANCE and each.real == 0 for each in written)
+    for each in written:
+        network = load_network(made.checkpoint(each.subject), made.run, "cpu")
+        for clips in (1, 5):
+            motion, onset, said = _said(each.path, made.run, clips, seed=clips)
+            torch.testing.assert_close(said, judge(network, made.run, motion, onset), atol=1e-5, rtol=0)
+            assert (onset is not None) == made.run.model.position
+    assert not torch.equal(*(_said(each.path, made.run, 3, seed=0)[2] for each in written))
+
+
+def test_networks_that_know_other_action_units_have_a_graph_of_their_own(confirmed):
+    made = confirmed("V6", {"model.position": False, "model.blocks": 1}, units=(7, 5))
+    assert [each.difference < 1e-5 for each in export(made, made.subjects, None, silent)] == [True, True]
+
+
+def test_a_file_says_what_its_user_must_know_and_is_checked_on_real_clips(confirmed, tmp_path):
+    write_casme2(tmp_path / "data", 2)
+    made = confirmed("V3NR", {"model.blocks": 1, "model.position": False, "frames.maps": 2}, tmp_path / "data")
+    (each,) = export(made, ["sub02"], tmp_path / "out", silent)
+    assert each.path == tmp_path / "out" / "sub02.onnx"
+    assert each.real == 1
+    told = onnxruntime.InferenceSession(each.path).get_modelmeta().custom_metadata_map
+    assert json.loads(told["classes"]) == ["negative", "positive", "surprise"]
+    assert told["run"] == digest(made.run)
+    assert (told["title"], told["never_saw"], told["synthetic"]) == ("trial 3 of small", "sub02", "false")
+    assert "for sub02, and for people outside the dataset" in told["leak_free"]
+    assert json.loads(told["frames"])["maps"] == 2
+    assert "u, v, in pixels" in json.loads(told["inputs"])["motion"]
+
+
+def test_a_file_that_does_not_agree_with_torch_is_removed(confirmed, monkeypatch, tmp_path):
+    made = confirmed("V3NR", {"model.blocks": 1, "model.position": False})
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "sub01.onnx").write_bytes(b"of an earlier version")
+    filled = exporting._filled
+
+    def wrong(graph, network, metadata):  # the weights of another network
+        return filled(graph, Network(made.run).eval(), metadata)
+
+    monkeypatch.setattr(exporting, "_filled", wrong)
+    with pytest.raises(DataError, match="must say what torch says"):
+        export(made, ["sub01"], None, silent)
+    assert list((tmp_path / "onnx").iterdir()) == []
+
+
+def test_what_is_missing_is_said(confirmed, monkeypatch):
+    made = confirmed("V3NR", {"model.blocks": 1, "model.position": False})
+    with pytest.raises(UsageError, match="must be one of the people in training"):
+        export(made, ["sub07"], None, silent)
+    load = builtins.__import__
+
+    def without(name, *arguments):
+        if name == "onnxruntime":
+            raise ImportError(name=name)
+        return load(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UsageError, match=r"pip install 'mer-search\[onnx\]'"):
+        export(made, ["sub01"], None, silent)
+
+
+def test_a_network_that_torch_cannot_export_is_said(confirmed, monkeypatch):
+    made = confirmed("V3NR", {"model.blocks": 1, "model.position": False})
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no such operator")))
+    with pytest.raises(UsageError, match=r"cannot export .* \(no such operator\)"):
+        export(made, ["sub01"], None, silent)

@@ -1,0 +1,297 @@
+"""Clips judged by a confirmed run: who judges, what is taken, what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import STUDY, TINY, silent, write_casme2, write_clip
+
+from mer_search import cli
+from mer_search.config import Run
+from mer_search.data import loose, open_folder
+from mer_search.data.loose import Moments, find
+from mer_search.data.prepare import read_image
+from mer_search.data.spotting import strongest
+from mer_search.errors import DataError, UsageError
+from mer_search.search import confirm as confirming
+from mer_search.search import space
+from mer_search.search import summary as summaries
+from mer_search.search.judging import find_confirmed, predict
+from mer_search.search.storage import open_storage
+from mer_search.search.study import Search, Watcher, open_study, run
+from mer_search.search.workspace import load_data
+from mer_search.training.pool import Pool
+from mer_search.training.predictions import load
+
+SETTINGS = {**TINY, "train.epochs": 2}
+CLIPS = f"""
+base = "V3NR"
+subjects = "all"
+sampler = "random"
+pruner = "none"
+[set]
+"prep.denoise" = 0.0
+"prep.mask" = "none"
+"train.mirror" = true
+{"".join(f'"{key}" = {value}' + chr(10) for key, value in SETTINGS.items())}
+[space]
+"train.lr" = {{ float = [1e-3, 1e-2], log = true }}
+"""
+
+
+def confirmed(text: str, data: Path, folder: Path, pool: Pool):
+    """A study of one trial and its confirmation, in a folder with study.db and runs."""
+    file = space.parse(text, "small")
+    loaded = load_data(data, file.base, silent)
+    search = Search(file, loaded, loaded.select("all"), 0, folder / "runs" / "small")
+    study = open_study(search, open_storage(f"sqlite:///{folder}/study.db", create=True), "small")
+    run(search, study, pool, 1, Watcher())
+    target = confirming.trial_target(study, None)
+    job = confirming.Confirmation(target, loaded, loaded.select("all"), (confirming.FIRST_SEED,))
+    confirming.confirm([job], pool, silent)
+    summaries.write(job, job.folds, summaries.summarise(job, job.folds))
+    return find_confirmed(study, None)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("predict")
+
+
+@pytest.fixture(scope="module")
+def of_clips(place, pool):
+    """A confirmed study of clips with frames; its networks have a position branch and mirror."""
+    write_casme2(place / "data", 4)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        return confirmed(CLIPS, place / "data", place, pool)
+
+
+@pytest.fixture(scope="module")
+def stranger(place):
+    """A folder of frames that lies outside the data, of 17 frames, the apex in the middle."""
+    write_clip(place / "stranger", 30, 46, (2.0, 0.0), 99, "frame_")
+    return place / "stranger"
+
+
+@pytest.fixture
+def ask(of_clips, place):
+    """A function that runs `mer-search predict`."""
+    storage = ("--storage", f"sqlite:///{place}/study.db")
+    return lambda *arguments: CliRunner().invoke(cli.main, ["predict", *map(str, arguments), *storage])
+
+
+def _ask(confirmed, *clips, subject=None, given=Moments()):  # noqa: B008 (a constant)
+    return predict(confirmed, [str(clip) for clip in clips], subject, given, "cpu", silent)
+
+
+def _stored(confirmed):
+    """id -> probabilities after the last epoch, as training stored them."""
+    folds = load(confirmed.folder / "predictions.npz")
+    return {name: fold.probabilities[-1, k] for fold in folds for k, name in enumerate(fold.clips)}
+
+
+def test_a_clip_of_the_data_has_the_probabilities_that_training_stored(of_clips):
+    stored = _stored(of_clips)
+    for each in _ask(of_clips, *stored):
+        assert each.networks == (each.found.clip.subject,)
+        np.testing.assert_allclose(each.probabilities, stored[each.found.name], atol=1e-3)
+        other = next(name for name in of_clips.subjects if name != each.found.subject)
+        assert not np.allclose(each.probabilities, _with(of_clips, each.found, other), atol=1e-3)
+
+
+def _with(confirmed, found, subject):
+    """What another's network says: of a copy outside the data, told to be another's clip."""
+    copy = confirmed.data.parent / "copies" / found.name
+    if not copy.exists():
+        shutil.copytree(found.clip.frames[0].parent, copy)
+    clip = found.clip
+    (judged,) = _ask(confirmed, copy, subject=subject, given=Moments(clip.onset, clip.apex, clip.offset))
+    return judged.probabilities
+
+
+def test_a_stranger_is_judged_by_the_mean_of_all_networks(of_clips, stranger):
+    (mean,) = _ask(of_clips, stranger)
+    each = [_ask(of_clips, stranger, subject=name)[0] for name in of_clips.subjects]
+    assert mean.networks == of_clips.subjects
+    assert (mean.facts["in_training"], each[0].facts["in_training"]) == (None, "sub01")
+    assert [one.networks for one in each] == [(name,) for name in of_clips.subjects]
+    np.testing.assert_allclose(mean.probabilities, np.mean([one.probabilities for one in each], axis=0), atol=1e-6)
+    assert mean.probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_folder_in_the_data_is_known_by_where_it_lies(of_clips, place):
+    clip = place / "data/Cropped/sub02/EP01_02f"
+    (by_id, by_path) = _ask(of_clips, "sub02/EP01_02f", clip)
+    assert by_path.networks == ("sub02",)
+    np.testing.assert_array_equal(by_id.probabilities, by_path.probabilities)
+    unlisted = shutil.copytree(clip, clip.with_name("EP99_02f"))  # another clip of that person, in no spreadsheet
+    nobodys = shutil.copytree(clip, place / "data/Cropped/EP98_02f")
+    found, refused = _ask(of_clips, unlisted, nobodys)
+    assert found.networks == ("sub02",)
+    assert "it cannot be told whose it is" in refused.what
+    shutil.rmtree(unlisted)
+    shutil.rmtree(nobodys)
+
+
+def test_whose_clip_it_is_cannot_be_overruled(of_clips):
+    (problem,) = _ask(of_clips, "sub02/EP01_02f", subject="sub01")
+    assert "must be who is in the clip, sub02" in problem.what
+    with pytest.raises(UsageError, match="must be one of the people in training, sub01"):
+        _ask(of_clips, "sub02/EP01_02f", subject="sub77")
+
+
+def test_a_video_is_judged_as_its_frames_are(of_clips, stranger, place):
+    path = place / "lossless.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), 30, (48, 48))
+    for number in range(30, 47):
+        writer.write(read_image(stranger / f"frame_{number}.jpg"))
+    writer.release()
+    folder, video = (
+        _ask(of_clips, clip, given=given)[0]
+        for clip, given in ((stranger, Moments(30, None, 46)), (path, Moments(0, None, 16)))
+    )
+    assert folder.frames == (30, 38, 46)
+    assert video.frames == (0, 8, 16)
+    np.testing.assert_allclose(video.probabilities, folder.probabilities, atol=0.02)  # FFV1 stores YUV
+
+
+def test_too_much_video_and_damaged_video_are_refused(place, stranger, monkeypatch, tiny):
+    path = place / "some.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 30, (48, 48))
+    for number in range(30, 47):
+        writer.write(read_image(stranger / f"frame_{number}.jpg"))
+    writer.release()
+    half = path.with_name("half.avi")
+    half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"can be decoded, where it says 17"):
+        _find(half, tiny)
+    monkeypatch.setattr(loose, "LARGEST", 10 * 48 * 48 * 3)
+    with pytest.raises(DataError, match=r"17 frames of 48 x 48 pixels .* take more"):
+        _find(path, tiny)
+
+
+def _find(path: Path, config: Run, given=Moments(), flow_images=False):  # noqa: B008
+    return find(str(path), Path("/nowhere"), lambda: pytest.fail("no data is needed"), config, given, flow_images)
+
+
+def test_the_strongest_motion_is_found_between_still_frames(tmp_path, tiny):
+    write_clip(tmp_path / "moving", 20, 40, (3.0, 1.0), 5, "img")
+    still = read_image(tmp_path / "moving/img20.jpg")
+    ramp = np.zeros((48, 48), np.float32)  # only a part of the face moves
+    ramp[8:24, 8:24] = 1
+    for number in range(10, 60):
+        rise = max(0.0, float(np.sin(np.pi * (number - 20) / 20))) if 20 <= number <= 40 else 0.0
+        y, x = np.mgrid[0:48, 0:48].astype(np.float32)
+        moved = cv2.remap(still, x - 3 * rise * ramp, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        cv2.imwrite(str(tmp_path / "moving" / f"img{number}.png"), moved)
+    for path in (tmp_path / "moving").glob("*.jpg"):
+        path.unlink()
+    found = _find(tmp_path / "moving", tiny)
+    onset, apex, offset = (found.shown(n) for n in (found.clip.onset, found.clip.apex, found.clip.offset))
+    assert abs(apex - 30) <= 1
+    assert 20 <= onset <= 23
+    assert 37 <= offset <= 40
+    assert found.origin == "the strongest motion found"
+    assert strongest(found.clip, found.clip.onset, None, found.clip.offset, tiny, read_image)[1] == found.clip.apex
+
+
+@pytest.mark.parametrize("given", [Moments(31, 40, 45), Moments(32, None, 44)])
+def test_frames_that_are_told_are_taken(stranger, tiny, given):
+    found = _find(stranger, tiny, given)
+    clip = found.clip
+    assert [None if n is None else found.shown(n) for n in (clip.onset, clip.apex, clip.offset)] == list(given)
+    assert clip.frames[0].name == f"frame_{given.onset}.jpg"
+    assert found.origin == "as told"
+
+
+def test_what_is_not_told_is_as_annotated(place, of_clips):
+    folder = open_folder(place / "data")
+    found = find("sub01/EP01_01f", place / "data", lambda: folder, of_clips.run, Moments(onset=13), False)
+    assert (found.shown(found.clip.onset), found.shown(found.clip.apex), found.shown(found.clip.offset)) == (13, 19, 27)
+    assert found.origin == "as told, as annotated"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (Moments(onset=3), r"--onset must be a frame of .* \(30 to 46\)"),
+        (Moments(30, 31, 32), "a clip must have 5 frames from onset to offset"),
+        (Moments(35, 31, 46), "its apex between"),
+    ],
+)
+def test_frames_that_cannot_be_are_refused(stranger, tiny, given, words):
+    with pytest.raises(DataError, match=words):
+        _find(stranger, tiny, given)
+
+
+def test_folders_that_are_no_clip_are_refused(tmp_path, stranger, tiny):
+    shutil.copytree(stranger, tmp_path / "twice")
+    shutil.copy(stranger / "frame_30.jpg", tmp_path / "twice" / "again_030.jpg")
+    with pytest.raises(DataError, match="frames must differ in number"):
+        _find(tmp_path / "twice", tiny)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="must hold 5 frames or more"):
+        _find(tmp_path / "empty", tiny)
+    with pytest.raises(DataError, match="a folder of frames or a video"):
+        _find(stranger / "frame_30.jpg", tiny)
+    with pytest.raises(DataError, match="must be a flow image"):
+        _find(stranger, tiny, flow_images=True)
+
+
+def test_a_clip_that_cannot_be_read_does_not_keep_others_from_being_judged(ask, stranger, tmp_path):
+    broken = shutil.copytree(stranger, tmp_path / "broken")
+    (broken / "frame_38.jpg").write_bytes(b"no picture")
+    result = ask(broken, stranger, "sub09/nothing", "--json")
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    found = json.loads(result.stdout)
+    assert "frame_38.jpg cannot be decoded" in found["clips"][0]["error"]
+    assert "prediction" in found["clips"][1]
+    assert "sub09/nothing is neither" in found["clips"][2]["error"]
+
+
+def test_what_was_taken_is_said(ask, stranger, of_clips):
+    result = ask("sub03/EP02_03f", stranger)
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "sub03/EP02_03f: onset 13, apex 21, offset 29, as annotated; annotated as disgust" in text
+    assert "By the network that never saw sub03" in text
+    assert "By the mean of 4 networks, for somebody who was not in training" in text
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    (row,) = json.loads(ask("sub03/EP02_03f", "--json").stdout)["clips"]
+    assert row["networks"] == ["sub03"]
+    assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert row["prediction"] == max(row["probabilities"], key=row["probabilities"].get)
+
+
+def test_wrong_calls(ask, stranger):
+    for arguments, words in (
+        ((stranger, stranger, "--onset", 3), "are of one clip, but got 2"),
+        ((stranger, "--trial", 7), "--trial must be confirmed"),
+    ):
+        result = ask(*arguments)
+        assert result.exit_code == 2
+        assert words in result.stderr
+
+
+def test_flow_images_are_judged_as_they_were_in_training(flow_folder, tmp_path, pool):
+    found = confirmed(STUDY, flow_folder, tmp_path, pool)
+    stored = _stored(found)
+    image = flow_folder / "sub02/u_test/1/sub02_EP10 .png"
+    others = flow_folder / "sub03/u_train/1/sub02_EP10 .png"  # a subject's u_train has other people's clips
+    others.parent.mkdir(parents=True)
+    shutil.copy(image, others)
+    shutil.copy(image, tmp_path / "new.png")
+    by_id, by_path, in_training, new, wrong = _ask(
+        found, "sub02/sub02_EP10", image, others, tmp_path / "new.png", flow_folder / "sub02"
+    )
+    for each in (by_id, by_path, in_training):
+        assert each.networks == ("sub02",)
+        np.testing.assert_allclose(each.probabilities, stored["sub02/sub02_EP10"], atol=1e-3)
+    assert new.networks == found.subjects
+    assert "it cannot be told whose it is" in wrong.what
