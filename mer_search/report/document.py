@@ -18,10 +18,11 @@ th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #8885
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.strong { font-weight: bold; } figure { margin: 1rem 0; } figcaption { color: GrayText; }
 img { max-width: 100%; background: white; border-radius: .3rem; }
+figure.sheet b { display: block; } .tile { min-width: 11.5rem; }
 .tiles { display: flex; flex-wrap: wrap; gap: 1.2rem 1.5rem; margin-bottom: .8rem; }
-.tile p { margin: 0 0 .3rem; width: 0; min-width: 100%; line-height: 1.3; }
+.tile p { margin: 0 0 .3rem; width: 0; min-width: 100%; line-height: 1.3; overflow-wrap: anywhere; }
 .strip { display: flex; flex-wrap: wrap; gap: .3rem; }
-.strip span { width: 5.8rem; font-size: .75rem; line-height: 1.2; } .strip img { display: block; width: 100%; }
+.strip span { width: 5.6rem; font-size: .75rem; line-height: 1.2; } .strip img { display: block; width: 100%; }
 pre { overflow-x: auto; background: #8882; padding: .8rem; border-radius: .3rem; }
 .warning { border-left: .3rem solid orange; padding-left: .8rem; }
 @media print { body { max-width: none; margin: 0; font-size: 11pt; } nav { display: none; }

@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from mer_search.config import Run, with_values
@@ -19,16 +18,16 @@ from mer_search.data.frames import frame_sets
 from mer_search.data.prepare import read_image, resized
 from mer_search.report.preview import colours
 
-SIDE = 128  # pixels
+SIDE = 112  # pixels
 # Motion from onset to apex as a person looks at it, whatever the networks are shown.
 PLAIN = with_values(
     Run(),
     {"frames.maps": 1, "frames.middle": "apex", "frames.jitter": 0.0, "prep.size": SIDE, "flow.size": SIDE},
 )
-COVER = 0.8  # how much of the ground the strongest place of a map hides
+RED, COVER = (0.9, 0.1, 0.0), 0.75  # how much of the ground the strongest place of a map hides
 
 Picture = NDArray[np.float32]
-Map = NDArray[Any]  # (G, G)
+Map = NDArray[Any]  # (G, G) places, or a ground
 
 
 def frames(clip: Clip) -> list[tuple[str, Picture]]:
@@ -51,39 +50,37 @@ def motion(clip: Clip) -> Picture:
 
 
 def _flow(clip: Clip) -> torch.Tensor:
-    """(1, 1, P, SIDE, SIDE)."""
-    return torch.from_numpy(measure(clip, frame_sets(clip, PLAIN.frames)[:1], PLAIN).flow).float()
-
-
-def ground(clip: Clip) -> NDArray[np.float32]:
-    """What maps are laid over: the onset face, or how strongly each place of a flow image moves.
+    """(1, 1, P, SIDE, SIDE).
 
     A flow image has lost where its zero is; most of a face is still, so that it is taken to be the median.
     """
+    flow = torch.from_numpy(measure(clip, frame_sets(clip, PLAIN.frames)[:1], PLAIN).flow).float()
+    return flow - flow.flatten(3).median(3).values[..., None, None] if len(clip.frames) == 1 else flow
+
+
+def ground(clip: Clip) -> Map:
+    """What maps are laid over: the onset face, or how strongly each place of a flow image moves."""
     if len(clip.frames) > 1:
         return np.asarray(_face(clip, clip.onset).mean(2))
-    u, v = _flow(clip)[0, 0, :2].numpy()
-    strength = np.hypot(u - np.median(u), v - np.median(v))
-    return np.asarray(strength / max(float(strength.max()), 1e-6))
+    return stretched(torch.hypot(*_flow(clip)[0, 0, :2]).numpy())
 
 
-def over(below: NDArray[Any], heat: NDArray[Any]) -> Picture:
-    """A map (G, G) in [0, 1], from clear to yellow and red, over a ground."""
-    large = cv2.resize(np.asarray(heat, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR).clip(0, 1)
-    cover = COVER * large[:, :, None]
-    return np.asarray((1 - cover) * below[:, :, None] + cover * colormaps["autumn_r"](large)[:, :, :3], np.float32)
+def over(below: Map, heat: Map) -> Picture:
+    """A map (G, G) in [0, 1] over a ground: the redder, the more."""
+    large = cv2.resize(np.asarray(heat, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    cover = COVER * large.clip(0, 1)[:, :, None]
+    return np.asarray((1 - cover) * below[:, :, None] + cover * np.array(RED), np.float32)
 
 
-def stretched(heat: NDArray[Any]) -> NDArray[Any]:
+def stretched(heat: Map) -> Map:
     """A map from its least value to its greatest -> from 0 to 1; a flat one is 0."""
     spread = float(heat.max() - heat.min())
-    return (heat - heat.min()) / spread if spread > 0 else np.zeros_like(heat)
+    return np.asarray((heat - heat.min()) / spread if spread > 0 else np.zeros_like(heat))
 
 
-def share_of_most(maps: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Maps (G, G) of at least 0, each as a share of its greatest value -> the same of their mean; 0 where all are."""
-    mean = np.mean([map_ / max(float(map_.max()), 1e-12) for map_ in maps], axis=0)
-    return np.asarray(mean / max(float(mean.max()), 1e-12))
+def mean_share(maps: Sequence[Map]) -> Map:
+    """The mean of maps of at least 0, each as a share of its greatest value, so that each clip counts alike."""
+    return np.asarray(np.mean([map_ / max(float(map_.max()), 1e-12) for map_ in maps], axis=0))
 
 
 def png(picture: Picture) -> bytes:

@@ -20,18 +20,17 @@ from mer_search.training.predictions import Predictions
 WORST = 8  # mistakes that are shown
 LISTED, SHOWN = 20, 12  # clips that are always wrong: in the table, and as pictures
 JUDGES = (
-    f"Every clip was judged by the network of its fold, which never saw its person: seed {FIRST_SEED}, as it was after "
-    "the last epoch. Each has some evidence at every place; the maps show where there is more."
+    f"Every clip was judged by the network of its fold, which never saw its person: that of seed {FIRST_SEED}, as it "
+    "was after the last epoch."
 )
 MAPS = (
-    "Yellow to red: where the features speak most for a class (Grad-CAM, each clip's as a share of its maximum), and "
-    "which places a CA block lets through most (attention, each map stretched to its own range, which is given). They "
-    "show where something was read, not what, nor that it is right or a cause; attention alone is no proof, for what "
-    "follows may ignore what it lets through."
+    "The redder, from the least to the most of each map, the more the features there speak for the class (Grad-CAM), "
+    "or the more a CA block lets through (attention). That shows where something was read, not what, nor that it is a "
+    "cause; attention alone is no proof, for what follows may ignore what it lets through."
 )
 NO_ATTENTION = "This network's blocks have no attention (model.attention = false), so that there is Grad-CAM alone."
-CLASSES = "Left: means over the clips of a class that were recognised, over their mean {ground}. Then the surest one. "
-MISTAKES = "The mistakes of the table, over the clip's {ground}: what spoke for the guess, and what for the truth. "
+CLASSES = "Means over the clips of a class that were recognised, on their mean {ground}, and then the surest one. "
+MISTAKES = "What spoke for the guess and for the truth, on each clip's {ground}, and the last attention. "
 
 
 def clips_of(study: optuna.Study, run: Run, progress: Progress) -> Loaded | Text:
@@ -57,7 +56,7 @@ def looked_at(
         sheets = [clips] if isinstance(clips, Text) else _sheets(folder, clips, told, wrong, progress)
     except DataError as error:
         sheets = [Text(f"There are no pictures here: {error}.", warning=True)]
-    return Section("What the network looks at", [*blocks, *sheets, _mistakes(wrong, run.data.classes)])
+    return Section("What the network looks at", [*blocks, *sheets[:1], _mistakes(wrong, run.data.classes), *sheets[1:]])
 
 
 def _mistakes(wrong: Sequence[Verdict], classes: Sequence[str]) -> Table:
@@ -71,8 +70,8 @@ def _mistakes(wrong: Sequence[Verdict], classes: Sequence[str]) -> Table:
         )
         for each in wrong
     ]
-    head = ("clip", "truth", "guess", "of the truth", "of the guess")
-    return Table(head, rows, "The worst mistakes: the truth was given the least probability.", left=3)
+    head = ("clip", "truth", "guess", "p(truth)", "p(guess)")
+    return Table(head, rows, "The worst mistakes: those that gave the truth the least probability p.", left=3)
 
 
 def _sheets(
@@ -102,13 +101,13 @@ def _class_tile(
     if not right:
         return Tile(name, text, [])
     below = np.mean([tiles.ground(clips[each.clip]) for each in right], axis=0)
-    cam = tiles.share_of_most([seen[each.clip].truth for each in right])
+    cam = tiles.mean_share([seen[each.clip].truth for each in right])
     attention = [np.mean(maps, axis=0) for maps in zip(*(seen[each.clip].attention for each in right), strict=True)]
     best = right[-1]
     text += f"; the surest: {best.clip}, {best.chances[best.truth]:.2f}"
     pictures = [
         (f"mean of {len(right)}", np.repeat(below[:, :, None], 3, 2)),
-        ("Grad-CAM", tiles.over(below, cam)),
+        ("Grad-CAM", tiles.over(below, tiles.stretched(cam))),
         *_attention(below, attention, depth),
         *_one(clips[best.clip], {"its Grad-CAM": seen[best.clip].truth}),
     ]
@@ -117,7 +116,7 @@ def _class_tile(
 
 def _mistake_tile(each: Verdict, look: Look, clip: Clip, classes: Sequence[str], depth: int) -> Tile:
     truth, guess = classes[each.truth], classes[each.guess]
-    text = " ".join(f"{name} {chance:.2f}" for name, chance in zip(classes, each.chances, strict=True))
+    text = ", ".join(f"{name} {chance:.2f}" for name, chance in zip(classes, each.chances, strict=True))
     below = tiles.ground(clip)
     pictures = [
         *_one(clip, {f"for {guess}": look.guess, f"for {truth}": look.truth}),
@@ -133,14 +132,14 @@ def _one(clip: Clip, cams: Mapping[str, tiles.Map]) -> list[tuple[str, tiles.Pic
     return [
         *tiles.frames(clip)[:1],
         ("motion", tiles.motion(clip)),
-        *((label, tiles.over(below, tiles.share_of_most([cam]))) for label, cam in cams.items()),
+        *((label, tiles.over(below, tiles.stretched(cam))) for label, cam in cams.items()),
     ]
 
 
 def _attention(below: tiles.Map, maps: Sequence[tiles.Map], depth: int) -> list[tuple[str, tiles.Picture]]:
     """That of each stage's last block, with its range."""
     return [
-        (f"attention {stage} ({map_.min():.2f}-{map_.max():.2f})", tiles.over(below, tiles.stretched(map_)))
+        (f"attention {stage}: {map_.min():.2f} to {map_.max():.2f}", tiles.over(below, tiles.stretched(map_)))
         for stage, map_ in enumerate(maps[depth - 1 :: depth], 1)
     ]
 
@@ -152,17 +151,28 @@ def always_wrong(judged: Sequence[Judged], classes: Sequence[str], clips: Loaded
     blocks: list[Block] = [Text(_summary(wrong, enough, classes))]
     if wrong:
         rows = [
-            (each.clip, classes[each.truth], classes[each.guess], str(each.judged), f"{each.chance:.3f}")
+            (
+                each.clip,
+                classes[each.truth],
+                classes[each.guess],
+                f"{each.wrong} of {each.judged}",
+                f"{each.chance:.3f}",
+            )
             for each in wrong[:LISTED]
         ]
-        head = ("clip", "truth", "mostly taken for", "networks, all wrong", "mean probability of the truth")
+        head = ("clip", "truth", "mostly taken for", "wrong in", "p(truth)")
         left = f"The first {LISTED} of {len(wrong)}. " if len(wrong) > LISTED else ""
         blocks += [
             Text(
                 "Often such labels are wrong, or could be doubted: look at a clip with `mer-search data preview CLIP`."
                 " Where most of a class is here, the class was not learnt, which says nothing of its labels."
             ),
-            Table(head, rows, f"{left}always_wrong.csv, beside this page, has all.", left=3),
+            Table(
+                head,
+                rows,
+                f"{left}p(truth): its mean probability, the least first; always_wrong.csv, beside this page, has all.",
+                left=3,
+            ),
             clips if isinstance(clips, Text) else _previews(wrong[:SHOWN], classes, clips),
         ]
     return Section("Clips that are always wrong", blocks)
