@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -82,6 +83,13 @@ def test_classes_and_the_worst_mistakes_are_shown(confirmed):
     assert mistakes.tiles[0].title.startswith(f"{worst.clip}: ")
     assert section.blocks[2].rows[0][0] == worst.clip
     assert len(mistakes.tiles) == min(why.WORST, 24 - sum(right)) == len(section.blocks[2].rows)
+
+
+def test_a_network_that_makes_no_mistake_is_said_to_make_none(confirmed):
+    _, confirmation = confirmed
+    all_right = [replace(fold, labels=fold.probabilities[-1].argmax(-1)) for fold in confirmation.folds]
+    section = why.looked_at(confirmation.folder, all_right, confirmation.loaded.run, confirmation.loaded, silent)
+    assert _kinds(section) == [Text, Sheet, Text]
 
 
 def test_a_network_without_attention_is_said_to_have_none(make_search, pool, tmp_path):

@@ -65,6 +65,11 @@ def ground(clip: Clip) -> Map:
     return stretched(torch.hypot(*_flow(clip)[0, 0, :2]).numpy())
 
 
+def grey(below: Map) -> Picture:
+    """A ground as it is."""
+    return np.repeat(below[:, :, None], 3, axis=2)
+
+
 def over(below: Map, heat: Map) -> Picture:
     """A map (G, G) in [0, 1] over a ground: the redder, the more."""
     large = cv2.resize(np.asarray(heat, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)

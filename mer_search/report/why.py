@@ -21,7 +21,7 @@ WORST = 8  # mistakes that are shown
 LISTED, SHOWN = 20, 12  # clips that are always wrong: in the table, and as pictures
 JUDGES = (
     f"Every clip was judged by the network of its fold, which never saw its person: that of seed {FIRST_SEED}, as it "
-    "was after the last epoch."
+    "was after the last epoch. Grad-CAM is taken place by place (HiResCAM), for the head weighs each place on its own."
 )
 MAPS = (
     "The redder, from the least to the most of each map, the more the features there speak for the class (Grad-CAM), "
@@ -31,6 +31,8 @@ MAPS = (
 NO_ATTENTION = "This network's blocks have no attention (model.attention = false), so that there is Grad-CAM alone."
 CLASSES = "Means over the clips of a class that were recognised, on their mean {ground}, and then the surest one. "
 MISTAKES = "What spoke for the guess and for the truth, on each clip's {ground}, and the last attention. "
+MOTION = "Motion is from the onset to the apex: the hue is its direction, the brightness its strength."
+LOST_ZERO = " Flow images have lost their zero: their median is taken to be still."
 
 
 def clips_of(study: optuna.Study, run: Run, progress: Progress) -> Loaded | Text:
@@ -56,10 +58,12 @@ def looked_at(
         sheets = [clips] if isinstance(clips, Text) else _sheets(folder, clips, told, wrong, progress)
     except DataError as error:
         sheets = [Text(f"There are no pictures here: {error}.", warning=True)]
-    return Section("What the network looks at", [*blocks, *sheets[:1], _mistakes(wrong, run.data.classes), *sheets[1:]])
+    return Section(
+        "What the network looks at", [*blocks, *sheets[:1], *_mistakes(wrong, run.data.classes), *sheets[1:]]
+    )
 
 
-def _mistakes(wrong: Sequence[Verdict], classes: Sequence[str]) -> Table:
+def _mistakes(wrong: Sequence[Verdict], classes: Sequence[str]) -> list[Block]:
     rows = [
         (
             each.clip,
@@ -71,7 +75,8 @@ def _mistakes(wrong: Sequence[Verdict], classes: Sequence[str]) -> Table:
         for each in wrong
     ]
     head = ("clip", "truth", "guess", "p(truth)", "p(guess)")
-    return Table(head, rows, "The worst mistakes: those that gave the truth the least probability p.", left=3)
+    caption = "The worst mistakes: those that gave the truth the least probability p."
+    return [Table(head, rows, caption, left=3)] if rows else [Text("No clip was taken for something else.")]
 
 
 def _sheets(
@@ -106,7 +111,7 @@ def _class_tile(
     best = right[-1]
     text += f"; the surest: {best.clip}, {best.chances[best.truth]:.2f}"
     pictures = [
-        (f"mean of {len(right)}", np.repeat(below[:, :, None], 3, 2)),
+        (f"mean of {len(right)}", tiles.grey(below)),
         ("Grad-CAM", tiles.over(below, tiles.stretched(cam))),
         *_attention(below, attention, depth),
         *_one(clips[best.clip], {"its Grad-CAM": seen[best.clip].truth}),
@@ -197,8 +202,10 @@ def _previews(wrong: Sequence[Judged], classes: Sequence[str], loaded: Loaded) -
     sheet = []
     for each in wrong:
         clip = clips[each.clip]
-        pictures = [*tiles.frames(clip), ("motion", tiles.motion(clip))]
+        pictures = [
+            *(tiles.frames(clip) or [("strength", tiles.grey(tiles.ground(clip)))]),
+            ("motion", tiles.motion(clip)),
+        ]
         text = f"{classes[each.truth]}, mostly taken for {classes[each.guess]}"
         sheet.append(Tile(each.clip, text, [(label, tiles.png(picture)) for label, picture in pictures]))
-    caption = "Motion is from the onset to the apex: the hue is its direction, the brightness its strength."
-    return Sheet("always_wrong", caption, sheet)
+    return Sheet("always_wrong", MOTION + (LOST_ZERO if loaded.tensors.onset is None else ""), sheet)
