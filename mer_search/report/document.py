@@ -26,7 +26,7 @@ figure.sheet b { display: block; } .tile { min-width: 11.5rem; }
 pre { overflow-x: auto; background: #8882; padding: .8rem; border-radius: .3rem; }
 .warning { border-left: .3rem solid orange; padding-left: .8rem; }
 @media print { body { max-width: none; margin: 0; font-size: 11pt; } nav { display: none; }
-  figure, tr, .tile { break-inside: avoid; } .sheet { break-inside: auto; }
+  figure, tr, .tile { break-inside: avoid; } .sheet { break-inside: auto; } .strip span { width: 4.4rem; }
   h2 { break-after: avoid; } pre { white-space: pre-wrap; } }
 """
 
