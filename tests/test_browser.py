@@ -1,5 +1,6 @@
 """The report and the dashboard of a small real study in Chromium: everything is there, and nothing complains."""
 
+import csv
 import json
 import re
 import shutil
@@ -77,7 +78,8 @@ def test_the_report_shows_every_picture_and_the_right_numbers(study, visit, widt
     page = visit((study / "runs/small/report.html").as_uri(), width)
     assert page.locator("h1").inner_text() == "small: MEGC 2019 flow images, 3 classes"
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
-    assert len(widths) == PICTURES and min(widths) > 100
+    sheets = page.locator("figure.sheet img").count()
+    assert len(widths) == PICTURES + sheets and min(widths) > 100
     assert all(page.evaluate("[...document.images].map(image => image.alt)"))
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # wide tables scroll by themselves
     cells = [row.split("\t") for row in page.locator("table").first.inner_text().splitlines()]
@@ -86,6 +88,38 @@ def test_the_report_shows_every_picture_and_the_right_numbers(study, visit, widt
     assert told[2:4] == [f"{found['uf1']:.3f}", f"{found['sd']:.3f}"]
     for link in page.locator("nav a").all():
         assert page.locator(link.get_attribute("href")).count() == 1
+
+
+def _section(page, title):
+    return page.locator("section", has=page.get_by_role("heading", name=title, exact=True))
+
+
+@pytest.mark.parametrize(("width", "beside"), [(390, 3), (1200, 5)])
+def test_the_report_shows_what_the_network_looks_at(study, visit, width, beside):
+    page = visit((study / "runs/small/report.html").as_uri(), width)
+    part = _section(page, "What the network looks at")
+    assert "which never saw its person: that of seed 1000" in part.inner_text()
+    classes = part.locator("figure.sheet").first.locator(".tile")
+    assert [tile.splitlines()[0] for tile in classes.all_inner_texts()] == ["negative", "positive", "surprise"]
+    assert "The redder" in part.locator("figcaption").first.inner_text()
+    for tile in part.locator(".tile:has(img)").all():
+        tops = [image.bounding_box()["y"] for image in tile.locator("img").all()]
+        assert tops.count(tops[0]) == min(beside, len(tops))
+        assert tile.evaluate("tile => tile.scrollWidth <= tile.clientWidth")  # no word runs into the next tile
+    told = part.locator("tbody").inner_text().splitlines()
+    titles = part.locator("figure.sheet").last.locator(".tile b").all_inner_texts()
+    assert [row.split("\t")[0] for row in told] == [title.split(":")[0] for title in titles]
+
+
+def test_the_report_lists_and_shows_the_clips_that_are_always_wrong(study, visit):
+    page = visit((study / "runs/small/report.html").as_uri())
+    part = _section(page, "Clips that are always wrong")
+    with (study / "runs/small/always_wrong.csv").open() as file:
+        clips = [row["clip"] for row in csv.DictReader(file)]
+    assert f"{len(clips)} were taken for something else" in part.inner_text()
+    listed = [row.split("\t")[0] for row in part.locator("tbody").inner_text().splitlines()] if clips else []
+    assert listed == clips[:20]
+    assert part.locator(".tile b").all_inner_texts() == clips[:12]
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,8 @@ def _is_a_whole_report(page, summary):
     uf1 = f"{summary['rules']['tail']['all']['uf1']:.3f}"
     for written in (html, text):
         assert uf1 in written
-        for title in ("Confusion", "Subjects", "Learning curves", "Against other networks, paired", "The search",
+        for title in ("Confusion", "Subjects", "Learning curves", "Against other networks, paired",
+                      "What the network looks at", "Clips that are always wrong", "The search",
                       "The best trials", "What mattered", "The space", "For a paper"):  # fmt: skip
             assert f"{title}" in written
         assert "evaluated leave-one-subject-out" in written

@@ -8,7 +8,18 @@ import pytest
 from rich.console import Console
 
 from mer_search.report.confirmed import estimates
-from mer_search.report.document import Code, Document, Picture, Section, Table, Text, to_html, write_markdown
+from mer_search.report.document import (
+    Code,
+    Document,
+    Picture,
+    Section,
+    Sheet,
+    Table,
+    Text,
+    Tile,
+    to_html,
+    write_markdown,
+)
 from mer_search.report.figures import (
     Point,
     confusion_png,
@@ -185,6 +196,25 @@ def test_a_page_is_one_file_and_reads_the_same_as_markdown(tmp_path):
         "| c |  |\n\nWhat it is.\n\n## Pictures\n\n![What is shown](report/one.png)\n\n```\nx < 1\n```\n"
     )
     assert (tmp_path / "report" / "one.png").read_bytes() == b"png"
+
+
+def test_a_contact_sheet_has_a_strip_a_tile_and_its_words(tmp_path):
+    tiles = [Tile("a|b", "two <pictures>", [("onset", b"png"), ("apex", b"gnp")]), Tile("c", "none", [])]
+    document = Document("Title", [], [Section("Clips", [Sheet("clips", "What is shown", tiles)])])
+    html = to_html(document)
+    for part in (
+        "<b>a|b</b> two &lt;pictures&gt;",
+        'alt="a|b: onset" src="data:image/png;base64,cG5n">onset</span>',
+        "<figcaption>What is shown</figcaption>",
+        '<b>c</b> none</p><div class="strip"></div>',
+    ):
+        assert part in html
+    write_markdown(document, tmp_path / "report.md")
+    assert (tmp_path / "report.md").read_text() == (
+        "# Title\n\n## Clips\n\n**a|b** two <pictures>\n\n| onset | apex |\n| --- | ---: |\n"
+        "| ![onset](report/clips-1-1.png) | ![apex](report/clips-1-2.png) |\n\n**c** none\n\nWhat is shown\n"
+    )
+    assert (tmp_path / "report" / "clips-1-2.png").read_bytes() == b"gnp"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (192, "3.2 min"), (5400, "1.5 h")])

@@ -136,7 +136,9 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 @storage_option
 @name_option
 def report(trial: int | None, storage: str, name: str | None) -> None:
-    """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV."""
+    """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
+    of clips need the study's data; where it is gone, the page says so."""
+    from mer_search.report import terminal
     from mer_search.report.page import write_study
     from mer_search.search.hindsight import confirmations, latest
     from mer_search.search.storage import find_study, open_storage
@@ -147,7 +149,9 @@ def report(trial: int | None, storage: str, name: str | None) -> None:
         have = f"confirmed are {', '.join(map(str, folders))}" if folders else "none is confirmed"
         raise UsageError(f"--trial must be confirmed on all subjects, but {trial} is not ({have}); confirm it first")
     folder = folders[trial] if trial is not None else latest(study) if folders else None
-    click.echo(write_study(study, folder))
+    with terminal.bars() as progress:
+        page = write_study(study, folder, progress)
+    click.echo(page)
 
 
 @click.command(epilog=example("mer-search dashboard --port 8081"))

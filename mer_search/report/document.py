@@ -18,10 +18,16 @@ th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #8885
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.strong { font-weight: bold; } figure { margin: 1rem 0; } figcaption { color: GrayText; }
 img { max-width: 100%; background: white; border-radius: .3rem; }
+figure.sheet b { display: block; } .tile { min-width: 11.5rem; }
+.tiles { display: flex; flex-wrap: wrap; gap: 1.2rem 1.5rem; margin-bottom: .8rem; }
+.tile p { margin: 0 0 .3rem; width: 0; min-width: 100%; line-height: 1.3; overflow-wrap: anywhere; }
+.strip { display: flex; flex-wrap: wrap; gap: .3rem; }
+.strip span { width: 5.6rem; font-size: .75rem; line-height: 1.2; } .strip img { display: block; width: 100%; }
 pre { overflow-x: auto; background: #8882; padding: .8rem; border-radius: .3rem; }
 .warning { border-left: .3rem solid orange; padding-left: .8rem; }
 @media print { body { max-width: none; margin: 0; font-size: 11pt; } nav { display: none; }
-  figure, tr { break-inside: avoid; } h2 { break-after: avoid; } pre { white-space: pre-wrap; } }
+  figure, tr, .tile { break-inside: avoid; } .sheet { break-inside: auto; } .strip span { width: 4.4rem; }
+  h2 { break-after: avoid; } pre { white-space: pre-wrap; } }
 """
 
 
@@ -56,7 +62,23 @@ class Picture(NamedTuple):
     png: bytes
 
 
-Block = Text | Code | Table | Picture
+class Tile(NamedTuple):
+    """One thing on a contact sheet: a strip of small pictures, and what is said of it."""
+
+    title: str
+    text: str
+    pictures: Sequence[tuple[str, bytes]]  # (label, PNG)
+
+
+class Sheet(NamedTuple):
+    """A contact sheet: as many tiles side by side as there is room for."""
+
+    name: str  # of its pictures' files
+    caption: str
+    tiles: Sequence[Tile]
+
+
+Block = Text | Code | Table | Picture | Sheet
 
 
 class Section(NamedTuple):
@@ -104,13 +126,28 @@ def _block(block: Block) -> str:
         case Code(text):
             return f"<pre>{html.escape(text)}</pre>"
         case Picture(_, caption, png):
-            source = base64.b64encode(png).decode()
+            return f"<figure>{_image(caption, png)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+        case Sheet(_, caption, tiles):
             return (
-                f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{source}">'
+                f'<figure class="sheet"><div class="tiles">{"".join(map(_tile, tiles))}</div>'
                 f"<figcaption>{html.escape(caption)}</figcaption></figure>"
             )
         case Table():
             return _table(block)
+
+
+def _image(words: str, png: bytes) -> str:
+    return f'<img alt="{html.escape(words)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
+
+def _tile(tile: Tile) -> str:
+    strip = "".join(
+        f"<span>{_image(f'{tile.title}: {label}', png)}{html.escape(label)}</span>" for label, png in tile.pictures
+    )
+    return (
+        f'<div class="tile"><p><b>{html.escape(tile.title)}</b> {html.escape(tile.text)}</p>'
+        f'<div class="strip">{strip}</div></div>'
+    )
 
 
 def _table(table: Table) -> str:
@@ -146,8 +183,20 @@ def _markdown(blocks: Sequence[Block], path: Path) -> list[str]:
             case Picture(name, caption, png):
                 write_whole(path.with_suffix("") / f"{name}.png", png)
                 parts.append(f"![{caption}]({path.stem}/{name}.png)")
+            case Sheet():
+                parts += [*_markdown_sheet(block, path), block.caption]
             case Table():
                 parts.append(_markdown_table(block))
+    return parts
+
+
+def _markdown_sheet(sheet: Sheet, path: Path) -> list[str]:
+    parts = []
+    for row, tile in enumerate(sheet.tiles, 1):
+        parts.append(f"**{tile.title}** {tile.text}")
+        pictures = [Picture(f"{sheet.name}-{row}-{column}", *each) for column, each in enumerate(tile.pictures, 1)]
+        if pictures:
+            parts.append(_markdown_table(Table([each.caption for each in pictures], [_markdown(pictures, path)])))
     return parts
 
 

@@ -7,11 +7,16 @@ from typing import Any
 
 import optuna
 
+from mer_search.config import Run
 from mer_search.errors import DataError
 from mer_search.files import write_whole
-from mer_search.report import confirmed, methods, searched
+from mer_search.report import confirmed, methods, searched, why
 from mer_search.report.document import Block, Code, Document, Section, Text, to_html, write_markdown
 from mer_search.search.confirm import Confirmation
+from mer_search.search.mistakes import mistakes_csv, of_study
+from mer_search.search.storage import best_trial
+from mer_search.search.study import trial_folder
+from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.loso import PREDICTIONS, read_config, read_history
 from mer_search.training.predictions import Predictions, load
 
@@ -33,36 +38,59 @@ def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summa
     write_whole(confirmation.folder / "report.html", to_html(document))
 
 
-def write_study(study: optuna.Study, folder: Path | None) -> Path:
-    """The report of a study in its results folder: report.html, the same as report.md, and its trials as trials.csv.
+def write_study(study: optuna.Study, folder: Path | None, progress: Progress) -> Path:
+    """The report of a study in its results folder: report.html, the same as report.md, its trials as trials.csv, and
+    the clips that all networks have wrong as always_wrong.csv.
 
     Args:
         folder: of the confirmation on all subjects that it tells of; None if there is none.
+        progress: told of what the pictures of clips need.
 
     Returns:
         the page.
     """
-    unconfirmed: list[Block] = [*([confirmed.SYNTHETIC] if study.user_attrs["synthetic"] else []), Text(NOTHING, True)]
-    lead, found, paper = _confirmed(study, folder) if folder else (unconfirmed, [], [])
-    title = f"{study.study_name}: {study.user_attrs['dataset']}"
-    document = Document(title, lead, [*found, *searched.sections(study), *paper])
     out = Path(study.user_attrs["out"])
+    lead: list[Block] = [*([confirmed.SYNTHETIC] if study.user_attrs["synthetic"] else []), Text(NOTHING, True)]
+    found: list[Section] = []
+    wrong: list[Section] = []
+    paper: list[Section] = []
+    if run := _run(study, folder):
+        clips, judged = why.clips_of(study, run, progress), of_study(study)
+        wrong = [why.always_wrong(judged, run.data.classes, clips)]
+        write_whole(out / "always_wrong.csv", mistakes_csv(judged, run.data.classes))
+        if folder:
+            lead, found, paper = _confirmed(study, folder, run, clips, progress)
+    title = f"{study.study_name}: {study.user_attrs['dataset']}"
+    document = Document(title, lead, [*found, *wrong, *searched.sections(study), *paper])
     write_whole(out / "report.html", to_html(document))
     write_markdown(document, out / "report.md")
     write_whole(out / "trials.csv", searched.trials_csv(study))
     return out / "report.html"
 
 
-def _confirmed(study: optuna.Study, folder: Path) -> tuple[list[Block], list[Section], list[Section]]:
-    """Of a confirmation: what leads the page, its sections, and what is for a paper."""
+def _run(study: optuna.Study, folder: Path | None) -> Run | None:
+    """What the page tells of: the confirmed run, else the best trial's; None if there is neither."""
+    best = best_trial(study)
+    if folder is None and best:
+        folder = trial_folder(Path(study.user_attrs["out"]), best.number)
+    return read_config(folder / "config.json") if folder else None
+
+
+def _confirmed(
+    study: optuna.Study, folder: Path, run: Run, clips: Loaded | Text, progress: Progress
+) -> tuple[list[Block], list[Section], list[Section]]:
+    """Of a confirmation of the run: what leads the page, its sections, and what is for a paper."""
     try:
         summary, environment = (json.loads((folder / name).read_text()) for name in ("summary.json", "env.json"))
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} must hold a confirmation, but cannot be read ({error}); confirm it again") from error
     folds = [fold for fold in load(folder / PREDICTIONS) if fold.seed in summary["seeds"]]
-    text = methods.paragraph(read_config(folder / "config.json"), summary, searched.facts(study), environment)
+    text = methods.paragraph(run, summary, searched.facts(study), environment)
     return (
         confirmed.estimates(summary),
-        confirmed.sections(summary, folds, read_history(folder), study.user_attrs["subjects"]),
+        [
+            *confirmed.sections(summary, folds, read_history(folder), study.user_attrs["subjects"]),
+            why.looked_at(folder, folds, run, clips, progress),
+        ],
         [Section("For a paper", [Text(text), Code(methods.latex(summary))])],
     )

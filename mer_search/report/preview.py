@@ -98,9 +98,7 @@ def _motion(measured: NDArray[np.float16], titles: Sequence[str], run: Run) -> R
     flow = torch.from_numpy(measured).float()  # (1, T, P, H, W)
     rows: Rows = []
     if run.flow.method != "difference":
-        most = torch.quantile(torch.hypot(flow[:, :, 0], flow[:, :, 1]).flatten(2), USUAL, dim=2)[..., None, None, None]
-        usual = flow * (most / torch.hypot(flow[:, :, :1], flow[:, :, 1:2]).clamp_min(1e-6)).clamp_max(1)
-        rows.append(("motion as colour", _pictures(channels(usual, Input(channels="hsv")), titles)))
+        rows.append(("motion as colour", _pictures(colours(flow), titles)))
     if run.input.channels in COLOURS:
         picture = channels(flow, run.input)
         if run.input.channels == "rgb":  # a difference: none is grey
@@ -112,6 +110,14 @@ def _motion(measured: NDArray[np.float16], titles: Sequence[str], run: Run) -> R
         (f"channel {name}", [(title, maps[c]) for title, maps in zip(titles, stack, strict=True)])
         for c, name in enumerate(names)
     ]
+
+
+def colours(flow: torch.Tensor) -> torch.Tensor:
+    """Flow (B, T, P, H, W) as colour pictures (B, T, 3, H, W), RGB in [0, 1]; a few pixels may be far out, and are no
+    brighter than the rest."""
+    most = torch.quantile(torch.hypot(flow[:, :, 0], flow[:, :, 1]).flatten(2), USUAL, dim=2)[..., None, None, None]
+    usual = flow * (most / torch.hypot(flow[:, :, :1], flow[:, :, 1:2]).clamp_min(1e-6)).clamp_max(1)
+    return channels(usual, Input(channels="hsv"))
 
 
 def _pictures(rgb: torch.Tensor, titles: Sequence[str]) -> list[tuple[str, NDArray[np.float32]]]:

@@ -1,0 +1,211 @@
+"""Why a network says what it says, as parts of a document: what it looks at, and which clips are always wrong."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import optuna
+
+from mer_search.config import Run, digest
+from mer_search.data.clips import Clip
+from mer_search.errors import DataError, MerSearchError
+from mer_search.report import tiles
+from mer_search.report.document import Block, Section, Sheet, Table, Text, Tile
+from mer_search.search.confirm import FIRST_SEED
+from mer_search.search.looks import Look, Verdict, looks, verdicts
+from mer_search.search.mistakes import ENOUGH, Judged
+from mer_search.search.workspace import Loaded, Progress, load_data
+from mer_search.training.predictions import Predictions
+
+WORST = 8  # mistakes that are shown
+LISTED, SHOWN = 20, 12  # clips that are always wrong: in the table, and as pictures
+JUDGES = (
+    f"Every clip was judged by the network of its fold, which never saw its person: that of seed {FIRST_SEED}, as it "
+    "was after the last epoch. Grad-CAM is taken place by place (HiResCAM), for the head weighs each place on its own."
+)
+MAPS = (
+    "The redder, from the least to the most of each map, the more the features there speak for the class (Grad-CAM), "
+    "or the more a CA block lets through (attention). That shows where something was read, not what, nor that it is a "
+    "cause; attention alone is no proof, for what follows may ignore what it lets through."
+)
+NO_ATTENTION = "This network's blocks have no attention (model.attention = false), so that there is Grad-CAM alone."
+CLASSES = "Means over the clips of a class that were recognised, on their mean {ground}, and then the surest one. "
+MISTAKES = "What spoke for the guess and for the truth, on each clip's {ground}, and the last attention. "
+MOTION = "Motion is from the onset to the apex: the hue is its direction, the brightness its strength."
+LOST_ZERO = " Flow images have lost their zero: their median is taken to be still."
+
+
+def clips_of(study: optuna.Study, run: Run, progress: Progress) -> Loaded | Text:
+    """The study's clips as they are for a run of it; or, where they are not at hand, a warning that says why."""
+    path = Path(study.user_attrs["data"])
+    try:
+        loaded = load_data(path, run, progress)
+        if digest(loaded.run) != digest(run):
+            raise DataError(f"{path} holds other clips than those of the study")
+    except MerSearchError as error:
+        return Text(f"There are no pictures here, because they need the study's data: {error}.", warning=True)
+    return loaded
+
+
+def looked_at(
+    folder: Path, folds: Sequence[Predictions], run: Run, clips: Loaded | Text, progress: Progress
+) -> Section:
+    """What a confirmation's networks look at, class by class and in their worst mistakes."""
+    told = verdicts(folds, FIRST_SEED)
+    wrong = sorted((each for each in told if not each.right), key=lambda each: each.chances[each.truth])[:WORST]
+    blocks: list[Block] = [Text(JUDGES), *([] if run.model.attention else [Text(NO_ATTENTION)])]
+    try:
+        sheets = [clips] if isinstance(clips, Text) else _sheets(folder, clips, told, wrong, progress)
+    except DataError as error:
+        sheets = [Text(f"There are no pictures here: {error}.", warning=True)]
+    return Section(
+        "What the network looks at", [*blocks, *sheets[:1], *_mistakes(wrong, run.data.classes), *sheets[1:]]
+    )
+
+
+def _mistakes(wrong: Sequence[Verdict], classes: Sequence[str]) -> list[Block]:
+    rows = [
+        (
+            each.clip,
+            classes[each.truth],
+            classes[each.guess],
+            f"{each.chances[each.truth]:.3f}",
+            f"{each.chances[each.guess]:.3f}",
+        )
+        for each in wrong
+    ]
+    head = ("clip", "truth", "guess", "p(truth)", "p(guess)")
+    caption = "The worst mistakes: those that gave the truth the least probability p."
+    return [Table(head, rows, caption, left=3)] if rows else [Text("No clip was taken for something else.")]
+
+
+def _sheets(
+    folder: Path, loaded: Loaded, told: Sequence[Verdict], wrong: Sequence[Verdict], progress: Progress
+) -> list[Block]:
+    classes, depth = loaded.run.data.classes, loaded.run.model.depth
+    seen = looks(folder, loaded, [*(each for each in told if each.right), *wrong], progress)
+    clips = {clip.id: clip for clip in loaded.clips}
+    by_class = [
+        _class_tile(name, [each for each in told if each.truth == number], seen, clips, depth)
+        for number, name in enumerate(classes)
+    ]
+    ground = "onset face" if loaded.tensors.onset is not None else "strength of motion"
+    blocks: list[Block] = [Sheet("looks", CLASSES.format(ground=ground) + MAPS, by_class)]
+    if wrong:
+        mistakes = [_mistake_tile(each, seen[each.clip], clips[each.clip], classes, depth) for each in wrong]
+        blocks.append(Sheet("mistakes", MISTAKES.format(ground=ground), mistakes))
+    return blocks
+
+
+def _class_tile(
+    name: str, told: Sequence[Verdict], seen: Mapping[str, Look], clips: Mapping[str, Clip], depth: int
+) -> Tile:
+    """The mean over a class's recognised clips, and the one that was recognised most surely."""
+    right = sorted((each for each in told if each.right), key=lambda each: each.chances[each.truth])
+    text = f"{len(right)} of {len(told)} clips recognised"
+    if not right:
+        return Tile(name, text, [])
+    below = np.mean([tiles.ground(clips[each.clip]) for each in right], axis=0)
+    cam = tiles.mean_share([seen[each.clip].truth for each in right])
+    attention = [np.mean(maps, axis=0) for maps in zip(*(seen[each.clip].attention for each in right), strict=True)]
+    best = right[-1]
+    text += f"; the surest: {best.clip}, {best.chances[best.truth]:.2f}"
+    pictures = [
+        (f"mean of {len(right)}", tiles.grey(below)),
+        ("Grad-CAM", tiles.over(below, tiles.stretched(cam))),
+        *_attention(below, attention, depth),
+        *_one(clips[best.clip], {"its Grad-CAM": seen[best.clip].truth}),
+    ]
+    return Tile(name, text, [(label, tiles.png(picture)) for label, picture in pictures])
+
+
+def _mistake_tile(each: Verdict, look: Look, clip: Clip, classes: Sequence[str], depth: int) -> Tile:
+    truth, guess = classes[each.truth], classes[each.guess]
+    text = ", ".join(f"{name} {chance:.2f}" for name, chance in zip(classes, each.chances, strict=True))
+    below = tiles.ground(clip)
+    pictures = [
+        *_one(clip, {f"for {guess}": look.guess, f"for {truth}": look.truth}),
+        *_attention(below, look.attention, depth)[-1:],
+    ]
+    title = f"{each.clip}: {truth}, taken for {guess}"
+    return Tile(title, text, [(label, tiles.png(picture)) for label, picture in pictures])
+
+
+def _one(clip: Clip, cams: Mapping[str, tiles.Map]) -> list[tuple[str, tiles.Picture]]:
+    """A clip: its onset face, its motion, and maps over it."""
+    below = tiles.ground(clip)
+    return [
+        *tiles.frames(clip)[:1],
+        ("motion", tiles.motion(clip)),
+        *((label, tiles.over(below, tiles.stretched(cam))) for label, cam in cams.items()),
+    ]
+
+
+def _attention(below: tiles.Map, maps: Sequence[tiles.Map], depth: int) -> list[tuple[str, tiles.Picture]]:
+    """That of each stage's last block, with its range."""
+    return [
+        (f"attention {stage}: {map_.min():.2f} to {map_.max():.2f}", tiles.over(below, tiles.stretched(map_)))
+        for stage, map_ in enumerate(maps[depth - 1 :: depth], 1)
+    ]
+
+
+def always_wrong(judged: Sequence[Judged], classes: Sequence[str], clips: Loaded | Text) -> Section:
+    """The clips that no network gets right."""
+    wrong = [each for each in judged if each.always_wrong]
+    enough = [each for each in judged if each.judged >= ENOUGH]
+    blocks: list[Block] = [Text(_summary(wrong, enough, classes))]
+    if wrong:
+        rows = [
+            (
+                each.clip,
+                classes[each.truth],
+                classes[each.guess],
+                f"{each.wrong} of {each.judged}",
+                f"{each.chance:.3f}",
+            )
+            for each in wrong[:LISTED]
+        ]
+        head = ("clip", "truth", "mostly taken for", "wrong in", "p(truth)")
+        left = f"The first {LISTED} of {len(wrong)}. " if len(wrong) > LISTED else ""
+        blocks += [
+            Text(
+                "Often such labels are wrong, or could be doubted: look at a clip with `mer-search data preview CLIP`."
+                " Where most of a class is here, the class was not learnt, which says nothing of its labels."
+            ),
+            Table(
+                head,
+                rows,
+                f"{left}p(truth): its mean probability, the least first; always_wrong.csv, beside this page, has all.",
+                left=3,
+            ),
+            clips if isinstance(clips, Text) else _previews(wrong[:SHOWN], classes, clips),
+        ]
+    return Section("Clips that are always wrong", blocks)
+
+
+def _summary(wrong: Sequence[Judged], enough: Sequence[Judged], classes: Sequence[str]) -> str:
+    if not enough:
+        return f"That needs clips on which {ENOUGH} networks or more were tested; a confirmation adds one a seed."
+    shares = [
+        f"{name} {sum(each.truth == number for each in wrong)} of {sum(each.truth == number for each in enough)}"
+        for number, name in enumerate(classes)
+    ]
+    return (
+        f"Of {len(enough)} clips on which {ENOUGH} networks or more were tested, {len(wrong)} were taken for something "
+        f"else by every one: {', '.join(shares)}. The networks are those of all trials that ran to their end and of "
+        "all confirmations."
+    )
+
+
+def _previews(wrong: Sequence[Judged], classes: Sequence[str], loaded: Loaded) -> Sheet:
+    clips = {clip.id: clip for clip in loaded.clips}
+    sheet = []
+    for each in wrong:
+        clip = clips[each.clip]
+        pictures = [
+            *(tiles.frames(clip) or [("strength", tiles.grey(tiles.ground(clip)))]),
+            ("motion", tiles.motion(clip)),
+        ]
+        text = f"{classes[each.truth]}, mostly taken for {classes[each.guess]}"
+        sheet.append(Tile(each.clip, text, [(label, tiles.png(picture)) for label, picture in pictures]))
+    return Sheet("always_wrong", MOTION + (LOST_ZERO if loaded.tensors.onset is None else ""), sheet)

@@ -1,0 +1,200 @@
+"""What the report shows of single clips, on a small study that is confirmed."""
+
+import csv
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from conftest import STUDY, silent, write_casme2, write_flow_images
+
+from mer_search.data import open_folder
+from mer_search.errors import DataError
+from mer_search.report import tiles, why
+from mer_search.report.document import Sheet, Table, Text
+from mer_search.report.page import write_study
+from mer_search.search import confirm as confirming
+from mer_search.search.looks import looks, verdicts
+from mer_search.search.mistakes import ENOUGH, Judged, of_study
+from mer_search.search.storage import open_storage
+from mer_search.search.study import Watcher, open_study, run
+from mer_search.search.summary import summarise, write
+from mer_search.search.workspace import load_data
+from mer_search.training.judge import judge, load_network
+
+
+def _confirmed(make_search, pool, tmp_path, text=STUDY):
+    """A study of two trials and its confirmation with two seeds."""
+    search = make_search(text)
+    study = open_study(search, open_storage(f"sqlite:///{tmp_path}/study.db", create=True), "small")
+    run(search, study, pool, 2, Watcher())
+    target = confirming.trial_target(study, None)
+    loaded = load_data(target.data, target.run, silent)
+    confirmation = confirming.Confirmation(target, loaded, loaded.select("all"), (1000, 1001))
+    confirming.confirm([confirmation], pool, silent)
+    write(confirmation, confirmation.folds, summarise(confirmation, confirmation.folds))
+    return study, confirmation
+
+
+@pytest.fixture
+def confirmed(make_search, pool, tmp_path):
+    return _confirmed(make_search, pool, tmp_path)
+
+
+def _kinds(section):
+    return [type(block) for block in section.blocks]
+
+
+def _looked_at(confirmation, clips):
+    return why.looked_at(confirmation.folder, confirmation.folds, confirmation.loaded.run, clips, silent)
+
+
+def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confirmed):
+    _, confirmation = confirmed
+    loaded, folder = confirmation.loaded, confirmation.folder
+    told = verdicts(confirmation.folds, 1000)
+    assert {each.clip for each in told} == set(loaded.tensors.names)
+    network = load_network(folder / "checkpoints" / f"{told[0].subject}.safetensors", loaded.run, "cpu")
+    place = loaded.tensors.names.index(told[0].clip)
+    chances = judge(network, loaded.run, loaded.tensors.flow[place : place + 1].float(), None)
+    assert told[0].chances == pytest.approx(chances[0].numpy(), abs=2e-3)  # stored in half precision
+    seen = looks(folder, loaded, told, silent)
+    assert set(seen) == set(loaded.tensors.names)
+    assert {each.truth.shape for each in seen.values()} == {(14, 14)}
+    assert {len(each.attention) for each in seen.values()} == {1}
+    for each in told:
+        assert np.array_equal(seen[each.clip].truth, seen[each.clip].guess) or not each.right
+    (folder / "checkpoints" / f"{told[0].subject}.safetensors").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="must hold a network of its run"):
+        looks(folder, loaded, told, silent)
+
+
+def test_classes_and_the_worst_mistakes_are_shown(confirmed):
+    _, confirmation = confirmed
+    section = _looked_at(confirmation, confirmation.loaded)
+    assert _kinds(section) == [Text, Sheet, Table, Sheet]
+    classes, mistakes = section.blocks[1], section.blocks[3]
+    told = verdicts(confirmation.folds, 1000)
+    right = [sum(each.right and each.truth == k for each in told) for k in range(3)]
+    assert [tile.text.split(" clips")[0] for tile in classes.tiles] == [f"{n} of 8" for n in right]
+    assert [len(tile.pictures) for tile in classes.tiles] == [5 if n else 0 for n in right]
+    worst = min((each for each in told if not each.right), key=lambda each: each.chances[each.truth])
+    assert mistakes.tiles[0].title.startswith(f"{worst.clip}: ")
+    assert section.blocks[2].rows[0][0] == worst.clip
+    assert len(mistakes.tiles) == min(why.WORST, 24 - sum(right)) == len(section.blocks[2].rows)
+
+
+def test_a_network_that_makes_no_mistake_is_said_to_make_none(confirmed):
+    _, confirmation = confirmed
+    all_right = [replace(fold, labels=fold.probabilities[-1].argmax(-1)) for fold in confirmation.folds]
+    section = why.looked_at(confirmation.folder, all_right, confirmation.loaded.run, confirmation.loaded, silent)
+    assert _kinds(section) == [Text, Sheet, Text]
+
+
+def test_a_network_without_attention_is_said_to_have_none(make_search, pool, tmp_path):
+    _, confirmation = _confirmed(
+        make_search, pool, tmp_path, STUDY.replace("[set]", '[set]\n"model.attention" = false')
+    )
+    section = _looked_at(confirmation, confirmation.loaded)
+    assert section.blocks[1] == Text(why.NO_ATTENTION)
+    labels = {label for sheet in section.blocks[2::2] for tile in sheet.tiles for label, _ in tile.pictures}
+    assert "its Grad-CAM" in labels
+    assert not any("attention" in label for label in labels)
+
+
+def test_without_its_networks_the_list_of_mistakes_is_left(confirmed):
+    _, confirmation = confirmed
+    shutil.rmtree(confirmation.folder / "checkpoints")
+    section = _looked_at(confirmation, confirmation.loaded)
+    assert _kinds(section) == [Text, Text, Table]
+    assert section.blocks[1].warning
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(shutil.rmtree, "does not exist"), (lambda path: write_flow_images(path, subjects=5), "holds other clips")],
+    ids=["gone", "another"],
+)
+def test_without_its_data_the_report_keeps_its_tables_and_says_why(confirmed, flow_folder, change, words):
+    study, confirmation = confirmed
+    change(flow_folder)
+    page = write_study(study, confirmation.folder, silent)
+    html = page.read_text()
+    assert words in html
+    assert "class=warning>There are no pictures here, because they need the study&#x27;s data" in html
+    assert "The worst mistakes" in html
+    assert 'class="sheet"' not in html
+    judged = [row for row in of_study(study) if row.always_wrong]
+    with (page.parent / "always_wrong.csv").open() as file:
+        assert [row["clip"] for row in csv.DictReader(file)] == [row.clip for row in judged]
+
+
+def test_clips_are_judged_by_all_trials_and_confirmations(confirmed):
+    study, confirmation = confirmed
+    assert {row.judged for row in of_study(study)} == {4}  # two trials, two seeds
+    shutil.rmtree(confirmation.folder)
+    assert {row.judged for row in of_study(study)} == {2}
+
+
+def _always(number, wrong=4, judged=4):
+    return Judged(f"sub01/sub01_EP{number}", 0, 1, wrong, judged, 0.1)
+
+
+def test_the_list_is_cut_and_says_so(confirmed, monkeypatch):
+    _, confirmation = confirmed
+    names = ["a", "b", "c"]
+    monkeypatch.setattr(why, "LISTED", 2)
+    monkeypatch.setattr(why, "SHOWN", 1)
+    section = why.always_wrong(
+        [_always("00"), _always("01"), _always("10"), _always("11", 3)], names, confirmation.loaded
+    )
+    assert _kinds(section) == [Text, Text, Table, Sheet]
+    assert "Of 4 clips on which 3 networks or more were tested, 3 were" in section.blocks[0].text
+    assert "a 3 of 4, b 0 of 0" in section.blocks[0].text
+    assert len(section.blocks[2].rows) == 2
+    assert section.blocks[2].caption.startswith("The first 2 of 3.")
+    assert [tile.title for tile in section.blocks[3].tiles] == ["sub01/sub01_EP00"]
+
+
+def test_no_such_clip_and_too_few_networks_are_said():
+    missing = Text("no data")
+    assert "0 were taken" in why.always_wrong([_always("00", 0)], ["a"], missing).blocks[0].text
+    few = why.always_wrong([_always("00", 2, ENOUGH - 1)], ["a"], missing)
+    assert _kinds(few) == [Text]
+    assert f"{ENOUGH} networks or more" in few.blocks[0].text
+
+
+def test_faces_are_shown_where_there_are_frames(tmp_path):
+    write_casme2(tmp_path, 1, per_subject=1)
+    (clip,) = open_folder(tmp_path).clips
+    (onset, before), (apex, after) = tiles.frames(clip)
+    assert (onset, apex) == ("onset", "apex")
+    assert before.shape == (tiles.SIDE, tiles.SIDE, 3)
+    assert np.abs(before - after).max() > 0.02
+    frame = cv2.imread(str(clip.frames[0]), cv2.IMREAD_GRAYSCALE) / 255
+    assert tiles.ground(clip).mean() == pytest.approx(frame.mean(), abs=0.02)
+    red, green, blue = tiles.motion(clip).mean((0, 1))  # to the right
+    assert red > 2 * max(green, blue)
+
+
+def test_what_is_still_in_a_flow_image_is_black(tmp_path):
+    write_flow_images(tmp_path, subjects=1, per_class=1)
+    clip = open_folder(tmp_path).clips[0]
+    assert tiles.frames(clip) == []
+    strength = tiles.ground(clip)
+    blob = strength[: tiles.SIDE // 4, tiles.SIDE * 11 // 28 : tiles.SIDE * 17 // 28].mean()
+    assert blob > 2 * strength[tiles.SIDE // 2 :].mean()
+
+
+def test_a_map_reddens_the_ground_where_it_is_high():
+    ground = np.full((tiles.SIDE, tiles.SIDE), 0.5)
+    picture = tiles.over(ground, np.array([[0.0, 0.0], [0.0, 1.0]]))
+    assert picture[0, 0] == pytest.approx([0.5, 0.5, 0.5])
+    assert picture[-1, -1, 0] > 0.7 > 0.3 > picture[-1, -1, 1]
+
+
+def test_flat_and_empty_maps_stay_clear():
+    assert not tiles.stretched(np.full((2, 2), 0.7)).any()
+    assert not tiles.mean_share([np.zeros((2, 2))] * 2).any()
+    assert tiles.mean_share([np.eye(2), 100 * np.eye(2)[::-1]]) == pytest.approx(np.full((2, 2), 0.5))
