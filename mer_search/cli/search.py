@@ -18,7 +18,6 @@ from mer_search.cli.options import (
     task_option,
     workers_option,
 )
-from mer_search.errors import UsageError
 from mer_search.processes import warm_up
 
 
@@ -140,15 +139,11 @@ def report(trial: int | None, storage: str, name: str | None) -> None:
     of clips need the study's data; where it is gone, the page says so."""
     from mer_search.report import terminal
     from mer_search.report.page import write_study
-    from mer_search.search.hindsight import confirmations, latest
+    from mer_search.search.hindsight import confirmation, confirmations
     from mer_search.search.storage import find_study, open_storage
 
     study = find_study(open_storage(storage), name)
-    folders = confirmations(study)
-    if trial is not None and trial not in folders:
-        have = f"confirmed are {', '.join(map(str, folders))}" if folders else "none is confirmed"
-        raise UsageError(f"--trial must be confirmed on all subjects, but {trial} is not ({have}); confirm it first")
-    folder = folders[trial] if trial is not None else latest(study) if folders else None
+    folder = confirmation(study, trial) if trial is not None or confirmations(study) else None
     with terminal.bars() as progress:
         page = write_study(study, folder, progress)
     click.echo(page)

@@ -77,9 +77,9 @@ def confirmation(study: optuna.Study, trial: int | None) -> Path:
     Raises:
         UsageError: if there is none.
     """
-    folders = confirmations(study)
     if trial is None:
         return latest(study)
+    folders = confirmations(study)
     if trial not in folders:
         have = f"confirmed are {', '.join(map(str, folders))}" if folders else "none is confirmed"
         raise UsageError(f"--trial must be confirmed on all subjects, but {trial} is not ({have}); confirm it first")
