@@ -151,3 +151,5 @@ def test_the_dashboard_shows_the_study_and_each_trials_picture_and_note(study, d
     image = page.locator("img[src*='artifacts']").first
     image.wait_for()
     page.wait_for_function("image => image.naturalWidth > 100", arg=image.element_handle())
+    page = visit(f"{dashboard}dashboard/studies/1")
+    page.get_by_text("confirmed").first.wait_for()

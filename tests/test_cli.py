@@ -166,9 +166,12 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     _one_line(other, 1, "another space or settings", "--name")
 
 
-def test_a_note_and_a_picture_go_to_the_dashboard(mer_search, flow_folder):
+def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     from optuna.artifacts import get_all_artifact_meta
     from optuna_dashboard._note import get_note_from_system_attrs as note_of
+
+    def names(thing):
+        return sorted(meta.filename for meta in get_all_artifact_meta(thing, storage=storage))
 
     Path("small.toml").write_text(STUDY)
     assert mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 1).exit_code == 0
@@ -177,10 +180,24 @@ def test_a_note_and_a_picture_go_to_the_dashboard(mer_search, flow_folder):
     storage = open_storage("sqlite:///mer-search.db")
     study = optuna.load_study(study_name="small", storage=storage)
     trial = study.get_trials()[0]
-    assert [meta.filename for meta in get_all_artifact_meta(trial, storage=storage)] == ["confusion.png"]
+    assert names(trial) == ["confusion.png", "curves.png", "subjects.csv"]
+    rows = Path("runs/small/trial-0000/subjects.csv").read_text().splitlines()
+    assert (rows[0], len(rows), sum(int(row.split(",")[1]) for row in rows[1:])) == ("subject,clips,right", 5, 24)
     note = note_of(storage.get_study_system_attrs(study._study_id), trial._trial_id)["body"]
     assert "| negative |" in note
     assert "0 sub01, 1 sub02" in note
+    note = note_of(storage.get_study_system_attrs(study._study_id), None)["body"]
+    assert f"| 0 | {trial.value:.3f} | components=" in note and "confirmed" not in note
+    confirmed = [f"confirmed-trial-0-{name}.png" for name in ("confusion", "curves", "subjects")]
+    for seeds in (2, 3):  # what a second confirmation shows takes the place of the first
+        done = mer_search("confirm", "--seeds", seeds, "--against", "none", "--json")
+        summary = json.loads(done.stdout)["rules"]["tail"]["all"]
+        assert names(study) == confirmed
+        attributes = storage.get_study_system_attrs(study._study_id)
+        assert f"| trial 0 | {summary['uf1']:.3f} | {summary['sd']:.3f} |" in note_of(attributes, None)["body"]
+    (shown,) = [meta for meta in get_all_artifact_meta(study, storage=storage) if "confusion" in meta.filename]
+    kept = Path("runs/small/confirm/trial-0/confusion.png").read_bytes()
+    assert Path("runs/small/artifacts", shown.artifact_id).read_bytes() == kept
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         _one_line(mer_search("dashboard", "--port", port), 2, "--port must be free", str(port))
@@ -344,7 +361,7 @@ def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda blow: blow.name)
 def test_the_same_command_goes_on_after_an_interruption(flow_folder, tmp_path, blow):
-    (tmp_path / "small.toml").write_text(STUDY.replace('"train.epochs" = 2', '"train.epochs" = 60'))
+    (tmp_path / "small.toml").write_text(STUDY.replace('"train.epochs" = 2', '"train.epochs" = 24'))
     command = [sys.executable, "-m", "mer_search.cli", "run", "--study", "small.toml", "--data", str(flow_folder)]
     first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ)
     second_trial = tmp_path / "runs/small/trial-0001/predictions.npz"

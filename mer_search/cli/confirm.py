@@ -75,9 +75,11 @@ def confirm(
     from mer_search.config import with_values
     from mer_search.report import datasets, terminal, verdicts
     from mer_search.report import summaries as shown
+    from mer_search.report.dashboard import attach_confirmation
     from mer_search.report.page import write_report
     from mer_search.search import compare as comparing
     from mer_search.search import confirm as confirming
+    from mer_search.search.hindsight import confirmations
     from mer_search.search.storage import find_study, is_shared, open_storage
     from mer_search.search.summary import summarise, write
     from mer_search.search.workers import Crew, confirm_all
@@ -120,7 +122,9 @@ def confirm(
         summaries[0] |= {"comparison": comparison.facts, "verdict": lines}
     for job, trained, summary in reversed(list(zip(jobs, folds, summaries, strict=True))):  # the first is the latest
         write(job, trained, summary)
-        write_report(job, trained, summary)
+        pictures = write_report(job, trained, summary)
+        if not preset_name and job.folder in confirmations(study).values():
+            attach_confirmation(study, job.folder.name, pictures)
     if as_json:
         click.echo(json.dumps(summaries if top else summaries[0], indent=1))
         return

@@ -33,7 +33,9 @@ class Pointwise(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         if images.is_cuda or self.weight.numel() > FEW:
             return super().forward(images)
-        weight = self.weight.flatten(1).expand(len(images), -1, -1)
+        weight = self.weight.flatten(1).expand(
+            images.shape[0], -1, -1
+        )  # not len(), which an export would take as fixed
         product = torch.bmm(weight, images.flatten(2)).unflatten(2, images.shape[2:])
         return product if self.bias is None else product + self.bias[:, None, None]
 

@@ -69,7 +69,7 @@ def sections(
     found = [
         Section("Confusion", [Picture("confusion", "Clips by truth and prediction", confusion(summary, folds))]),
         Section("Subjects", [Picture("subjects", "The worst first (number of clips)", _subjects(folds, searched))]),
-        Section("Learning curves", [Picture("curves", CURVES, _curves(folds, history))]),
+        Section("Learning curves", [Picture("curves", CURVES, curves(folds, history))]),
     ]
     if summary["comparison"] and summary["comparison"]["comparisons"]:
         found.append(Section("Against other networks, paired", _comparison(summary["comparison"])))
@@ -101,7 +101,8 @@ def _subjects(folds: Sequence[Predictions], searched: Sequence[str]) -> bytes:
     return subjects_png(f1, {subject: int(matrix.sum()) for subject, matrix in matrices.items()}, searched)
 
 
-def _curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
+def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
+    """The learning curves of folds, which all have as many epochs."""
     by_seed: dict[int, list[NDArray[np.int64]]] = defaultdict(list)
     for fold in folds:
         classes = fold.probabilities.shape[-1]

@@ -1,46 +1,63 @@
 """What optuna-dashboard shows of a trial and a study: notes, and pictures as artifacts."""
 
+import json
 import socket
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from numpy.typing import NDArray
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.storages import BaseStorage
 
 from mer_search.errors import UsageError
 from mer_search.files import write_whole
+from mer_search.report.terminal import decimals
+from mer_search.report.trials import values_text
+from mer_search.search.hindsight import confirmations
+from mer_search.search.storage import ranked_trials, score
 from mer_search.search.study import Evaluation
-from mer_search.training.metrics import scores
+from mer_search.training.loso import read_history
+from mer_search.training.metrics import RULES, fold_confusion, scores
+
+SHOWN = 5  # trials in a study's note
 
 
 def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path) -> None:
-    """Attach a trial's confusion matrix and write its note, while it runs: a finished trial takes no artifact."""
+    """Attach a trial's confusion matrix, learning curves and subjects, and write its note, while it runs: a finished
+    trial takes no artifact."""
     from optuna_dashboard import save_note
 
+    from mer_search.report.confirmed import curves
     from mer_search.report.figures import confusion_png
 
-    matrix = np.sum(list(evaluation.seen.values()), axis=0)
-    score, classes = scores(matrix), evaluation.run.data.classes
-    share = f"{len(evaluation.seen)} of {len(evaluation.subjects)} subjects, {evaluation.epochs} epochs"
-    picture = evaluation.folder / "confusion.png"
-    write_whole(picture, confusion_png(matrix, classes, f"trial {trial.number}: {share}, {evaluation.rule} rule"))
+    rule, classes = RULES[evaluation.rule], evaluation.run.data.classes
+    counts = {fold.subject: fold_confusion(fold, rule) for fold in evaluation.folds}
+    matrix = np.sum(list(counts.values()), axis=0)
+    found = scores(matrix)
+    share = f"{len(counts)} of {len(evaluation.subjects)} subjects, {evaluation.epochs} epochs"
+    files: dict[str, bytes | str] = {
+        "confusion.png": confusion_png(matrix, classes, f"trial {trial.number}: {share}, {evaluation.rule} rule"),
+        "curves.png": curves(evaluation.folds, read_history(evaluation.folder)),
+        "subjects.csv": _subjects_csv(counts),
+    }
     artifacts.mkdir(parents=True, exist_ok=True)
-    upload_artifact(
-        artifact_store=FileSystemArtifactStore(str(artifacts)), file_path=str(picture), study_or_trial=trial
-    )
-    rows = [f"| {name} | {' | '.join(map(str, row))} |" for name, row in zip(classes, matrix, strict=True)]
+    store = FileSystemArtifactStore(str(artifacts))
+    for name, content in files.items():
+        write_whole(evaluation.folder / name, content)
+        upload_artifact(artifact_store=store, file_path=str(evaluation.folder / name), study_or_trial=trial)
+    rows = [[name, *map(str, row)] for name, row in zip(classes, matrix, strict=True)]
     numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(evaluation.subjects))
     save_note(
         trial,
         "\n".join(
             [
-                f"**UF1 {score.uf1:.3f}**, UAR {score.uar:.3f}, accuracy {score.accuracy:.3f} over {share} "
+                f"**UF1 {found.uf1:.3f}**, UAR {found.uar:.3f}, accuracy {found.accuracy:.3f} over {share} "
                 f"({evaluation.rule} rule).",
                 "",
-                f"| truth, predicted: | {' | '.join(classes)} |",
-                "|" + "---|" * (len(classes) + 1),
-                *rows,
+                *_table(["truth, predicted:", *classes], rows),
                 "",
                 "Intermediate values are what the race compares, of one subject each: the mean chance given to the "
                 f"truth, or with `wilcoxon` its mean log; step and subject: {numbered}. At a race's second and third "
@@ -53,19 +70,58 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     )
 
 
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _subjects_csv(counts: Mapping[str, NDArray[np.int64]]) -> str:
+    """A row a subject, from its confusion matrix (K, K)."""
+    rows = [f"{subject},{matrix.sum()},{matrix.trace()}" for subject, matrix in counts.items()]
+    return "\n".join(["subject,clips,right", *rows, ""])
+
+
 def describe_study(study: optuna.Study) -> None:
-    """Write the study's note: data, subjects and rule."""
+    """Write the study's note: data, subjects and rule, the best trials, and what was confirmed."""
     from optuna_dashboard import save_note
 
     facts = study.user_attrs
-    warning = "\n\n**The rule looks at the test subject's labels: these figures leak.**" if facts["leaks"] else ""
-    save_note(
-        study,
+    best = [[str(trial.number), f"{score(trial):.3f}", values_text(trial.params)] for trial in ranked_trials(study)]
+    parts = [
         f"{facts['dataset']}; study file `{facts['study_file']}` on {facts['preset']}; objective: pooled UF1 "
         f"of {len(facts['subjects'])} subjects under the {facts['rule']} rule; seed {facts['seed']}."
-        f"{warning}\n\nThe best of many noisy trials looks better than it is: confirm it with "
-        f"`mer-search confirm`.",
-    )
+    ]
+    if facts["leaks"]:
+        parts.append("**The rule looks at the test subject's labels: these figures leak.**")
+    if best:
+        parts.append("\n".join(_table(["trial", "UF1", "values"], best[:SHOWN])))
+    parts.append("The best of many noisy trials looks better than it is: confirm it with `mer-search confirm`.")
+    if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
+        head = ["confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)"]
+        parts.append("\n".join(_table(head, confirmed)))
+    save_note(study, "\n\n".join(parts))
+
+
+def _confirmed(number: int, folder: Path) -> list[str]:
+    rules = json.loads((folder / "summary.json").read_text())["rules"]
+    honest, leaking = (rules[rule]["all"] for rule in ("tail", "best_test_epoch"))
+    return [f"trial {number}", *(decimals(honest[key]) for key in ("uf1", "sd", "ci95")), decimals(leaking["uf1"])]
+
+
+def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, bytes]) -> None:
+    """Attach the pictures of a trial's confirmation to its study, those of an earlier one replaced, and say in the
+    study's note what was found."""
+    artifacts = Path(study.user_attrs["out"]) / "artifacts"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    store = FileSystemArtifactStore(str(artifacts))
+    known = {each.filename: artifacts / each.artifact_id for each in get_all_artifact_meta(study)}
+    with TemporaryDirectory() as folder:
+        for picture, png in pictures.items():
+            path = Path(folder) / f"confirmed-{trial}-{picture}.png"
+            write_whole(known.get(path.name, path), png)
+            if path.name not in known:
+                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
+    describe_study(study)
 
 
 def check_port(port: int) -> None:

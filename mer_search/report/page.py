@@ -11,7 +11,7 @@ from mer_search.config import Run
 from mer_search.errors import DataError
 from mer_search.files import write_whole
 from mer_search.report import confirmed, methods, searched, why
-from mer_search.report.document import Block, Code, Document, Section, Text, to_html, write_markdown
+from mer_search.report.document import Block, Code, Document, Picture, Section, Text, to_html, write_markdown
 from mer_search.search.confirm import Confirmation
 from mer_search.search.mistakes import mistakes_csv, of_study
 from mer_search.search.storage import best_trial
@@ -26,16 +26,15 @@ NOTHING = (
 )
 
 
-def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summary: dict[str, Any]) -> None:
-    """confusion.png and report.html in the confirmation's folder."""
+def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summary: dict[str, Any]) -> dict[str, bytes]:
+    """confusion.png and report.html in the confirmation's folder; the page's pictures by name."""
     history = read_history(confirmation.store)
-    document = Document(
-        summary["title"],
-        confirmed.estimates(summary),
-        confirmed.sections(summary, folds, history, confirmation.target.searched),
-    )
-    write_whole(confirmation.folder / "confusion.png", confirmed.confusion(summary, folds))
+    sections = confirmed.sections(summary, folds, history, confirmation.target.searched)
+    pictures = {block.name: block.png for section in sections for block in section.blocks if isinstance(block, Picture)}
+    write_whole(confirmation.folder / "confusion.png", pictures["confusion"])
+    document = Document(summary["title"], confirmed.estimates(summary), sections)
     write_whole(confirmation.folder / "report.html", to_html(document))
+    return pictures
 
 
 def write_study(study: optuna.Study, folder: Path | None, progress: Progress) -> Path:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,7 +27,7 @@ from mer_search.search.storage import best_trial, find_study
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
 from mer_search.training.loso import finish_folds, go_no_further
-from mer_search.training.metrics import LEAKS, RULES, fold_confusion, pooled_uf1
+from mer_search.training.metrics import LEAKS, RULES, pooled_uf1
 from mer_search.training.pool import Pool
 from mer_search.training.predictions import Predictions
 
@@ -66,7 +64,7 @@ class Evaluation:
     run: Run
     folder: Path
     subjects: tuple[str, ...]  # all of the study's, in its order
-    seen: dict[str, NDArray[np.int64]]  # subject -> confusion matrix (K, K), of those that count
+    folds: tuple[Predictions, ...]  # those that count
     epochs: int  # that these were trained for
     rule: str
 
@@ -256,13 +254,13 @@ def _evaluate(
     trial.set_user_attr("parameters", parameters)
     trial.set_user_attr("gflop", round(flop / 1e9, 3))
     trial.set_user_attr("fold_epochs", [ran.spent, len(search.subjects) * configured.train.epochs])
-    counts = {subject: fold_confusion(fold, rule) for subject, fold in ran.seen.items()}
-    watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, counts, ran.epochs, search.file.rule))
+    folds = tuple(ran.seen.values())
+    watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, folds, ran.epochs, search.file.rule))
     if ran.estimate is not None:
-        trial.set_user_attr("stopped_after", len(counts))
+        trial.set_user_attr("stopped_after", len(folds))
         trial.set_user_attr("stopped_epochs", ran.epochs)
         return [ran.estimate]
-    value = pooled_uf1(list(ran.seen.values()), rule)
+    value = pooled_uf1(list(folds), rule)
     return [value, trial.user_attrs[search.file.also]] if search.file.also else [value]
 
 
