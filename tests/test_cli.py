@@ -346,6 +346,29 @@ def test_every_network_that_was_measured_equals_its_public_code(mer_search):
     assert len(re.findall(r"\byes\b", shown)) == len(rows) and "NO" not in shown
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--trial", 3], "No such option '--trial'"),
+        (["run", "--trials", "many"], "'many' is not a valid integer"),
+        (["predict"], "predict --help` lists what it takes"),
+        (["--colour"], "No such option '--colour'; `"),
+        (["sttus"], "but got 'sttus'; did you mean status?"),
+        (["data", "chek"], "but got 'chek'; did you mean check?"),
+    ],
+)
+def test_what_click_refuses_looks_like_what_we_refuse(mer_search, words, said):
+    _one_line(mer_search(*words), 2, said)
+
+
+def test_help_shows_whole_sentences(mer_search):
+    shown = " ".join(mer_search("--help").output.split())
+    assert "whether its subjects rank trials as all do, if some are confirmed." in shown and not re.search(
+        r"[a-z]\.\.\.", shown
+    )
+    assert "data [OPTIONS]" in mer_search("data").output
+
+
 def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
     import fake_table
 

@@ -79,7 +79,7 @@ def compare(
 
     if bool(plan) == bool(names) or len(names) == 1:
         given = " ".join(names) + (" and --plan" if plan else "") if names else "neither"
-        raise UsageError(f"compare takes two networks or more, or --plan, but got {given}")
+        raise UsageError(f"compare takes two networks or more, such as `compare V6 V6c`, or --plan, but got {given}")
     if plan and subjects != "all":
         raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {subjects!r}")
     values = values_of(settings) | ({"data.task": task} if task else {})

@@ -2,7 +2,9 @@
 
 import gc
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,46 @@ STORAGE = "sqlite:///mer-search.db"
 OBJECTS = 50_000  # made before garbage is looked for; at Python's 700, reading a long study takes twice the time
 
 
+class Refused(click.ClickException):
+    """One line that says what is wrong, whoever found it: click, or we."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc]  # click reads it of the instance
+
+    def show(self, file: Any = None) -> None:
+        from rich.console import Console  # heeds NO_COLOR
+
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {self.message}", style="red", markup=False)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Every error as one line, with the exit code of its class."""
+    try:
+        yield
+    except MerSearchError as error:
+        raise Refused(str(error), error.exit_code) from error
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "mer-search"
+        message = error.format_message().rstrip(".")
+        raise Refused(f"{message}; `{command} --help` lists what it takes", error.exit_code) from error
+
+
 class Commands(click.Group):
-    """A group whose commands' errors become one line and the exit code of their class."""
+    """A group of commands that can be stopped, and whose errors are one line."""
+
+    def make_context(self, *args: Any, **others: Any) -> click.Context:
+        with _refusals():
+            return super().make_context(*args, **others)
 
     def invoke(self, ctx: click.Context) -> Any:
         gc.set_threshold(OBJECTS)
         try:
-            with stoppable():
+            with stoppable(), _refusals():
                 return super().invoke(ctx)
-        except MerSearchError as error:
-            click.secho(f"error: {error}", fg="red", err=True)
-            ctx.exit(error.exit_code)
         except KeyboardInterrupt as stop:
             click.echo("\nstopped; the same command goes on from here", err=True)
             ctx.exit(exit_code(stop))
@@ -35,9 +66,15 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError:
-            raise UsageError(
-                f"a command must be one of {', '.join(self.list_commands(ctx))}, but got {args[0]!r}"
-            ) from None
+            known = self.list_commands(ctx)
+            meant = "".join(f"; did you mean {name}?" for name in get_close_matches(args[0], known, 1))
+            raise UsageError(f"a command must be one of {', '.join(known)}, but got {args[0]!r}{meant}") from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each command with its whole first sentence."""
+        commands = [(name, command) for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit=200)) for name, command in commands])
 
 
 def example(text: str) -> str:

@@ -36,8 +36,9 @@ def subjects_png(f1: dict[str, float], clips: dict[str, int], searched: Sequence
     axes = figure.subplots()
     colours = ["tab:orange" if name in searched else "tab:blue" for name in names]
     axes.bar(range(len(names)), [f1[name] for name in names], color=colours)
+    axes.scatter(range(len(names)), [f1[name] for name in names], color=colours, s=9, zorder=3)  # a 0 is no gap
     axes.set_xticks(range(len(names)), [f"{name} ({clips[name]})" for name in names], rotation=90, fontsize=7)
-    axes.set(ylabel="F1 within subject", ylim=(0, 1), xlim=(-0.6, len(names) - 0.4))
+    axes.set(ylabel="F1 within subject", ylim=(-0.02, 1.02), xlim=(-0.6, len(names) - 0.4))
     for colour, label in (("tab:orange", "searched"), ("tab:blue", "never searched")):
         axes.bar(0, 0, color=colour, label=label)
     axes.legend(fontsize=8, loc="upper left")

@@ -1,15 +1,18 @@
 """What a search shows: its cost before, and itself while it goes on."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from mer_search.config import Value
 from mer_search.report.dashboard import describe_study, describe_trial
 from mer_search.report.terminal import duration, err, note, operations
-from mer_search.report.trials import trial_line
+from mer_search.report.trials import trial_line, values_text
 from mer_search.search.claims import ENDED
 from mer_search.search.cost import Cost
 from mer_search.search.storage import score
@@ -41,6 +44,17 @@ class Describing(Watcher):
         describe_trial(trial, evaluation, self.artifacts)
 
 
+class _Bars(Progress):
+    """Bars, and under them the best trial's values."""
+
+    best = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.best:
+            yield Text(self.best, no_wrap=True, overflow="ellipsis")
+
+
 class Live(Describing):
     """Bars for trials, folds and epochs, the best so far, and a line for every trial that ended.
 
@@ -50,9 +64,9 @@ class Live(Describing):
     def __init__(self, study: optuna.Study, trials: int, done: int, artifacts: Path) -> None:
         super().__init__(artifacts)
         self.study = study
-        self.progress = Progress(
-            TextColumn("{task.description:<34.34}"),
-            BarColumn(24),
+        self.progress = _Bars(
+            TextColumn("{task.description:<40.40}"),
+            BarColumn(18),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=err,
@@ -98,6 +112,9 @@ class Live(Describing):
         if trial.state in ENDED:
             self.progress.advance(self.trials)
         if best is not None:
-            self.progress.update(self.trials, description=f"trials, best {best.number}: UF1 {score(best):.3f}")
-        self.progress.console.print(trial_line(trial), markup=False)
+            stopped = sum("stopped_after" in each.user_attrs for each in self.study.get_trials(deepcopy=False))
+            text = f"trials, best {best.number}: UF1 {score(best):.3f}, {stopped} stopped"
+            self.progress.update(self.trials, description=text)
+            self.progress.best = f"best: {values_text(best.params)}"
+        self.progress.console.print(trial_line(trial), markup=False, soft_wrap=not err.is_terminal)
         describe_study(self.study)
