@@ -11,7 +11,7 @@ from one_fold import ALL_AT_ONCE, TEST, losses, train
 from mer_search.config import Run, with_values
 from mer_search.errors import DataError, Infeasible
 from mer_search.search.workspace import load_data
-from mer_search.training import learner
+from mer_search.training import judge, learner
 from mer_search.training.augment import mirror
 from mer_search.training.folds import fold_seed, leave_one_out
 from mer_search.training.judge import network_input
@@ -74,9 +74,17 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(loaded):
 
 
 @pytest.mark.parametrize(
-    "values", [{}, ALL_AT_ONCE | {"train.inner": 1, "train.mirror": True}], ids=["plain", "all at once"]
+    ("values", "kind"),
+    [
+        ({}, torch.float32),
+        (ALL_AT_ONCE | {"train.inner": 1, "train.mirror": True}, torch.float32),
+        ({"model.stem_width": 16, "model.attention_width": 16}, torch.bfloat16),
+    ],
+    ids=["plain", "all at once", "bfloat16, channels last"],
 )
-def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_path, values):
+def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_path, monkeypatch, values, kind):
+    for module in (judge, learner):
+        monkeypatch.setattr(module, "precision", lambda run, device: kind)
     whole = train(loaded, train__epochs=5, **values)
     kept, told = tmp_path / "kept.safetensors", []
     first = train(loaded, train__epochs=5, until=2, kept=kept, **values)
@@ -294,3 +302,16 @@ def test_both_stages_leave_the_held_out_subjects_out(tmp_path, tiny):
     assert (one.predictions.inner != other.predictions.inner).any()
     everybody = train(loaded, clips=loaded.tensors._replace(units=changed, labels=labels))
     assert losses(everybody)[0] != losses(one)[0]
+
+
+def test_a_cpu_uses_bfloat16_only_where_it_has_units_for_it_and_a_step_is_not_too_small(loaded, monkeypatch):
+    large = with_values(Run(), {"train.batch": 4})
+    for units, run, kind in (
+        (True, large, torch.bfloat16),
+        (True, loaded.run, torch.float32),
+        (False, large, torch.float32),
+    ):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda units=units: units)
+        assert judge.precision(run, "cpu") is kind
+        assert judge.precision(loaded.run, "cuda") is torch.bfloat16
+        assert judge.mixed_precision(run, torch.device("cpu"))._enabled == (kind is torch.bfloat16)

@@ -31,7 +31,9 @@ def network_input(run: Run, flow: Tensor, onset: Tensor | None, grid: int) -> tu
     return channels(flow, run.input), small
 
 
-LARGE_STEP = 1e12  # floating-point operations of a training step that keep all cores of a CPU busy on their own
+# Floating-point operations of a training step
+LARGE_STEP = 1e12  # that keep all cores of a CPU busy on their own
+LOW_STEP = 1e10  # from which a CPU with units for bfloat16 was measured to be faster with it, by 1.3 to 3 times
 
 
 def large(run: Run) -> bool:
@@ -40,10 +42,11 @@ def large(run: Run) -> bool:
 
 
 def precision(run: Run, device: str) -> torch.dtype:
-    """What convolutions and matrix products are computed in: bfloat16 on a GPU, and for large steps on a CPU that has
-    units for it (it is emulated elsewhere, and slower). Weights, losses and statistics are float32 everywhere."""
-    units = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if device == "cuda" or (units and large(run)) else torch.float32
+    """What convolutions and matrix products are computed in: bfloat16 on a GPU, and on a CPU that has units for it
+    (AMX; it is emulated elsewhere, and slower) where a step is not too small. Weights, losses and statistics are
+    float32 everywhere."""
+    low = device == "cuda" or (torch.cpu._is_amx_tile_supported() and step_flop(run) >= LOW_STEP)
+    return torch.bfloat16 if low else torch.float32
 
 
 def mixed_precision(run: Run, device: torch.device) -> torch.autocast:

@@ -22,7 +22,7 @@ from mer_search.model.network import Network
 from mer_search.training.augment import augment, draw, resample
 from mer_search.training.clips import Clips
 from mer_search.training.folds import Fold
-from mer_search.training.judge import judge, mixed_precision, network_input
+from mer_search.training.judge import judge, mixed_precision, network_input, precision
 from mer_search.training.metrics import units_f1
 from mer_search.training.units import table, units_loss
 
@@ -50,6 +50,11 @@ def learning_rate(config: Train | Units, epoch: int) -> float:
 def _under(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """What stands under a name and a dot."""
     return {key.removeprefix(f"{name}."): item for key, item in state.items() if key.startswith(f"{name}.")}
+
+
+def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
+    """A moment in its parameter's memory format, as the fused optimiser takes for granted."""
+    return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment
 
 
 LEAST = 4  # clips of a piece: batch statistics of fewer are noise
@@ -85,6 +90,8 @@ class Learner:
         self.units = torch.as_tensor(units, device=device)  # (N, A)
         self.emotions = F.one_hot(clips.labels, len(run.data.classes)).float()  # (N, K)
         self.network = Network(run, len(names)).to(device)
+        if precision(run, device.type) is torch.bfloat16:  # whose units want channels last
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.vectors = run.flow.method != "difference"  # whether a map's values point somewhere
         self.train = torch.as_tensor(fold.train, device=device)
         self.test = torch.as_tensor(fold.test, device=device)
@@ -102,20 +109,24 @@ class Learner:
         """All that the stage's next epoch depends on, for `go_on`."""
         moments = self.optimiser.state_dict()["state"]
         mixing = json.dumps(self.mixing.bit_generator.state).encode()
-        return {
-            **{f"network.{name}": item.contiguous() for name, item in self.network.state_dict().items()},
+        tensors = {
+            **{f"network.{name}": item for name, item in self.network.state_dict().items()},
             **{f"moments.{place}.{name}": item for place, parts in moments.items() for name, item in parts.items()},
             "random": self.random.get_state(),
             "dropout": self.dropped.get_rng_state(),
             "mixing": torch.frombuffer(bytearray(mixing), dtype=torch.uint8),
         }
+        return {name: item.contiguous() for name, item in tensors.items()}
 
     def go_on(self, schedule: Train | Units, state: dict[str, Tensor]) -> None:
         """Take a stage up where another learner of this fold left it."""
         self.network.load_state_dict(_under("network", state))
         self.start(schedule)
         fresh = self.optimiser.state_dict()
-        moments = {place: _under(f"moments.{place}", state) for place in fresh["param_groups"][0]["params"]}
+        moments = {
+            place: {name: _laid_out(item, parameter) for name, item in _under(f"moments.{place}", state).items()}
+            for place, parameter in enumerate(self.network.parameters())
+        }
         self.optimiser.load_state_dict(fresh | {"state": moments})
         self.random.set_state(state["random"])
         self.dropped.set_rng_state(state["dropout"])
