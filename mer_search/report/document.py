@@ -12,7 +12,7 @@ STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #8885; }
-nav { columns: 14rem; } nav a { display: block; } .scroll { overflow-x: auto; }
+nav { columns: 14rem; margin: 1.5rem 0; } nav a { display: block; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; } caption { caption-side: bottom; text-align: left; color: GrayText; }
 th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #8885; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
