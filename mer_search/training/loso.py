@@ -93,8 +93,8 @@ def claim(folder: Path, run: Run) -> None:
                 "give another --name or --out, or delete the folder"
             )
         return
-    write_whole(path, json.dumps({"digest": digest(run), "run": run.model_dump(mode="json")}, indent=1))
     write_whole(folder / "env.json", json.dumps(environment(), indent=1))
+    write_whole(path, json.dumps({"digest": digest(run), "run": run.model_dump(mode="json")}, indent=1))
 
 
 def read_config(path: Path) -> Run:

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 import torch.multiprocessing
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mer_search.config import Run
 from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
+from mer_search.files import write_whole
 from mer_search.processes import elsewhere, forked
 from mer_search.training.clips import Clips
 from mer_search.training.judge import large
@@ -264,8 +265,6 @@ def _train(task: Task, parent: Connection, clips: Clips) -> Finished:
 
     trained = _fitting(task, clips, tell)
     if task.checkpoint:
-        task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = task.checkpoint.with_suffix(".partial")
-        save_file({key: value.contiguous() for key, value in trained.network.state_dict().items()}, temporary)
-        temporary.replace(task.checkpoint)
+        weights = {key: value.contiguous() for key, value in trained.network.state_dict().items()}
+        write_whole(task.checkpoint, save(weights))
     return Finished(trained.predictions, trained.history)
