@@ -205,12 +205,12 @@ def test_the_cost_is_known_before_the_first_trial(storage, pool, make_search):
 def test_sqlite_has_one_writer(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     with (
-        only_writer(url),
+        only_writer(url, tmp_path / "small"),
         pytest.raises(StorageError, match=r"another mer-search run holds it; .* --workers N"),
-        only_writer(url),
+        only_writer(url, tmp_path / "small"),
     ):
         pass
-    with only_writer(url):
+    with only_writer(url, tmp_path / "small"):
         pass
 
 
@@ -262,7 +262,9 @@ def test_a_results_folder_that_is_not_the_one_of_the_study_is_refused(storage, m
     search = make_search()
     open_study(search, storage, "small")
     (search.out / "study.id").unlink()
-    with pytest.raises(StorageError, match=r"share its results folder.*--out on a disk that all machines share"):
+    with pytest.raises(
+        StorageError, match=r"share one results folder.*--out where it is now, on a disk that all machines share"
+    ):
         open_study(search, storage, "small")
 
 

@@ -9,6 +9,7 @@ from mer_search.cli.networks import compare, presets
 from mer_search.cli.options import Commands
 from mer_search.cli.search import dashboard, report, run, status
 from mer_search.cli.subjects import subjects
+from mer_search.cli.verify import verify
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -24,5 +25,5 @@ def main() -> None:
     """
 
 
-for command in (run, confirm, compare, status, report, dashboard, presets, data, subjects, bench):
+for command in (run, confirm, compare, status, report, dashboard, verify, presets, data, subjects, bench):
     main.add_command(command)

@@ -1,14 +1,17 @@
 """What the commands share: how an error is shown, and options that mean the same everywhere."""
 
 import gc
+import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mer_search.errors import MerSearchError, UsageError
+from mer_search.files import disk
 from mer_search.processes import exit_code, stoppable
 
 STORAGE = "sqlite:///mer-search.db"
@@ -21,7 +24,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         gc.set_threshold(OBJECTS)
         try:
-            with stoppable():
+            with stoppable(), _explained():
                 return super().invoke(ctx)
         except MerSearchError as error:
             click.secho(f"error: {error}", fg="red", err=True)
@@ -38,6 +41,21 @@ class Commands(click.Group):
             raise UsageError(
                 f"a command must be one of {', '.join(self.list_commands(ctx))}, but got {args[0]!r}"
             ) from None
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What a disk or a database refuses, wherever a command is, as errors of ours."""
+    try:
+        with disk():
+            yield
+    except Exception:
+        if "sqlalchemy" not in sys.modules:
+            raise
+        from mer_search.search.claims import reachable
+
+        with reachable():
+            raise
 
 
 def example(text: str) -> str:

@@ -12,6 +12,7 @@ from mer_search.files import write_whole
 from mer_search.report import confirmed, methods, searched
 from mer_search.report.document import Block, Code, Document, Section, Text, to_html, write_markdown
 from mer_search.search.confirm import Confirmation
+from mer_search.search.storage import results
 from mer_search.training.loso import PREDICTIONS, read_config, read_history
 from mer_search.training.predictions import Predictions, load
 
@@ -46,7 +47,7 @@ def write_study(study: optuna.Study, folder: Path | None) -> Path:
     lead, found, paper = _confirmed(study, folder) if folder else (unconfirmed, [], [])
     title = f"{study.study_name}: {study.user_attrs['dataset']}"
     document = Document(title, lead, [*found, *searched.sections(study), *paper])
-    out = Path(study.user_attrs["out"])
+    out = results(study)
     write_whole(out / "report.html", to_html(document))
     write_markdown(document, out / "report.md")
     write_whole(out / "trials.csv", searched.trials_csv(study))
