@@ -93,8 +93,11 @@ def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, pool, m
 def test_a_trial_whose_batches_were_cut_to_fit_says_so(storage, pool, make_search, monkeypatch):
     real = pool.train
 
-    def train(clips, tasks, on_epoch):
-        return real(clips, tasks, lambda epoch: on_epoch(epoch._replace(pieces=4 if epoch.subject == "sub03" else 2)))
+    def train(clips, tasks, on_epoch, on_fold):
+        def cut(epoch):
+            on_epoch(epoch._replace(pieces=4 if epoch.subject == "sub03" else 2))
+
+        return real(clips, tasks, cut, on_fold)
 
     monkeypatch.setattr(pool, "train", train)
     search = make_search()

@@ -126,8 +126,20 @@ class Pool:
             raise value
         return float(value)
 
-    def train(self, clips: Clips, tasks: Sequence[Task], on_epoch: Callable[[Epoch], None]) -> Generator[Finished]:
+    def train(
+        self,
+        clips: Clips,
+        tasks: Sequence[Task],
+        on_epoch: Callable[[Epoch], None],
+        on_fold: Callable[[Finished], None] = lambda finished: None,
+    ) -> Generator[Finished]:
         """Train the folds, several at once; yield them in the order given. Closing the iterator cancels the rest.
+
+        Args:
+            clips: all clips.
+            tasks: the folds.
+            on_epoch: called after every epoch of any of them.
+            on_fold: called at once when a fold is finished, which may be before its turn.
 
         Raises:
             Infeasible: if a fold diverges, does not fit the device, or kills its process.
@@ -144,6 +156,8 @@ class Pool:
                     if kind == "epoch":
                         on_epoch(value)
                     else:
+                        if kind == "finished":
+                            on_fold(value)
                         done[busy.pop(worker)] = (kind, value)
                 while turn in done:
                     kind, value = done.pop(turn)
