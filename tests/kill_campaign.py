@@ -73,14 +73,14 @@ class Campaign:
                 command, cwd=self.folder, env=environment, stdout=output, stderr=output, start_new_session=True
             )
 
-    def drive(self, name: str, kills: int, within: float, *arguments: object) -> None:
+    def drive(self, name: str, kills: int, most: int, *arguments: object) -> None:
         """A command on a study, killed so many times at most, and called again until it has ended by itself."""
         shots: list[tuple[int, dict[Fold, int]]] = []  # after each kill: what had been trained, what was on disk
         while True:
             process = self.start(name, *arguments)
             if len(shots) == kills:
                 break
-            time.sleep(self.luck.uniform(0.3, within))
+            self._wait(name, process, most)
             if process.poll() is not None:
                 break
             (os.killpg if self.luck.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
@@ -90,6 +90,16 @@ class Campaign:
             self.wrong.append(f"{arguments} ended with {process.returncode}")
         self.kills += len(shots)
         self._judge(self.trained(name), shots)
+
+    def _wait(self, name: str, process: subprocess.Popen, epochs: int) -> None:
+        """A random while, until the process is on its way or up to so many epochs further; at most until it ends."""
+        if self.luck.random() < 0.25:
+            time.sleep(self.luck.uniform(0.3, 5))
+            return
+        wanted = len(self.trained(name)) + self.luck.randint(1, epochs)
+        while process.poll() is None and len(self.trained(name)) < wanted:
+            time.sleep(0.01)
+        time.sleep(self.luck.uniform(0, 0.1))
 
     def _judge(self, trained: list[tuple[Fold, int]], shots: list[tuple[int, dict[Fold, int]]]) -> None:
         begin = 0
@@ -140,12 +150,12 @@ class Campaign:
                     found.append(int(path.parent.name))
         return found
 
-    def search(self, name: str, trials: int, kills: int, within: float = 8) -> None:
-        self.drive(name, kills, within, "run", "--study", "small.toml", "--data", "flow", "--trials", trials)
+    def search(self, name: str, trials: int, kills: int, most: int = 24) -> None:
+        self.drive(name, kills, most, "run", "--study", "small.toml", "--data", "flow", "--trials", trials)
         self.check(name, trials)
 
-    def confirm(self, name: str, trial: int, trials: int, seeds: int, kills: int, within: float = 8) -> None:
-        self.drive(name, kills, within, "confirm", "--trial", trial, "--against", "none", "--seeds", seeds)
+    def confirm(self, name: str, trial: int, trials: int, seeds: int, kills: int, most: int = 80) -> None:
+        self.drive(name, kills, most, "confirm", "--trial", trial, "--against", "none", "--seeds", seeds)
         self.check(name, trials)
 
     def compare(self, name: str, other: str) -> None:

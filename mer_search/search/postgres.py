@@ -69,7 +69,11 @@ def _forget_the_dead(folder: Path) -> None:
 
     users, server = folder / ".handle_pids.json", folder / "postmaster.pid"
     if users.exists():
-        users.write_text(json.dumps([pid for pid in json.loads(users.read_text()) if psutil.pid_exists(pid)]))
+        try:
+            known = json.loads(users.read_text())
+        except ValueError:  # one of them was killed while it wrote itself down
+            known = []
+        users.write_text(json.dumps([pid for pid in known if psutil.pid_exists(pid)]))
     if server.exists():
         try:
             alive = psutil.Process(int(server.read_text().splitlines()[0])).name().startswith("postgres")

@@ -156,9 +156,9 @@ class Pool:
                     if kind == "epoch":
                         on_epoch(value)
                     else:
+                        done[busy.pop(worker)] = (kind, value)  # first, for the next may raise
                         if kind == "finished":
                             on_fold(value)
-                        done[busy.pop(worker)] = (kind, value)
                 while turn in done:
                     kind, value = done.pop(turn)
                     if kind == "failed":
