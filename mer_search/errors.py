@@ -24,6 +24,14 @@ class StorageError(MerSearchError):
     """A study's storage cannot be opened, or belongs to another run."""
 
 
+class UnreachableError(StorageError):
+    """A database does not answer, or a connection to it was lost: it may come back."""
+
+
+class DiskError(MerSearchError):
+    """A file cannot be written: the disk is full, or not ours to write on."""
+
+
 class Infeasible(MerSearchError):  # noqa: N818 (a property of the configuration)
     """A configuration cannot be trained: it diverges or does not fit the device. A trial learns from it.
 

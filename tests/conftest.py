@@ -2,7 +2,10 @@
 
 import csv
 import os
+import shutil
+import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the processes that they start
@@ -269,3 +272,31 @@ class Counting(Watcher):
         self.folds += 1
         if self.folds == self.stop_after:
             raise KeyboardInterrupt
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function (bytes) -> a folder that is a disk of that size; skipped where none may be mounted."""
+    mounted = []
+
+    def make(size: int) -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("a small disk needs the right to mount one")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes whatever a small disk has left."""
+    ballast = folder / "ballast"
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(b"\0" * 4096):
+            pass
+    return ballast

@@ -19,10 +19,11 @@ BEFORE = ["seed", "subject", "epoch", "lr", "train_loss", "train_accuracy", "tes
 class _InProcess:
     """A pool without processes."""
 
-    def train(self, clips, tasks, on_epoch):
+    def train(self, clips, tasks, on_epoch, on_fold):
         for task in tasks:
             trained = train_fold(task.run, clips, task.subject, task.seed, on_epoch, task.until, task.kept)
-            yield Finished(trained.predictions, trained.history)
+            on_fold(finished := Finished(trained.predictions, trained.history))
+            yield finished
 
 
 @pytest.fixture
@@ -81,13 +82,13 @@ def test_folds_stop_on_their_way_and_go_on(finish, tmp_path):
     assert [path.stem for path in (tmp_path / "unfinished").iterdir()] == ["0-sub02"]
     assert whole[0].epochs == 2
     assert [(row["subject"], row["stage"], row["epoch"]) for row in after] == [
-        ("sub02", "1", "1"),
-        ("sub02", "2", "1"),
         ("sub01", "1", "1"),
         ("sub01", "2", "1"),
         ("sub01", "2", "2"),
+        ("sub02", "1", "1"),
+        ("sub02", "2", "1"),
     ]
-    assert after[:2] == rows[2:] and after[2:4] == rows[:2]
+    assert after[:2] == rows[:2] and after[3:] == rows[2:]
     finish("sub01", "sub02", until=1, on_fold=again.append)  # both are on disk, one beyond
     assert [fold.epochs for fold in again] == [1, 1]
     np.testing.assert_array_equal(again[0].probabilities, whole[0].probabilities[:1])

@@ -93,8 +93,11 @@ def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, pool, m
 def test_a_trial_whose_batches_were_cut_to_fit_says_so(storage, pool, make_search, monkeypatch):
     real = pool.train
 
-    def train(clips, tasks, on_epoch):
-        return real(clips, tasks, lambda epoch: on_epoch(epoch._replace(pieces=4 if epoch.subject == "sub03" else 2)))
+    def train(clips, tasks, on_epoch, on_fold):
+        def cut(epoch):
+            on_epoch(epoch._replace(pieces=4 if epoch.subject == "sub03" else 2))
+
+        return real(clips, tasks, cut, on_fold)
 
     monkeypatch.setattr(pool, "train", train)
     search = make_search()
@@ -205,12 +208,12 @@ def test_the_cost_is_known_before_the_first_trial(storage, pool, make_search):
 def test_sqlite_has_one_writer(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     with (
-        only_writer(url),
+        only_writer(url, tmp_path / "small"),
         pytest.raises(StorageError, match=r"another mer-search run holds it; .* --workers N"),
-        only_writer(url),
+        only_writer(url, tmp_path / "small"),
     ):
         pass
-    with only_writer(url):
+    with only_writer(url, tmp_path / "small"):
         pass
 
 
@@ -262,7 +265,9 @@ def test_a_results_folder_that_is_not_the_one_of_the_study_is_refused(storage, m
     search = make_search()
     open_study(search, storage, "small")
     (search.out / "study.id").unlink()
-    with pytest.raises(StorageError, match=r"share its results folder.*--out on a disk that all machines share"):
+    with pytest.raises(
+        StorageError, match=r"share one results folder.*--out where it is now, on a disk that all machines share"
+    ):
         open_study(search, storage, "small")
 
 

@@ -10,6 +10,7 @@ from mer_search.cli.options import Commands
 from mer_search.cli.search import dashboard, report, run, status
 from mer_search.cli.subjects import subjects
 from mer_search.cli.use import export, predict
+from mer_search.cli.verify import verify
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -25,5 +26,8 @@ def main() -> None:
     """
 
 
-for command in (run, confirm, compare, status, report, dashboard, presets, data, subjects, predict, export, bench):
+COMMANDS = (
+    run, confirm, compare, status, report, dashboard, verify, predict, export, presets, data, subjects, bench,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)

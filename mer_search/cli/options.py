@@ -1,6 +1,7 @@
 """What the commands share: how an error is shown, and options that mean the same everywhere."""
 
 import gc
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from mer_search.errors import MerSearchError, UsageError
+from mer_search.files import disk
 from mer_search.processes import exit_code, stoppable
 
 STORAGE = "sqlite:///mer-search.db"
@@ -55,7 +57,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         gc.set_threshold(OBJECTS)
         try:
-            with stoppable(), _refusals():
+            with stoppable(), _refusals(), _explained():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             click.echo("\nstopped; the same command goes on from here", err=True)
@@ -75,6 +77,21 @@ class Commands(click.Group):
         commands = [(name, command) for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))]
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.get_short_help_str(limit=200)) for name, command in commands])
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What a disk or a database refuses, wherever a command is, as errors of ours."""
+    try:
+        with disk():
+            yield
+    except Exception:
+        if "sqlalchemy" not in sys.modules:
+            raise
+        from mer_search.search.claims import reachable
+
+        with reachable():
+            raise
 
 
 def example(text: str) -> str:

@@ -81,7 +81,7 @@ def run(
     subjects = loaded.select(file.subjects)
     label = name or file.name
     search = study.Search(file, loaded, subjects, seed, out / label)
-    with only_writer(storage), ExitStack() as stack:
+    with only_writer(storage, search.out), ExitStack() as stack:
         kept = open_storage(storage, create=True)
         opened = study.open_study(search, kept, label)
         wanted = trials or file.trials
@@ -156,10 +156,10 @@ def report(trial: int | None, storage: str, name: str | None) -> None:
 def dashboard(storage: str, name: str | None, port: int) -> None:
     """Serve optuna-dashboard on this machine, with the study's pictures."""
     from mer_search.report.dashboard import check_port, serve
-    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.storage import find_study, open_storage, results
 
     opened = open_storage(storage)
-    folder = Path(find_study(opened, name).user_attrs["out"]) / "artifacts"
+    folder = results(find_study(opened, name)) / "artifacts"
     check_port(port)
     click.echo(f"http://127.0.0.1:{port}/  (Ctrl-C stops it)")
     serve(opened, folder, port)

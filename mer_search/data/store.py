@@ -27,8 +27,8 @@ from mer_search.data.flow import Measured, measure
 from mer_search.data.frames import frame_sets
 from mer_search.data.masks import landmark_file, onset_row
 from mer_search.data.prepare import in_force, neighbours
-from mer_search.errors import DataError
-from mer_search.files import write_whole
+from mer_search.errors import DataError, DiskError
+from mer_search.files import sweep, write_whole
 
 CHECKSUM = 32  # bytes of SHA-256 before the npz archive
 # numpy reads headers with ast, which before Python 3.11.8 is not safe in several threads (a SystemError, now and then).
@@ -61,6 +61,7 @@ def load(
         DataError: if no clip can be used, or the store cannot be written.
     """
     folder = root / digest(run.frames, run.prep, run.flow)
+    sweep(folder)
     threads = os.cpu_count() or 1
     cv2.setNumThreads(1)  # one clip a thread is faster than one row a thread
     found: list[Measured | Problem] = []
@@ -106,10 +107,16 @@ def _one(clip: Clip, run: Run, folder: Path) -> Measured | Problem:
     except OSError as error:
         if error.filename and Path(error.filename) in clip.frames:
             return Problem(clip.id, f"cannot read {error.filename} ({error.strerror})")
-        raise DataError(
-            f"the flow store {folder} must be writable, but is not ({error}); "
-            "free some space or set XDG_CACHE_HOME to another folder"
-        ) from error
+        raise _unusable(folder, error) from error
+    except DiskError as error:
+        raise _unusable(folder, error.__cause__ or error) from error
+
+
+def _unusable(folder: Path, error: BaseException) -> DataError:
+    return DataError(
+        f"the flow store {folder} must be writable, but is not ({error}); "
+        "free some space or set XDG_CACHE_HOME to another folder"
+    )
 
 
 def _key(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> str:

@@ -17,7 +17,7 @@ from mer_search.files import write_whole
 from mer_search.report.terminal import decimals
 from mer_search.report.trials import values_text
 from mer_search.search.hindsight import confirmations
-from mer_search.search.storage import ranked_trials, score
+from mer_search.search.storage import ranked_trials, results, score
 from mer_search.search.study import Evaluation
 from mer_search.training.loso import read_history
 from mer_search.training.metrics import RULES, fold_confusion, scores
@@ -111,7 +111,7 @@ def _confirmed(number: int, folder: Path) -> list[str]:
 def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, bytes]) -> None:
     """Attach the pictures of a trial's confirmation to its study, those of an earlier one replaced, and say in the
     study's note what was found."""
-    artifacts = Path(study.user_attrs["out"]) / "artifacts"
+    artifacts = results(study) / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(str(artifacts))
     known = {each.filename: artifacts / each.artifact_id for each in get_all_artifact_meta(study)}

@@ -108,6 +108,9 @@ class Live(Describing):
     def _folds_title(self) -> str:
         return self.progress.tasks[self.folds].description.split("folds")[0] + "folds,"
 
+    def waiting(self) -> None:
+        self.progress.update(self.trials, description="trials, waiting for the database")
+
     def told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
         if trial.state in ENDED:
             self.progress.advance(self.trials)

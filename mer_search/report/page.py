@@ -14,7 +14,7 @@ from mer_search.report import confirmed, methods, searched, why
 from mer_search.report.document import Block, Code, Document, Picture, Section, Text, to_html, write_markdown
 from mer_search.search.confirm import Confirmation
 from mer_search.search.mistakes import mistakes_csv, of_study
-from mer_search.search.storage import best_trial
+from mer_search.search.storage import best_trial, results
 from mer_search.search.study import trial_folder
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.loso import PREDICTIONS, read_config, read_history
@@ -48,7 +48,7 @@ def write_study(study: optuna.Study, folder: Path | None, progress: Progress) ->
     Returns:
         the page.
     """
-    out = Path(study.user_attrs["out"])
+    out = results(study)
     lead: list[Block] = [*([confirmed.SYNTHETIC] if study.user_attrs["synthetic"] else []), Text(NOTHING, True)]
     found: list[Section] = []
     wrong: list[Section] = []
@@ -71,7 +71,7 @@ def _run(study: optuna.Study, folder: Path | None) -> Run | None:
     """What the page tells of: the confirmed run, else the best trial's; None if there is neither."""
     best = best_trial(study)
     if folder is None and best:
-        folder = trial_folder(Path(study.user_attrs["out"]), best.number)
+        folder = trial_folder(results(study), best.number)
     return read_config(folder / "config.json") if folder else None
 
 

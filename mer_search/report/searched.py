@@ -2,7 +2,6 @@
 
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -15,7 +14,7 @@ from mer_search.report.trials import proxy_line, state_line, values_text
 from mer_search.search.hindsight import proxy
 from mer_search.search.progress import progress_of
 from mer_search.search.space import parse
-from mer_search.search.storage import best_trial, ran_to_its_end, score
+from mer_search.search.storage import best_trial, ran_to_its_end, results, score
 from mer_search.search.study import kept_study
 
 ENOUGH = 8  # trials that ran to their end; importances of fewer are noise
@@ -24,7 +23,7 @@ BEST = 10  # trials that are shown
 
 def facts(study: optuna.Study) -> dict[str, Any]:
     """What a paper says of a search."""
-    file = parse(kept_study(Path(study.user_attrs["out"])).read_text(), study.study_name)
+    file = parse(kept_study(results(study)).read_text(), study.study_name)
     ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     return {
         "sampler": file.sampler,
@@ -51,7 +50,7 @@ def sections(study: optuna.Study) -> list[Section]:
         Section("The search", history),
         Section("The best trials", [_best(study)]),
         Section("What mattered", [*_importances(study), *_slices(trials)]),
-        Section("The space", [Code(kept_study(Path(study.user_attrs["out"])).read_text())]),
+        Section("The space", [Code(kept_study(results(study)).read_text())]),
         Section("Can the search's score be trusted?", _proxy(study)),
     ]
 

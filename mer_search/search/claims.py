@@ -11,7 +11,6 @@ An sqlite storage has one process (see storage.only_writer): there, whatever is 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -20,13 +19,15 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from mer_search.errors import StorageError
+from mer_search.errors import StorageError, UnreachableError
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 FORETOLD = "foretold_by"  # attribute of a trial that was not tried (see fits)
 LOOK_AGAIN = 0.5  # seconds, while the last trials are others'
+PATIENCE = 600.0  # seconds that a run waits for a database that does not answer
+ASK_AGAIN = 1.0  # seconds between two questions whether it does
 TRIAL, TURN, FOLD = 0x6D657201, 0x6D657202, 0x6D657203  # classes of our advisory locks: "mer" and a number
 Fold = tuple[int, str]  # seed and subject
 UNREACHABLE = (StorageInternalError, SQLAlchemyError)
@@ -50,9 +51,53 @@ def reachable() -> Iterator[None]:
         if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
             raise KeyboardInterrupt from error
         reason = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
-        raise StorageError(
+        raise (UnreachableError if _lost(error) else StorageError)(
             f"the storage must stay reachable, but is not ({reason}); the same command goes on from here"
         ) from error
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether an error is that of a connection, and not of what was asked for."""
+    return any(
+        isinstance(cause, DBAPIError) and (cause.connection_invalidated or cause.statement is None)
+        for cause in (error, *_causes(error))
+    )
+
+
+def persist(storage: BaseStorage, work: Callable[[], None], waiting: Callable[[], None]) -> None:
+    """Do the work; if a PostgreSQL is lost on the way, wait for it, and do the work again: it goes on where it was.
+
+    Args:
+        storage: what the work needs.
+        work: what may be done again.
+        waiting: is called when the wait begins.
+
+    Raises:
+        UnreachableError: after ten minutes without an answer, or of another database at once.
+    """
+    while True:
+        try:
+            with reachable():
+                return work()
+        except UnreachableError:
+            engine = _postgres(storage)
+            if engine is None:
+                raise
+            waiting()
+            deadline = time.monotonic() + PATIENCE
+            while not _answers(engine):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(ASK_AGAIN)
+
+
+def _answers(engine: sqlalchemy.Engine) -> bool:
+    try:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT 1"))
+    except SQLAlchemyError:
+        return False
+    return True
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -95,7 +140,13 @@ class Claims:
         """Give a claim up."""
 
     def check(self, trial_id: int) -> None:
-        """Raise StorageError if a trial is not ours any more."""
+        """Raise UnreachableError if a trial is not ours any more."""
+
+    @contextmanager
+    def ours(self, trial_id: int) -> Iterator[None]:
+        """When a fold of a trial is to be written: nobody else must have taken it up meanwhile."""
+        self.check(trial_id)
+        yield
 
     @contextmanager
     def folds(self, keys: Sequence[Fold], most: int) -> Iterator[Sequence[Fold]]:
@@ -138,7 +189,8 @@ class PostgresClaims(Claims):
     shared = True
 
     def __init__(self, engine: sqlalchemy.Engine, name: str) -> None:
-        self.connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        with reachable():
+            self.connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self.connection.detach()  # closed at the end, not handed to the next user with its locks
         self.name = name
         for setting, value in SETTINGS.items():  # those that this server has
@@ -202,7 +254,7 @@ class PostgresClaims(Claims):
             id=trial_id,
         )
         if not mine:
-            raise StorageError(
+            raise UnreachableError(
                 "a worker must keep its connection to the storage, but lost it, and its trial is another's now; "
                 "the same command joins the study again"
             )
@@ -210,16 +262,25 @@ class PostgresClaims(Claims):
 
 def open_claims(storage: BaseStorage, name: str) -> Claims:
     """Claims on the trials of the study `name`, or on the folds of a confirmation of that name."""
+    engine = _postgres(storage)
+    return Claims() if engine is None else PostgresClaims(engine, name)
+
+
+def _postgres(storage: BaseStorage) -> sqlalchemy.Engine | None:
+    """The engine of a PostgreSQL storage; None of another's."""
     database: Any = getattr(storage, "_backend", storage)  # a study's storage is a cache before it
     engine: sqlalchemy.Engine | None = getattr(database, "engine", None)  # None of a storage in memory
-    return PostgresClaims(engine, name) if engine is not None and engine.name == "postgresql" else Claims()
+    return engine if engine is not None and engine.name == "postgresql" else None
 
 
 def failed_last(study: optuna.Study, known: set[int]) -> list[FrozenTrial]:
-    """The latest trials that ended one after the other without a result, whoever ran them; those `known` aside."""
+    """The latest trials, by their numbers, that ended without a result, whoever ran them; those `known` aside.
+
+    Not by their times: clocks are set, and differ between machines.
+    """
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     failed: list[FrozenTrial] = []
-    for trial in sorted(trials, key=lambda trial: trial.datetime_complete or datetime.min, reverse=True):
+    for trial in reversed(trials):
         if trial.state != TrialState.FAIL or trial.number in known:
             break
         failed.insert(0, trial)

@@ -12,10 +12,11 @@ import optuna
 from mer_search.config import Data, Run, Value, digest, with_values
 from mer_search.data import fit
 from mer_search.errors import DataError, UsageError
+from mer_search.files import sweep
 from mer_search.presets import preset
 from mer_search.search import space
 from mer_search.search.claims import LOOK_AGAIN, Claims
-from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials
+from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials, results
 from mer_search.search.study import kept_study, trial_folder
 from mer_search.search.workspace import Loaded, Progress, load_data
 from mer_search.training.loso import PREDICTIONS, claim, finish_folds, read_config
@@ -46,7 +47,7 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
         DataError: if its folder is gone.
     """
     trial, facts = find_trial(study, number), study.user_attrs
-    out = Path(facts["out"])
+    out = results(study)
     complete = tuple(
         trial_folder(out, other.number) for other in study.get_trials(deepcopy=False) if ran_to_its_end(other)
     )
@@ -89,7 +90,7 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
         DataError: if the study file was not kept.
         UsageError: for an unknown preset, or one that the settings do not suit.
     """
-    kept = kept_study(Path(study.user_attrs["out"]))
+    kept = kept_study(results(study))
     if not kept.exists():
         raise DataError(
             f"{kept} must hold the study file, but an earlier version did not keep it; run `mer-search run` once more "
@@ -235,6 +236,7 @@ def confirm(jobs: Sequence[Confirmation], pool: Pool, progress: Progress, claims
         claims_of: how folds are shared with others who confirm the same.
     """
     for job in jobs:
+        sweep(job.store)
         claim(job.store, job.loaded.run)
     while any(job.missing for job in jobs):
         if not sum(_share(job, pool, progress, claims_of) for job in jobs):

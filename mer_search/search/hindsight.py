@@ -86,6 +86,11 @@ def confirmation(study: optuna.Study, trial: int | None) -> Path:
     return folders[trial]
 
 
+def store_of(folder: Path) -> Path:
+    """Where a confirmation's folds lie, whichever subjects it was asked for."""
+    return folder.with_name(re.sub(r"-\d+-subjects-\w+$", "", folder.name))
+
+
 class Ranked(NamedTuple):
     """How hard a subject was, under the tail rule, mean over seeds."""
 
@@ -118,8 +123,7 @@ def rank(folder: Path) -> list[Ranked]:
         DataError: if the folder holds no predictions.
     """
     by_subject: dict[str, list[Predictions]] = {}
-    whole = folder.with_name(re.sub(r"-\d+-subjects-\w+$", "", folder.name))  # folds lie there, whoever was asked for
-    for fold in load(whole / "predictions.npz"):
+    for fold in load(store_of(folder) / "predictions.npz"):
         by_subject.setdefault(fold.subject, []).append(fold)
     if not by_subject:
         raise DataError(

@@ -4,7 +4,6 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ import optuna
 from numpy.typing import NDArray
 
 from mer_search.search.hindsight import confirmations
-from mer_search.search.storage import ran_to_its_end
+from mer_search.search.storage import ran_to_its_end, results
 from mer_search.search.study import trial_folder
 from mer_search.training.loso import PREDICTIONS
 from mer_search.training.metrics import RULES, Rule
@@ -63,7 +62,7 @@ def of_study(study: optuna.Study) -> list[Judged]:
     Raises:
         DataError: if stored predictions are damaged.
     """
-    out = Path(study.user_attrs["out"])
+    out = results(study)
     trials = [trial_folder(out, trial.number) for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
     folders = [*trials, *confirmations(study).values()]
     return judged((fold for folder in folders for fold in load(folder / PREDICTIONS)), RULES[study.user_attrs["rule"]])

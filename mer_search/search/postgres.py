@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import socket
 import warnings
 from pathlib import Path
@@ -36,7 +37,7 @@ def start(folder: Path, create: bool) -> str:
             ) from None
     logging.getLogger("pgserver").setLevel(logging.CRITICAL + 1)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    machine = folder.with_name(f"{folder.name}.machine")
+    machine, making = (folder.with_name(f"{folder.name}.{what}") for what in ("machine", "making"))
     with FileLock(f"{folder}.lock"):
         here = socket.gethostname()
         if (folder / "postmaster.pid").exists() and machine.exists() and (there := machine.read_text()) != here:
@@ -46,6 +47,10 @@ def start(folder: Path, create: bool) -> str:
                 f"{there} is gone, delete {folder / 'postmaster.pid'}"
             )
         _forget_the_dead(folder)
+        if making.exists():  # by a process that was killed: there is no database yet, and PostgreSQL makes none over it
+            shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            making.touch()
         try:
             server = pgserver.get_server(folder)
         except Exception as error:
@@ -53,6 +58,7 @@ def start(folder: Path, create: bool) -> str:
                 f"PostgreSQL must start in {folder}, but does not ({str(error).splitlines()[0]}); "
                 f"{folder / 'log'} says why"
             ) from error
+        making.unlink(missing_ok=True)
         machine.write_text(here)
     return str(server.get_uri()).replace("postgresql:", "postgresql+psycopg:", 1)
 
@@ -63,7 +69,11 @@ def _forget_the_dead(folder: Path) -> None:
 
     users, server = folder / ".handle_pids.json", folder / "postmaster.pid"
     if users.exists():
-        users.write_text(json.dumps([pid for pid in json.loads(users.read_text()) if psutil.pid_exists(pid)]))
+        try:
+            known = json.loads(users.read_text())
+        except ValueError:  # one of them was killed while it wrote itself down
+            known = []
+        users.write_text(json.dumps([pid for pid in known if psutil.pid_exists(pid)]))
     if server.exists():
         try:
             alive = psutil.Process(int(server.read_text().splitlines()[0])).name().startswith("postgres")

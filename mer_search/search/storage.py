@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -13,12 +14,20 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
-from mer_search.errors import StorageError, UsageError
+from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.search.postgres import EMBEDDED, INSTALL, start
 
 DEFAULT = "sqlite:///mer-search.db"
 SQLITE = "sqlite:///"
 BACKENDS = ("sqlite", "postgresql")
+LIBPQ = ("psycopg", "psycopg2")  # drivers that take the settings below
+CONNECTION = {
+    "connect_timeout": 10,  # seconds, also where a port is open but nothing answers
+    "keepalives_idle": 30,  # seconds; with the next two, a machine that is gone is given up after a minute
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds, the same for what was sent
+}
 MAKING = 0x6D657200  # our advisory lock while tables are made; its neighbours are in claims
 
 
@@ -48,7 +57,7 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         )
     try:
         with _only_maker(parsed):
-            return RDBStorage(url)
+            return RDBStorage(url, engine_kwargs=_engine(parsed))
     except ImportError as error:
         raise UsageError(f"{shown(url)} needs a driver that is not installed: {INSTALL}") from error
     except Exception as error:  # drivers, SQLAlchemy, alembic and Optuna each have their own
@@ -59,13 +68,21 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         ) from error
 
 
+def _engine(url: sqlalchemy.URL) -> dict[str, Any]:
+    """How a PostgreSQL is connected to: one that does not answer, or is gone, is given up in time."""
+    if url.get_driver_name() not in LIBPQ:
+        return {}
+    own = {key: value for key, value in CONNECTION.items() if key not in url.query}
+    return {"connect_args": own, "pool_pre_ping": True}  # a connection that broke while it lay idle is replaced
+
+
 @contextmanager
 def _only_maker(url: sqlalchemy.URL) -> Iterator[None]:
     """While it lasts, no other process makes the tables of a PostgreSQL database: of two at once, one fails."""
     if url.get_backend_name() != "postgresql":
         yield
         return
-    with sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool).connect() as connection:
+    with sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **_engine(url)).connect() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": MAKING})
         yield
 
@@ -143,12 +160,27 @@ def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
     return next(iter(ranked_trials(study)), None)
 
 
-@contextmanager
-def only_writer(url: str) -> Iterator[None]:
-    """Hold an sqlite storage for writing: two writers lose trials.
+def results(study: optuna.Study) -> Path:
+    """The study's results folder.
 
     Raises:
-        StorageError: if another process holds it, or its folder does not exist.
+        DataError: if it is not there.
+    """
+    out = Path(study.user_attrs["out"])
+    if not out.is_dir():
+        raise DataError(
+            f"study {study.study_name!r} must have its results in {out}, but there is no such folder; if it was moved, "
+            "`mer-search run` with the --out where it is now tells the study"
+        )
+    return out
+
+
+@contextmanager
+def only_writer(url: str, out: Path) -> Iterator[None]:
+    """Hold an sqlite storage and a study's results folder for writing: two writers lose trials.
+
+    Raises:
+        StorageError: if another process holds one of them, or the storage's folder does not exist.
     """
     if not url.startswith(SQLITE):
         yield
@@ -158,14 +190,35 @@ def only_writer(url: str) -> Iterator[None]:
         raise StorageError(
             f"a database needs a folder that exists, but {path.parent} does not; make it or correct {url}"
         )
+    several = (
+        "for several, start one with --workers N, or give each the --storage of a PostgreSQL, postgresql+psycopg://..."
+    )
+    with held(path, f"{url} must have one writer, but another mer-search run holds it; {several}"), only_trainer(out):
+        yield
+
+
+@contextmanager
+def only_trainer(folder: Path) -> Iterator[None]:
+    """Hold a folder of folds, or of trials, while no PostgreSQL says who trains which.
+
+    Raises:
+        StorageError: if another process holds it.
+    """
+    refusal = (
+        f"{folder} must have one mer-search that trains, but another holds it; wait for its end, or give another --out"
+    )
+    with held(folder, refusal):
+        yield
+
+
+@contextmanager
+def held(path: Path, refusal: str) -> Iterator[None]:
+    """Hold the lock beside a file or folder; StorageError with this refusal if another process holds it."""
     lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise StorageError(
-            f"{url} must have one writer, but another mer-search run holds it; for several, start one "
-            "with --workers N, or give each the --storage of a PostgreSQL, postgresql+psycopg://..."
-        ) from None
+        raise StorageError(refusal) from None
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -12,18 +13,19 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.config import Run, Value, with_values
+from mer_search.config import Value, with_values
 from mer_search.data import fit
-from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, StorageError, UsageError
-from mer_search.files import write_whole
+from mer_search.errors import DOES_NOT_FIT, DiskError, Infeasible, MerSearchError, StorageError, UsageError
+from mer_search.files import disk, sweep, write_whole
 from mer_search.model.network import cost
 from mer_search.search import racing
-from mer_search.search.claims import UNREACHABLE, ended, failed_last, open_claims, reachable
+from mer_search.search.claims import UNREACHABLE, Claims, ended, failed_last, open_claims, persist
 from mer_search.search.fits import foretell, note_need
 from mer_search.search.rivals import Rivals, find_rivals
-from mer_search.search.samplers import sampler
+from mer_search.search.samplers import Afresh
 from mer_search.search.space import StudyFile, changed
-from mer_search.search.storage import best_trial, find_study
+from mer_search.search.storage import best_trial
+from mer_search.search.watcher import Evaluation, Watcher
 from mer_search.search.workspace import Loaded
 from mer_search.training.loop import Epoch
 from mer_search.training.loso import finish_folds, go_no_further
@@ -33,40 +35,6 @@ from mer_search.training.predictions import Predictions
 
 FAILURES = 3  # consecutive failures that end a run
 MARK = "study.id"  # a file in a study's folder: machines that see it share the folder
-
-
-class Watcher:
-    """What a run tells whoever looks on. Every method may be left as it is: nothing is shown then."""
-
-    def trial(self, number: int, done: int, values: dict[str, Value]) -> None:
-        """A trial starts, or goes on."""
-
-    def preparing(self, what: str, done: int, total: int) -> None:
-        """Motion is measured anew, for a trial whose values it depends on."""
-
-    def epoch(self, epoch: Epoch, of: int) -> None:
-        """A fold finished an epoch."""
-
-    def fold(self, subject: str, done: int, of: int, uf1_so_far: float) -> None:
-        """A fold is finished and on disk."""
-
-    def evaluated(self, trial: optuna.Trial, evaluation: "Evaluation") -> None:
-        """A trial's folds are done; this is the last moment to attach something to it."""
-
-    def told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
-        """A trial has ended."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What came out of a trial's folds."""
-
-    run: Run
-    folder: Path
-    subjects: tuple[str, ...]  # all of the study's, in its order
-    folds: tuple[Predictions, ...]  # those that count
-    epochs: int  # that these were trained for
-    rule: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +77,6 @@ MUST_AGREE = {
     "checksum": "data",
     "subjects": "subjects",
     "seed": "seed",
-    "out": "results folder",
 }
 
 
@@ -128,70 +95,88 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
 
 
 def _open(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
-    if name not in optuna.get_all_study_names(storage):
-        if next(search.out.glob("trial-*"), None):
-            raise StorageError(
-                f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
-                "this storage; give another --name or --out, or delete the folder"
-            )
-        directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
-        study = optuna.create_study(study_name=name, storage=storage, directions=directions)
-        for key, value in search.attributes.items():
-            study.set_user_attr(key, value)
-        for values in search.file.start:
-            study.enqueue_trial(dict(values))
-        _mark(study, search.out)
-    study = find_study(storage, name)
+    directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+    if "mark" not in study.user_attrs:  # new, or whoever made it was killed in the middle of that
+        _make(study, search)
     _check(study, search)
+    sweep(search.out)
     if not (kept := kept_study(search.out)).exists():
         write_whole(kept, search.file.text)
-    trials = study.get_trials(deepcopy=False)
-    study.sampler = sampler(search.file.sampler, search.seed, len(trials))
+    study.sampler = Afresh(search.file.sampler, search.seed)
     return study
+
+
+def _make(study: optuna.Study, search: Search) -> None:
+    """What a new study has. The last thing is the mark, which makes its folder known on whichever machine."""
+    if next(search.out.glob("trial-*"), None):
+        raise StorageError(
+            f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
+            "this storage; give another --name or --out, or delete the folder"
+        )
+    for key, value in search.attributes.items():
+        study.set_user_attr(key, value)
+    for values in search.file.start[len(study.get_trials(deepcopy=False)) :]:
+        study.enqueue_trial(dict(values))
+    mark = uuid4().hex
+    write_whole(search.out / MARK, mark)
+    study.set_user_attr("mark", mark)
 
 
 def _check(study: optuna.Study, search: Search) -> None:
     for key, word in MUST_AGREE.items():
         found, must = study.user_attrs.get(key), search.attributes[key]
         if found != must:
-            kept = kept_study(Path(study.user_attrs["out"]))
+            kept = kept_study(search.out)
             what = changed(kept.read_text(), search.file.text) if key == "digest" and kept.exists() else ""
             raise StorageError(
                 f"study {study.study_name!r} in this storage was made with another {word} "
                 f"({what or f'{found} there, {must} here'}); give another --name, or undo the change"
             )
-    mark = search.out / MARK
-    if not mark.exists() or mark.read_text() != study.user_attrs.get("mark"):
+    was, here = Path(study.user_attrs["out"]), search.out.resolve()
+    if mark_of(here) != study.user_attrs["mark"]:
         raise StorageError(
-            f"the workers of a study must share its results folder, but {search.out} is not the one in which study "
-            f"{study.study_name!r} was started; give --out on a disk that all machines share, or another --name"
+            f"a study and its workers must share one results folder, that made as {was}, but {here} is not that one; "
+            "give the --out where it is now, on a disk that all machines share, or another --name"
         )
+    if was != here and mark_of(was) == study.user_attrs["mark"]:
+        raise StorageError(
+            f"a study must have one results folder, but {here} is a copy of {was}, which is still there; give "
+            f"--out {was.parent}, or move that folder away"
+        )
+    if was != here:  # it was moved
+        study.set_user_attr("out", str(here))
 
 
-def _mark(study: optuna.Study, folder: Path) -> None:
-    """Make a folder that of the study, on whichever machine it is looked at."""
-    study.set_user_attr("mark", uuid4().hex)
-    write_whole(folder / MARK, study.user_attrs["mark"])
+def mark_of(folder: Path) -> str:
+    """The mark of the study whose folder this is; "" if it is no study's."""
+    try:
+        return (folder / MARK).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: Watcher) -> None:
     """Trials until the study has `trials` of them in all.
 
     A trial that is interrupted (Ctrl-C, or the process is killed) keeps its finished folds and is taken up by the
-    next call.
+    next call; one whose database is lost, as soon as that is back.
 
     Raises:
         MerSearchError: after three failures in a row; the first one's traceback is in its folder.
     """
+    persist(study._storage, lambda: _run(search, study, pool, trials, watcher), watcher.waiting)
+
+
+def _run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: Watcher) -> None:
     known = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.FAIL}
-    with reachable(), open_claims(study._storage, study.study_name) as claims:
-        if claims.shared:
-            study.sampler.reseed_rng()  # workers that start together must not draw alike
+    with open_claims(study._storage, study.study_name) as claims:
         while asked := claims.ask(study, trials, search.file.suggest):
             trial, values = asked
             try:
                 watcher.trial(trial.number, ended(study), values)
-                outcome = _evaluate(search, study, trial, values, pool, watcher)
+                with disk():
+                    outcome = _evaluate(search, study, trial, values, pool, watcher, claims)
                 claims.check(trial._trial_id)
                 study.tell(trial, outcome)
             except Infeasible as error:
@@ -201,13 +186,11 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
                     note_need(trial, with_values(search.loaded.run, values))
                 # not study.tell, which would make the last subject's log-likelihood the trial's value
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
-            except KeyboardInterrupt:
-                with suppress(
-                    *UNREACHABLE
-                ):  # a statement that was cut short; the next call finds the trial all the same
+            except (KeyboardInterrupt, DiskError):  # no fault of the trial's: a later call takes it up
+                with suppress(*UNREACHABLE):  # or a statement that was cut short; the trial is found all the same
                     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
                 raise
-            except (StorageError, UsageError, *UNREACHABLE):  # no fault of the trial's: a later call takes it up
+            except (StorageError, UsageError, *UNREACHABLE):  # it may be another worker's by now
                 raise
             except Exception as error:
                 trial.set_user_attr("error", str(error)[:1000])
@@ -232,7 +215,13 @@ def _stop_after_failures(search: Search, failed: Sequence[FrozenTrial]) -> None:
 
 
 def _evaluate(
-    search: Search, study: optuna.Study, trial: optuna.Trial, values: dict[str, Value], pool: Pool, watcher: Watcher
+    search: Search,
+    study: optuna.Study,
+    trial: optuna.Trial,
+    values: dict[str, Value],
+    pool: Pool,
+    watcher: Watcher,
+    claims: Claims,
 ) -> list[float]:
     """A trial's UF1 over the study's subjects, or an estimate of it if the race stops it early; and its cost, if that
     is minimised too."""
@@ -248,7 +237,7 @@ def _evaluate(
     rivals = find_rivals(
         study, lambda number: trial_folder(search.out, number), search.loaded, search.subjects, race, rule
     )
-    ran = _race(search, trial, loaded, seed, rivals, pool, watcher)
+    ran = _race(search, trial, loaded, seed, rivals, pool, watcher, claims)
     go_no_further(folder)
     parameters, flop = cost(configured)
     trial.set_user_attr("parameters", parameters)
@@ -274,7 +263,14 @@ class _Ran(NamedTuple):
 
 
 def _race(
-    search: Search, trial: optuna.Trial, loaded: Loaded, seed: int, rivals: Rivals, pool: Pool, watcher: Watcher
+    search: Search,
+    trial: optuna.Trial,
+    loaded: Loaded,
+    seed: int,
+    rivals: Rivals,
+    pool: Pool,
+    watcher: Watcher,
+    claims: Claims,
 ) -> _Ran:
     """Train a trial's folds from rung to rung, as long as it may still win."""
     race, epochs = rivals.race, loaded.run.train.epochs
@@ -299,6 +295,7 @@ def _race(
             [(seed, subject) for subject in order],
             trial_folder(search.out, trial.number),
             on_epoch,
+            turn=partial(claims.ours, trial._trial_id),
             until=until,
         )
         with closing(folds):

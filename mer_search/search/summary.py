@@ -3,17 +3,19 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_search.config import digest
+from mer_search.config import Run, digest
 from mer_search.files import write_whole
-from mer_search.search.confirm import Confirmation, Target
+from mer_search.search.confirm import Confirmation
 from mer_search.search.statistics import bbc, uf1_interval
 from mer_search.training import baselines
+from mer_search.training.loso import PREDICTIONS
 from mer_search.training.metrics import available, best_epoch, confusion, fold_confusion, scores, tail, uf1
 from mer_search.training.predictions import Predictions, load
 
@@ -22,10 +24,7 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[
     """summary.json: every rule and group, the baselines, and the search's own best corrected for its choosing."""
     loaded = confirmation.loaded
     chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
-    rules = {
-        name: {group: _scored(folds, members, rule) for group, members in confirmation.groups.items()}
-        for name, rule in available(folds).items()
-    }
+    rules = scored(folds, confirmation.groups)
     return {
         "title": confirmation.target.title + (" on another dataset" if confirmation.elsewhere else ""),
         "dataset": loaded.folder.title,
@@ -39,12 +38,30 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[
         "epochs": loaded.run.epochs,
         "seeds": confirmation.seeds,
         "rules": rules,
-        "gap": rules["best_test_epoch"]["all"]["uf1"] - rules["tail"]["all"]["uf1"],
-        "baselines": {name: _baseline(predicted, confirmation) for name, predicted in _predicted(confirmation).items()},
+        "gap": gap(rules),
+        "baselines": {
+            name: baseline(predicted, loaded.labels, loaded.subjects, confirmation.groups, len(loaded.run.data.classes))
+            for name, predicted in _predicted(confirmation).items()
+        },
         "comparison": None,
         "verdict": [],  # of the comparison, for a person
-        "uf1_bbc": None if confirmation.elsewhere else _corrected(confirmation.target),
+        "uf1_bbc": None
+        if confirmation.elsewhere
+        else corrected(confirmation.target.trials, confirmation.target.searched),
     }
+
+
+def scored(folds: Sequence[Predictions], groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Every rule and group of subjects, from all folds."""
+    return {
+        name: {group: _scored(folds, members, rule) for group, members in groups.items()}
+        for name, rule in available(folds).items()
+    }
+
+
+def gap(rules: Mapping[str, Any]) -> float:
+    """What picking the epoch on the test person adds to UF1."""
+    return float(rules["best_test_epoch"]["all"]["uf1"] - rules["tail"]["all"]["uf1"])
 
 
 def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> dict[str, Any]:
@@ -79,21 +96,28 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> 
 
 
 def _predicted(confirmation: Confirmation) -> dict[str, NDArray[np.int64]]:
-    """The baselines' classes, kept beside the confirmations of the same motion."""
     loaded = confirmation.loaded
-    name = f"baselines-{digest(loaded.run.data, loaded.run.frames, loaded.run.prep, loaded.run.flow)}.json"
-    return baselines.predict_all(confirmation.store.with_name(name), loaded.motion, loaded.labels, loaded.subjects)
+    path = baselines_file(confirmation.store, loaded.run)
+    return baselines.predict_all(path, loaded.motion, loaded.labels, loaded.subjects)
 
 
-def _baseline(predicted: NDArray[np.int64], confirmation: Confirmation) -> dict[str, Any]:
-    """A scikit-learn baseline on the same folds."""
-    loaded = confirmation.loaded
-    classes, subjects = len(loaded.run.data.classes), np.array(loaded.subjects)
-    out = {}
-    for group, members in confirmation.groups.items():
-        matrices = np.array(
-            [confusion(loaded.labels[subjects == member], predicted[subjects == member], classes) for member in members]
-        )
+def baselines_file(store: Path, run: Run) -> Path:
+    """Where the baselines' classes are kept: beside the confirmations of the same motion."""
+    return store.with_name(f"baselines-{digest(run.data, run.frames, run.prep, run.flow)}.json")
+
+
+def baseline(
+    predicted: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    subjects: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    n_classes: int,
+) -> dict[str, Any]:
+    """A scikit-learn baseline's scores on the same folds, from each clip's class, label and subject."""
+    people, out = np.array(subjects), {}
+    for group, members in groups.items():
+        own = [people == member for member in members]
+        matrices = np.array([confusion(labels[which], predicted[which], n_classes) for which in own])
         score = scores(matrices.sum(0))
         out[group] = {
             "uf1": score.uf1,
@@ -104,23 +128,24 @@ def _baseline(predicted: NDArray[np.int64], confirmation: Confirmation) -> dict[
     return out
 
 
-def _corrected(target: Target) -> dict[str, Any] | None:
-    """BBC-CV over the trials that scored every searched subject; on those subjects alone."""
-    stored = [
-        {fold.subject: fold_confusion(fold, tail) for fold in load(path / "predictions.npz")} for path in target.trials
-    ]
-    complete = [found for found in stored if set(target.searched) <= set(found)]
-    if len(complete) < 2 or len(target.searched) < 3:
+def corrected(trials: Sequence[Path], searched: Sequence[str]) -> dict[str, Any] | None:
+    """BBC-CV over the trials (their folders) that scored every searched subject; on those subjects alone."""
+    stored = {
+        path.name: {fold.subject: fold_confusion(fold, tail) for fold in load(path / PREDICTIONS)} for path in trials
+    }
+    complete = {name: found for name, found in stored.items() if set(searched) <= set(found)}
+    if len(complete) < 2 or len(searched) < 3:
         return None
-    matrices = np.array([[found[subject] for subject in target.searched] for found in complete])
-    corrected, interval = bbc(matrices)
+    matrices = np.array([[found[subject] for subject in searched] for found in complete.values()])
+    found, interval = bbc(matrices)
     naive = float(uf1(matrices.sum(1)).max())
     return {
-        "uf1": corrected,
+        "uf1": found,
         "ci95": interval,
         "best_trial_uf1": naive,
         "trials": len(complete),
-        "n_subjects": len(target.searched),
+        "n_subjects": len(searched),
+        "of": {"trials": list(complete), "subjects": list(searched)},  # so that it can be computed again
     }
 
 
@@ -138,11 +163,11 @@ def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: dic
     """summary.json, subjects.csv and megc_log.txt."""
     decided = averaged(folds)
     write_whole(confirmation.folder / "summary.json", json.dumps(summary, indent=1))
-    write_whole(confirmation.folder / "subjects.csv", _subject_rows(decided, confirmation.searched))
-    write_whole(confirmation.folder / "megc_log.txt", _megc_log(decided, confirmation.loaded.folder.name))
+    write_whole(confirmation.folder / "subjects.csv", subject_rows(decided, confirmation.searched))
+    write_whole(confirmation.folder / "megc_log.txt", megc_log(decided, confirmation.loaded.folder.name))
 
 
-def _subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], searched: Sequence[str]) -> str:
+def subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], searched: Sequence[str]) -> str:
     """A row a subject, under the tail rule of the seeds' mean; best_epoch is what the published rule would pick."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
@@ -181,7 +206,7 @@ def _subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], sea
     return buffer.getvalue()
 
 
-def _megc_log(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], dataset: str) -> str:
+def megc_log(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], dataset: str) -> str:
     """MEGC 2019's log: a header line a subject, then clip, truth and prediction."""
     lines = []
     for subject, (fold, predicted) in decided.items():

@@ -5,21 +5,20 @@ trained by whoever finds it missing.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import datetime
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import optuna
 
-from mer_search.errors import StorageError
+from mer_search.errors import StorageError, UnreachableError
 from mer_search.model.network import step_flop
-from mer_search.search.claims import open_claims, reachable
-from mer_search.search.confirm import ClaimsOf, Confirmation, alone, confirm
+from mer_search.search.claims import open_claims, persist, reachable
+from mer_search.search.confirm import Confirmation, confirm
 from mer_search.search.cost import NOTHING, Cost, confirmation_costs
 from mer_search.search.crew import Place, employ, places
-from mer_search.search.storage import best_trial, open_storage
+from mer_search.search.storage import best_trial, only_trainer, open_storage
 from mer_search.search.study import Search, Watcher, open_study, run
 from mer_search.search.workspace import Progress
 from mer_search.training.pool import Pool, open_pool
@@ -52,9 +51,16 @@ def run_workers(
         MerSearchError: what ended a worker, or after too many that died.
     """
     seen = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
+
+    def look() -> None:
+        try:
+            with reachable():
+                _tell(study, seen, live)
+        except UnreachableError:  # the workers wait for it
+            live.waiting()
+
     try:
-        with reachable():
-            employ(partial(_search, job), where, partial(_tell, study, seen, live), say, job.search.out)
+        employ(partial(_search, job), where, look, say, job.search.out)
     finally:
         with suppress(StorageError), open_claims(study._storage, study.study_name) as claims, claims.turn():
             claims.free(study)
@@ -68,10 +74,9 @@ def _search(job: Job, device: str) -> None:
 
 
 def _tell(study: optuna.Study, seen: set[int], live: Watcher) -> None:
-    """Show the trials that have ended since the last look, in the order of their ends."""
+    """Show the trials that have ended since the last look."""
     trials = study.get_trials(deepcopy=False)
-    ended = [trial for trial in trials if trial.state.is_finished() and trial.number not in seen]
-    for trial in sorted(ended, key=lambda trial: (trial.datetime_complete or datetime.min, trial.number)):
+    for trial in [trial for trial in trials if trial.state.is_finished() and trial.number not in seen]:
         seen.add(trial.number)
         live.told(trial, best_trial(study))
 
@@ -105,11 +110,14 @@ def confirm_all(
     if not any(job.missing for job in jobs):
         announce(jobs, [NOTHING] * len(jobs), crew.size)
         return [job.folds for job in jobs]
-    with _pool_for(jobs, device) as pool:
+    with ExitStack() as stack:
+        for store in sorted({job.store for job in jobs} if not crew.url else ()):
+            stack.enter_context(only_trainer(store))
+        pool = stack.enter_context(_pool_for(jobs, device))
         costs = confirmation_costs(jobs, pool)
         announce(jobs, costs, pool.size if crew.size == 1 else crew.size)
         if crew.size == 1:
-            confirm(jobs, pool, progress, _claims_of(crew.url))
+            _persistently(jobs, pool, progress, crew.url)
     if crew.size > 1 and any(cost.folds for cost in costs):
         look = partial(_count, {job.store: len(job.missing) for job in jobs}, jobs, progress)
         employ(partial(_confirm, jobs, crew.url), places(device, crew.size), look, crew.say, jobs[0].store)
@@ -118,7 +126,7 @@ def confirm_all(
 
 def _confirm(jobs: Sequence[Confirmation], url: str, device: str) -> None:
     with _pool_for(jobs, device) as pool:
-        confirm(jobs, pool, lambda what, done, total: None, _claims_of(url))
+        _persistently(jobs, pool, lambda what, done, total: None, url)
 
 
 def _pool_for(jobs: Sequence[Confirmation], device: str) -> Pool:
@@ -126,8 +134,13 @@ def _pool_for(jobs: Sequence[Confirmation], device: str) -> Pool:
     return open_pool(largest, device, exact=True)
 
 
-def _claims_of(url: str) -> ClaimsOf:
-    return partial(open_claims, open_storage(url)) if url else alone
+def _persistently(jobs: Sequence[Confirmation], pool: Pool, progress: Progress, url: str) -> None:
+    """Train folds, alone or with others through a PostgreSQL, which may be away for a while."""
+    if not url:
+        confirm(jobs, pool, progress)
+        return
+    storage = open_storage(url)
+    persist(storage, lambda: confirm(jobs, pool, progress, partial(open_claims, storage)), lambda: None)
 
 
 def _count(left: dict[Path, int], jobs: Sequence[Confirmation], progress: Progress) -> None:

@@ -63,7 +63,8 @@ def predict_all(
         pass
     predicted = {name: predict(name, motion, labels, subjects) for name in CHOSEN}
     listed = {name: classes.tolist() for name, classes in predicted.items()}
-    write_whole(path, json.dumps({"recipe": recipe, "predicted": listed}))
+    clips = {"labels": labels.tolist(), "subjects": list(subjects)}  # so that scores can be computed again
+    write_whole(path, json.dumps({"recipe": recipe, **clips, "predicted": listed}))
     return predicted
 
 

@@ -43,9 +43,9 @@ def finish_folds(
 ) -> Generator[Predictions]:
     """Predictions of every wanted (seed, subject), in that order: those on disk at once, the others trained.
 
-    They are trained for all epochs, or `until` so many: then a later call goes on from there. A fold is on disk before
-    it is yielded. Closing the iterator cancels what is being trained. Whoever else adds folds to the folder meanwhile
-    waits, as we do, for its `turn` to write.
+    They are trained for all epochs, or `until` so many: then a later call goes on from there. A fold is on disk as soon
+    as it is trained, be its turn to be yielded or not. Closing the iterator cancels what is being trained. Whoever else
+    adds folds to the folder meanwhile waits, as we do, for its `turn` to write.
 
     Raises:
         UsageError: if the folder belongs to another run.
@@ -53,18 +53,22 @@ def finish_folds(
     """
     claim(folder, run)
     until = run.train.epochs if until is None else until
-    there = {(fold.seed, fold.subject): fold for fold in load(folder / PREDICTIONS) if fold.epochs >= until}
+    there = {_key(fold): fold for fold in load(folder / PREDICTIONS) if fold.epochs >= until}
     ways = {key: folder / UNFINISHED / f"{key[0]}-{key[1]}.safetensors" for key in wanted if key not in there}
     tasks = [Task(run, *key, checkpoints(*key), until, way) for key, way in ways.items()]
-    with closing(pool.train(clips, tasks, on_epoch)) as trained:
+
+    def keep(finished: Finished) -> None:
+        key = _key(finished.predictions)
+        with turn():
+            _add(folder, finished)
+        there[key] = finished.predictions
+        if until == run.train.epochs:
+            ways[key].unlink(missing_ok=True)
+
+    with closing(pool.train(clips, tasks, on_epoch, keep)) as trained:
         for key in wanted:
             if key in ways:
-                finished: Finished = next(trained)
-                with turn():
-                    _add(folder, finished)
-                there[key] = finished.predictions
-                if until == run.train.epochs:
-                    ways[key].unlink(missing_ok=True)
+                next(trained)
             yield there[key].until(until)
 
 
@@ -74,13 +78,16 @@ def go_no_further(folder: Path) -> None:
 
 
 def _add(folder: Path, finished: Finished) -> None:
-    """A fold's history, and then the fold itself, beside the others that are there."""
-    own = (finished.predictions.seed, finished.predictions.subject)
-    others = [fold for fold in load(folder / PREDICTIONS) if (fold.seed, fold.subject) != own]
-    kept = {(fold.seed, fold.subject) for fold in others}
-    rows = [row for row in read_history(folder) if (row.seed, row.subject) in kept]
-    _write_history(folder / HISTORY, rows + finished.history)
-    save(folder / PREDICTIONS, [*others, finished.predictions])
+    """A fold's history, and then the fold itself, among the others that are there, in the order of their names."""
+    folds = {_key(fold): fold for fold in load(folder / PREDICTIONS)}
+    rows = [row for row in read_history(folder) if _key(row) in folds and _key(row) != _key(finished.predictions)]
+    folds[_key(finished.predictions)] = finished.predictions
+    _write_history(folder / HISTORY, sorted(rows + finished.history, key=_key))
+    save(folder / PREDICTIONS, sorted(folds.values(), key=_key))
+
+
+def _key(item: Predictions | Epoch) -> tuple[int, str]:
+    return item.seed, item.subject
 
 
 def claim(folder: Path, run: Run) -> None:
@@ -93,8 +100,8 @@ def claim(folder: Path, run: Run) -> None:
                 "give another --name or --out, or delete the folder"
             )
         return
-    write_whole(path, json.dumps({"digest": digest(run), "run": run.model_dump(mode="json")}, indent=1))
     write_whole(folder / "env.json", json.dumps(environment(), indent=1))
+    write_whole(path, json.dumps({"digest": digest(run), "run": run.model_dump(mode="json")}, indent=1))
 
 
 def read_config(path: Path) -> Run:

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 import torch.multiprocessing
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mer_search.config import Run
 from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
+from mer_search.files import write_whole
 from mer_search.processes import elsewhere, forked
 from mer_search.training.clips import Clips
 from mer_search.training.judge import large
@@ -125,8 +126,20 @@ class Pool:
             raise value
         return float(value)
 
-    def train(self, clips: Clips, tasks: Sequence[Task], on_epoch: Callable[[Epoch], None]) -> Generator[Finished]:
+    def train(
+        self,
+        clips: Clips,
+        tasks: Sequence[Task],
+        on_epoch: Callable[[Epoch], None],
+        on_fold: Callable[[Finished], None] = lambda finished: None,
+    ) -> Generator[Finished]:
         """Train the folds, several at once; yield them in the order given. Closing the iterator cancels the rest.
+
+        Args:
+            clips: all clips.
+            tasks: the folds.
+            on_epoch: called after every epoch of any of them.
+            on_fold: called at once when a fold is finished, which may be before its turn.
 
         Raises:
             Infeasible: if a fold diverges, does not fit the device, or kills its process.
@@ -143,7 +156,9 @@ class Pool:
                     if kind == "epoch":
                         on_epoch(value)
                     else:
-                        done[busy.pop(worker)] = (kind, value)
+                        done[busy.pop(worker)] = (kind, value)  # first, for the next may raise
+                        if kind == "finished":
+                            on_fold(value)
                 while turn in done:
                     kind, value = done.pop(turn)
                     if kind == "failed":
@@ -264,8 +279,6 @@ def _train(task: Task, parent: Connection, clips: Clips) -> Finished:
 
     trained = _fitting(task, clips, tell)
     if task.checkpoint:
-        task.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = task.checkpoint.with_suffix(".partial")
-        save_file({key: value.contiguous() for key, value in trained.network.state_dict().items()}, temporary)
-        temporary.replace(task.checkpoint)
+        weights = {key: value.contiguous() for key, value in trained.network.state_dict().items()}
+        write_whole(task.checkpoint, save(weights))
     return Finished(trained.predictions, trained.history)

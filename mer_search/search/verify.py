@@ -1,0 +1,285 @@
+"""Whether what is stored agrees: a trial's value, a confirmation's figures and logs, computed again from predictions.
+
+Each difference is one line: where, what is there and what it should be, and what to do.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from safetensors import safe_open
+
+from mer_search.config import Run, digest, with_values
+from mer_search.errors import DataError, MerSearchError, UsageError
+from mer_search.search.compare import Comparison, Contestant
+from mer_search.search.confirm import FIRST_SEED
+from mer_search.search.hindsight import store_of
+from mer_search.search.storage import results
+from mer_search.search.study import trial_folder
+from mer_search.search.summary import averaged, baseline, baselines_file, corrected, gap, megc_log, scored, subject_rows
+from mer_search.training.loso import HISTORY, PREDICTIONS, read_config, read_history
+from mer_search.training.metrics import RULES, fold_confusion, pooled_uf1, tail
+from mer_search.training.predictions import Predictions, load
+
+CLOSE = 1e-9  # figures computed again may differ in their last bits, where subjects are summed in another order
+CONFIRM_AGAIN = "run the same `mer-search confirm` again, which writes it anew"
+RESTORE = "one of them was changed afterwards: restore both from the same backup, or do not use it"
+TRAIN_AGAIN = f"delete its {PREDICTIONS} and run the same command again, which trains its folds anew"
+
+
+class Checked(NamedTuple):
+    """What was looked at, in words, and every difference."""
+
+    what: list[str]
+    differences: list[str]
+
+
+def verify_study(study: optuna.Study) -> Checked:
+    """All trials of a study, and all confirmations in its folder.
+
+    Raises:
+        DataError: if its folder is not there.
+    """
+    out = results(study)
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial_folder(out, trial.number).is_dir()]
+    lost = [
+        f"{trial_folder(out, trial.number)} must hold trial {trial.number}, but is not there; {RESTORE}"
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state == TrialState.COMPLETE and trial not in trials
+    ]
+    folders = sorted(path.parent for path in (out / "confirm").glob("*/summary.json"))
+    each = [verify_trial(study, trial.number) for trial in trials] + [verify_confirmation(path) for path in folders]
+    what = [f"study {study.study_name}: {len(trials)} trials, {len(folders)} confirmations"]
+    return Checked(
+        what + [line for one in each for line in one.what], lost + [line for one in each for line in one.differences]
+    )
+
+
+def verify_trial(study: optuna.Study, number: int) -> Checked:
+    """A trial's value against its predictions; of one that was stopped, or has not ended, only that folds are whole.
+
+    Raises:
+        UsageError: if the study has no such trial.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if number >= len(trials):
+        raise UsageError(f"study {study.study_name!r} must have trial {number}, but has {len(trials)} trials")
+    folder, trial = trial_folder(results(study), number), trials[number]
+    stopped = "stopped_after" in trial.user_attrs
+    word = "stopped early" if stopped and trial.state == TrialState.COMPLETE else trial.state.name.lower()
+    return _checked(f"trial {number}, {word}", folder, lambda: _of_trial(folder, trial, study.user_attrs))
+
+
+def verify_confirmation(folder: Path) -> Checked:
+    """A confirmation's summary, tables and log against its predictions, and its checkpoints.
+
+    Args:
+        folder: with a summary.json.
+    """
+    return _checked(f"{folder.parent.name}/{folder.name}", folder, lambda: _of_confirmation(folder))
+
+
+def _checked(name: str, folder: Path, look: Callable[[], Iterator[str]]) -> Checked:
+    """Differences as far as the files can be read; one that cannot is itself a difference."""
+    found: list[str] = []
+    try:
+        for difference in look():
+            found.append(f"{folder}: {difference}")
+    except MerSearchError as error:
+        found.append(str(error))
+    return Checked([f"{name}: {f'{len(found)} differences' if found else 'agrees'}"], found)
+
+
+def _of_trial(folder: Path, trial: FrozenTrial, facts: Mapping[str, Any]) -> Iterator[str]:
+    if not (folder / "config.json").exists() and trial.state != TrialState.COMPLETE:
+        return  # it ended, or was killed, before its training
+    run, folds = _config(folder), load(folder / PREDICTIONS)
+    yield from _of_folds(folder, run, folds)
+    if digest(with_values(run, trial.params)) != digest(run):
+        yield f"config.json must have the trial's values {trial.params}, but has others; {RESTORE}"
+    if trial.state != TrialState.COMPLETE:
+        return
+    stopped = trial.user_attrs.get("stopped_after")
+    epochs = trial.user_attrs["stopped_epochs"] if stopped else run.train.epochs
+    there = [fold for fold in folds if fold.subject in facts["subjects"] and fold.epochs >= epochs]
+    wanted = stopped or len(facts["subjects"])
+    if len(there) < wanted:
+        yield f"{PREDICTIONS} must hold {wanted} folds of {epochs} epochs, but holds {len(there)}; {RESTORE}"
+    elif not stopped:
+        value = pooled_uf1(there, RULES[facts["rule"]])
+        if value != trial.values[0]:
+            yield (
+                f"its predictions give UF1 {value!r} under the {facts['rule']} rule, but the study has "
+                f"{trial.values[0]!r}; {RESTORE}"
+            )
+
+
+def _config(folder: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        DataError: if it cannot be read, or is not what it says it is.
+    """
+    path = folder / "config.json"
+    run = read_config(path)
+    said = json.loads(path.read_text())["digest"]
+    if said != digest(run):
+        raise DataError(f"{path} must have the digest of its run, {digest(run)}, but says {said}; {RESTORE}")
+    return run
+
+
+def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[str]:
+    """Whether folds are whole: as many epochs as there may be, a probability of each class, a row of history each."""
+    try:
+        rows = Counter((row.seed, row.subject, row.epoch) for row in read_history(folder) if row.stage == 2)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{folder / HISTORY} must be a table of epochs, but is not ({error}); {TRAIN_AGAIN}") from error
+    classes = len(run.data.classes)
+    for fold in folds:
+        name, chances = f"fold {fold.subject}, seed {fold.seed}", fold.probabilities.astype(np.float64)
+        if chances.shape[1:] != (len(fold.clips), classes) or fold.labels.shape != (len(fold.clips),):
+            yield f"{name} must have {classes} probabilities and a label a clip, but has others; {TRAIN_AGAIN}"
+        elif not np.allclose(chances.sum(-1), 1, atol=0.01) or not set(fold.labels.tolist()) <= set(range(classes)):
+            yield f"{name} must have probabilities that sum to 1 and labels below {classes}; {TRAIN_AGAIN}"
+        if fold.epochs > run.train.epochs:
+            yield f"{name} must have at most {run.train.epochs} epochs, but has {fold.epochs}; {TRAIN_AGAIN}"
+        trained = [rows[fold.seed, fold.subject, epoch + 1] for epoch in range(fold.epochs)]
+        if set(trained) != {1}:
+            yield f"{HISTORY} must have each epoch of {name} once, but has them {trained} times; {TRAIN_AGAIN}"
+
+
+def _of_confirmation(folder: Path) -> Iterator[str]:
+    store = store_of(folder)
+    run, every = _config(store), load(store / PREDICTIONS)
+    summary, table = _summary(folder / "summary.json"), _table(folder / "subjects.csv")
+    subjects = list(table)
+    searched = [subject for subject in subjects if table[subject] == "1"]
+    unsearched = [subject for subject in subjects if table[subject] != "1"]
+    groups = {"all": subjects} | ({"unsearched": unsearched} if unsearched else {})
+    on_disk = {(fold.seed, fold.subject): fold for fold in every}
+    wanted = [(seed, subject) for seed in summary["seeds"] for subject in subjects]
+    if missing := [key for key in wanted if key not in on_disk]:
+        yield f"{PREDICTIONS} must hold {len(wanted)} folds, but lacks {len(missing)}; {CONFIRM_AGAIN}"
+        return
+    folds = [on_disk[key] for key in wanted]
+    yield from _of_folds(store, run, folds)
+    rules = scored(folds, groups)
+    expected = {
+        "digest": digest(run),
+        "classes": run.data.classes,
+        "n_clips": sum(len(on_disk[summary["seeds"][0], subject].labels) for subject in subjects),
+        "n_subjects": len(subjects),
+        "n_unsearched": len(unsearched),
+        "epochs": run.epochs,
+        "rules": rules,
+        "gap": gap(rules),
+        **_baselines(store, run, groups),
+        **_bbc(folder, summary),
+        **_comparison(store, summary),
+    }
+    stored = {key: summary.get(key) for key in expected}
+    for difference in unlike("", json.loads(json.dumps(expected)), stored):
+        yield f"summary.json: {difference}; {CONFIRM_AGAIN}"
+    decided = averaged(folds)
+    for name, text in (
+        ("subjects.csv", subject_rows(decided, searched)),
+        ("megc_log.txt", megc_log(decided, run.data.dataset)),
+    ):
+        if (folder / name).read_bytes() != text.encode():
+            yield f"{name} must be what the predictions give, but is not; {CONFIRM_AGAIN}"
+    for subject in subjects if FIRST_SEED in summary["seeds"] else ():
+        yield from _of_checkpoint(store / "checkpoints" / f"{subject}.safetensors")
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        found["seeds"], found["comparison"], found["uf1_bbc"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} must be a confirmation's summary, but cannot be read ({error!r}); {CONFIRM_AGAIN}"
+        ) from error
+    return found
+
+
+def _table(path: Path) -> dict[str, str]:
+    """subject -> whether it was searched, "1" or "0"."""
+    try:
+        with path.open(newline="") as file:
+            return {row["subject"]: row["searched"] for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise DataError(
+            f"{path} must be a table of subjects, but cannot be read ({error!r}); {CONFIRM_AGAIN}"
+        ) from error
+
+
+def _baselines(store: Path, run: Run, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The baselines' scores from their kept classes; nothing where an earlier version kept too little."""
+    try:
+        kept = json.loads(baselines_file(store, run).read_text())
+        labels = np.array(kept["labels"], np.int64)
+    except (OSError, ValueError, KeyError):
+        return {}
+    predicted = {name: np.array(classes, np.int64) for name, classes in kept["predicted"].items()}
+    return {
+        "baselines": {
+            name: baseline(classes, labels, kept["subjects"], groups, len(run.data.classes))
+            for name, classes in predicted.items()
+        }
+    }
+
+
+def _bbc(folder: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The corrected best of the search, from the trials that it says it was computed from."""
+    if not (of := (summary["uf1_bbc"] or {}).get("of")):
+        return {}
+    return {"uf1_bbc": corrected([folder.parents[1] / name for name in of["trials"]], of["subjects"])}
+
+
+def _comparison(store: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The comparison with others, from the folds that lie beside this confirmation's."""
+    if not (facts := summary["comparison"]):
+        return {}
+    stores = {digest(read_config(path)): path.parent for path in store.parent.glob("*/config.json")}
+    stores[summary["digest"]] = store
+    met = []
+    for network in facts["networks"]:
+        if network["digest"] not in stores:
+            return {}
+        folds = {(fold.seed, fold.subject): fold for fold in load(stores[network["digest"]] / PREDICTIONS)}
+        matrices = [[fold_confusion(folds[s, name], tail) for name in facts["subjects"]] for s in facts["seeds"]]
+        met.append(Contestant(network["name"], network["digest"], np.array(matrices)))
+    shared = tuple(facts["subjects"]), tuple(facts["seeds"]), facts["dataset"], facts["synthetic"]
+    return {"comparison": Comparison(tuple(met), *shared).facts}
+
+
+def _of_checkpoint(path: Path) -> Iterator[str]:
+    try:
+        with safe_open(path, "np") as stored:
+            finite = all(np.isfinite(stored.get_tensor(name)).all() for name in stored.keys())  # noqa: SIM118 (no dict)
+    except Exception as error:  # safetensors has its own
+        yield f"checkpoints/{path.name} must hold a network, but cannot be read ({error}); {TRAIN_AGAIN}"
+        return
+    if not finite:
+        yield f"checkpoints/{path.name} must hold finite weights, but does not; {TRAIN_AGAIN}"
+
+
+def unlike(where: str, expected: Any, stored: Any) -> Iterator[str]:
+    """Where two JSON trees differ, floats by more than CLOSE: one line a leaf."""
+    if isinstance(expected, dict) and isinstance(stored, dict):
+        for key in expected | stored:
+            yield from unlike(f"{where}.{key}" if where else key, expected.get(key), stored.get(key))
+    elif isinstance(expected, list) and isinstance(stored, list) and len(expected) == len(stored):
+        for place, (one, other) in enumerate(zip(expected, stored, strict=True)):
+            yield from unlike(f"{where}[{place}]", one, other)
+    elif isinstance(expected, float) and isinstance(stored, int | float):
+        if not abs(expected - stored) <= CLOSE:
+            yield f"{where} is {stored!r}, but the predictions give {expected!r}"
+    elif expected != stored:
+        yield f"{where} is {stored!r}, but the predictions give {expected!r}"
