@@ -11,7 +11,8 @@ import mer_search
 
 ROOT = Path(mer_search.__file__).parent
 FLOORS = [
-    {"errors", "files", "processes"},
+    {"errors"},
+    {"files", "processes"},
     {"config"},
     {"presets", "data", "model"},
     {"training"},

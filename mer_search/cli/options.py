@@ -1,7 +1,8 @@
 """What the commands share: how an error is shown, and options that mean the same everywhere."""
 
 import gc
-import tomllib
+import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from mer_search.errors import MerSearchError, UsageError
+from mer_search.files import tree_of
 from mer_search.processes import exit_code, stoppable
 
 STORAGE = "sqlite:///mer-search.db"
@@ -20,12 +22,18 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         gc.set_threshold(OBJECTS)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a path may hold bytes that are no text
+                stream.reconfigure(errors="backslashreplace")
         try:
             with stoppable():
                 return super().invoke(ctx)
         except MerSearchError as error:
             click.secho(f"error: {error}", fg="red", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:  # a folder that may not be written, a disk that is full, a name that is too long
+            click.secho(f"error: {error.strerror or error}: {error.filename or 'a file'}", fg="red", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt as stop:
             click.echo("\nstopped; the same command goes on from here", err=True)
             ctx.exit(exit_code(stop))
@@ -106,7 +114,7 @@ def values_of(settings: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"--set must be KEY=VALUE, such as train.epochs=20, but got {setting!r}")
         try:
-            values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            values[key.strip()] = tree_of(f"value = {text}")["value"]
+        except UsageError:
             values[key.strip()] = text.strip()
     return values

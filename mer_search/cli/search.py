@@ -31,7 +31,9 @@ from mer_search.processes import warm_up
 @data_option
 @task_option
 @click.option(
-    "--trials", type=click.IntRange(min=1), help="Trials in all, earlier calls counted in.  [default: the study file's]"
+    "--trials",
+    type=click.IntRange(1, 1_000_000),
+    help="Trials in all, earlier calls counted in.  [default: the study file's]",
 )
 @storage_option
 @click.option("--name", help="Study name in the storage.  [default: the study file's]")
@@ -61,7 +63,7 @@ def run(
     from mer_search.search.cost import search_cost
     from mer_search.search.crew import gpus, places
     from mer_search.search.progress import progress_of
-    from mer_search.search.storage import only_writer, open_storage
+    from mer_search.search.storage import check_name, only_writer, open_storage
     from mer_search.search.workers import Job, run_workers
     from mer_search.search.workspace import find_data, load_data
     from mer_search.training.pool import choose_device, open_pool
@@ -74,6 +76,7 @@ def run(
             "confirm and dashboard take it as --storage"
         )
     chosen = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
+    check_name(name or (chosen.name if chosen else "default"))
     with terminal.bars() as progress:
         path = find_data(data, progress)
         file = (chosen or space.load(_default_study(open_folder(path).dataset.flow_images, device))).for_task(task)

@@ -51,7 +51,7 @@ class Live(Describing):
         super().__init__(artifacts)
         self.study = study
         self.progress = Progress(
-            TextColumn("{task.description:<34.34}"),
+            TextColumn("{task.description:<34.34}", markup=False),
             BarColumn(24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -99,5 +99,5 @@ class Live(Describing):
             self.progress.advance(self.trials)
         if best is not None:
             self.progress.update(self.trials, description=f"trials, best {best.number}: UF1 {score(best):.3f}")
-        self.progress.console.print(trial_line(trial), markup=False)
+        self.progress.console.print(trial_line(trial))
         describe_study(self.study)
