@@ -100,8 +100,9 @@ def write_bases(root: Path) -> dict[str, Base]:
 
 CELLS = [
     "", None, "abc", "12abc", -1, 0, 1e300, "1e2", 46.7, "46.7", "nan", "inf", "-inf", 10**12, "9" * 5000, "²",
-    "\uff11\uff12",  "1_2", "0x1f", "+12", "12,5", "1 2", "others ", "ANGER", "Happiness", "surprise", "negative", "../../x", "..", "/",
-    "[/red]", "a\nb", "EP01_01f", "s1_ne_01", True, datetime.datetime(2014, 5, 8), "=1+1", "x" * 40000, "\u202e1", "'",
+    "\uff11\uff12", "1_2", "0x1f", "+12", "12,5", "1 2", "others ", "ANGER", "Happiness", "surprise", "negative",
+    "../../x", "..", "/", "[/red]",
+    "a\nb", "EP01_01f", "s1_ne_01", True, datetime.datetime(2014, 5, 8), "=1+1", "x" * 40000, "\u202e1", "'",
 ]  # fmt: skip
 
 

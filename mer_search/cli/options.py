@@ -31,8 +31,9 @@ class Commands(click.Group):
         except MerSearchError as error:
             click.secho(f"error: {error}", fg="red", err=True)
             ctx.exit(error.exit_code)
-        except OSError as error:  # a folder that may not be written, a disk that is full, a name that is too long
-            click.secho(f"error: {error.strerror or error}: {error.filename or 'a file'}", fg="red", err=True)
+        except OSError as error:  # a folder that may not be written, a full disk, too long a name
+            where = f": {error.filename}" if error.filename else ""
+            click.secho(f"error: {error.strerror or error}{where}", fg="red", err=True)
             ctx.exit(1)
         except KeyboardInterrupt as stop:
             click.echo("\nstopped; the same command goes on from here", err=True)
@@ -53,7 +54,9 @@ def example(text: str) -> str:
     return f"\b\nExample:\n  {text}"
 
 
-storage_option = click.option("--storage", default=STORAGE, show_default=True, help="Optuna storage URL.")
+storage_option = click.option(
+    "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."
+)
 name_option = click.option("--name", help="Study name.  [default: the study made last]")
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]"

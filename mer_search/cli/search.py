@@ -157,16 +157,23 @@ def report(trial: int | None, storage: str, name: str | None) -> None:
 @storage_option
 @name_option
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
-def dashboard(storage: str, name: str | None, port: int) -> None:
-    """Serve optuna-dashboard on this machine, with the study's pictures."""
-    from mer_search.report.dashboard import check_port, serve
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
+    """Serve optuna-dashboard, with the study's pictures: to this machine alone, unless --host says otherwise."""
+    from mer_search.report.dashboard import check_port, exposed, serve
     from mer_search.search.storage import find_study, open_storage
 
     opened = open_storage(storage)
     folder = Path(find_study(opened, name).user_attrs["out"]) / "artifacts"
-    check_port(port)
-    click.echo(f"http://127.0.0.1:{port}/  (Ctrl-C stops it)")
-    serve(opened, folder, port)
+    check_port(host, port)
+    if exposed(host):
+        click.echo(
+            f"warning: the dashboard has no login: whoever reaches {host}:{port} can read, change and delete studies; "
+            f"without --host, an ssh tunnel reaches it: ssh -L {port}:127.0.0.1:{port} MACHINE",
+            err=True,
+        )
+    click.echo(f"http://{host}:{port}/  (Ctrl-C stops it)")
+    serve(opened, folder, host, port)
 
 
 def _default_study(flow_images: bool, device: str) -> str:

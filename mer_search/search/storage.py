@@ -41,6 +41,8 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
             f"a storage must be a URL such as {DEFAULT} or postgresql+psycopg://user:password@host/database, "
             f"but got {shown(url)!r}"
         )
+    if "@" in (parsed.host or ""):  # a part of the password, which the driver's message would show
+        raise UsageError(f"an @ in a password must be written %40, and the URL is {shown(url)!r}")
     if url.startswith(SQLITE) and not create and not Path(url.removeprefix(SQLITE)).exists():
         workers = f" (that of --workers: {EMBEDDED}runs/postgres)" if Path("runs/postgres").is_dir() else ""
         raise StorageError(
