@@ -24,9 +24,10 @@ run: setup  ## the main job on synthetic clips: search, confirm the best trial, 
 test: setup  ## run the tests
 	$(BIN)/pytest -n 2
 
-lint: setup  ## check style
+lint: setup  ## check style and security, and look for advisories about what is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python dev/audit.py
 
 types: setup  ## check types, strictly where it matters most
 	$(BIN)/mypy mer_search

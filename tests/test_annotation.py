@@ -97,7 +97,7 @@ def test_subjects_are_written_in_many_ways(tmp_path, subject):
     assert [clip.subject for clip in open_folder(tmp_path).clips] == ["sub01"]
 
 
-def test_a_row_without_a_subject_is_no_clip_and_a_strange_subject_a_problem(tmp_path):
+def test_notes_below_the_table_are_no_clips_and_a_strange_or_missing_subject_a_problem(tmp_path):
     _casme2(tmp_path, [_row(1, "EP01_01")])
     rows = [
         _row(1, "EP01_01"),
@@ -110,11 +110,13 @@ def test_a_row_without_a_subject_is_no_clip_and_a_strange_subject_a_problem(tmp_
     folder = open_folder(tmp_path)
     assert [clip.id for clip in folder.clips] == ["sub01/EP01_01"]
     assert [(problem.clip, problem.usable) for problem in folder.problems] == [
+        ("/EP01_02", False),
         ("one/EP01_03", False),
         ("sub01/EP01_01", True),
     ]
-    assert "subject must be a number" in folder.problems[0].what
-    assert "two rows" in folder.problems[1].what
+    assert "subject must be a number, but is ''" in folder.problems[0].what
+    assert "subject must be a number, but is 'one'" in folder.problems[1].what
+    assert "two rows" in folder.problems[2].what
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

@@ -119,5 +119,5 @@ def test_a_spreadsheet_without_its_columns_or_frames(tmp_path):
     with pytest.raises(DataError, match=r"OnsetFrame, ApexFrame.* are missing"):
         read(sheet.parent)
     sheet.rename(sheet.with_suffix(".xlsx"))
-    with pytest.raises(DataError, match="must be a readable spreadsheet"):
+    with pytest.raises(DataError, match="must be a readable table"):
         read(sheet.parent)

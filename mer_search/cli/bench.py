@@ -73,6 +73,7 @@ def table(study_name: str, configurations: int, seeds: int, data: Path | None, d
     """Train a table of folds, once; the same command goes on where it was stopped."""
     from mer_search.report import terminal
     from mer_search.search import fold_table, space
+    from mer_search.search.storage import check_name
     from mer_search.search.study import Search
     from mer_search.search.workspace import find_data, load_data
     from mer_search.training.pool import choose_device, open_pool
@@ -84,7 +85,7 @@ def table(study_name: str, configurations: int, seeds: int, data: Path | None, d
         pool = stack.enter_context(open_pool(loaded.run, choose_device(device)))
         searched = Search(file, loaded, loaded.select(file.subjects), 0, out)
         path = fold_table.build(
-            searched, pool, configurations, seeds, out / study_name,
+            searched, pool, configurations, seeds, out / check_name(file.name),
             lambda done, total: progress("training folds", done, total),
         )  # fmt: skip
     click.echo(f"{configurations} configurations, {seeds} seeds, {len(searched.subjects)} subjects: {path}")

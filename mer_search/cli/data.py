@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -95,6 +96,6 @@ def synth(out: Path, size: str, seed: int) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() for part in parts):
+    if len(parts) > 2 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
         raise UsageError(f"--size must be a number or HEIGHTxWIDTH, but got {text!r}")
     return int(parts[0]), int(parts[-1])

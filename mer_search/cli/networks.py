@@ -1,6 +1,7 @@
 """Commands about networks that have a name."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,12 +88,12 @@ def compare(
     device = choose_device(device)
 
     def target(network: str) -> Target:
-        if network.isdecimal():
+        if _is_trial(network):
             return trial_target(find_study(open_storage(storage), name), int(network))
         return preset_target(network, values, out)
 
     chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
-    if settings and all(network.isdecimal() for network in chosen):
+    if settings and all(map(_is_trial, chosen)):
         raise UsageError("--set goes with presets, for a trial has its values; leave it out or name a preset")
     for network in sorted(chosen):
         target(network)  # a wrong name fails before anything is trained
@@ -112,3 +113,8 @@ def compare(
             networks.print_step(step, met, comparison)
     if as_json:
         click.echo(json.dumps(found if plan else found[0], indent=1))
+
+
+def _is_trial(network: str) -> bool:
+    """Whether a network is meant by a trial's number."""
+    return re.fullmatch("[0-9]{1,9}", network) is not None

@@ -1,8 +1,8 @@
 """What the commands share: how an error is shown, and options that mean the same everywhere."""
 
 import gc
+import io
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from mer_search.errors import MerSearchError, UsageError
-from mer_search.files import disk
+from mer_search.files import disk, tree_of
 from mer_search.processes import exit_code, stoppable
 
 STORAGE = "sqlite:///mer-search.db"
@@ -39,6 +39,9 @@ def _refusals() -> Iterator[None]:
         yield
     except MerSearchError as error:
         raise Refused(str(error), error.exit_code) from error
+    except OSError as error:  # too long a name, and what else a system refuses
+        where = f": {error.filename}" if error.filename else ""
+        raise Refused(f"{error.strerror or error}{where}", 1) from error
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.UsageError as error:
@@ -56,6 +59,9 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         gc.set_threshold(OBJECTS)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a path may hold bytes that are no text
+                stream.reconfigure(errors="backslashreplace")
         try:
             with stoppable(), _refusals(), _explained():
                 return super().invoke(ctx)
@@ -99,7 +105,9 @@ def example(text: str) -> str:
     return f"\b\nExample:\n  {text}"
 
 
-storage_option = click.option("--storage", default=STORAGE, show_default=True, help="Optuna storage URL.")
+storage_option = click.option(
+    "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."
+)
 name_option = click.option("--name", help="Study name.  [default: the study made last]")
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]"
@@ -160,7 +168,7 @@ def values_of(settings: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"--set must be KEY=VALUE, such as train.epochs=20, but got {setting!r}")
         try:
-            values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            values[key.strip()] = tree_of(f"value = {text}")["value"]
+        except UsageError:
             values[key.strip()] = text.strip()
     return values

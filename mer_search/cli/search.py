@@ -30,7 +30,9 @@ from mer_search.processes import warm_up
 @data_option
 @task_option
 @click.option(
-    "--trials", type=click.IntRange(min=1), help="Trials in all, earlier calls counted in.  [default: the study file's]"
+    "--trials",
+    type=click.IntRange(1, 1_000_000),
+    help="Trials in all, earlier calls counted in.  [default: the study file's]",
 )
 @storage_option
 @click.option("--name", help="Study name in the storage.  [default: the study file's]")
@@ -60,7 +62,7 @@ def run(
     from mer_search.search.cost import search_cost
     from mer_search.search.crew import gpus, places
     from mer_search.search.progress import progress_of
-    from mer_search.search.storage import only_writer, open_storage
+    from mer_search.search.storage import check_name, only_writer, open_storage
     from mer_search.search.workers import Job, run_workers
     from mer_search.search.workspace import find_data, load_data
     from mer_search.training.pool import choose_device, open_pool
@@ -73,6 +75,7 @@ def run(
             "confirm and dashboard take it as --storage"
         )
     chosen = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
+    check_name(name or (chosen.name if chosen else "default"))
     with terminal.bars() as progress:
         path = find_data(data, progress)
         file = (chosen or space.load(_default_study(open_folder(path).dataset.flow_images, device))).for_task(task)
@@ -153,16 +156,23 @@ def report(trial: int | None, storage: str, name: str | None) -> None:
 @storage_option
 @name_option
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
-def dashboard(storage: str, name: str | None, port: int) -> None:
-    """Serve optuna-dashboard on this machine, with the study's pictures."""
-    from mer_search.report.dashboard import check_port, serve
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
+    """Serve optuna-dashboard, with the study's pictures: to this machine alone, unless --host says otherwise."""
+    from mer_search.report.dashboard import check_port, exposed, serve
     from mer_search.search.storage import find_study, open_storage, results
 
     opened = open_storage(storage)
     folder = results(find_study(opened, name)) / "artifacts"
-    check_port(port)
-    click.echo(f"http://127.0.0.1:{port}/  (Ctrl-C stops it)")
-    serve(opened, folder, port)
+    check_port(host, port)
+    if exposed(host):
+        click.echo(
+            f"warning: the dashboard has no login: whoever reaches {host}:{port} can read, change and delete studies; "
+            f"without --host, an ssh tunnel reaches it: ssh -L {port}:127.0.0.1:{port} MACHINE",
+            err=True,
+        )
+    click.echo(f"http://{host}:{port}/  (Ctrl-C stops it)")
+    serve(opened, folder, host, port)
 
 
 def _default_study(flow_images: bool, device: str) -> str:

@@ -32,4 +32,4 @@ def rank(folder: Path | None, storage: str, name: str | None, as_json: bool) -> 
         click.echo(json.dumps([row._asdict() for row in rows], indent=1))
         return
     terminal.show(subjects_table(rows, f"{folder}: the hardest first"))
-    terminal.out.print(hindsight.study_line(rows), markup=False)
+    terminal.out.print(hindsight.study_line(rows))

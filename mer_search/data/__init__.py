@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mer_search.config import Data, Run, with_values
 from mer_search.data import casme2, composite, flow_images, samm, smic, synthetic
-from mer_search.data.clips import Clip, Problem, checksum, with_landmarks
+from mer_search.data.clips import Clip, Problem, checksum, presentable, with_landmarks
 from mer_search.data.tasks import Task, assign, outside_of
 from mer_search.data.tasks import find as find_task
 from mer_search.errors import DataError, UsageError
@@ -74,7 +74,8 @@ def open_folder(path: Path, task: str = "") -> Folder:
         if dataset.recognise(path):
             task = find_task(dataset.tasks, task, dataset.title)
             read, wrong = dataset.read(path)
-            clips, problems = assign(read, wrong, dataset.tasks, task)
+            read, strange = presentable(read)
+            clips, problems = assign(read, [*wrong, *strange], dataset.tasks, task)
             outside = outside_of(read, dataset.tasks[task])
             if not clips and not problems:
                 raise DataError(f"{path} looks like {dataset.title}, but holds no clip of the task {task!r}")

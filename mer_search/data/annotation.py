@@ -4,15 +4,14 @@ A `Layout` holds what differs. Cells are read as text, because the same column h
 may be upper or lower case; whatever else lies about (Thumbs.db, shortcuts, `._` files) is not looked at.
 """
 
-import csv
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mer_search.data.clips import Clip, Problem
+from mer_search.data.tables import read_table
 from mer_search.errors import DataError
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
@@ -103,7 +102,7 @@ class Layout:
         return list(clips.values()), problems
 
     def _rows(self, path: Path) -> list[Row]:
-        cells = _cells(path, self.tab)
+        cells = read_table(path, self.tab)
         titles: list[str] = []
         start = 0  # of the clips: below the row of titles
         while start < len(cells) and not {"subject", "filename"} <= set(titles):
@@ -118,28 +117,40 @@ class Layout:
                 f"{path} must have the columns {', '.join(self.columns.values())}, but {', '.join(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} missing"
             )
+        if twice := [title for field, title in self.columns.items() if titles.count(short[field]) > 1]:
+            raise DataError(f"{path} must have one column {twice[0]}, but has {titles.count(_letters(twice[0]))}")
         place = {field: titles.index(title) for field, title in short.items()}
         filled = [row + [""] * (len(titles) - len(row)) for row in cells[start:]]
         rows = [Row(**{field: row[column].strip() for field, column in place.items()}) for row in filled]
-        return [row for row in rows if row.subject and (row.name or row.onset)]
+        # Notes below a table have neither; a clip whose subject's cell was merged with the one above has both.
+        return [row for row in rows if (row.name or row.onset) and (row.subject or number(row.offset) is not None)]
 
     def _folders(self, root: Path, wanted: set[Key]) -> dict[Key, Path]:
         """The folder of each clip; of several copies the first in the order processed, cropped, raw."""
         found: dict[Key, Path] = {}
-        for key, path in sorted(self._walk(root, None, wanted, DEPTH), key=lambda item: _preference(item[1], root)):
+        for key, path in sorted(self._walk(root, wanted), key=lambda item: _preference(item[1], root)):
             found.setdefault(key, path)
         return found
 
-    def _walk(self, folder: Path, subject: str | None, wanted: set[Key], depth: int) -> Iterator[tuple[Key, Path]]:
-        """Clips' folders below a folder that belongs to `subject`, or to nobody yet."""
-        for path in _listed(folder):
-            if not path.is_dir() or re.search(self.skip, path.name.lower()):
-                continue
-            key = (subject or "", self.key(path.name.strip()))
-            if key in wanted and pictures(path):
-                yield key, path
-            elif key not in wanted and depth > 1:
-                yield from self._walk(path, self.subject(path.name) or subject, wanted, depth - 1)
+    def _walk(self, root: Path, wanted: set[Key]) -> Iterator[tuple[Key, Path]]:
+        """Clips' folders below the root, level by level: of a subject, whose name one of the folders above has. None is
+        looked into twice for one subject, whatever links lead to it."""
+        seen: set[tuple[str, str | None]] = set()
+        level: list[tuple[Path, str | None]] = [(root, None)]  # folders, and whose they are
+        for _ in range(DEPTH):
+            below = []
+            for path, subject in [(path, subject) for folder, subject in level for path in _listed(folder)]:
+                if not path.is_dir() or re.search(self.skip, path.name.lower()):
+                    continue
+                key = (subject or "", self.key(path.name.strip()))
+                if key in wanted and pictures(path):
+                    yield key, path
+                elif key not in wanted:
+                    place = (os.path.realpath(path), self.subject(path.name) or subject)
+                    if place not in seen:
+                        seen.add(place)
+                        below.append((path, place[1]))
+            level = below
 
     def _clip(self, row: Row, folders: Mapping[Key, Path]) -> tuple[Clip | None, list[Problem]]:
         """One row's clip, or None, with what is wrong."""
@@ -151,7 +162,7 @@ class Layout:
         if subject is None:
             return None, [Problem(identity, f"subject must be a number, but is {row.subject!r}", label=label)]
         if onset is None or offset is None or onset >= offset:
-            what = f"onset must come before offset, but they are {row.onset!r} and {row.offset!r}"
+            what = f"onset must come before offset, but they are {row.onset!r:.50} and {row.offset!r:.50}"
             return None, [Problem(identity, what, label=label)]
         folder = folders.get((subject, self.key(row.name)))
         if folder is None:
@@ -182,6 +193,8 @@ class Layout:
             int(match[1]): path for path in pictures(folder) if (match := re.search(self.frame, path.stem.lower()))
         }
         wanted = range(onset, offset + 1)
+        if len(by_number) < ENOUGH * len(wanted):  # before they are counted one by one: there may be 10^9
+            return (), f"of its {len(wanted)} frames {onset}-{offset}, its folder has {len(by_number)} at most"
         missing = [number for number in wanted if number not in by_number]
         if not missing:
             return tuple(by_number[number] for number in wanted), ""
@@ -195,16 +208,14 @@ class Layout:
 
 
 def number(cell: str) -> int | None:
-    """46 for "46" and "46.0"; None for "/" and the like."""
-    try:
-        return int(float(cell))
-    except (ValueError, OverflowError):
-        return None
+    """46 for "46" and "46.0"; None for "/", "46.7", "1e2" and the like."""
+    match = re.fullmatch(r"([0-9]{1,9})(?:\.0*)?", cell.strip())
+    return int(match[1]) if match else None
 
 
 def without_zeros(name: str) -> str:
     """A name in lower case, its numbers without leading zeros: s1_ne_1 for s01_ne_01."""
-    return re.sub(r"\d+", lambda match: str(int(match[0])), name.lower())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name.lower())
 
 
 def action_units(cell: str) -> tuple[str, ...]:
@@ -217,35 +228,6 @@ def action_units(cell: str) -> tuple[str, ...]:
         return ("?",)
     codes = re.split(r"[+,;&\s]+", re.sub(r"AU\s*", "", text))
     return tuple(re.sub(r"(?<=\d)[A-E]$", "", code) for code in codes if code)
-
-
-def read_csv(path: Path) -> list[list[str]]:
-    """A text table's cells, whatever its separator and line lengths.
-
-    Raises:
-        OSError, ValueError, csv.Error: if it cannot be read.
-    """
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")  # what a spreadsheet program writes on an older system
-    return list(csv.reader(text.splitlines(), delimiter=max(",;\t", key=text.count)))
-
-
-def _cells(path: Path, tab: str) -> Sequence[list[str]]:
-    """A spreadsheet's cells as text."""
-    try:
-        if path.suffix.lower() == ".csv":
-            return read_csv(path)
-        import pandas as pd  # slow to load: not in every process
-
-        with pd.ExcelFile(path) as book:
-            named = [name for name in book.sheet_names if str(name).strip().lower() == tab.lower()]
-            table = pd.read_excel(book, sheet_name=(named or book.sheet_names)[0], header=None, dtype=str)
-        return [list(row) for row in table.fillna("").itertuples(index=False)]
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile, csv.Error) as error:
-        raise DataError(f"{path} must be a readable spreadsheet, but is not ({error})") from error
 
 
 def _letters(title: str) -> str:

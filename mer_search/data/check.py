@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mer_search.data import Folder
-from mer_search.data.clips import Clip, Problem, checksum, counts, subjects
-from mer_search.data.prepare import read_image
+from mer_search.data.clips import Clip, Problem, checksum, counts, enough, subjects
+from mer_search.data.images import read_image
+from mer_search.data.prepare import check_sizes, size_of
 from mer_search.errors import DataError
 
 
@@ -23,7 +24,7 @@ class Report:
     @property
     def usable(self) -> bool:
         """Whether a run can use the data: two subjects at least, and two classes."""
-        return len(subjects(self.clips)) > 1 and len({clip.label for clip in self.clips}) > 1
+        return enough(self.clips)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -57,9 +58,8 @@ def check_folder(folder: Folder, on_clip: Callable[[int, int], None]) -> Report:
 
 
 def _unreadable(clip: Clip) -> Problem | None:
-    for path in clip.frames:
-        try:
-            read_image(path)
-        except (DataError, OSError) as error:
-            return Problem(clip.id, str(error))
+    try:
+        check_sizes({size_of(image) for image in map(read_image, clip.frames)})
+    except (DataError, OSError) as error:
+        return Problem(clip.id, str(error))
     return None

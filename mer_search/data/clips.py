@@ -46,6 +46,21 @@ class Problem:
         return f"{self.clip}: {self.what} ({'used' if self.usable else 'left out'})"
 
 
+def enough(clips: Sequence[Clip]) -> bool:
+    """Whether somebody can be left out and something be told apart: two subjects at least, and two classes."""
+    return len(subjects(clips)) > 1 and len({clip.label for clip in clips}) > 1
+
+
+def presentable(clips: Sequence[Clip]) -> tuple[list[Clip], list[Problem]]:
+    """The clips whose names can be printed, written to a table and made a file's name of, and what is wrong with the
+    others: control characters, or bytes that are no text."""
+    strange = [clip for clip in clips if not clip.id.isprintable()]
+    what = "its subject and name must be printable text; rename them"
+    return [clip for clip in clips if clip not in strange], [
+        Problem(ascii(clip.id)[1:-1], what, label=clip.label) for clip in strange
+    ]
+
+
 def checksum(clips: Sequence[Clip]) -> str:
     """16 hexadecimal digits of the clips' names, labels, frame numbers and action units.
 

@@ -5,15 +5,15 @@ The challenge's full set has 442 clips of 68 subjects: 88 negative, 32 positive 
 folder, `combined_3class_gt.csv`, it is what counts. Source: See et al., "MEGC 2019", FG 2019.
 """
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mer_search.data import casme2, samm, smic
-from mer_search.data.annotation import Layout, number, read_csv
+from mer_search.data.annotation import Layout, number
 from mer_search.data.clips import Clip, Problem, with_landmarks
+from mer_search.data.tables import read_table
 from mer_search.data.tasks import Task, assign, plain
 from mer_search.errors import DataError
 
@@ -83,10 +83,7 @@ def _listed(folder: Path) -> list[tuple[str, str, str, str]] | None:
     path = next((path for path in folder.iterdir() if path.name.lower() == LIST), None)
     if path is None:
         return None
-    try:
-        cells = [[cell.strip() for cell in row] for row in read_csv(path)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path} must be a readable table, but is not ({error})") from error
+    cells = [[cell.strip() for cell in row] for row in read_table(path)]
     rows = []
     for line, row in enumerate(cells, 1):
         name = _database(row[0]) if row else ""

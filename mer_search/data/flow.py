@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mer_search.config import Flow, Run
 from mer_search.data.clips import Clip
 from mer_search.data.frames import pairs
-from mer_search.data.prepare import Read, prepared, read_image, resized
+from mer_search.data.images import read_image
+from mer_search.data.prepare import Read, prepared, resized
 from mer_search.errors import DataError, UsageError
 
 
@@ -119,10 +120,12 @@ def motion(images: Mapping[int, MatLike], sets: Sequence[Sequence[int]], run: Ru
         for pair in {pair for frame_set in sets for pair in pairs(frame_set, run.frames)}
     }
     flow = np.stack([[between[pair] for pair in pairs(frame_set, run.frames)] for frame_set in sets])
-    if not np.isfinite(flow).all():
+    with np.errstate(over="ignore"):
+        half = flow.astype(np.float16)
+    if not np.isfinite(half).all():  # what is finite but longer than 65,504 pixels is none either
         raise DataError("its optical flow must be finite, but is not; try other flow settings")
     onset = np.stack([_thumbnail(images[frame_set[0]], run.flow.size) for frame_set in sets])
-    return Measured(flow.astype(np.float16), onset.astype(np.uint8))
+    return Measured(half, onset.astype(np.uint8))
 
 
 def _between(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
@@ -144,8 +147,13 @@ def read_flow_image(path: Path, size: int) -> NDArray[np.float16]:
     """A flow image, R G B = u v strain min-max scaled -> (1, 1, 3, size, size) in [-1, 1].
 
     A byte x becomes x / 127.5 - 1, so that negating u is what a horizontal flip does to it.
+
+    Raises:
+        DataError: if the file is no whole image, or a grey one.
     """
     image = read_image(path)
+    if (image == image[:, :, :1]).all() and image.min() < image.max():
+        raise DataError(f"a flow image must hold u, v and strain as red, green and blue, but {path} is grey")
     if image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     scaled = image[:, :, ::-1].astype(np.float32) / 127.5 - 1

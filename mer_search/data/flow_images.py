@@ -11,7 +11,8 @@ from mer_search.data.clips import Clip, Problem
 from mer_search.data.tasks import plain
 
 NAME = "megc2019"
-CLASSES = ("negative", "positive", "surprise")  # label folders 0, 1, 2
+CLASSES = ("negative", "positive", "surprise")
+LABELS = dict(zip("012", CLASSES, strict=True))  # label folder: class
 TASKS = {"3": plain(*CLASSES)}
 
 
@@ -21,12 +22,21 @@ def recognise(folder: Path) -> bool:
 
 
 def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
-    """All clips, and files in label folders that are none of the task's."""
+    """All clips, and files in label folders that are none of the task's, or in two of them."""
     clips, problems = [], []
-    for path in sorted(folder.glob("*/u_test/*/*.png")):
+    there: dict[str, Path] = {}
+    doubled = {path for path in folder.iterdir() if path.is_symlink() and path.resolve().parent == folder.resolve()}
+    for path in sorted(path for path in folder.glob("*/u_test/*/*") if path.suffix.lower() == ".png"):
+        if path.parents[2] in doubled:  # a subject under another name would be trained on when it is tested
+            continue
         subject, label, name = path.parts[-4], path.parts[-2], path.stem.strip()
-        if label.isdigit() and int(label) < len(CLASSES):
-            clips.append(Clip(NAME, subject, name, CLASSES[int(label)], (path,), 0, 0, 0, 0))
+        clip = f"{subject}/{name}"
+        if label not in LABELS:
+            problems.append(Problem(clip, f"its label folder must be 0, 1 or 2, but is {label!r}"))
+        elif clip in there:
+            problems.append(Problem(clip, f"it must be there once, but is {there[clip]} and {path}"))
         else:
-            problems.append(Problem(f"{subject}/{name}", f"its label folder must be 0, 1 or 2, but is {label!r}"))
-    return clips, problems
+            there[clip] = path
+            clips.append(Clip(NAME, subject, name, LABELS[label], (path,), 0, 0, 0, 0))
+    unclear = {problem.clip for problem in problems}  # none of its labels can be trusted
+    return [clip for clip in clips if clip.id not in unclear], problems

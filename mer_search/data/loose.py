@@ -170,7 +170,7 @@ def _between(
         chosen = Moments(*strongest(whole, *chosen, run, footage.read))
         parts.append("the strongest motion found")
     onset, apex, offset = chosen
-    assert onset is not None and offset is not None  # given, annotated or found
+    assert onset is not None and offset is not None  # noqa: S101 (given, annotated or found)
     if offset - onset + 1 < FEWEST or not (apex is None or onset <= apex <= offset):
         shown = [None if place is None else footage.numbers[place] for place in chosen]
         raise DataError(

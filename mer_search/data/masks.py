@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mer_search.data.clips import Clip
 from mer_search.errors import DataError
+from mer_search.files import content_of
 
 Points = NDArray[Any]  # (N, 2) floats
 JAW, EYES = slice(0, 17), (slice(36, 42), slice(42, 48))
@@ -83,7 +84,7 @@ def landmark_file(clip: Clip) -> bytes:
             f'OpenFace\'s FeatureExtraction -fdir {clip.frames[0].parent}, or set prep.mask = "template"'
         )
     try:
-        return clip.landmarks.read_bytes()
+        return content_of(clip.landmarks)
     except OSError as error:
         raise _refusal(clip, f"be readable, but is not ({error.strerror})") from error
 

@@ -1,34 +1,19 @@
-"""Files become the images whose motion is measured: read, denoised, resized, masked."""
+"""Frames become the images whose motion is measured: read, denoised, resized, masked."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
-import numpy as np
 from cv2.typing import MatLike
 
 from mer_search.config import Prep
 from mer_search.data import masks
 from mer_search.data.clips import Clip
+from mer_search.data.images import read_image
 from mer_search.errors import DataError
 
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-Read = Callable[[Path], MatLike]  # a frame's path -> image (H, W, 3), BGR; see read_image
+Read = Callable[[Path], MatLike]  # a frame's path -> image (H, W, 3), BGR; see data.images.read_image
 PATCH, SEARCH = 7, 21  # pixels a side of what denoising compares and where it looks for it; OpenCV's defaults
-
-
-def read_image(path: Path) -> MatLike:
-    """A colour image (H, W, 3), BGR.
-
-    Raises:
-        DataError: if the file is no whole image.
-    """
-    content = path.read_bytes()
-    cut_off = content.startswith(JPEG_START) and JPEG_END not in content[-1024:]  # cv2 would fill the rest with grey
-    image = None if cut_off or not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(f"a frame must be a whole image, but {path} cannot be decoded")
-    return image
 
 
 def prepared(clip: Clip, numbers: Iterable[int], prep: Prep, read: Read = read_image) -> dict[int, MatLike]:
@@ -39,7 +24,7 @@ def prepared(clip: Clip, numbers: Iterable[int], prep: Prep, read: Read = read_i
     there. No frame is decoded or denoised twice.
 
     Raises:
-        DataError: for a frame that cannot be decoded, neighbours of different sizes, or landmarks that do not fit.
+        DataError: for a frame that cannot be decoded, frames of different sizes, or landmarks that do not fit.
         OSError: for a frame that cannot be read.
     """
     prep = in_force(clip, prep)
@@ -47,15 +32,33 @@ def prepared(clip: Clip, numbers: Iterable[int], prep: Prep, read: Read = read_i
     if prep.mask == "landmarks":
         window[0] = read(clip.frames[0])
     mask = _mask(clip, prep, window.get(0))
-    images = {}
+    images: dict[int, MatLike] = {}
+    sizes: set[tuple[int, int]] = set()
     for number in sorted(set(numbers)):
         places = neighbours(clip, number, prep)
         window = {k: window[k] if k in window else read(clip.frames[k]) for k in set(places)}
+        check_sizes(sizes := sizes | {size_of(frame) for frame in window.values()})
         image = denoised([window[k] for k in places], prep.denoise) if prep.denoise else window[places[0]]
         images[number] = resized(image, prep.size)
         if mask is not None:
             images[number] = images[number] * mask
     return images
+
+
+def size_of(image: MatLike) -> tuple[int, int]:
+    """Width and height."""
+    return image.shape[1], image.shape[0]
+
+
+def check_sizes(sizes: Iterable[tuple[int, int]]) -> None:
+    """Raise DataError unless the frames of a clip have one size: motion from one crop to another is none of the
+    face's."""
+    if len(two := sorted(set(sizes))[:2]) > 1:
+        (width, height), (other_width, other_height) = two
+        raise DataError(
+            f"the frames of a clip must have one size, but are {width} x {height} and {other_width} x {other_height} "
+            "pixels; crop them alike"
+        )
 
 
 def in_force(clip: Clip, prep: Prep) -> Prep:
@@ -76,16 +79,7 @@ def denoised(three: Sequence[MatLike], strength: float) -> MatLike:
 
     `strength` is OpenCV's h and hColor, in grey levels. Source: Buades, Coll, Morel, "Denoising image sequences does
     not require motion estimation", AVSS 2005.
-
-    Raises:
-        DataError: unless the frames have the same size.
     """
-    if len(sizes := sorted({image.shape[:2] for image in three})) > 1:
-        (height, width), (other_height, other_width) = sizes[:2]
-        raise DataError(
-            f"denoising needs neighbouring frames of one size, but they are {width} x {height} and {other_width} x "
-            f"{other_height} pixels; crop them alike, or set prep.denoise = 0"
-        )
     return cv2.fastNlMeansDenoisingColoredMulti(list(three), 1, 3, None, strength, strength, PATCH, SEARCH)
 
 

@@ -28,11 +28,12 @@ from mer_search.data.frames import frame_sets
 from mer_search.data.masks import landmark_file, onset_row
 from mer_search.data.prepare import in_force, neighbours
 from mer_search.errors import DataError, DiskError
-from mer_search.files import sweep, write_whole
+from mer_search.files import content_of, sweep, write_whole
 
 CHECKSUM = 32  # bytes of SHA-256 before the npz archive
 # numpy reads headers with ast, which before Python 3.11.8 is not safe in several threads (a SystemError, now and then).
 PARSING = Lock()
+NAMED = 50  # letters of a clip's name in its file's, which may have 255 bytes
 VERSION = 1  # raise it when `measure` gives other values for the same configuration
 
 
@@ -96,7 +97,7 @@ def _one(clip: Clip, run: Run, folder: Path) -> Measured | Problem:
     try:
         sets = frame_sets(clip, run.frames)
         key = _key(clip, sets, run)
-        path = folder / f"{clip.subject}_{clip.name}_{key}.motion"
+        path = folder / f"{f'{clip.subject}_{clip.name}'[:NAMED]}_{key}.motion"
         stored = _read(path, key)
         if stored is None:
             stored = measure(clip, sets, run)
@@ -126,7 +127,7 @@ def _key(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> str:
     facts = [VERSION, clip.dataset, clip.processed, mask, sets, digest(run.frames, run.prep, run.flow)]
     numbers = {number for frame_set in sets for number in frame_set}
     places = sorted({place for number in numbers for place in neighbours(clip, number, prep)})
-    facts += [_sha256(clip.frames[place].read_bytes()) for place in places]
+    facts += [_sha256(content_of(clip.frames[place])) for place in places]
     return _sha256(json.dumps(facts).encode())[:20]
 
 

@@ -93,7 +93,7 @@ class Network(nn.Module):
 
     def action_units(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
         """As forward, but -> logits of the action units (B, A)."""
-        assert self.units is not None  # of a run in two stages
+        assert self.units is not None  # noqa: S101 (for the type checker: a run in two stages has them)
         return self.units(self.features(maps, onset))
 
     def features(self, maps: Tensor, onset: Tensor | None) -> Tensor:

@@ -124,16 +124,29 @@ def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, 
     describe_study(study)
 
 
-def check_port(port: int) -> None:
-    """Raise UsageError if something on this machine answers on the port already."""
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise UsageError(f"--port must be free, but something answers on {port}; give another")
+def exposed(host: str) -> bool:
+    """Whether others than this machine's users may reach a server that listens on an address."""
+    return not (host == "localhost" or host.startswith("127."))
 
 
-def serve(storage: BaseStorage, artifacts: Path, port: int) -> None:
-    """Serve optuna-dashboard to this machine alone: it has no login."""
+def check_port(host: str, port: int) -> None:
+    """Raise UsageError if this machine has no such address, or something answers on the port already."""
+    try:
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                raise UsageError(f"--port must be free, but something answers on {port}; give another")
+        with socket.create_server((host, port)):
+            pass
+    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one
+        raise UsageError(
+            f"--host and --port must be an IPv4 address of this machine and a port that may be listened on, but are "
+            f"{host!a} and {port} ({error})"
+        ) from error
+
+
+def serve(storage: BaseStorage, artifacts: Path, host: str, port: int) -> None:
+    """Serve optuna-dashboard, which has no login."""
     from optuna_dashboard import run_server
 
     store = FileSystemArtifactStore(str(artifacts))
-    run_server(storage, host="127.0.0.1", port=port, artifact_store=store)
+    run_server(storage, host=host, port=port, artifact_store=store)

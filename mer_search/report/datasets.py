@@ -21,7 +21,7 @@ def print_check(report: Report) -> None:
         say(f"not in this task: {', '.join(f'{count} {emotion}' for emotion, count in outside.items())}")
     say(f"action units are known of {facts['n_with_action_units']} clips")
     for problem in sorted(report.problems, key=lambda problem: problem.clip):
-        out.print(f"- {problem}", markup=False)
+        out.print(f"- {problem}")
     count = len(report.problems)
     say("no problems" if not count else f"{count} problem{'s' if count > 1 else ''}")
     if not report.usable:

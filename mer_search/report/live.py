@@ -65,7 +65,7 @@ class Live(Describing):
         super().__init__(artifacts)
         self.study = study
         self.progress = _Bars(
-            TextColumn("{task.description:<40.40}"),
+            TextColumn("{task.description:<40.40}", markup=False),
             BarColumn(18),
             MofNCompleteColumn(),
             TimeRemainingColumn(),

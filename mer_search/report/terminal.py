@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-# Lines are never wrapped here, so that a path or a command can be copied; tables are.
-out = Console(highlight=False, soft_wrap=True)  # results
-err = Console(stderr=True, highlight=False, soft_wrap=True)  # progress and warnings
+# Names and paths may look like markup, which is off. Lines are never wrapped here, so that a path or a command can be
+# copied; tables are.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # results
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # progress and warnings
 
 
 def show(table: Table) -> None:
@@ -21,7 +22,7 @@ def show(table: Table) -> None:
 
 def say(text: str) -> None:
     """Print a sentence, wrapped between words."""
-    out.print(text, soft_wrap=False, markup=False)
+    out.print(text, soft_wrap=False)
 
 
 def plain_table(*columns: str, left: int = 1, title: str | None = None, caption: str | None = None) -> Table:
@@ -42,7 +43,7 @@ def plain_table(*columns: str, left: int = 1, title: str | None = None, caption:
 
 def note(line: str) -> None:
     """A sentence beside the results, wrapped between words."""
-    err.print(line, soft_wrap=False, markup=False)
+    err.print(line, soft_wrap=False)
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
     Where nobody sees bars, a line at every tenth.
     """
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

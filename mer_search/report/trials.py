@@ -74,8 +74,9 @@ def state_line(facts: dict[str, Any]) -> str:
     """How many trials are where, and what the race spared."""
     states = ", ".join(f"{count} {state}" for state, count in facts["trials"].items())
     trained, whole = facts["fold_epochs"]["trained"], facts["fold_epochs"]["without_a_race"]
-    spared = f"; {trained:,} epochs of folds trained, {trained / whole:.0%} of what it takes to stop no trial"
-    return states + (spared if trained < whole else "")
+    if trained == whole:  # perhaps because no trial has ended
+        return states
+    return f"{states}; {trained:,} epochs of folds trained, {trained / whole:.0%} of what it takes to stop no trial"
 
 
 def proxy_line(found: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Comparison: networks on the same seeds and folds, person by person, and a verdict that is not shy to say no."""
 
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from mer_search.config import Part, digest, explain
-from mer_search.errors import UsageError
+from mer_search.errors import DataError, UsageError
+from mer_search.files import TEXT, content_of, tree_of
 from mer_search.search.confirm import Confirmation
 from mer_search.search.statistics import paired_interval, permutation_p, uf1_interval
 from mer_search.training.metrics import fold_confusion, tail, uf1
@@ -216,9 +216,9 @@ def load_plan(name_or_path: str) -> tuple[Step, ...]:
     if path.suffix != ".toml" and name_or_path not in plans():
         raise UsageError(f"a plan must be a .toml file or one of {', '.join(plans())}, but got {name_or_path!r}")
     try:
-        text = path.read_text() if path.suffix == ".toml" else (_folder() / f"{name_or_path}.toml").read_text()
-        tree = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        own = content_of(path, TEXT).decode() if path.suffix == ".toml" else ""
+        tree = tree_of(own or (_folder() / f"{name_or_path}.toml").read_text())
+    except (OSError, UnicodeDecodeError, DataError, UsageError) as error:
         raise UsageError(f"a plan must be a readable TOML file, but {name_or_path} is not ({error})") from error
     entries = tree.get("step")
     if not isinstance(entries, list) or not entries or set(tree) != {"step"}:

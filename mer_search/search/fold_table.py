@@ -17,7 +17,7 @@ import optuna
 from numpy.typing import NDArray
 
 from mer_search.errors import DataError
-from mer_search.files import write_whole
+from mer_search.files import check_archive, write_whole
 from mer_search.search.racing import MEASURES
 from mer_search.search.samplers import SAMPLERS
 from mer_search.search.space import StudyFile
@@ -128,6 +128,7 @@ def load(path: Path, file: StudyFile) -> Table:
     if not path.exists():
         raise DataError(f"a replay needs a table of folds, but there is no {path}; `mer-search bench table` makes one")
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as stored:
             values = json.loads(str(stored["values"]))
             labels, owner = stored["labels"].astype(np.int64), stored["owner"]

@@ -22,6 +22,8 @@ def start(folder: Path, create: bool) -> str:
         UsageError: if pgserver is not installed.
         StorageError: if there is no database and `create` is not given, or another machine has it open.
     """
+    if folder == Path():
+        raise UsageError(f"a storage {EMBEDDED}FOLDER must name the folder, such as {EMBEDDED}runs/postgres")
     if not create and not folder.is_dir():
         raise StorageError(
             f"{EMBEDDED}{folder} must be a folder with a database, but there is none; "

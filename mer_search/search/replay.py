@@ -83,7 +83,7 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
             if value > best_value:
                 best, best_value = m, value
         else:
-            assert best is not None  # nobody else could have won the race
+            assert best is not None  # noqa: S101 (for the type checker: nobody else could have won the race)
             own, ahead = (scores(each)[ran.subjects, : ran.epochs][:, -1] for each in (m, best))
             value = racing.estimate(best_value, own, ahead, weights[ran.subjects])
         study.add_trial(

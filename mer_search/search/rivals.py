@@ -64,7 +64,7 @@ class Rivals:
 
     def estimate(self, scores: Mapping[int, float], mark: Mark) -> float:
         """What the UF1 of a trial that lost with these scores may be."""
-        assert self.best is not None  # nobody else could have won the race
+        assert self.best is not None  # noqa: S101 (for the type checker: nobody else could have won the race)
         places, best = list(scores), pooled_uf1(list(self.best.values()), self.rule)
         return racing.estimate(best, list(scores.values()), mark.best[places], self.weights[places])
 

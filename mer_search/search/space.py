@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -12,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mer_search.config import Run, Value, check_key, value_at, with_values
-from mer_search.errors import UsageError
+from mer_search.errors import DataError, UsageError
+from mer_search.files import TEXT, content_of, tree_of
 from mer_search.presets import preset
 from mer_search.search.racing import RACES
 from mer_search.search.samplers import SAMPLERS
@@ -82,7 +82,9 @@ class Axis:
 
     def holds(self, value: Any) -> bool:
         """Whether the value lies on the axis."""
-        return value in self.values if self.kind == "choice" else self.values[0] <= value <= self.values[1]
+        if self.kind == "choice":
+            return value in self.values
+        return type(value) in (int, float) and self.values[0] <= value <= self.values[1]
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,10 @@ def load(name_or_path: str) -> StudyFile:
     path = Path(name_or_path)
     if path.suffix == ".toml" or (path.exists() and path.is_file()):
         try:
-            return parse(path.read_text(), path.stem)
-        except (OSError, UnicodeDecodeError) as error:
+            text = content_of(path, TEXT).decode()
+        except (OSError, UnicodeDecodeError, DataError) as error:
             raise UsageError(f"a study must be a readable file, but {path} is not ({error})") from error
+        return parse(text, path.stem)
     if name_or_path not in names():
         raise UsageError(f"a study must be a .toml file or one of {', '.join(names())}, but got {name_or_path!r}")
     return parse((resources.files("mer_search.studies") / f"{name_or_path}.toml").read_text(), name_or_path)
@@ -147,11 +150,7 @@ def load(name_or_path: str) -> StudyFile:
 def parse(text: str, name: str) -> StudyFile:
     """A study from its TOML text. Both ends of every axis are built into a Run, so a bad one fails here."""
     try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"study {name}: not valid TOML: {error}") from error
-    try:
-        return replace(_study(tree, name), text=text)
+        return replace(_study(tree_of(text), name), text=text)
     except UsageError as error:
         raise UsageError(f"study {name}: {error}") from None
 
@@ -159,8 +158,8 @@ def parse(text: str, name: str) -> StudyFile:
 def changed(there: str, here: str) -> str:
     """What differs between the texts of two study files that must be one study's; "" if nothing is found."""
     try:
-        one, other = (_lasting(tomllib.loads(text)) for text in (there, here))
-    except tomllib.TOMLDecodeError:
+        one, other = (_lasting(tree_of(text)) for text in (there, here))
+    except UsageError:
         return ""
     keys = [key for key in one | other if one.get(key) != other.get(key)]
     shown = [f"{key} is {one.get(key, 'absent')} there, {other.get(key, 'absent')} here" for key in keys[:SHOWN]]
@@ -185,11 +184,13 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
                 + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}")
             )
         entry = FIELDS[key]
-        if not isinstance(value, type(entry.default)):
+        if type(value) is not type(entry.default):
             raise UsageError(f"{key} must be a {type(entry.default).__name__}, but got {value!r}")
         if entry.allowed and value not in entry.allowed:
             raise UsageError(f"{key} must be one of {', '.join(entry.allowed)}, but got {value!r}")
     given = {key: tree.get(key, entry.default) for key, entry in FIELDS.items()}
+    if given["trials"] < 1:
+        raise UsageError(f"trials must be at least 1, but got {given['trials']}")
     base = with_values(preset(given["base"]), given["set"])
     axes = tuple(_axis(key, spec) for key, spec in given["space"].items())
     if not axes:
@@ -240,14 +241,14 @@ def _axis(key: str, spec: Any) -> Axis:
     """`{ choice = [...] }`, `{ float = [low, high], log = true }` or `{ int = [low, high] }`."""
     check_key(key)
     kinds = [kind for kind in ("choice", "float", "int") if isinstance(spec, dict) and kind in spec]
-    if len(kinds) != 1 or set(spec) - {kinds[0], "log"}:
+    if len(kinds) != 1 or set(spec) - {kinds[0], "log"} or type(spec.get("log", False)) is not bool:
         raise UsageError(
             f"{key}: an axis must be {{ choice = [...] }}, {{ float = [low, high] }} or "
             f"{{ int = [low, high] }}, the latter two with log = true if wished, but got {spec!r}"
         )
     kind, values = kinds[0], spec[kinds[0]]
     types = {"choice": (bool, int, float, str), "float": (int, float), "int": (int,)}[kind]
-    if not isinstance(values, list) or not values or not all(isinstance(value, types) for value in values):
+    if not isinstance(values, list) or not values or not all(type(value) in types for value in values):
         raise UsageError(f"{key}: {kind} must be a list of plain values, but got {values!r}")
     if kind != "choice" and (len(values) != 2 or values[0] > values[1] or (spec.get("log") and values[0] <= 0)):
         raise UsageError(f"{key}: [low, high] with low <= high (and low > 0 where log) must hold, but got {values!r}")
@@ -257,6 +258,8 @@ def _axis(key: str, spec: Any) -> Axis:
 def _conditions(tree: dict[str, Any], axes: Sequence[Axis]) -> dict[str, dict[str, Value]]:
     keys = {axis.key: axis for axis in axes}
     for key, condition in tree.items():
+        if not isinstance(condition, dict):
+            raise UsageError(f"[when]: {key} must have a condition {{ axis = value }}, but got {condition!r}")
         for name in (key, *condition):
             if name not in keys or (name in tree and name != key):
                 raise UsageError(f"[when] must speak of unconditional axes of [space], but {name!r} is none")
@@ -270,6 +273,8 @@ def _starting_point(
     point: Any, base: Run, axes: Sequence[Axis], when: Mapping[str, Mapping[str, Value]]
 ) -> dict[str, Value]:
     """Parameters of a first trial: those given, then those of its `preset`, then the base's."""
+    if not isinstance(point, dict) or not isinstance(point.get("preset", ""), str):
+        raise UsageError(f"[[start]] must give axes their values, or name a preset, but got {point!r}")
     given = {key: value for key, value in point.items() if key != "preset"}
     source = preset(point["preset"]) if "preset" in point else base
     keys = {axis.key for axis in axes}

@@ -28,6 +28,7 @@ CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,  # milliseconds, the same for what was sent
 }
+LETTERS = 60  # of a study's name
 MAKING = 0x6D657200  # our advisory lock while tables are made; its neighbours are in claims
 
 
@@ -42,13 +43,15 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         return open_storage(start(Path(url.removeprefix(EMBEDDED)), create), create)
     try:
         parsed = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # the latter of a port that is no number
         parsed = None
-    if parsed is None or parsed.get_backend_name() not in BACKENDS:
+    if parsed is None or parsed.get_backend_name() not in BACKENDS or not (parsed.database or is_shared(url)):
         raise UsageError(
             f"a storage must be a URL such as {DEFAULT} or postgresql+psycopg://user:password@host/database, "
             f"but got {shown(url)!r}"
         )
+    if "@" in (parsed.host or ""):  # a part of the password, which the driver's message would show
+        raise UsageError(f"an @ in a password must be written %40, and the URL is {shown(url)!r}")
     if url.startswith(SQLITE) and not create and not Path(url.removeprefix(SQLITE)).exists():
         workers = f" (that of --workers: {EMBEDDED}runs/postgres)" if Path("runs/postgres").is_dir() else ""
         raise StorageError(
@@ -85,6 +88,20 @@ def _only_maker(url: sqlalchemy.URL) -> Iterator[None]:
     with sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **_engine(url)).connect() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": MAKING})
         yield
+
+
+def check_name(name: str) -> str:
+    """A study's name, which is also that of its folder.
+
+    Raises:
+        UsageError: if it would lead out of the folder for results, or cannot be printed.
+    """
+    if not 0 < len(name) <= LETTERS or "/" in name or name.startswith((".", "-")) or not name.isprintable():
+        raise UsageError(
+            f"a study's name must be one to {LETTERS} printable letters without / that begin with neither . nor -, for "
+            f"it names a folder, but got {name!a}; give another --name"
+        )
+    return name
 
 
 def is_shared(url: str) -> bool:

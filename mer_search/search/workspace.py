@@ -12,7 +12,7 @@ from platformdirs import user_cache_path
 
 from mer_search.config import Run, Value, digest, with_values
 from mer_search.data import Folder, fit, open_folder
-from mer_search.data.clips import Clip, Problem
+from mer_search.data.clips import Clip, Problem, enough
 from mer_search.data.store import Motion, load
 from mer_search.data.synthetic import write_dataset
 from mer_search.errors import DataError
@@ -113,6 +113,12 @@ def load_data(path: Path, run: Run, progress: Progress) -> Loaded:
     clips, motion, problems = load(
         folder.clips, run, cache() / "flow", lambda done, total: progress("measuring motion", done, total)
     )
+    if not enough(clips):
+        raise DataError(
+            f"a run needs clips of two subjects and two classes at least, but the usable ones of {path} are of "
+            f"{len({clip.subject for clip in clips})} and {len({clip.label for clip in clips})}; "
+            "`mer-search data check` says what is wrong with the others"
+        )
     run = fit(run, folder, clips)
     labels = np.array([run.data.classes.index(clip.label) for clip in clips], dtype=np.int64)
     tensors = Clips.of(clips, motion, labels)

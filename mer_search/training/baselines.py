@@ -8,10 +8,12 @@ baselines are, if anything, flattered.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
@@ -40,12 +42,17 @@ def thumbnails(motion: Motion) -> NDArray[np.float32]:
     return small.reshape(len(maps), -1)
 
 
+def _fitted(name: str, features: NDArray[np.float32], labels: NDArray[np.int64]) -> Any:
+    """A model trained on these. Where all are of one class, which scikit-learn's classifiers refuse, it says that."""
+    model = CHOSEN[name]() if len(set(labels.tolist())) > 1 else DummyClassifier(strategy="prior")
+    return make_pipeline(StandardScaler(), model).fit(features, labels)
+
+
 def predict(name: str, motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str]) -> NDArray[np.int64]:
     """(N,) class of every clip by a model that never saw its subject."""
     features, out = thumbnails(motion), np.zeros_like(labels)
     for train, test in LeaveOneGroupOut().split(features, labels, subjects):
-        model = make_pipeline(StandardScaler(), CHOSEN[name]()).fit(features[train], labels[train])
-        out[test] = model.predict(features[test])
+        out[test] = _fitted(name, features[train], labels[train]).predict(features[test])
     return out
 
 
@@ -72,7 +79,7 @@ def log_loss(motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str])
     """(N,) log-loss of every clip under the logistic regression that never saw its subject."""
     features, out = thumbnails(motion), np.zeros(len(labels))
     for train, test in LeaveOneGroupOut().split(features, labels, subjects):
-        model = make_pipeline(StandardScaler(), CHOSEN["logistic_regression"]()).fit(features[train], labels[train])
+        model = _fitted("logistic_regression", features[train], labels[train])
         chances = dict(zip(model.classes_, model.predict_proba(features[test]).T, strict=True))
         out[test] = [
             -np.log(max(chances.get(label, np.zeros(len(test)))[place], 1e-4))

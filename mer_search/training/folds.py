@@ -65,13 +65,13 @@ def select_subjects(
     if text == "all":
         return tuple(sorted(known))
     chosen: tuple[str, ...]
-    if match := re.fullmatch(r"hardest(?:_([0-9]+))?", text):
+    if match := re.fullmatch(r"hardest(?:_([0-9]{1,9}))?", text):
         if int(match[1] or 0) > len(hardest):
             raise UsageError(
                 f"{text} needs as many ranked subjects, but there are {len(hardest)}: {', '.join(hardest)}"
             )
         chosen = tuple(hardest[: int(match[1] or 10)])
-    elif match := re.fullmatch(r"([0-9]+)\s*-\s*([0-9]+)", text):
+    elif match := re.fullmatch(r"([0-9]{1,9})\s*-\s*([0-9]{1,9})", text):
         numbers = map(str, range(int(match[1]), int(match[2]) + 1))
         chosen = tuple(dict.fromkeys(_subject(number, known) for number in numbers))
     else:
@@ -86,7 +86,9 @@ def select_subjects(
 
 def _subject(name: str, known: Sequence[str], databases: Iterable[str] = ()) -> str:
     """The one subject of that name or number."""
-    fitting = [s for s in known if s == name] or [s for s in known if name.isdecimal() and _number(s) == int(name)]
+    fitting = [s for s in known if s == name] or [
+        s for s in known if re.fullmatch("[0-9]{1,9}", name) and _number(s) == int(name)
+    ]
     if len(fitting) != 1:
         everything = [*sorted(known), *sorted(databases)]
         found = f"fits {' and '.join(fitting)}; write the name" if fitting else f"is none of {', '.join(everything)}"

@@ -88,6 +88,8 @@ def load_network(path: Path, run: Run, device: str) -> Network:
         state = load_file(path, device)
         network = Network(run, len(state.get("units.bias", ()))).to(device)
         network.load_state_dict(state)
+        if not all(item.isfinite().all() for item in state.values()):
+            raise ValueError("it holds weights that are not finite")
     except Exception as error:  # safetensors and torch each have their own
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} must hold a network of its run, but cannot be read ({reason})") from error

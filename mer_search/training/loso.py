@@ -112,7 +112,7 @@ def read_config(path: Path) -> Run:
     """
     try:
         return Run.model_validate(json.loads(path.read_text())["run"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} must hold a run's configuration, but cannot be read ({error})") from error
 
 

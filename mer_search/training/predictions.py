@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_search.errors import DataError
-from mer_search.files import write_whole
+from mer_search.files import check_archive, write_whole
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,19 @@ def load(path: Path) -> list[Predictions]:
     if not path.exists():
         return []
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as stored:
             keys = dict.fromkeys(tuple(name.split("/")[:2]) for name in stored.files)
             return [
-                Predictions(
-                    int(seed),
-                    subject,
-                    tuple(stored[f"{seed}/{subject}/clips"].tolist()),
-                    stored[f"{seed}/{subject}/labels"],
-                    stored[f"{seed}/{subject}/probabilities"],
-                    stored.get(f"{seed}/{subject}/inner"),
+                _checked(
+                    Predictions(
+                        int(seed),
+                        subject,
+                        tuple(stored[f"{seed}/{subject}/clips"].tolist()),
+                        stored[f"{seed}/{subject}/labels"],
+                        stored[f"{seed}/{subject}/probabilities"],
+                        stored.get(f"{seed}/{subject}/inner"),
+                    )
                 )
                 for seed, subject in keys
             ]
@@ -75,3 +78,16 @@ def load(path: Path) -> list[Predictions]:
         raise DataError(
             f"{path} must hold predictions, but cannot be read ({error}); delete it and its folds are trained again"
         ) from error
+
+
+def _checked(fold: Predictions) -> Predictions:
+    """The fold, unless it cannot be what a network said: a number that is none would be taken for the largest."""
+    shape, classes = fold.probabilities.shape, fold.probabilities.shape[-1]
+    if len(shape) != 3 or not shape[0] > 0 or not len(fold.labels) == len(fold.clips) == shape[1] > 0:
+        raise ValueError(f"{fold.subject} has {len(fold.clips)} clips and probabilities of shape {shape}")
+    if fold.labels.dtype.kind not in "iu" or not ((fold.labels >= 0) & (fold.labels < classes)).all():
+        raise ValueError(f"the labels of {fold.subject} are not classes 0 to {classes - 1}")
+    for numbers in (fold.probabilities, fold.inner):
+        if numbers is not None and not (numbers.dtype.kind == "f" and np.isfinite(numbers).all()):
+            raise ValueError(f"what is stored of {fold.subject} is not finite")
+    return fold

@@ -1,0 +1,79 @@
+"""Tables become cells: spreadsheets and text, as whatever program wrote them.
+
+Cells are text. A spreadsheet is an archive of XML, so what it would unpack to is looked at first, and no more rows and
+columns are taken than an annotation can have: one cell in the last row makes a million rows.
+"""
+
+import csv
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+from mer_search.errors import DataError
+from mer_search.files import check_archive, content_of
+
+LARGEST = 32 << 20  # bytes of a table, of a spreadsheet unpacked; the datasets' own have a hundredth
+ROWS, COLUMNS = 20_000, 200  # that are looked at
+BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")  # what a text in UTF-16 begins with
+
+
+def read_table(path: Path, tab: str = "") -> list[list[str]]:
+    """A table's cells as text, whatever its line lengths.
+
+    Args:
+        path: a spreadsheet (.xlsx), or text with commas, semicolons or tabs (.csv), whatever its encoding.
+        tab: name of the spreadsheet's sheet, in any case; the first where there is none of that name.
+
+    Raises:
+        DataError: if it is no such file, or too large for one.
+    """
+    try:
+        content = content_of(path, LARGEST)
+        return _text(content) if path.suffix.lower() == ".csv" else _spreadsheet(path, content, tab)
+    except DataError:
+        raise
+    except Exception as error:  # csv, zipfile, zlib, expat and openpyxl each have their own
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DataError(f"{path} must be a readable table, but is not ({reason}); write it anew") from error
+
+
+def _text(content: bytes) -> list[list[str]]:
+    encodings = ("utf-16",) if content.startswith(BYTE_ORDERS) else ("utf-8-sig", "latin-1")
+    for encoding in encodings:  # the last is what a spreadsheet program writes on an older system
+        try:
+            text = content.decode(encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+    else:
+        raise ValueError("it is neither UTF-8 nor UTF-16 nor Latin-1")
+    if "\0" in text:
+        raise ValueError("it holds a zero byte")
+    lines = io.StringIO(text, newline=None)
+    # Strict: a quotation mark that is never closed would swallow the rows below it.
+    return list(csv.reader(lines, delimiter=max(",;\t", key=text.count), strict=True))
+
+
+def _spreadsheet(path: Path, content: bytes, tab: str) -> list[list[str]]:
+    import openpyxl  # slow to load: not in every process
+
+    check_archive(path, LARGEST)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a table is formatted with
+        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        try:
+            named = [sheet for sheet in book.worksheets if sheet.title.strip().lower() == tab.lower()]
+            sheet = (named or book.worksheets)[0]
+            sheet.reset_dimensions()  # a program may have written wrong ones
+            rows = sheet.iter_rows(max_row=ROWS, max_col=COLUMNS, values_only=True)
+            return [[_cell(value) for value in row] for row in rows]
+        finally:
+            book.close()
+
+
+def _cell(value: Any) -> str:
+    """A cell as it is shown: 12 for 12.0, nothing for an empty one."""
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
