@@ -245,7 +245,7 @@ def _flipped(rng: random.Random, content: bytes) -> bytes:
     return bytes(changed)
 
 
-def _repacked(content: bytes, part: str, change: Callable[[bytes], bytes]) -> bytes:
+def repacked(content: bytes, part: str, change: Callable[[bytes], bytes]) -> bytes:
     """A spreadsheet with another part in it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
@@ -270,17 +270,17 @@ FILES: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "an old .xls": lambda rng, content: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + content[:4096],
     "a web page": lambda rng, content: b"<html><table><tr><td>Subject</td></tr></table></html>",
     "an archive of something else": lambda rng, content: _zip({"x.txt": b"hello"}),
-    "without its sheets": lambda rng, content: _repacked(content, SHEETS, lambda old: b""),
-    "with broken xml": lambda rng, content: _repacked(content, SHEETS, lambda old: old[: int(len(old) * rng.random())]),
-    "with a cell far away": lambda rng, content: _repacked(
+    "without its sheets": lambda rng, content: repacked(content, SHEETS, lambda old: b""),
+    "with broken xml": lambda rng, content: repacked(content, SHEETS, lambda old: old[: int(len(old) * rng.random())]),
+    "with a cell far away": lambda rng, content: repacked(
         content, SHEETS, lambda old: old.replace(b"</sheetData>", FAR)
     ),
-    "that swells (entities)": lambda rng, content: _repacked(content, SHEETS, lambda old: LAUGHS),
-    "that swells (archive)": lambda rng, content: _repacked(
+    "that swells (entities)": lambda rng, content: repacked(content, SHEETS, lambda old: LAUGHS),
+    "that swells (archive)": lambda rng, content: repacked(
         content, SHEETS, lambda old: old.replace(b"</sheetData>", b"<row></row>" * 30_000_000 + b"</sheetData>")
     ),
-    "without styles": lambda rng, content: _repacked(content, "styles", lambda old: b"<x/>"),
-    "without relations": lambda rng, content: _repacked(content, "rels", lambda old: b"<x/>"),
+    "without styles": lambda rng, content: repacked(content, "styles", lambda old: b"<x/>"),
+    "without relations": lambda rng, content: repacked(content, "rels", lambda old: b"<x/>"),
 }
 
 

@@ -36,7 +36,8 @@ from conftest import STUDY
 
 from mer_search import cli
 
-SECONDS, MEMORY = 10, 3 << 30  # a mutant may take, and bytes beyond what the process has at its start
+CPU_SECONDS, SECONDS = 10, 120  # a mutant may take, of a processor and in all: a machine may have other work
+MEMORY = 3 << 30  # bytes that it may take beyond what the process has at its start
 
 
 class Case(NamedTuple):
@@ -228,6 +229,7 @@ def _child(case: Case, folder: Path, pipe: Any) -> None:
         os.dup2(nowhere.fileno(), 2)  # decoders write there
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))  # a process begins with none
     os.environ["MER_SEARCH_DATA"] = "flow"
     pipe.send(attempt(case, folder))
 
@@ -256,7 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="this one, as in the list of defects")
+    parser.add_argument("--only", type=int, nargs="*", help="these alone, as in the list of defects")
     parser.add_argument("--verbose", action="store_true")
     asked = parser.parse_args()
     table: Counter[tuple[str, str]] = Counter()
@@ -266,7 +268,7 @@ def main() -> None:
         with ExitStack() as stack:
             _without_training(stack, [])  # imports what the children need
         for number, (case, folder) in enumerate(made):
-            if asked.only not in (None, number):
+            if asked.only and number not in asked.only:
                 continue
             outcomes = isolated(case, folder)
             wrong = next((outcome.defect for outcome in outcomes if outcome.defect), "")
@@ -274,7 +276,7 @@ def main() -> None:
             result = "defect" if wrong else "used" if codes == 0 else f"refused, exit code {codes}"
             table[case.kind, result] += 1
             defects += bool(wrong)
-            if wrong or asked.verbose or asked.only is not None:
+            if wrong or asked.verbose or asked.only:
                 shown = wrong or next((outcome.message for outcome in outcomes if outcome.message), result)
                 print(f"{number:4d} {case.kind}: {case.what!r:.110}\n     {shown}", flush=True)
     results = sorted({result for _, result in table})
