@@ -137,7 +137,9 @@ class Campaign:
         deadline = time.monotonic() + 10
         while (alive := self._alive()) and time.monotonic() < deadline:
             time.sleep(0.1)
-        self.wrong += [f"process {pid} was left behind" for pid in alive]
+        for pid in alive:
+            self.wrong.append(f"process {pid} was left behind")
+            os.kill(pid, signal.SIGKILL)
 
     def study(self, name: str) -> optuna.Study:
         return find_study(open_storage(f"sqlite:///{self.folder}/mer-search.db"), name)
@@ -180,6 +182,7 @@ def main() -> None:
         campaign, began = Campaign(Path(root), random.Random(asked.seed)), time.monotonic()
         campaign.search("untouched", asked.trials, 0)
         studies = 0
+        print(f"a study of {asked.trials} trials, not killed: {time.monotonic() - began:.0f} s", flush=True)
         while (left := asked.search - campaign.kills) > 0:
             name, studies = f"study{studies}", studies + 1
             campaign.search(name, asked.trials, left)

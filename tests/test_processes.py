@@ -72,3 +72,29 @@ def test_a_shielded_process_hears_neither_signal_and_its_parent_hears_them_after
         assert child.returncode == 0
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+WAITING = """
+import os, signal, sys, time
+from mer_search.processes import elsewhere
+
+def parent_dies(pid):
+    print(os.getpid(), flush=True)
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.2)
+
+if __name__ == "__main__":
+    elsewhere(parent_dies, [os.getpid(), os.getpid()])
+"""
+
+
+def test_a_process_that_waits_for_a_parent_that_was_killed_ends(tmp_path):
+    (tmp_path / "waiting.py").write_text(WAITING)
+    parent = subprocess.Popen([sys.executable, tmp_path / "waiting.py"], stdout=-1)
+    child = int(parent.stdout.readline())
+    parent.communicate()
+    deadline = time.monotonic() + 20
+    while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert parent.returncode == -signal.SIGKILL
+    assert not os.path.exists(f"/proc/{child}")
