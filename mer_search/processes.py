@@ -4,12 +4,14 @@ Those that train are forked from a server that has loaded torch before: on two c
 the same time. Ctrl-C and SIGTERM end a command wherever it is, and leave its other processes to it.
 """
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.context import ForkServerContext
 from types import FrameType
 from typing import Any, TypeVar
@@ -93,5 +95,16 @@ def forked() -> ForkServerContext:
 def elsewhere(function: Callable[[S], T], things: Iterable[S]) -> list[T]:
     """What a function gives for each of some things, in a process where torch's compiler is loaded: counting operations
     needs it."""
-    with ProcessPoolExecutor(1, forked()) as executor:
+    with ProcessPoolExecutor(1, forked(), leave_with_parent) as executor:
         return list(executor.map(function, things))
+
+
+def leave_with_parent() -> None:
+    """End this process as soon as its parent has ended, however that was: who waits for its word waits for ever."""
+    threading.Thread(target=_leave, daemon=True).start()
+
+
+def _leave() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)

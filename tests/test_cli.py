@@ -46,6 +46,7 @@ COMMANDS = [
     ["subjects", "rank"],
     ["predict"],
     ["export"],
+    ["verify"],
     ["data", "check"],
     ["data", "synth"],
     ["data", "preview"],

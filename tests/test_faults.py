@@ -1,5 +1,6 @@
 """Disks that are full, folders that move, databases that go away: nothing is lost, and the same call goes on."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -12,9 +13,11 @@ from uuid import uuid4
 import optuna
 import pytest
 import sqlalchemy
+from click.testing import CliRunner
 from conftest import STUDY, Counting, fill, silent
 from optuna.trial import TrialState
 
+from mer_search import cli
 from mer_search.errors import DataError, DiskError, StorageError, UnreachableError
 from mer_search.search import claims, space
 from mer_search.search import storage as storages
@@ -103,6 +106,18 @@ def test_a_flow_store_that_is_full_is_one_line_and_goes_on_when_there_is_room(fl
     assert len(load_data(flow_folder, base, silent).clips) == 24
     assert {path: path.stat().st_mtime_ns for path in there} == there
     assert list(disk.rglob("*.partial")) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_of_every_command(flow_folder, tmp_path, small_disk, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(STUDY)
+    disk = small_disk(100_000)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    run_there = ["run", "--study", "small.toml", "--data", str(flow_folder)]
+    for options in (["--out", f"{disk}/runs"], ["--storage", f"sqlite:///{disk}/study.db"]):
+        refused = CliRunner().invoke(cli.main, run_there + options)
+        assert refused.exit_code == 1, refused.output
+        assert re.search(r"^error: \S+ must be usable, but is not \(Read-only file system\)", refused.stderr, re.M)
 
 
 def test_a_database_whose_disk_is_full_is_one_line_and_goes_on_when_there_is_room(pool, make_search, small_disk):

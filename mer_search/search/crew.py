@@ -4,7 +4,6 @@ dies takes them with it. What they share, and who does what, is theirs to know (
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ import torch.multiprocessing
 
 from mer_search.errors import MerSearchError, StorageError
 from mer_search.files import write_whole
-from mer_search.processes import forked
+from mer_search.processes import forked, leave_with_parent
 
 REPLACED = 4  # dead workers that are replaced, in one run
 LOOK = 0.5  # seconds between two looks at what they have done
@@ -118,7 +117,7 @@ def _reason(process: Any, connection: Connection) -> str:
 
 def _work(parent: Connection, work: Work, place: Place, folder: Path) -> None:
     """A worker's life. What ends it is sent to the parent."""
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    leave_with_parent()
     os.sched_setaffinity(0, place.cores)
     if place.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = place.gpu
@@ -131,10 +130,3 @@ def _work(parent: Connection, work: Work, place: Place, folder: Path) -> None:
         write_whole(folder / "error.txt", traceback.format_exc())
         parent.send(RuntimeError(f"{type(error).__name__}: {error}"))
         sys.exit(1)
-
-
-def _leave_with(parent: Connection) -> None:
-    """End this process when its parent's is gone: the parent never sends anything."""
-    with suppress(EOFError, ConnectionError):
-        parent.recv()
-    os._exit(1)

@@ -5,7 +5,6 @@ Each difference is one line: where, what is there and what it should be, and wha
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -137,7 +136,10 @@ def _config(folder: Path) -> Run:
 def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[str]:
     """Whether folds are whole: as many epochs as there may be, a probability of each class, a row of history each."""
     try:
-        rows = Counter((row.seed, row.subject, row.epoch) for row in read_history(folder) if row.stage == 2)
+        rows: dict[tuple[int, str], list[int]] = {}
+        for row in read_history(folder):
+            if row.stage == 2:
+                rows.setdefault((row.seed, row.subject), []).append(row.epoch)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{folder / HISTORY} must be a table of epochs, but is not ({error}); {TRAIN_AGAIN}") from error
     classes = len(run.data.classes)
@@ -149,9 +151,8 @@ def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[
             yield f"{name} must have probabilities that sum to 1 and labels below {classes}; {TRAIN_AGAIN}"
         if fold.epochs > run.train.epochs:
             yield f"{name} must have at most {run.train.epochs} epochs, but has {fold.epochs}; {TRAIN_AGAIN}"
-        trained = [rows[fold.seed, fold.subject, epoch + 1] for epoch in range(fold.epochs)]
-        if set(trained) != {1}:
-            yield f"{HISTORY} must have each epoch of {name} once, but has them {trained} times; {TRAIN_AGAIN}"
+        if (trained := rows.get((fold.seed, fold.subject))) != [*range(1, fold.epochs + 1)]:
+            yield f"{HISTORY} must have {fold.epochs} epochs of {name}, but has {trained}; {TRAIN_AGAIN}"
 
 
 def _of_confirmation(folder: Path) -> Iterator[str]:
@@ -162,10 +163,10 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     searched = [subject for subject in subjects if table[subject] == "1"]
     unsearched = [subject for subject in subjects if table[subject] != "1"]
     groups = {"all": subjects} | ({"unsearched": unsearched} if unsearched else {})
-    on_disk = {(fold.seed, fold.subject): fold for fold in every}
+    on_disk = {(fold.seed, fold.subject): fold for fold in every if fold.epochs == run.train.epochs}
     wanted = [(seed, subject) for seed in summary["seeds"] for subject in subjects]
     if missing := [key for key in wanted if key not in on_disk]:
-        yield f"{PREDICTIONS} must hold {len(wanted)} folds, but lacks {len(missing)}; {CONFIRM_AGAIN}"
+        yield f"{PREDICTIONS} must hold {len(wanted)} folds, but lacks {len(missing)}; {TRAIN_AGAIN}"
         return
     folds = [on_disk[key] for key in wanted]
     yield from _of_folds(store, run, folds)

@@ -1,0 +1,13 @@
+"""A short campaign of kills, in every run; the long one is tests/kill_campaign.py by hand."""
+
+import random
+
+from kill_campaign import Campaign
+
+
+def test_what_is_killed_goes_on_loses_no_finished_fold_and_leaves_nothing_behind(tmp_path):
+    campaign = Campaign(tmp_path, random.Random(1))
+    campaign.search("small", 3, 3, most=12)
+    campaign.confirm("small", 0, 3, seeds=12, kills=2, most=30)
+    assert campaign.wrong == []
+    assert campaign.kills == 5

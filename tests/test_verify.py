@@ -1,0 +1,182 @@
+"""What is stored is computed again, and whatever was changed afterwards is found."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from click.testing import CliRunner
+from conftest import STUDY, write_flow_images
+from sklearn.metrics import f1_score
+
+from mer_search import cli
+from mer_search.search.storage import find_study, open_storage
+from mer_search.search.verify import unlike, verify_confirmation, verify_study
+from mer_search.training.predictions import load, save
+
+URL = "sqlite:///mer-search.db"
+
+
+def mer_search(*arguments, code=0):
+    done = CliRunner().invoke(cli.main, list(map(str, arguments)))
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory):
+    """A folder in which two trials on three of four subjects were made, and the best was confirmed with two seeds."""
+    folder = tmp_path_factory.mktemp("confirmed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        write_flow_images(folder / "flow")
+        Path("small.toml").write_text(STUDY.replace('subjects = "all"', 'subjects = "1-3"'))
+        mer_search("run", "--study", "small.toml", "--data", "flow", "--trials", "2")
+        mer_search("confirm", "--seeds", "2", "--against", "V4")
+    return folder
+
+
+@pytest.fixture
+def small(confirmed, tmp_path, monkeypatch):
+    """The results folder of a copy of it all, which the study knows."""
+    shutil.copytree(confirmed, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    storage = open_storage(URL)
+    (study,) = storage.get_all_studies()
+    storage.set_study_user_attr(study._study_id, "out", str(tmp_path / "copy/runs/small"))
+    return Path("runs/small")
+
+
+@pytest.fixture
+def confirmation(small):
+    (path,) = (small / "confirm").glob("trial-?/summary.json")
+    return path.parent
+
+
+def test_what_was_not_touched_agrees(small, confirmation):
+    checked = verify_study(find_study(open_storage(URL), None))
+    assert checked.differences == []
+    assert checked.what[0] == "study small: 2 trials, 2 confirmations"
+    assert len(checked.what) == 5
+    for folder in (small, small / "trial-0001", confirmation):
+        assert "no differences" in mer_search("verify", folder).stdout
+    assert json.loads(mer_search("verify", "--json").stdout) == {"checked": checked.what, "differences": []}
+    assert "verify needs the folder of a study" in mer_search("verify", "nowhere", code=2).stderr
+
+
+def test_the_headline_is_what_scikit_learn_computes_from_the_log(confirmation):
+    """From the text alone, by another's code: the mean is over the classes that occur."""
+    lines = [line.split() for line in (confirmation / "megc_log.txt").read_text().splitlines()]
+    truth, guess = zip(*((int(row[1]), int(row[2])) for row in lines if len(row) == 3), strict=True)
+    summary = json.loads((confirmation / "summary.json").read_text())
+    found = f1_score(truth, guess, average="macro", labels=sorted({*truth, *guess}), zero_division=0)
+    assert summary["rules"]["tail"]["all"]["seed_mean_uf1"] == pytest.approx(found, abs=1e-12)
+
+
+def _edit(name, before, after):
+    def damage(folder):
+        text = (folder / name).read_text()
+        assert before in text
+        (folder / name).write_text(text.replace(before, after, 1))
+
+    return damage
+
+
+def _cut(name):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-7])
+
+
+def _delete(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def _fold(change):
+    """Change a fold; None takes it away."""
+
+    def damage(folder):
+        first, *rest = load(folder / "predictions.npz")
+        save(folder / "predictions.npz", [*([change(first)] if change else []), *rest])
+
+    return damage
+
+
+def _summary(change):
+    def damage(folder):
+        facts = json.loads((folder / "summary.json").read_text())
+        change(facts)
+        (folder / "summary.json").write_text(json.dumps(facts))
+
+    return damage
+
+
+FOLD = {
+    "a fold that was turned round": (_fold(lambda f: replace(f, probabilities=f.probabilities[..., ::-1])), "UF1|uf1"),
+    "a fold with another label": (_fold(lambda f: replace(f, labels=f.labels * 0)), "UF1|uf1"),
+    "a fold that is gone": (_fold(None), r"must hold \d+ folds"),
+    "a fold that is cut short": (_fold(lambda f: f.until(1)), r"must hold \d+ folds|epochs"),
+    "chances that are none": (
+        _fold(lambda f: replace(f, probabilities=f.probabilities * 0)),
+        "must have probabilities",
+    ),
+    "a file that is cut short": (_cut("predictions.npz"), "must hold predictions, but cannot be read"),
+    "another configuration": (_edit("config.json", '"epochs": 2', '"epochs": 3'), "must have the digest of its run"),
+    "a history without an epoch": (_edit("history.csv", "sub01,2,", "sub01,7,"), "must have 2 epochs of fold sub01"),
+}
+CONFIRMATION = {
+    "a better mean": (_summary(lambda s: s["rules"]["tail"]["all"].update(uf1=0.9)), r"rules.tail.all.uf1 is 0.9, but"),
+    "an interval": (_summary(lambda s: s["rules"]["last"]["all"]["ci95"].reverse()), r"rules.last.all.ci95\[0\]"),
+    "a gap": (_summary(lambda s: s.update(gap=0.0001)), "gap is 0.0001"),
+    "a baseline": (_summary(lambda s: s["baselines"]["rbf_svm"]["all"].update(uf1=0.1)), "rbf_svm.all.uf1 is 0.1"),
+    "the correction": (_summary(lambda s: s["uf1_bbc"].update(uf1=0.99)), r"uf1_bbc.uf1 is 0.99"),
+    "the comparison": (_summary(lambda s: s["comparison"].update(winner="V4!")), r"comparison.winner is 'V4!'"),
+    "no summary": (lambda folder: (folder / "summary.json").write_text("{"), "must be a confirmation's summary"),
+    "a subject's row": (
+        _edit("subjects.csv", "sub02,1,2", "sub02,1,3"),
+        "subjects.csv must be what",
+    ),
+    "no table": (_delete("subjects.csv"), "must be a table of subjects"),
+    "a line of the log": (_edit("megc_log.txt", "EP00", "EP99"), "megc_log.txt must be what"),
+    "a checkpoint": (_cut("checkpoints/sub03.safetensors"), "sub03.safetensors must hold a network"),
+    "no checkpoint": (_delete("checkpoints/sub03.safetensors"), "sub03.safetensors must hold a network"),
+}
+
+
+@pytest.mark.parametrize("what", [*FOLD, *CONFIRMATION])
+def test_whatever_is_changed_in_a_confirmation_is_found(confirmation, what):
+    damage, words = (FOLD | CONFIRMATION)[what]
+    damage(confirmation)
+    _found(verify_confirmation(confirmation), words)
+
+
+@pytest.mark.parametrize("what", FOLD)
+def test_whatever_is_changed_in_a_trial_is_found(small, what):
+    damage, words = FOLD[what]
+    damage(small / "trial-0001")
+    _found(verify_study(find_study(open_storage(URL), None)), words)
+    assert "difference" in mer_search("verify", small / "trial-0001", code=1).stdout
+
+
+def _found(checked, words):
+    assert any(re.search(words, line) for line in checked.differences), checked.differences
+    for line in checked.differences:
+        assert "\n" not in line
+        assert "; " in line  # what to do
+
+
+def test_a_value_that_was_changed_in_the_study_and_a_folder_that_is_gone_are_found(small):
+    storage = open_storage(URL)
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE trial_values SET value = value + 1e-12 WHERE trial_id = 1"))
+    shutil.rmtree(small / "trial-0001")
+    differences = mer_search("verify", code=1).stderr.splitlines()
+    assert any("trial-0000: its predictions give UF1 0." in line for line in differences)
+    assert any("trial-0001 must hold trial 1, but is not there" in line for line in differences)
+
+
+def test_trees_that_differ_in_their_last_bits_are_alike_and_nan_is_not():
+    assert list(unlike("", {"a": [1.0, {"b": 0.1 + 0.2}]}, {"a": [1, {"b": 0.3}]})) == []
+    assert len(list(unlike("", {"a": 0.5, "b": None, "c": 1.0}, {"a": float("nan"), "b": 1.0}))) == 3
