@@ -37,6 +37,7 @@ from conftest import STUDY
 from mer_search import cli
 
 CPU_SECONDS, SECONDS = 10, 120  # a mutant may take, of a processor and in all: a machine may have other work
+MEMORY_DISK = Path("/dev/shm")  # noqa: S108 (unpredictable names within). A database makes a disk wait, and nothing here need be kept
 MEMORY = 3 << 30  # bytes that it may take beyond what the process has at its start
 
 
@@ -174,6 +175,11 @@ def _wrong(data: damage.Damaged, seen: Seen) -> str:
     return ""
 
 
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for mutants."""
+    return tempfile.TemporaryDirectory(dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None)
+
+
 def cases(count: int, seed: int, root: Path) -> list[tuple[Case, Path]]:
     """So many mutants, each in a folder of its own."""
     base = damage.write_bases(root / "bases")
@@ -263,8 +269,8 @@ def main() -> None:
     asked = parser.parse_args()
     table: Counter[tuple[str, str]] = Counter()
     began, defects = time.monotonic(), 0
-    with tempfile.TemporaryDirectory() as scratch:
-        made = cases(asked.count, asked.seed, Path(scratch))
+    with scratch() as folder:
+        made = cases(asked.count, asked.seed, Path(folder))
         with ExitStack() as stack:
             _without_training(stack, [])  # imports what the children need
         for number, (case, folder) in enumerate(made):

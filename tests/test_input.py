@@ -2,6 +2,7 @@
 
 import os
 import random
+from pathlib import Path
 
 import cv2
 import mutants
@@ -29,9 +30,10 @@ MUTANTS = 40
 SLOW = {"png of 12000 x 12000 black pixels", "that swells (archive)"}  # to write, for the mutants by hand
 
 
-def test_mutants_are_refused_in_one_line_or_used_as_their_undamaged_cells_say(tmp_path):
-    cases = mutants.cases(MUTANTS, 3, tmp_path / "mutants")
-    outcomes = [(case, mutants.attempt(case, folder)) for case, folder in cases]
+def test_mutants_are_refused_in_one_line_or_used_as_their_undamaged_cells_say():
+    with mutants.scratch() as folder:
+        cases = mutants.cases(MUTANTS, 3, Path(folder))
+        outcomes = [(case, mutants.attempt(case, own)) for case, own in cases]
     assert [(case.what, each.defect) for case, found in outcomes for each in found if each.defect] == []
     codes = {each.code for _, found in outcomes for each in found}
     assert codes == {0, 1, 2}  # some of them were used, and some refused

@@ -1,5 +1,6 @@
 """What optuna-dashboard shows of a trial and a study: notes, and pictures as artifacts."""
 
+import errno
 import json
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -132,12 +133,10 @@ def exposed(host: str) -> bool:
 def check_port(host: str, port: int) -> None:
     """Raise UsageError if this machine has no such address, or something answers on the port already."""
     try:
-        with socket.socket() as probe:
-            if probe.connect_ex((host, port)) == 0:
-                raise UsageError(f"--port must be free, but something answers on {port}; give another")
-        with socket.create_server((host, port)):
-            pass
-    except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one
+        socket.create_server((host, port)).close()
+    except (OSError, UnicodeError, TypeError) as error:  # the latter two of a name that cannot be one
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise UsageError(f"--port must be free, but something answers on {port}; give another") from error
         raise UsageError(
             f"--host and --port must be an IPv4 address of this machine and a port that may be listened on, but are "
             f"{host!a} and {port} ({error})"
