@@ -235,7 +235,7 @@ def test_a_plan_that_is_not_there_or_no_toml(tmp_path):
     with pytest.raises(UsageError, match="one of ablation, decision, but got 'decisoin'"):
         load_plan("decisoin")
     (tmp_path / "none.toml").write_text("this is no TOML")
-    with pytest.raises(UsageError, match=r"readable TOML file, but .*none\.toml is not \(Expected '='"):
+    with pytest.raises(UsageError, match=r"readable TOML file, but .*none\.toml is not \(not valid TOML: Expected '='"):
         load_plan(str(tmp_path / "none.toml"))
     (tmp_path / "none.toml").unlink()
     with pytest.raises(UsageError, match="readable TOML file"):

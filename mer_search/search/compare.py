@@ -216,8 +216,9 @@ def load_plan(name_or_path: str) -> tuple[Step, ...]:
     if path.suffix != ".toml" and name_or_path not in plans():
         raise UsageError(f"a plan must be a .toml file or one of {', '.join(plans())}, but got {name_or_path!r}")
     try:
-        own = content_of(path, TEXT).decode() if path.suffix == ".toml" else ""
-        tree = tree_of(own or (_folder() / f"{name_or_path}.toml").read_text())
+        own = path.suffix == ".toml"
+        text = content_of(path, TEXT).decode() if own else (_folder() / f"{name_or_path}.toml").read_text()
+        tree = tree_of(text)
     except (OSError, UnicodeDecodeError, DataError, UsageError) as error:
         raise UsageError(f"a plan must be a readable TOML file, but {name_or_path} is not ({error})") from error
     entries = tree.get("step")

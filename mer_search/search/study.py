@@ -212,7 +212,7 @@ def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: W
             except (StorageError, UsageError, *UNREACHABLE):  # no fault of the trial's: a later call takes it up
                 raise
             except Exception as error:
-                trial.set_user_attr("error", str(error)[:1000])
+                trial.set_user_attr("error", (str(error) or type(error).__name__)[:1000])
                 write_whole(_traceback(search, trial.number), "".join(traceback.format_exception(error)))
                 study.tell(trial, state=TrialState.FAIL)
                 _stop_after_failures(search, failed_last(study, known))
