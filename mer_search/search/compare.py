@@ -217,7 +217,8 @@ def load_plan(name_or_path: str) -> tuple[Step, ...]:
         raise UsageError(f"a plan must be a .toml file or one of {', '.join(plans())}, but got {name_or_path!r}")
     try:
         own = path.suffix == ".toml"
-        tree = tree_of(content_of(path, TEXT).decode() if own else (_folder() / f"{name_or_path}.toml").read_text())
+        text = content_of(path, TEXT).decode() if own else (_folder() / f"{name_or_path}.toml").read_text()
+        tree = tree_of(text)
     except (OSError, UnicodeDecodeError, DataError, UsageError) as error:
         raise UsageError(f"a plan must be a readable TOML file, but {name_or_path} is not ({error})") from error
     entries = tree.get("step")

@@ -193,7 +193,7 @@ def _run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: 
             except (StorageError, UsageError, *UNREACHABLE):  # it may be another worker's by now
                 raise
             except Exception as error:
-                trial.set_user_attr("error", str(error)[:1000])
+                trial.set_user_attr("error", (str(error) or type(error).__name__)[:1000])
                 write_whole(_traceback(search, trial.number), "".join(traceback.format_exception(error)))
                 study.tell(trial, state=TrialState.FAIL)
                 _stop_after_failures(search, failed_last(study, known))
