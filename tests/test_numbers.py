@@ -125,8 +125,8 @@ def _write(folder, table: dict[str, tuple[int, int, int]]) -> None:
     """Flow images: subject -> how many clips of each class."""
     write_flow_images(folder, len(table), 3)
     for subject, counts in table.items():
-        for label, count in enumerate(counts):
-            for path in sorted((folder / subject / "u_test" / str(label)).iterdir())[count:]:
+        for label, clips in enumerate(counts):
+            for path in sorted((folder / subject / "u_test" / str(label)).iterdir())[clips:]:
                 path.unlink()
 
 
