@@ -72,7 +72,8 @@ def test_a_race_with_rungs_trains_everybody_a_little_first(storage, pool, make_s
     second = study.get_trials()[1]
     assert (second.user_attrs["stopped_after"], second.user_attrs["stopped_epochs"]) == (3, 1)
     assert second.user_attrs["fold_epochs"] == [3, 16]
-    assert [fold.epochs for fold in load(trial_folder(search.out, 1) / "predictions.npz")] == [1] * 3
+    kept = load(trial_folder(search.out, 1) / "predictions.npz")  # the fourth was under way, and may have been kept
+    assert [fold.epochs for fold in kept] in ([1] * 3, [1] * 4)
     for _, best in raced:  # the best one's after as many epochs
         assert set(best) <= {first.intermediate_values[step] for step in range(4)}
     assert second.value == _estimated(first, *raced[-1])
