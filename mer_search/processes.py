@@ -69,7 +69,8 @@ def stoppable() -> Iterator[None]:
 @contextmanager
 def shielded() -> Iterator[None]:
     """A process that is started within never hears either signal: a terminal, and a batch system, send them to all of a
-    command's processes, and it is the parent that ends the others. What comes for us meanwhile comes afterwards."""
+    command's processes, and it is the parent that ends the others. What comes for this thread meanwhile comes
+    afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield

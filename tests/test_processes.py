@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 
@@ -63,7 +64,7 @@ def test_a_shielded_process_hears_neither_signal_and_its_parent_hears_them_after
     try:
         with shielded():
             child = subprocess.Popen([sys.executable, "-c", "input(); print('alive')"], stdin=-1, stdout=-1)
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
             assert heard == []
         assert heard == ["parent"]
         child.send_signal(signal.SIGINT)
