@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 from mer_search import cli
 from mer_search.errors import DataError, DiskError, StorageError, UnreachableError
-from mer_search.search import claims, space
+from mer_search.search import claims, space, workers
 from mer_search.search import storage as storages
 from mer_search.search import study as studies
 from mer_search.search.claims import failed_last, open_claims, persist
@@ -277,6 +277,24 @@ def test_workers_wait_for_a_server_that_is_stopped_and_started_and_go_on(server,
     assert _states(study) == ["COMPLETE"] * 12
     assert sorted(live.numbers) == list(range(12))
     assert [len(load(trial_folder(search.out, number) / PREDICTIONS)) for number in range(12)] == [4] * 12
+
+
+def test_a_trial_that_ended_as_the_database_went_is_shown_when_it_is_back(monkeypatch):
+    study, live, shown, seen = optuna.create_study(), Watcher(), [], set()
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    live.told = lambda trial, best: shown.append(trial.number)
+    lost = iter([UnreachableError("gone")])
+
+    def best(study):
+        if error := next(lost, None):
+            raise error
+
+    monkeypatch.setattr(workers, "best_trial", best)
+    with pytest.raises(UnreachableError):
+        workers._tell(study, seen, live)
+    for _ in range(2):
+        workers._tell(study, seen, live)
+    assert shown == [0]
 
 
 def test_a_worker_whose_connection_is_cut_joins_again_and_trains_no_finished_fold_again(postgres, pool, make_search):

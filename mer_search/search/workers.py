@@ -75,10 +75,12 @@ def _search(job: Job, device: str) -> None:
 
 def _tell(study: optuna.Study, seen: set[int], live: Watcher) -> None:
     """Show the trials that have ended since the last look."""
-    trials = study.get_trials(deepcopy=False)
-    for trial in [trial for trial in trials if trial.state.is_finished() and trial.number not in seen]:
-        seen.add(trial.number)
-        live.told(trial, best_trial(study))
+    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    if new := [trial for trial in ended if trial.number not in seen]:
+        best = best_trial(study)  # may find no database; then they are new at the next look too
+        for trial in new:
+            seen.add(trial.number)
+            live.told(trial, best)
 
 
 Announce = Callable[[Sequence[Confirmation], Sequence[Cost], int], None]  # what is to be trained, so many side by side
