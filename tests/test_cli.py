@@ -154,6 +154,18 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert "cost: nothing, all 8 folds are on disk" in again.stderr  # the first trial is where the search started
     assert [len(found["rules"]["tail"]) for found in json.loads(again.stdout)] == [1, 1]
 
+    met = mer_search("compare", 0, 1, "--seeds", 1, "--json")  # on the study's data, without --data
+    assert met.exit_code == 0 and "all 8 folds are on disk" in met.stderr
+    (pair,) = json.loads(met.stdout)["comparisons"]
+    mer_search("report")
+    part = Path("runs/small/report.md").read_text().split("## Comparisons that were made")[1].split("\n## ")[0]
+    assert "On 4 subjects, with seeds 1000:" in part
+    assert f"| trial 0 of small - trial 1 of small | {pair['difference']:+.3f} |" in part
+    (kept,) = Path("runs/compare").iterdir()
+    kept.write_text("{}")
+    _one_line(mer_search("report"), 1, f"{kept} must hold a comparison")
+    kept.unlink()
+
     proxy = json.loads(mer_search("status", "--json").stdout)["proxy"]
     assert (proxy["trials"], proxy["ci95"]) == ([0, 1], None)
     assert "too few to tell" in mer_search("status").stdout

@@ -68,7 +68,7 @@ def compare(
     as_json: bool,
 ) -> None:
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
-    number of a trial of the study."""
+    number of a trial of the study, whose data are then taken. `mer-search report` shows what was found."""
     from mer_search.report import networks, terminal
     from mer_search.report.verdicts import print_costs
     from mer_search.search import compare as comparing
@@ -95,10 +95,9 @@ def compare(
     chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
     if settings and all(map(_is_trial, chosen)):
         raise UsageError("--set goes with presets, for a trial has its values; leave it out or name a preset")
-    for network in sorted(chosen):
-        target(network)  # a wrong name fails before anything is trained
+    targets = list(map(target, sorted(chosen)))  # a wrong name fails before anything is trained
     with terminal.bars() as progress:
-        path = find_data(data, progress)
+        path = data or next(filter(None, (each.data for each in targets)), None) or find_data(None, progress)
 
     def evaluate(networks: Sequence[str], subjects: str) -> comparing.Comparison:
         fresh = range(FIRST_SEED, FIRST_SEED + seeds)
@@ -108,6 +107,8 @@ def compare(
 
     found = []
     for step, met, comparison in comparing.follow(steps, evaluate):
+        if comparison:
+            comparing.keep(comparison, out)
         found.append({"step": step.name, "networks": met, **(comparison.facts if comparison else {"winner": met[0]})})
         if not as_json:
             networks.print_step(step, met, comparison)

@@ -118,6 +118,15 @@ def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
     return curves_png(np.array([uf1(np.sum(each, axis=0)) for each in by_seed.values()]), loss, tail_epochs(epochs))
 
 
+def compared(others: Sequence[dict[str, Any]]) -> list[Section]:
+    """Comparisons that were made beside the confirmation: of presets, of trials, of the steps of a plan."""
+    blocks: list[Block] = []
+    for facts in others:
+        seeds = ", ".join(map(str, facts["seeds"]))
+        blocks += [Text(f"On {len(facts['subjects'])} subjects, with seeds {seeds}:"), *_comparison(facts)]
+    return [Section("Comparisons that were made", blocks)] if blocks else []
+
+
 def _comparison(facts: dict[str, Any]) -> list[Block]:
     rows = [(each["name"], *(decimals(each[key]) for key in ("uf1", "sd", "ci95"))) for each in facts["networks"]]
     pairs = [

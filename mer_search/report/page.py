@@ -12,6 +12,7 @@ from mer_search.errors import DataError
 from mer_search.files import write_whole
 from mer_search.report import confirmed, methods, searched, why
 from mer_search.report.document import Block, Code, Document, Picture, Section, Text, to_html, write_markdown
+from mer_search.search.compare import kept
 from mer_search.search.confirm import Confirmation
 from mer_search.search.mistakes import mistakes_csv, of_study
 from mer_search.search.storage import best_trial, results
@@ -59,8 +60,9 @@ def write_study(study: optuna.Study, folder: Path | None, progress: Progress) ->
         write_whole(out / "always_wrong.csv", mistakes_csv(judged, run.data.classes))
         if folder:
             lead, found, paper = _confirmed(study, folder, run, clips, progress)
+    others = confirmed.compared(kept(out.parent, study.user_attrs["dataset"]))
     title = f"{study.study_name}: {study.user_attrs['dataset']}"
-    document = Document(title, lead, [*found, *wrong, *searched.sections(study), *paper])
+    document = Document(title, lead, [*found, *others, *wrong, *searched.sections(study), *paper])
     write_whole(out / "report.html", to_html(document))
     write_markdown(document, out / "report.md")
     write_whole(out / "trials.csv", searched.trials_csv(study))

@@ -1,5 +1,7 @@
 """Comparison: networks on the same seeds and folds, person by person, and a verdict that is not shy to say no."""
 
+import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -12,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from mer_search.config import Part, digest, explain
 from mer_search.errors import DataError, UsageError
-from mer_search.files import TEXT, content_of, tree_of
+from mer_search.files import TEXT, content_of, tree_of, write_whole
 from mer_search.search.confirm import Confirmation
 from mer_search.search.statistics import paired_interval, permutation_p, uf1_interval
 from mer_search.training.metrics import fold_confusion, tail, uf1
@@ -51,6 +53,32 @@ def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]
     met = tuple(contestant(job, trained) for job, trained in zip(jobs, folds, strict=True))
     folder = jobs[0].loaded.folder
     return Comparison(met, jobs[0].subjects, jobs[0].seeds, folder.title, folder.synthetic)
+
+
+def keep(comparison: "Comparison", out: Path) -> None:
+    """Write what a comparison found into the folder for results, under its networks' names, for reports."""
+    names = re.sub(r"[^\w.]+", "-", " against ".join(each.name for each in comparison.contestants))
+    write_whole(_kept(out) / f"{names[:200]}.json", json.dumps(comparison.facts, indent=1))
+
+
+def kept(out: Path, dataset: str) -> list[dict[str, Any]]:
+    """The facts of all comparisons on a dataset that were kept in the folder for results, by their names.
+
+    Raises:
+        DataError: if one of them cannot be read.
+    """
+    found = []
+    for path in sorted(_kept(out).glob("*.json")):
+        try:
+            facts = json.loads(path.read_text())
+            found += [facts] * (facts["dataset"] == dataset)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise DataError(f"{path} must hold a comparison, but cannot be read ({error}); delete it") from error
+    return found
+
+
+def _kept(out: Path) -> Path:
+    return out / "compare"
 
 
 class Pair(NamedTuple):
