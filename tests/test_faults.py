@@ -26,7 +26,7 @@ from mer_search.search.claims import failed_last, open_claims, persist
 from mer_search.search.confirm import Confirmation, Target, trial_target
 from mer_search.search.crew import places
 from mer_search.search.postgres import start
-from mer_search.search.storage import only_trainer, only_writer, open_storage
+from mer_search.search.storage import only_trainer, open_storage
 from mer_search.search.study import Search, Watcher, open_study, run, trial_folder
 from mer_search.search.workers import ALONE, Job, confirm_all, run_workers
 from mer_search.search.workspace import load_data
@@ -165,16 +165,20 @@ def test_a_results_folder_that_was_moved_is_gone_on_in_and_a_copy_is_refused(sto
 
 def test_two_runs_never_write_one_results_folder(tmp_path, flow_folder):
     out, base = tmp_path / "runs" / "small", space.parse(STUDY, "small").base
-    with (
-        only_writer(f"sqlite:///{tmp_path}/one.db", out),
-        pytest.raises(StorageError, match=r"small must have one mer-search that trains, but another holds it"),
-        only_writer(f"sqlite:///{tmp_path}/two.db", out),
-    ):
+    for first, second in ((False, False), (False, True), (True, False)):  # alone, or sharing through a PostgreSQL
+        with (
+            only_trainer(out, first),
+            pytest.raises(StorageError, match=r"small must have one mer-search that trains, but another holds it"),
+            only_trainer(out, second),
+        ):
+            pass
+    with only_trainer(out, shared=True), only_trainer(out, shared=True):
         pass
     loaded = load_data(flow_folder, base, silent)
     job = Confirmation(Target(base, "small", out), loaded, loaded.select("all"), (1000,))
-    with only_trainer(job.store), pytest.raises(StorageError, match="another holds it; wait for its end"):
-        confirm_all([job], "cpu", silent, lambda *_: None)
+    for shared in (False, True):
+        with only_trainer(job.store, shared), pytest.raises(StorageError, match="another holds it; wait for its end"):
+            confirm_all([job], "cpu", silent, lambda *_: None)
 
 
 def test_a_study_whose_making_was_killed_anywhere_is_made_whole(tmp_path, make_search, monkeypatch):

@@ -205,16 +205,18 @@ def test_the_cost_is_known_before_the_first_trial(storage, pool, make_search):
     assert search_cost(search, study, pool, 1, silent).trials == 0
 
 
-def test_sqlite_has_one_writer(tmp_path):
-    url = f"sqlite:///{tmp_path}/study.db"
+@pytest.mark.parametrize("spelt", ["sqlite:///{}", "sqlite+pysqlite:///{}", "sqlite:///{}?timeout=30"])
+def test_sqlite_has_one_writer_however_it_is_spelt(tmp_path, spelt):
+    path = tmp_path / "study.db"
     with (
-        only_writer(url, tmp_path / "small"),
+        only_writer(f"sqlite:///{path}"),
         pytest.raises(StorageError, match=r"another mer-search run holds it; .* --workers N"),
-        only_writer(url, tmp_path / "small"),
+        only_writer(spelt.format(path)),
     ):
         pass
-    with only_writer(url, tmp_path / "small"):
-        pass
+    with only_writer(spelt.format(path)):
+        open_storage(spelt.format(path), create=True)
+    open_storage(spelt.format(path))  # which is there
 
 
 def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):

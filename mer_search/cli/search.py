@@ -62,7 +62,7 @@ def run(
     from mer_search.search.cost import search_cost
     from mer_search.search.crew import gpus, places
     from mer_search.search.progress import progress_of
-    from mer_search.search.storage import check_name, only_writer, open_storage
+    from mer_search.search.storage import check_name, is_shared, only_trainer, only_writer, open_storage
     from mer_search.search.workers import Job, run_workers
     from mer_search.search.workspace import find_data, load_data
     from mer_search.training.pool import choose_device, open_pool
@@ -84,20 +84,21 @@ def run(
     subjects = loaded.select(file.subjects)
     label = name or file.name
     search = study.Search(file, loaded, subjects, seed, out / label)
-    with only_writer(storage, search.out), ExitStack() as stack:
+    with ExitStack() as locks:
+        locks.enter_context(only_writer(storage))
         kept = open_storage(storage, create=True)
+        locks.enter_context(only_trainer(search.out, shared=is_shared(storage)))
         opened = study.open_study(search, kept, label)
         wanted = trials or file.trials
-        pool = stack.enter_context(open_pool(loaded.run, device))
-        with terminal.bars() as progress:
-            cost = search_cost(search, opened, pool, wanted, progress)
         shown = live.Live(opened, wanted, ended(opened), search.out / "artifacts")
-        if workers == 1:
-            live.print_cost(cost, terminal.processes(pool.size))
-            stack.enter_context(shown)
-            study.run(search, opened, pool, wanted, shown)
-        else:
-            stack.close()  # the workers have their own pools
+        with open_pool(loaded.run, device) as pool:
+            with terminal.bars() as progress:
+                cost = search_cost(search, opened, pool, wanted, progress)
+            if workers == 1:
+                live.print_cost(cost, terminal.processes(pool.size))
+                with shown:
+                    study.run(search, opened, pool, wanted, shown)
+        if workers > 1:  # they have their own pools
             side_by_side = 1 if device == "cpu" else min(workers, len(gpus()))
             live.print_cost(cost._replace(seconds=cost.seconds / side_by_side), f"{workers} workers")
             job = Job(search, kept.url, label, wanted, live.Describing(shown.artifacts))

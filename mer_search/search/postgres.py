@@ -79,7 +79,7 @@ def _forget_the_dead(folder: Path) -> None:
     if server.exists():
         try:
             alive = psutil.Process(int(server.read_text().splitlines()[0])).name().startswith("postgres")
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ValueError, IndexError):  # the latter of a file that was cut short
             alive = False
         if not alive:
             server.unlink()

@@ -1,5 +1,6 @@
 """The Optuna storage: opening it, finding a study in it, and keeping a second writer out of an sqlite file."""
 
+import fcntl
 import json
 import re
 from collections.abc import Iterator
@@ -10,15 +11,14 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from mer_search.errors import DataError, StorageError, UsageError
+from mer_search.files import disk
 from mer_search.search.postgres import EMBEDDED, INSTALL, start
 
 DEFAULT = "sqlite:///mer-search.db"
-SQLITE = "sqlite:///"
 BACKENDS = ("sqlite", "postgresql")
 LIBPQ = ("psycopg", "psycopg2")  # drivers that take the settings below
 CONNECTION = {
@@ -41,10 +41,7 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
     """
     if url.startswith(EMBEDDED):
         return open_storage(start(Path(url.removeprefix(EMBEDDED)), create), create)
-    try:
-        parsed = sqlalchemy.make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):  # the latter of a port that is no number
-        parsed = None
+    parsed = _parsed(url)
     if parsed is None or parsed.get_backend_name() not in BACKENDS or not (parsed.database or is_shared(url)):
         raise UsageError(
             f"a storage must be a URL such as {DEFAULT} or postgresql+psycopg://user:password@host/database, "
@@ -52,7 +49,7 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         )
     if "@" in (parsed.host or ""):  # a part of the password, which the driver's message would show
         raise UsageError(f"an @ in a password must be written %40, and the URL is {shown(url)!r}")
-    if url.startswith(SQLITE) and not create and not Path(url.removeprefix(SQLITE)).exists():
+    if (file := _sqlite_file(url)) and not create and not file.exists():
         workers = f" (that of --workers: {EMBEDDED}runs/postgres)" if Path("runs/postgres").is_dir() else ""
         raise StorageError(
             f"{url} must hold a study, but there is no such file; run `mer-search run` first, or give its "
@@ -69,6 +66,20 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
             f"the storage {shown(url)} must be a database that can be opened, but is not ({reason}); "
             "check the URL and that its folder exists and is writable"
         ) from error
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """The file of an sqlite storage, however its URL is spelt; None of another's."""
+    parsed = _parsed(url)
+    return Path(parsed.database) if parsed and parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+def _parsed(url: str) -> sqlalchemy.URL | None:
+    """The URL in its parts; None if it is none."""
+    try:
+        return sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # the latter of a port that is no number
+        return None
 
 
 def _engine(url: sqlalchemy.URL) -> dict[str, Any]:
@@ -193,50 +204,52 @@ def results(study: optuna.Study) -> Path:
 
 
 @contextmanager
-def only_writer(url: str, out: Path) -> Iterator[None]:
-    """Hold an sqlite storage and a study's results folder for writing: two writers lose trials.
+def only_writer(url: str) -> Iterator[None]:
+    """Hold the file of an sqlite storage for writing: two writers lose trials.
 
     Raises:
-        StorageError: if another process holds one of them, or the storage's folder does not exist.
+        StorageError: if another process holds it, or its folder does not exist.
     """
-    if not url.startswith(SQLITE):
+    file = _sqlite_file(url)
+    if file is None:
         yield
         return
-    path = Path(url.removeprefix(SQLITE))
-    if not path.absolute().parent.is_dir():  # FileLock would make it
+    if not file.absolute().parent.is_dir():  # which would be made for the lock
         raise StorageError(
-            f"a database needs a folder that exists, but {path.parent} does not; make it or correct {url}"
+            f"a database needs a folder that exists, but {file.parent} does not; make it or correct {url}"
         )
     several = (
         "for several, start one with --workers N, or give each the --storage of a PostgreSQL, postgresql+psycopg://..."
     )
-    with held(path, f"{url} must have one writer, but another mer-search run holds it; {several}"), only_trainer(out):
+    with held(file, f"{url} must have one writer, but another mer-search run holds it; {several}"):
         yield
 
 
 @contextmanager
-def only_trainer(folder: Path) -> Iterator[None]:
-    """Hold a folder of folds, or of trials, while no PostgreSQL says who trains which.
+def only_trainer(folder: Path, shared: bool = False) -> Iterator[None]:
+    """Hold a folder of folds, or of trials: alone, or with others to whom a PostgreSQL says who trains which.
 
     Raises:
-        StorageError: if another process holds it.
+        StorageError: if another process holds it that does not share.
     """
     refusal = (
         f"{folder} must have one mer-search that trains, but another holds it; wait for its end, or give another --out"
     )
-    with held(folder, refusal):
+    with held(folder, refusal, shared):
         yield
 
 
 @contextmanager
-def held(path: Path, refusal: str) -> Iterator[None]:
-    """Hold the lock beside a file or folder; StorageError with this refusal if another process holds it."""
-    lock = FileLock(f"{path}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StorageError(refusal) from None
-    try:
+def held(path: Path, refusal: str, shared: bool = False) -> Iterator[None]:
+    """Hold the lock beside a file or folder, with others if all of them share it; StorageError with this refusal if
+    another process's hold does not allow it."""
+    lock = path.with_name(f"{path.name}.lock")
+    with disk(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    with file:  # closing it frees the lock
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(refusal) from None
         yield
-    finally:
-        lock.release()

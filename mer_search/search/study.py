@@ -10,12 +10,21 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.config import Value, with_values
 from mer_search.data import fit
-from mer_search.errors import DOES_NOT_FIT, DiskError, Infeasible, MerSearchError, StorageError, UsageError
+from mer_search.errors import (
+    DOES_NOT_FIT,
+    DiskError,
+    Infeasible,
+    MerSearchError,
+    StorageError,
+    UnreachableError,
+    UsageError,
+)
 from mer_search.files import disk, sweep, write_whole
 from mer_search.model.network import cost
 from mer_search.search import racing
@@ -180,19 +189,25 @@ def _run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: 
                 claims.check(trial._trial_id)
                 study.tell(trial, outcome)
             except Infeasible as error:
+                claims.check(trial._trial_id)
+                go_no_further(trial_folder(search.out, trial.number))
                 trial.set_constraint(error.constraint, 1.0)
                 trial.set_user_attr("infeasible", str(error))
                 if error.constraint == DOES_NOT_FIT:
                     note_need(trial, with_values(search.loaded.run, values))
                 # not study.tell, which would make the last subject's log-likelihood the trial's value
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
-            except (KeyboardInterrupt, DiskError):  # no fault of the trial's: a later call takes it up
-                with suppress(*UNREACHABLE):  # or a statement that was cut short; the trial is found all the same
+            except (KeyboardInterrupt, DiskError, UsageError):  # no fault of the trial's: a later call takes it up
+                # a statement may be cut short, or the trial have ended, or be another's: it is found all the same
+                with suppress(UnreachableError, UpdateFinishedTrialError, *UNREACHABLE):
+                    claims.check(trial._trial_id)
                     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
                 raise
-            except (StorageError, UsageError, *UNREACHABLE):  # it may be another worker's by now
+            except (StorageError, *UNREACHABLE):  # it may be another worker's by now
                 raise
             except Exception as error:
+                claims.check(trial._trial_id)
+                go_no_further(trial_folder(search.out, trial.number))
                 trial.set_user_attr("error", (str(error) or type(error).__name__)[:1000])
                 write_whole(_traceback(search, trial.number), "".join(traceback.format_exception(error)))
                 study.tell(trial, state=TrialState.FAIL)

@@ -16,20 +16,20 @@ from safetensors import safe_open
 
 from mer_search.config import Run, digest, with_values
 from mer_search.errors import DataError, MerSearchError, UsageError
+from mer_search.search.claims import Fold
 from mer_search.search.compare import Comparison, Contestant
 from mer_search.search.confirm import FIRST_SEED
 from mer_search.search.hindsight import store_of
 from mer_search.search.storage import results
 from mer_search.search.study import trial_folder
 from mer_search.search.summary import averaged, baseline, baselines_file, corrected, gap, megc_log, scored, subject_rows
-from mer_search.training.loso import HISTORY, PREDICTIONS, read_config, read_history
+from mer_search.training.loso import HISTORY, PREDICTIONS, TRAIN_AGAIN, read_config, read_history
 from mer_search.training.metrics import RULES, fold_confusion, pooled_uf1, tail
 from mer_search.training.predictions import Predictions, load
 
 CLOSE = 1e-9  # figures computed again may differ in their last bits, where subjects are summed in another order
 CONFIRM_AGAIN = "run the same `mer-search confirm` again, which writes it anew"
 RESTORE = "one of them was changed afterwards: restore both from the same backup, or do not use it"
-TRAIN_AGAIN = f"delete its {PREDICTIONS} and run the same command again, which trains its folds anew"
 
 
 class Checked(NamedTuple):
@@ -92,6 +92,8 @@ def _checked(name: str, folder: Path, look: Callable[[], Iterator[str]]) -> Chec
             found.append(f"{folder}: {difference}")
     except MerSearchError as error:
         found.append(str(error))
+    except (OSError, LookupError, TypeError, ValueError) as error:  # of whatever was changed by hand
+        found.append(f"{folder} must hold what a run writes, but something there is not ({error!r}); {RESTORE}")
     return Checked([f"{name}: {f'{len(found)} differences' if found else 'agrees'}"], found)
 
 
@@ -135,13 +137,10 @@ def _config(folder: Path) -> Run:
 
 def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[str]:
     """Whether folds are whole: as many epochs as there may be, a probability of each class, a row of history each."""
-    try:
-        rows: dict[tuple[int, str], list[int]] = {}
-        for row in read_history(folder):
-            if row.stage == 2:
-                rows.setdefault((row.seed, row.subject), []).append(row.epoch)
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise DataError(f"{folder / HISTORY} must be a table of epochs, but is not ({error}); {TRAIN_AGAIN}") from error
+    rows: dict[tuple[int, str], list[int]] = {}
+    for row in read_history(folder):
+        if row.stage == 2:
+            rows.setdefault((row.seed, row.subject), []).append(row.epoch)
     classes = len(run.data.classes)
     for fold in folds:
         name, chances = f"fold {fold.subject}, seed {fold.seed}", fold.probabilities.astype(np.float64)
@@ -247,17 +246,35 @@ def _comparison(store: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """The comparison with others, from the folds that lie beside this confirmation's."""
     if not (facts := summary["comparison"]):
         return {}
-    stores = {digest(read_config(path)): path.parent for path in store.parent.glob("*/config.json")}
-    stores[summary["digest"]] = store
+    keys = [(seed, subject) for seed in facts["seeds"] for subject in facts["subjects"]]
     met = []
     for network in facts["networks"]:
-        if network["digest"] not in stores:
+        folds = _folds_of(network["digest"], store, keys)
+        if folds is None:
             return {}
-        folds = {(fold.seed, fold.subject): fold for fold in load(stores[network["digest"]] / PREDICTIONS)}
-        matrices = [[fold_confusion(folds[s, name], tail) for name in facts["subjects"]] for s in facts["seeds"]]
-        met.append(Contestant(network["name"], network["digest"], np.array(matrices)))
+        matrices = np.array([fold_confusion(folds[key], tail) for key in keys])
+        by_seed = matrices.reshape(len(facts["seeds"]), len(facts["subjects"]), *matrices.shape[1:])
+        met.append(Contestant(network["name"], network["digest"], by_seed))
     shared = tuple(facts["subjects"]), tuple(facts["seeds"]), facts["dataset"], facts["synthetic"]
     return {"comparison": Comparison(tuple(met), *shared).facts}
+
+
+def _folds_of(run: str, store: Path, keys: Sequence[Fold]) -> Mapping[Fold, Predictions] | None:
+    """The folds of the run with that digest, in the first folder beside `store` that has all of them; None if its
+    folders are gone.
+
+    Raises:
+        DataError: if it has folders, but none with all of the folds.
+    """
+    folders = [path.parent for path in sorted(store.parent.glob("*/config.json")) if digest(read_config(path)) == run]
+    for folder in folders:
+        folds = {(fold.seed, fold.subject): fold for fold in load(folder / PREDICTIONS)}
+        if set(keys) <= set(folds):
+            return folds
+    if folders:
+        named = " or ".join(map(str, folders))
+        raise DataError(f"{named} must hold the {len(keys)} folds that {store} was compared with; {CONFIRM_AGAIN}")
+    return None
 
 
 def _of_checkpoint(path: Path) -> Iterator[str]:

@@ -113,16 +113,16 @@ def confirm_all(
         announce(jobs, [NOTHING] * len(jobs), crew.size)
         return [job.folds for job in jobs]
     with ExitStack() as stack:
-        for store in sorted({job.store for job in jobs} if not crew.url else ()):
-            stack.enter_context(only_trainer(store))
-        pool = stack.enter_context(_pool_for(jobs, device))
-        costs = confirmation_costs(jobs, pool)
-        announce(jobs, costs, pool.size if crew.size == 1 else crew.size)
-        if crew.size == 1:
-            _persistently(jobs, pool, progress, crew.url)
-    if crew.size > 1 and any(cost.folds for cost in costs):
-        look = partial(_count, {job.store: len(job.missing) for job in jobs}, jobs, progress)
-        employ(partial(_confirm, jobs, crew.url), places(device, crew.size), look, crew.say, jobs[0].store)
+        for store in sorted({job.store for job in jobs}):
+            stack.enter_context(only_trainer(store, shared=bool(crew.url)))
+        with _pool_for(jobs, device) as pool:
+            costs = confirmation_costs(jobs, pool)
+            announce(jobs, costs, pool.size if crew.size == 1 else crew.size)
+            if crew.size == 1:
+                _persistently(jobs, pool, progress, crew.url)
+        if crew.size > 1 and any(cost.folds for cost in costs):
+            look = partial(_count, {job.store: len(job.missing) for job in jobs}, jobs, progress)
+            employ(partial(_confirm, jobs, crew.url), places(device, crew.size), look, crew.say, jobs[0].store)
     return [job.folds for job in jobs]
 
 

@@ -27,6 +27,7 @@ from mer_search.training.pool import Finished, Pool, Task
 from mer_search.training.predictions import Predictions, load, save
 
 PREDICTIONS, HISTORY, UNFINISHED = "predictions.npz", "history.csv", "unfinished"
+TRAIN_AGAIN = f"delete {PREDICTIONS} beside it and run the same command again, which trains its folds anew"
 PACKAGES = ("mer-search", "torch", "numpy", "opencv-python-headless", "optuna", "scikit-learn")
 
 
@@ -127,15 +128,22 @@ def environment() -> dict[str, object]:
 
 
 def read_history(folder: Path) -> list[Epoch]:
-    """The epochs of all folds in a folder."""
+    """The epochs of all folds in a folder.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
     path = folder / HISTORY
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [
-            Epoch(**{name: kind(row[name]) for name, kind in Epoch.__annotations__.items() if name in row})
-            for row in csv.DictReader(file)
-        ]
+    try:
+        with path.open(newline="") as file:
+            return [
+                Epoch(**{name: kind(row[name]) for name, kind in Epoch.__annotations__.items() if name in row})
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{path} must be a table of epochs, but is not ({error}); {TRAIN_AGAIN}") from error
 
 
 def _write_history(path: Path, history: Sequence[Epoch]) -> None:

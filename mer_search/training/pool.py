@@ -112,6 +112,13 @@ class Pool:
             self._workers = [self._start() for _ in range(self.size)]
         if not self._workers[worker][0].is_alive():
             self._replace(worker)
+        try:
+            self._give(worker, clips, task)
+        except ConnectionError:  # it died a moment ago
+            self._replace(worker)
+            self._give(worker, clips, task)
+
+    def _give(self, worker: int, clips: Clips, task: "Task | Run") -> None:
         connection = self._workers[worker][1]
         if self._given.get(worker) is not clips:
             connection.send(clips)
@@ -166,9 +173,8 @@ class Pool:
                     turn += 1
                     yield value
         except KeyboardInterrupt:  # an epoch can take minutes: nobody waits for its end
-            for worker in busy:
-                self._replace(worker)
-            busy.clear()
+            while busy:  # each is off the list before it is replaced, for a second Ctrl-C may come meanwhile
+                self._replace(busy.popitem()[0])
             raise
         finally:
             self._cancel(busy)
@@ -183,7 +189,7 @@ class Pool:
         try:
             message: tuple[str, Any] = connection.recv()
             return message
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             process.join()
             self._replace(worker)
             cause = _cause(process.exitcode)
@@ -200,7 +206,8 @@ class Pool:
 
     def _cancel(self, busy: dict[int, int]) -> None:
         for worker in busy:
-            self._workers[worker][1].send(CANCEL)
+            with suppress(ConnectionError):  # of a dead one, which is found below
+                self._workers[worker][1].send(CANCEL)
         for worker in busy:
             while self._receive(worker)[0] == "epoch":
                 pass
