@@ -125,6 +125,41 @@ def test_an_interruption_does_not_wait_for_an_epoch_and_leaves_a_pool_that_works
     assert len(list(pool.train(loaded.tensors, _tasks(loaded), lambda epoch: None))) == 4
 
 
+def test_a_death_as_folds_are_cancelled_lets_no_fold_of_one_run_be_taken_for_anothers(make_search):
+    loaded = make_search().loaded
+    long = with_values(loaded.run, {"train.epochs": 50})
+    with Pool("cpu", 2) as own:
+
+        def end(epoch):
+            (lost,) = (worker for worker, subject in enumerate(("sub01", "sub02")) if subject != epoch.subject)
+            own._workers[lost][0].kill()
+            own._workers[lost][0].join()
+            raise RuntimeError("a defect while another fold is trained")
+
+        folds = own.train(loaded.tensors, [Task(long, 0, "sub01"), Task(long, 0, "sub02")], end)
+        with pytest.raises(RuntimeError, match="a defect"):
+            next(folds)
+        again = list(own.train(loaded.tensors, _tasks(loaded), lambda epoch: None))
+    assert [fold.predictions.epochs for fold in again] == [loaded.run.train.epochs] * 4
+
+
+def test_a_second_ctrl_c_leaves_nobody_to_be_waited_for(make_search, monkeypatch):
+    loaded, real, calls = make_search().loaded, Pool._replace, []
+
+    def replace(self, worker):
+        real(self, worker)
+        calls.append(worker)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    with Pool("cpu", 2) as own:
+        monkeypatch.setattr(Pool, "_replace", replace)
+        folds = own.train(loaded.tensors, _tasks(loaded), lambda epoch: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            next(folds)
+        assert len(list(own.train(loaded.tensors, _tasks(loaded), lambda epoch: None))) == 4
+
+
 @pytest.mark.parametrize(
     ("batch", "fits", "pieces"), [(36, 36, [1]), (36, 9, [1, 2, 4]), (36, 5, [1, 2, 4, 8]), (7, 7, [1]), (8, 4, [1, 2])]
 )
