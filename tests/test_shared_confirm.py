@@ -4,22 +4,22 @@ import csv
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import pytest
 import sqlalchemy
 from conftest import STUDY, silent
 
-from mer_search.search import space
+from mer_search.search import space, workers
 from mer_search.search.claims import LOOK_AGAIN, open_claims
 from mer_search.search.confirm import Confirmation, Target, confirm
 from mer_search.search.storage import open_storage
 from mer_search.search.workers import Crew, confirm_all
 from mer_search.search.workspace import load_data
-
-psutil = pytest.importorskip("psutil")
 
 ALL = [(seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)]
 
@@ -38,17 +38,26 @@ def _kept(job):
         return Counter((int(row["seed"]), row["subject"]) for row in csv.DictReader(file))
 
 
-def test_workers_share_folds_and_a_killed_one_is_replaced(job, postgres):
-    said, told, before = [], [], {child.pid for child in psutil.Process().children(True)}
+def _die_once(folder, jobs, url, device, real=workers._confirm):
+    """What a worker does; the first one to come here kills itself when a fold is on disk."""
+    with suppress(FileExistsError):
+        (folder / "died").touch(exist_ok=False)
+        threading.Thread(target=_die, args=(jobs,), daemon=True).start()
+    real(jobs, url, device)
 
-    def kill_one(what, done, total):
-        told.append(done)
-        if done == 2:
-            # the workers were started before the processes of their pools
-            new = [child for child in psutil.Process().children(True) if child.pid not in before]
-            os.kill(min(new, key=lambda child: child.create_time()).pid, signal.SIGKILL)
 
-    confirm_all([job], "cpu", kill_one, lambda *_: None, Crew(2, postgres, said.append))
+def _die(jobs):
+    while len(jobs[0].missing) == len(ALL):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_share_folds_and_a_killed_one_is_replaced(job, postgres, tmp_path, monkeypatch):
+    said, told = [], []
+    monkeypatch.setattr(workers, "_confirm", partial(_die_once, tmp_path))
+    confirm_all(
+        [job], "cpu", lambda what, done, total: told.append(done), lambda *_: None, Crew(2, postgres, said.append)
+    )
     assert told == list(range(1, 9))
     assert _kept(job) == dict.fromkeys(ALL, job.loaded.run.train.epochs)
     assert len(said) == 1

@@ -124,6 +124,8 @@ FOLD = {
     ),
     "a file that is cut short": (_cut("predictions.npz"), "must hold predictions, but cannot be read"),
     "another configuration": (_edit("config.json", '"epochs": 2', '"epochs": 3'), "must have the digest of its run"),
+    "a history with a word for a number": (_edit("history.csv", "sub01,2,", "sub01,two,"), "must be a table of epochs"),
+    "a configuration without its digest": (_edit("config.json", '"digest"', '"digests"'), "something there is not"),
     "a history without an epoch": (_edit("history.csv", "sub01,2,", "sub01,7,"), "must have 2 epochs of fold sub01"),
 }
 CONFIRMATION = {
@@ -137,6 +139,14 @@ CONFIRMATION = {
     "a subject's row": (
         _edit("subjects.csv", "sub02,1,2", "sub02,1,3"),
         "subjects.csv must be what",
+    ),
+    "a summary without its digest": (_summary(lambda s: s.pop("digest")), "digest is None"),
+    "a comparison without its seeds": (_summary(lambda s: s["comparison"].pop("seeds")), "something there is not"),
+    "no seeds": (_summary(lambda s: s.update(seeds=None)), "something there is not"),
+    "no log": (_delete("megc_log.txt"), "something there is not"),
+    "a rival's folds": (
+        lambda folder: [path.unlink() for path in folder.parent.glob("against-*/predictions.npz")],
+        r"against-\w+ must hold the 8 folds",
     ),
     "no table": (_delete("subjects.csv"), "must be a table of subjects"),
     "a line of the log": (_edit("megc_log.txt", "EP00", "EP99"), "megc_log.txt must be what"),
@@ -165,6 +175,14 @@ def _found(checked, words):
     for line in checked.differences:
         assert "\n" not in line
         assert "; " in line  # what to do
+
+
+def test_a_rival_that_was_confirmed_elsewhere_with_fewer_seeds_is_no_difference(small, confirmation):
+    rival = next((small / "confirm").glob("against-*/predictions.npz")).parent
+    shutil.copytree(rival, rival.with_name("a-copy"))
+    folds = load(rival / "predictions.npz")
+    save(rival.with_name("a-copy") / "predictions.npz", folds[: len(folds) // 2])
+    assert verify_confirmation(confirmation).differences == []
 
 
 def test_a_value_that_was_changed_in_the_study_and_a_folder_that_is_gone_are_found(small):
