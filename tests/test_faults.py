@@ -18,7 +18,7 @@ from conftest import STUDY, Counting, fill, silent
 from optuna.trial import TrialState
 
 from mer_search import cli
-from mer_search.errors import DataError, DiskError, StorageError, UnreachableError
+from mer_search.errors import DataError, DiskError, Infeasible, StorageError, UnreachableError
 from mer_search.search import claims, space, workers
 from mer_search.search import storage as storages
 from mer_search.search import study as studies
@@ -314,6 +314,52 @@ def test_a_worker_whose_connection_is_cut_joins_again_and_trains_no_finished_fol
     run(search, study, pool, 2, watcher)
     assert _states(study) == ["COMPLETE"] * 2
     assert watcher.epochs <= (2 * 4 + 2) * 2  # two folds were being trained when the connection was found cut
+
+
+def test_who_lost_a_trial_does_not_set_it_waiting_at_ctrl_c(postgres, pool, make_search):
+    search, name = make_search(), uuid4().hex
+    study = open_study(search, open_storage(postgres), name)
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :kind"
+    with open_claims(open_storage(postgres), name) as other:
+
+        def lose():
+            with study._storage._backend.engine.begin() as connection:
+                connection.execute(sqlalchemy.text(cut), {"kind": claims.TRIAL})
+            assert other.ask(study, 1, lambda trial: {})[0].number == 0  # another takes it up
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(search, study, pool, 1, Then(2, lose))
+        assert _states(study) == ["RUNNING"]
+
+
+def test_ctrl_c_as_a_trial_has_just_ended_is_ctrl_c(storage, pool, make_search, monkeypatch):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    real = optuna.Study.tell
+
+    def tell(self, *given, **named):
+        real(self, *given, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optuna.Study, "tell", tell)
+    with pytest.raises(KeyboardInterrupt):
+        run(search, study, pool, 1, Watcher())
+    assert _states(study) == ["COMPLETE"]
+
+
+@pytest.mark.parametrize("error", [Infeasible("does not fit", "memory"), ValueError("a defect")])
+def test_a_trial_that_ends_without_a_result_keeps_no_weights_to_go_on_from(storage, pool, make_search, error):
+    search = make_search(STUDY.replace('pruner = "none"', 'pruner = "recall-rungs"'))
+    study, seen = open_study(search, storage, "small"), []
+
+    def fail():
+        seen.extend((trial_folder(search.out, 0) / "unfinished").iterdir())
+        raise error
+
+    run(search, study, pool, 1, Then(4, fail))
+    assert len(seen) == 4
+    assert not (trial_folder(search.out, 0) / "unfinished").exists()
 
 
 def test_a_trial_that_is_anothers_by_now_gets_no_fold_from_whoever_lost_it(postgres):
