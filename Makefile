@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
-STRICT := config.py presets.py errors.py files.py search/space.py search/racing.py search/statistics.py \
+STRICT := config.py presets.py errors.py files.py search/space.py search/race.py search/statistics.py \
   training/folds.py training/metrics.py training/predictions.py data/clips.py data/frames.py
 
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ run: setup  ## the main job on synthetic clips: search, confirm the best trial, 
 	$(BIN)/mer-search report --name demo
 
 test: setup  ## run the tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: setup  ## check style and security, and look for advisories about what is installed
 	$(BIN)/ruff check .

@@ -24,10 +24,6 @@ class StorageError(MerSearchError):
     """A study's storage cannot be opened, or belongs to another run."""
 
 
-class UnreachableError(StorageError):
-    """A database does not answer, or a connection to it was lost: it may come back."""
-
-
 class DiskError(MerSearchError):
     """A file cannot be written: the disk is full, or not ours to write on."""
 
@@ -47,3 +43,4 @@ class Infeasible(MerSearchError):  # noqa: N818 (a property of the configuration
 
 
 DOES_NOT_FIT = "fits memory"  # the constraint that a network violates which is too large for the device
+CLIPS_DO_NOT_FIT = "clips fit memory"  # the constraint that a configuration violates whose clips' motion is

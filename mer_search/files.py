@@ -1,13 +1,16 @@
 """Files that are whole or absent, still there after a power cut, and no larger than what is read of them can be."""
 
 import errno
+import glob
 import os
 import re
+import shutil
 import socket
 import stat
+import threading
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,10 +41,11 @@ def disk(path: Path | None = None) -> Iterator[None]:
         ) from error
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
     """Write a file so that it is whole or absent, whenever the process dies or the power fails.
 
     Write, fsync, rename, fsync of the folder. A process that is killed leaves at most a temporary file (see `sweep`).
+    If it need not be durable, nothing waits for the disk, and after a power cut the file may be torn.
 
     Raises:
         DiskError: if the disk is full, or the folder cannot be written.
@@ -49,23 +53,76 @@ def write_whole(path: Path, content: bytes | str) -> None:
     temporary = path.parent / f".{path.name}.{HERE}-{os.getpid()}.partial"
     with disk(path):
         _make(path.parent)
-        try:
+        with _unfinished(temporary):
             with temporary.open("wb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             temporary.replace(path)
-        finally:
-            with suppress(OSError):  # a disk that takes nothing any more
-                temporary.unlink(missing_ok=True)
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder to fill. In the end it becomes `path`, which must be absent or empty; on an error it is deleted."""
+    building = path.with_name(f".{path.name}.{HERE}-{os.getpid()}.part")
+    _sweep(path.parent.glob(f".{glob.escape(path.name)}.{HERE}-*.part"))
+    with _unfinished(building):
+        building.mkdir(parents=True)
+        yield building
+        if path.exists():
+            path.rmdir()  # Windows does not rename onto a folder
+        building.rename(path)
 
 
 def sweep(folder: Path) -> None:
     """Delete what killed processes of this machine left in a folder and below it: files that were not whole yet."""
-    for path in folder.rglob(f".*.{HERE}-*.partial"):
-        if not _alive(int(path.stem.rpartition("-")[2])):
+    _sweep(folder.rglob(f".*.{HERE}-*.partial"))
+
+
+def delete_unfinished() -> None:
+    """Delete this process's files and folders that are not whole yet. It must end at once: no more can be made."""
+    _changing.acquire(timeout=1)
+    for path in list(_paths):
+        _delete(path)
+
+
+_paths: set[Path] = set()  # files and folders of this process that are not whole yet
+_changing = threading.Lock()
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[None]:
+    """A path is deleted in the end if it is still there."""
+    with _changing:
+        _paths.add(path)
+    try:
+        yield
+    finally:
+        with _changing:
+            _delete(path)
+            _paths.discard(path)
+
+
+def _sweep(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        pid = path.stem.rpartition("-")[2]
+        if path not in _paths and pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a folder, if the disk lets us; a folder is renamed first, so that no thread fills it."""
+    with suppress(OSError):
+        if not path.is_dir():
             path.unlink(missing_ok=True)
+            return
+        before, _, pid = path.name.rpartition("-")
+        with suppress(OSError):
+            path = path.rename(path.with_name(f"{before}-gone-{pid}"))
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:

@@ -5,8 +5,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the processes that they start
 
@@ -17,36 +18,24 @@ import pandas as pd
 import pytest
 
 from mer_search.config import Run, with_values
-from mer_search.search import space
+from mer_search.engine.local import LocalExecutor
+from mer_search.search import benchmark, confirm, overhead, space, summary
+from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.storage import open_storage
-from mer_search.search.study import Search, Watcher
-from mer_search.search.workspace import load_data
-from mer_search.training.pool import Pool
+from mer_search.search.study import Scored, Trained, run
+from mer_search.search.trial import Search
+from mer_search.search.workspace import load_data, silent
+from mer_search.training.fold_store import load_folds
 
 TINY = {
-    "prep.size": 32,
-    "flow.size": 16,
-    "frames.maps": 2,
-    "frames.jitter": 0.5,
-    "model.stem_mid": 4,
-    "model.stem_width": 4,
-    "model.attention_width": 4,
-    "model.blocks": 2,
-    "train.epochs": 3,
-    "train.batch": 8,
-    "train.weight_decay": 0.1,
-}
-COLUMNS = [
-    "Subject",
-    "Filename ",
-    "Unnamed: 2",
-    "OnsetFrame",
-    " ApexFrame",
-    "OffsetFrame",
-    "Unnamed: 6",
-    "Action Units",
-    "Estimated Emotion",
-]
+    "prep.size": 32, "flow.size": 16, "frames.maps": 2, "frames.jitter": 0.5, "model.stem_mid": 4, "model.blocks": 2,
+    "model.stem_width": 4, "model.attention_width": 4, "train.epochs": 3, "train.batch": 8, "train.weight_decay": 0.1,
+}  # fmt: skip
+NARROW = {
+    "flow.size": 32, "model.stem_mid": 4, "model.stem_width": 4, "model.internal_mid": 4, "model.attention_width": 4,
+}  # fmt: skip
+COLUMNS = ["Subject", "Filename ", "Unnamed: 2", "OnsetFrame", " ApexFrame", "OffsetFrame", "Unnamed: 6",
+           "Action Units", "Estimated Emotion"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -215,10 +204,6 @@ pruner = "none"
 """
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """A progress that nobody looks at."""
-
-
 @pytest.fixture
 def flow_folder(tmp_path) -> Path:
     """Flow images of four subjects, 24 clips, in a folder of their own."""
@@ -239,19 +224,19 @@ def make_search(flow_folder, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def pool():
-    """Two processes that train, for all tests together."""
-    with Pool("cpu", 2) as started:
+def executor():
+    """Two slots, for all tests together."""
+    with LocalExecutor("cpu", 2) as started:
         yield started
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """URL of a PostgreSQL, for all tests together."""
-    pytest.importorskip("pgserver")
-    from mer_search.search.postgres import start
-
-    return start(tmp_path_factory.mktemp("postgres") / "data", create=True)
+@pytest.fixture
+def everywhere(executor, monkeypatch):
+    """Whatever opens an executor gets that one."""
+    monkeypatch.setattr(LocalExecutor, "close", lambda self: None)
+    for module in (confirm, benchmark, overhead):
+        monkeypatch.setattr(module, "open_executor", lambda *_: executor)
+    return executor
 
 
 @pytest.fixture
@@ -259,19 +244,48 @@ def storage(tmp_path):
     return open_storage(f"sqlite:///{tmp_path}/study.db", create=True)
 
 
-class Counting(Watcher):
-    """Counts the epochs that were really trained; stops, as Ctrl-C does, after so many folds."""
+class Seen(NamedTuple):
+    """What a search did: how many epochs and folds it trained."""
 
-    def __init__(self, stop_after=None):
-        self.epochs, self.folds, self.stop_after = 0, 0, stop_after
+    epochs: int = 0
+    folds: int = 0
 
-    def epoch(self, epoch, of):
-        self.epochs += 1
 
-    def fold(self, subject, done, of, uf1_so_far):
-        self.folds += 1
-        if self.folds == self.stop_after:
-            raise KeyboardInterrupt
+def drive(search, study, executor, trials, in_flight=1, stop_after=None, then=None) -> Seen:
+    """Run a search; after so many folds do something, or be stopped."""
+    seen = Seen()
+    with closing(run(search, study, Scheduler(executor, in_flight), trials)) as events:
+        for event in events:
+            seen = Seen(seen.epochs + isinstance(event, Trained), seen.folds + isinstance(event, Scored))
+            if isinstance(event, Scored) and seen.folds == stop_after:
+                if then is None:
+                    raise KeyboardInterrupt
+                then()
+    return seen
+
+
+def confirmation_of(study, seeds=(1000, 1001)) -> confirm.Confirmation:
+    """The confirmation of a study's best trial on all subjects."""
+    target = confirm.trial_target(study, None)
+    loaded = load_data(target.data, target.run, silent)
+    return confirm.Confirmation(target, loaded, loaded.select("all"), seeds)
+
+
+def write_confirmation(job, executor) -> None:
+    """Train a confirmation, and leave its files behind."""
+    confirm.train([job], executor, silent)
+    folds = folds_of(job.store)
+    summary.write(job, folds, summary.summarise(job, folds))
+
+
+def over(search, trial, outcome=None, error=None) -> Job:
+    """The job of a trial that has ended already, with values or an error."""
+    return Job(trial, search.loaded, search.folder(trial.number), outcome=outcome, error=error, over=True)
+
+
+def folds_of(folder: Path) -> list:
+    """All folds in a run's folder."""
+    return list(load_folds(folder).values())
 
 
 @pytest.fixture

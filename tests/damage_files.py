@@ -355,15 +355,16 @@ STRANGE = ["", " ", "0", "-1", "1", "2", "nan", "inf", "9" * 40, "1e9", "x", "..
            "train.epochs=" + "[" * 3000, "data.classes=1", "=", "a=b", "model.depth=0x" + "f" * 5000, "train.lr=1e400",
            "V3NR", "V4", "\udcff"]  # fmt: skip
 STORAGES = ["sqlite:///x.db", "sqlite://", "sqlite:////no/such/x.db", "sqlite:///", "sqlite:///../x.db", "what", "://",
-            "postgresql://u:secret@127.0.0.1:xx/d", "postgresql+psycopg://u:secret@127.0.0.1:1/d", "mysql://u:secret@h/d",
-            "postgresql+nodriver://u:secret@h/d", "embedded:", "sqlite:///small.toml", "sqlite:///flow"]  # fmt: skip
+            "postgresql://u:secret@127.0.0.1:xx/d", "postgresql+psycopg://u:secret@127.0.0.1:1/d",
+            "mysql://u:secret@h/d", "postgresql+nodriver://u:secret@h/d", "oracle://u:secret@h/d",
+            "sqlite:///small.toml", "sqlite:///flow"]  # fmt: skip
 OPTIONS = {
-    "run": ["--study", "--data", "--task", "--trials", "--storage", "--name", "--device", "--workers", "--seed",
-            "--out"],
+    "run": ["--study", "--data", "--task", "--trials", "--storage", "--name", "--device", "--executor", "--slots",
+            "--in-flight", "--seed", "--out"],
     "confirm": ["--trial", "--top", "--preset", "--against", "--set", "--seeds", "--subjects", "--data", "--task",
-                "--storage", "--name", "--out", "--json"],
-    "compare": ["--plan", "--set", "--seeds", "--subjects", "--data", "--task", "--storage", "--name", "--out",
-                "--json"],
+                "--storage", "--name", "--executor", "--slots", "--out", "--json"],
+    "compare": ["--plan", "--set", "--seeds", "--subjects", "--data", "--task", "--storage", "--name",
+                "--executor", "--slots", "--out", "--json"],
     "status": ["--storage", "--name", "--json"],
     "report": ["--trial", "--storage", "--name"],
     "dashboard": ["--storage", "--name", "--port", "--host"],

@@ -1,4 +1,5 @@
-"""What a trial costs beside its training, when many came before it. Run it: python tests/growth.py 100 1000 5000
+"""What a trial costs beside its training when many came before it. Run it: python tests/growth.py 100 1000 5000, and to
+see whether anything grows through thousands of trials in one process, python tests/growth.py 0 --timed 2000
 
 Trials train nothing: their folds are random probabilities. Those that came before are written into the database at
 once, as rows of Optuna's own tables, for trial by trial it would take hours. So memory and time of the trials after
@@ -7,11 +8,13 @@ them are what a study of that length has.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,30 +26,40 @@ from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
+from mer_search.engine.task import Finished
 from mer_search.search import overhead, space, study
+from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import open_storage
-from mer_search.training.pool import Finished
+from mer_search.search.trial import Search
 from mer_search.training.predictions import Predictions
 
 FACTS = {"gflop": 1.0, "parameters": 10, "bytes": 100, "fold_epochs": [160, 160]}  # as a trial leaves them
 
 
 class Nothing:
-    """A pool that trains nothing."""
+    """An executor that trains nothing."""
 
-    size = 1
+    slots = 1
 
     def __init__(self, loaded):
         self.loaded, self.people, self.random = loaded, np.array(loaded.subjects), np.random.default_rng(0)
+        self.tasks, self.free = [], 1
 
-    def train(self, clips, tasks, on_epoch, on_fold):
-        classes = len(self.loaded.run.data.classes)
-        for task in tasks:
-            own = np.flatnonzero(self.people == task.subject)
-            chances = self.random.dirichlet(np.ones(classes), (task.until, len(own))).astype(np.float16)
-            names, labels = tuple(self.loaded.clips[k].id for k in own), self.loaded.labels[own]
-            on_fold(finished := Finished(Predictions(task.seed, task.subject, names, labels, chances), []))
-            yield finished
+    def put(self, dataset, clips):
+        pass
+
+    discard = cancel = drop = put
+
+    def submit(self, task):
+        self.task, self.free = task, 0
+
+    def poll(self):
+        task, classes = self.task, len(self.loaded.run.data.classes)
+        own = np.flatnonzero(self.people == task.subject)
+        chances = self.random.dirichlet(np.ones(classes), (task.epochs, len(own))).astype(np.float16)
+        names, labels = tuple(self.loaded.clips[k].id for k in own), self.loaded.labels[own]
+        self.free = 1
+        return [Finished(task, Predictions(task.seed, task.subject, names, labels, chances), [])]
 
 
 def fill(opened: optuna.Study, file: space.StudyFile, storage: optuna.storages.RDBStorage, count: int) -> None:
@@ -97,23 +110,24 @@ def main() -> None:
     file, loaded = space.load("demo"), overhead.load_demo(lambda *progress: None)
     with TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/study.db"
-        search = study.Search(file, loaded, loaded.select(file.subjects), 0, Path(folder) / "runs")
+        search = Search(file, loaded, loaded.select(file.subjects), 0, Path(folder) / "runs")
         storage = open_storage(url, create=True)
         fill(study.open_study(search, storage, "demo"), file, storage, before)
         opened = study.open_study(search, open_storage(url), "demo")
-        pool, seconds = Nothing(loaded), []
+        executor, seconds = Nothing(loaded), []
         for trial in range(5 + options.timed):
             start = time.perf_counter()
-            study.run(search, opened, pool, before + trial + 1, study.Watcher())
+            deque(study.run(search, opened, Scheduler(executor, 1), before + trial + 1), 0)
             seconds.append(time.perf_counter() - start)
-        timed = seconds[5:]
+        timed, files = seconds[5:], len(os.listdir("/proc/self/fd"))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         start = time.perf_counter()
         command = [sys.executable, "-m", "mer_search.cli", "status", "--storage", url]
         subprocess.run(command, check=True, capture_output=True)
         print(
             f"{before} trials before: {statistics.median(timed):.2f} s a trial ({min(timed):.2f} to {max(timed):.2f}), "
-            f"{memory:.0f} MB at most; status {time.perf_counter() - start:.2f} s"
+            f"the last tenth {statistics.median(timed[-max(1, len(timed) // 10) :]):.2f} s, {memory:.0f} MB at most, "
+            f"{files} open files; status {time.perf_counter() - start:.2f} s"
         )
 
 

@@ -1,8 +1,10 @@
-"""Searches and confirmations that are killed at random moments, and started again: is anything lost, doubled or left
-behind? Run it: python tests/kill_campaign.py --search 100 --confirm 50
+"""Searches and confirmations whose processes are killed at random moments: is anything lost, doubled, condemned or left
+behind? Run it: python tests/kill_campaign.py --driver 100 --confirm 20 --worker 100 --ray-worker 20 --ray-node 10
 
-Half of the kills take the whole process group, as a machine's out-of-memory killer or a batch system may, half the
-command alone. Everything is real, but tiny: four people, 24 flow images, four epochs of a very small network.
+A driver is killed with its whole process group, as a machine's out-of-memory killer or a batch system may do it, or
+alone, and the same command is called again. A process that trains, or a node of a Ray cluster, is killed while the
+search goes on: no fold's process twice, for that is what a fold that kills its process does. Everything is real, but
+tiny: four people, 24 flow images, four epochs of a very small network.
 """
 
 import argparse
@@ -22,45 +24,80 @@ from conftest import STUDY, write_flow_images
 
 from mer_search.config import digest
 from mer_search.search.storage import find_study, open_storage, ranked_trials
-from mer_search.training.loso import PREDICTIONS, read_config
-from mer_search.training.predictions import load
+from mer_search.training.fold_store import fold_file, load_folds, read_config
 
 TEXT = (
     STUDY.split("[[start]]")[0]
     .replace('pruner = "none"', 'pruner = "recall-rungs"')
     .replace('"train.epochs" = 2', '"train.epochs" = 4')
 )
-PROCESSES = len(os.sched_getaffinity(0))  # each may lose a fold when it is killed
+SLOTS = 2  # each may lose a fold when its process is killed
+NODES = 2  # of a Ray cluster, of as many slots each
 MARK = "MER_SEARCH_CAMPAIGN"  # an environment variable by which our processes are known
 Fold = tuple[str, str, str]  # digest of the run, seed, subject
 
 
 def spy() -> None:
-    """mer-search itself, which writes down every epoch that it has trained."""
+    """mer-search itself, which writes down every epoch that was trained, and which process was given which fold."""
     from mer_search.cli import main
-    from mer_search.config import digest
-    from mer_search.training.pool import Pool
+    from mer_search.engine.local import LocalExecutor
+    from mer_search.engine.task import Progress, Task
+    from mer_search.search.scheduler import Job
 
-    real, log = Pool.train, os.open(sys.argv[2], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    send, hear, log = LocalExecutor._send, Job.hear, os.open(sys.argv[2], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
-    def train(self, clips, tasks, on_epoch, on_fold):
-        run = digest(tasks[0].run) if tasks else ""
+    def note(task, what):
+        os.write(log, f"{digest(task.run)} {task.seed} {task.subject} {what}\n".encode())
 
-        def told(epoch):
-            os.write(log, f"{run} {epoch.seed} {epoch.subject} {epoch.epoch}\n".encode())
-            on_epoch(epoch)
+    def sent(self, slot, task):
+        send(self, slot, task)
+        if isinstance(task, Task):
+            note(task, f"by {slot.process.pid}")
 
-        return real(self, clips, tasks, told, on_fold)
+    def heard(self, event):
+        if isinstance(event, Progress):
+            note(event.task, event.epoch.epoch)
+        hear(self, event)
 
-    Pool.train = train
+    LocalExecutor._send, Job.hear = sent, heard
     main(sys.argv[3:], prog_name="mer-search")
+
+
+class Cluster:
+    """A Ray cluster on this machine, whose nodes and workers can be killed."""
+
+    def __init__(self, luck: random.Random) -> None:
+        from ray.cluster_utils import Cluster as Nodes
+
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        self.luck = luck
+        self.cluster = Nodes(True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
+        self.nodes = [self.cluster.add_node(num_cpus=SLOTS, **STORE) for _ in range(NODES)]
+
+    def kill_node(self) -> bool:
+        """A node dies at once, and another joins."""
+        lost = self.nodes.pop(self.luck.randrange(len(self.nodes)))
+        self.cluster.remove_node(lost, allow_graceful=False)
+        self.nodes.append(self.cluster.add_node(num_cpus=SLOTS, **STORE))
+        return True
+
+    def kill_worker(self) -> bool:
+        """A process that trains dies; whether there was one."""
+        titles = {path: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()}
+        found = [int(path.parent.name) for path, title in titles.items() if title.startswith(b"ray::Worker")]
+        if found:
+            os.kill(self.luck.choice(found), signal.SIGKILL)
+        return bool(found)
+
+
+STORE = {"object_store_memory": 80 << 20}
 
 
 class Campaign:
     """A folder in which commands are killed, and what was found wrong there."""
 
     def __init__(self, folder: Path, luck: random.Random) -> None:
-        self.folder, self.luck = folder, luck
+        self.folder, self.luck, self.cluster = folder, luck, None
         self.kills, self.lost, self.wrong = 0, 0, []
         write_flow_images(folder / "flow")
         (folder / "small.toml").write_text(TEXT)
@@ -68,6 +105,8 @@ class Campaign:
     def start(self, name: str, *arguments: object) -> subprocess.Popen:
         command = [sys.executable, __file__, "--spy", f"{name}.log", *map(str, arguments), "--name", name]
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), MARK: str(self.folder)}
+        if self.cluster:
+            environment["RAY_ADDRESS"] = self.cluster.cluster.address
         with (self.folder / "output.log").open("a") as output:
             return subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=output, stderr=output, start_new_session=True
@@ -91,6 +130,37 @@ class Campaign:
         self.kills += len(shots)
         self._judge(self.trained(name), shots)
 
+    def drive_through(self, name: str, kills: int, kill, apart: int, *arguments: object) -> None:
+        """A command that goes on while `kill` kills what trains for it, after so many folds each time."""
+        shots: list[tuple[int, dict[Fold, int]]] = []
+        process, wanted = self.start(name, *arguments), 1
+        while process.poll() is None:
+            time.sleep(self.luck.uniform(0, 0.05))
+            there = self.on_disk(name)
+            if len(shots) < kills and sum(there.values()) >= wanted and kill(name):
+                shots.append((len(self.trained(name)), self.on_disk(name)))
+                wanted = sum(there.values()) + self.luck.randint(apart, 2 * apart)
+        if process.returncode != 0:
+            self.wrong.append(f"{arguments} ended with {process.returncode}")
+        self.kills += len(shots)
+        self._judge(self.trained(name), shots)
+
+    def kill_worker(self, name: str) -> bool:
+        """A process that trains a fold whose process was not killed before dies; whether there is one."""
+        alive = [pid for pid in self._at(name) if Path(f"/proc/{pid}").exists()]
+        spared = True
+        with suppress(ProcessLookupError, IndexError):  # the command has ended, and its processes with it
+            os.kill(pid := self.luck.choice(alive), signal.SIGSTOP)
+            time.sleep(0.05)  # whatever it has told is heard, and what it is given next is written down
+            spared = (fold := self._at(name)[pid]) in self.killed
+            self.killed.add(fold)
+            os.kill(pid, signal.SIGCONT if spared else signal.SIGKILL)
+        return not spared
+
+    def _at(self, name: str) -> dict[int, Fold]:
+        """Process -> the fold that it was given last."""
+        return {int(what[3:]): tuple(fold) for *fold, what in self.noted(name) if what.startswith("by ")}
+
     def _wait(self, name: str, process: subprocess.Popen, epochs: int) -> None:
         """A random while, until the process is on its way or up to so many epochs further; at most until it ends."""
         if self.luck.random() < 0.25:
@@ -107,23 +177,27 @@ class Campaign:
             again = {(fold, epoch) for fold, epoch in trained[end:] if epoch <= there.get(fold, 0)}
             self.wrong += [f"epoch {epoch} of {fold} was on disk and was trained again" for fold, epoch in again]
             lost = {fold for fold, epoch in trained[begin:end] if epoch > there.get(fold, 0)}
-            if len(lost) > PROCESSES:
+            if len(lost) > SLOTS * NODES:
                 self.wrong.append(f"one kill lost {len(lost)} folds: {lost}")
             self.lost += len(lost)
             begin = end
 
+    def noted(self, name: str) -> list[list[str]]:
+        """What was written down of a study: run, seed, subject, and an epoch or a process."""
+        path = self.folder / f"{name}.log"
+        return [line.split(" ", 3) for line in path.read_text().splitlines()] if path.exists() else []
+
     def trained(self, name: str) -> list[tuple[Fold, int]]:
         """Every epoch of a study that was trained, in order."""
-        path = self.folder / f"{name}.log"
-        lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-        return [((run, seed, subject), int(epoch)) for run, seed, subject, epoch in lines]
+        return [((run, seed, who), int(what)) for run, seed, who, what in self.noted(name) if what.isdigit()]
 
     def on_disk(self, name: str) -> dict[Fold, int]:
         """How many epochs of each of a study's folds are on disk."""
         found = {}
-        for path in (self.folder / "runs" / name).rglob("predictions.npz"):
-            run = digest(read_config(path.with_name("config.json")))
-            found |= {(run, str(fold.seed), fold.subject): fold.epochs for fold in load(path)}
+        for path in (self.folder / "runs" / name).rglob("config.json"):
+            run = digest(read_config(path))
+            folds = load_folds(path.parent)
+            found |= {(run, str(seed), subject): fold.epochs for (seed, subject), fold in folds.items()}
         return found
 
     def check(self, name: str, trials: int) -> None:
@@ -153,8 +227,18 @@ class Campaign:
         return found
 
     def search(self, name: str, trials: int, kills: int, most: int = 24) -> None:
-        self.drive(name, kills, most, "run", "--study", "small.toml", "--data", "flow", "--trials", trials)
+        self.drive(name, kills, most, *self._run(trials))
         self.check(name, trials)
+
+    def search_through(self, name: str, trials: int, kills: int, kill, apart: int) -> None:
+        self.killed: set[Fold] = set()
+        executor = ["--executor", "ray"] if self.cluster else []
+        self.drive_through(name, kills, kill, apart, *self._run(trials), *executor)
+        self.check(name, trials)
+
+    def _run(self, trials: int) -> list[object]:
+        options = ["--slots", SLOTS * NODES if self.cluster else SLOTS, "--in-flight", 2]
+        return ["run", "--study", "small.toml", "--data", "flow", "--trials", trials, *options]
 
     def confirm(self, name: str, trial: int, trials: int, seeds: int, kills: int, most: int = 80) -> None:
         self.drive(name, kills, most, "confirm", "--trial", trial, "--against", "none", "--seeds", seeds)
@@ -163,37 +247,77 @@ class Campaign:
     def compare(self, name: str, other: str) -> None:
         """Whether two studies, one of them never killed, drew the same values and found the same."""
         for one, two in zip(self.study(name).get_trials(), self.study(other).get_trials(), strict=True):
-            paths = [self.folder / "runs" / each / f"trial-{one.number:04d}" / PREDICTIONS for each in (name, other)]
-            if "stopped_after" not in one.user_attrs and paths[0].read_bytes() != paths[1].read_bytes():
-                self.wrong.append(f"{paths[0]} and {paths[1]} differ")
+            folders = [self.folder / "runs" / each / f"trial-{one.number:04d}" for each in (name, other)]
+            for key in load_folds(folders[1]) if "stopped_after" not in one.user_attrs else ():
+                paths = [fold_file(folder, *key) for folder in folders]
+                if not paths[0].exists() or paths[0].read_bytes() != paths[1].read_bytes():
+                    self.wrong.append(f"{paths[0]} and {paths[1]} differ")
             if (one.params, one.values) != (two.params, two.values):
                 self.wrong.append(f"trial {one.number} has {one.values} in {name} and {two.values} in {other}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--search", type=int, default=100, help="kills of searches")
-    parser.add_argument("--confirm", type=int, default=50, help="kills of confirmations")
+    for name, what in {
+        "driver": "kills of searches' drivers",
+        "confirm": "kills of confirmations",
+        "worker": "kills of processes that train",
+        "ray-worker": "the same on a Ray cluster",
+        "ray-node": "kills of its nodes",
+    }.items():
+        parser.add_argument(f"--{name}", type=int, default=0, help=what)
     parser.add_argument("--trials", type=int, default=12, help="trials of each study")
     parser.add_argument("--seeds", type=int, default=60, help="seeds of each confirmation")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     with TemporaryDirectory() as root:
-        campaign, began = Campaign(Path(root), random.Random(asked.seed)), time.monotonic()
+        luck = random.Random(asked.seed)
+        campaign, began = Campaign(Path(root), luck), time.monotonic()
         campaign.search("untouched", asked.trials, 0)
-        studies = 0
         print(f"a study of {asked.trials} trials, not killed: {time.monotonic() - began:.0f} s", flush=True)
-        while (left := asked.search - campaign.kills) > 0:
-            name, studies = f"study{studies}", studies + 1
-            campaign.search(name, asked.trials, left)
-            campaign.compare(name, "untouched")
-        print(f"search: {campaign.kills} kills of {studies} studies, {campaign.lost} folds lost", flush=True)
+
+        def studies(title: str, kills: int, search) -> None:
+            first, count, lost, start = campaign.kills, 0, campaign.lost, time.monotonic()
+            while (left := kills - (campaign.kills - first)) > 0:
+                name, count = f"{title.replace(' ', '-')}-{count}", count + 1
+                search(name, left)
+                campaign.compare(name, "untouched")
+            if kills:
+                print(
+                    f"{title}: {campaign.kills - first} kills of {count} studies, {campaign.lost - lost} folds in "
+                    f"training lost, {time.monotonic() - start:.0f} s; wrong: {campaign.wrong or 'nothing'}",
+                    flush=True,
+                )
+
+        trials = asked.trials
+        studies("driver", asked.driver, lambda name, left: campaign.search(name, trials, left))
+        studies(
+            "worker",
+            asked.worker,
+            lambda *given: campaign.search_through(given[0], trials, given[1], campaign.kill_worker, 3),
+        )
         killed, lost = campaign.kills, campaign.lost
         whole = [trial.number for trial in ranked_trials(campaign.study("untouched"))]
         while (left := asked.confirm - campaign.kills + killed) > 0:
-            campaign.confirm("untouched", whole.pop(), asked.trials, asked.seeds, left)
-        print(f"confirmation: {campaign.kills - killed} kills, {campaign.lost - lost} folds lost")
-        print(f"{time.monotonic() - began:.0f} s")
+            campaign.confirm("untouched", whole.pop(), trials, asked.seeds, left)
+        print(
+            f"confirmation: {campaign.kills - killed} kills, {campaign.lost - lost} folds in training lost", flush=True
+        )
+        if asked.ray_worker or asked.ray_node:
+            cluster = campaign.cluster = Cluster(luck)
+            for title, kills, kill, apart in (
+                ("Ray worker", asked.ray_worker, cluster.kill_worker, 12),
+                ("Ray node", asked.ray_node, cluster.kill_node, 24),
+            ):
+                studies(
+                    title,
+                    kills,
+                    lambda name, left, kill=kill, apart=apart: campaign.search_through(
+                        name, trials, left, lambda _: kill(), apart
+                    ),
+                )
+            cluster.cluster.shutdown()
+        print(f"{campaign.kills} kills in {time.monotonic() - began:.0f} s")
         print("\n".join(campaign.wrong) or "nothing was wrong")
         if campaign.wrong:
             print((Path(root) / "output.log").read_text()[-4000:])

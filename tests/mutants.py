@@ -19,9 +19,8 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -71,15 +70,16 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
     """Commands stop where they would train, measure or serve; what they would use is noted."""
     from mer_search.cli import search as searching
     from mer_search.data import check, synthetic
+    from mer_search.engine import local
     from mer_search.report import dashboard, speed
-    from mer_search.search import benchmark, cost, fold_table, study, workers
-    from mer_search.training import pool
+    from mer_search.search import benchmark, confirm, cost, fold_table, study
 
-    def searched(search: Any, *_: Any) -> None:
+    def searched(search: Any, *_: Any) -> tuple[()]:
         loaded = search.loaded
         assert np.isfinite(loaded.motion.flow).all()
         assert [loaded.run.data.classes[k] for k in loaded.labels] == [clip.label for clip in loaded.clips]
         seen.append(Seen(_clips(loaded.clips), {problem.clip for problem in loaded.problems}))
+        return ()
 
     def checked(*arguments: Any) -> Any:
         report = real_check(*arguments)
@@ -94,22 +94,12 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
         return 0
 
     real_check = check.check_folder
-    nobody = nullcontext(SimpleNamespace(size=1))
     for where, name, instead in (
-        (study, "run", searched),
-        (check, "check_folder", checked),
-        (searching, "warm_up", lambda *_: None),
-        (cost, "search_cost", lambda *_: cost.NOTHING),
-        (pool, "open_pool", lambda *_, **__: nobody),
-        (workers, "open_pool", lambda *_, **__: nobody),
-        (workers, "confirm_all", stopped),
-        (workers, "run_workers", stopped),
-        (fold_table, "build", stopped),
-        (benchmark, "measure", stopped),
-        (speed, "print_speed", stopped),
-        (synthetic, "write_dataset", written),
-        (dashboard, "serve", stopped),
-    ):
+        (study, "run", searched), (check, "check_folder", checked), (searching, "warm_up", lambda *_: None),
+        (cost, "search_cost", lambda *_: cost.NOTHING), (local, "machine_slots", lambda *_: (1, 1)),
+        (confirm, "confirm_all", stopped), (fold_table, "build", stopped), (benchmark, "measure", stopped),
+        (speed, "print_speed", stopped), (synthetic, "write_dataset", written), (dashboard, "serve", stopped),
+    ):  # fmt: skip
         stack.enter_context(mock.patch.object(where, name, instead))
 
 

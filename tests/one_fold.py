@@ -4,6 +4,10 @@ from mer_search.config import with_values
 from mer_search.training.loop import train_fold
 
 ALL_AT_ONCE = {"train.mixup": 0.4, "train.noise": 0.1, "train.class_weights": 1.0, "model.dropout": 0.2}
+TWO_STAGES = {
+    "units.use": "as_they_are", "units.epochs": 2, "units.lr": 2e-3, "units.unfreeze_epoch": 2, "train.epochs": 3,
+    "frames.jitter": 0.0,
+}  # fmt: skip
 TEST = "sub02"  # its clips are the 6 from number 6 on; 18 train
 
 

@@ -11,23 +11,11 @@ from mer_search.errors import DataError
 @pytest.mark.parametrize(
     ("cell", "expected"),
     [
-        ("R1+L2", ("R1", "L2")),
-        ("12.0", ("12",)),
-        ("12", ("12",)),
-        ("AU4+AU7", ("4", "7")),
-        ("12B", ("12",)),
-        ("AU12B", ("12",)),
-        ("AU 4 + l12C", ("4", "L12")),
-        ("4, 7", ("4", "7")),
-        ("AUL14A+25", ("L14", "25")),
-        ("?", ("?",)),
-        ("12 or 14", ("?",)),
-        ("AU12A Or AU14", ("?",)),
-        ("4+7or9", ("?",)),
-        ("", ()),
-        ("  ", ()),
+        ("R1+L2", ("R1", "L2")), ("12.0", ("12",)), ("12", ("12",)), ("AU4+AU7", ("4", "7")), ("12B", ("12",)),
+        ("AU12B", ("12",)), ("AU 4 + l12C", ("4", "L12")), ("4, 7", ("4", "7")), ("AUL14A+25", ("L14", "25")),
+        ("?", ("?",)), ("12 or 14", ("?",)), ("AU12A Or AU14", ("?",)), ("4+7or9", ("?",)), ("", ()), ("  ", ()),
     ],
-)
+)  # fmt: skip
 def test_action_units_of_a_cell(cell, expected):
     assert action_units(cell) == expected
 
@@ -73,17 +61,8 @@ def test_junk_and_files_where_folders_are_expected_are_not_looked_at(tmp_path):
 
 
 def test_upper_and_lower_case_make_no_difference(tmp_path):
-    titles = [
-        "SUBJECT",
-        "filename",
-        "",
-        "Onset Frame",
-        "APEXFRAME",
-        "Offsetframe",
-        "",
-        "action units",
-        "ESTIMATED emotion",
-    ]
+    titles = ["SUBJECT", "filename", "", "Onset Frame", "APEXFRAME", "Offsetframe", "", "action units",
+              "ESTIMATED emotion"]  # fmt: skip
     write_book(tmp_path / "casme2-CODING-x.XLSX", [titles, _row("Sub01", "ep01_01F", emotion="OTHERS", units="r4")])
     write_frames(tmp_path / "CROPPED" / "SUB01" / "EP01_01f", (f"REG_IMG{k}.JPG" for k in range(11, 21)))
     (clip,) = open_folder(tmp_path).clips
@@ -99,21 +78,13 @@ def test_subjects_are_written_in_many_ways(tmp_path, subject):
 
 def test_notes_below_the_table_are_no_clips_and_a_strange_or_missing_subject_a_problem(tmp_path):
     _casme2(tmp_path, [_row(1, "EP01_01")])
-    rows = [
-        _row(1, "EP01_01"),
-        _row(None, "EP01_02"),
-        ["Coded by two people"],
-        _row("one", "EP01_03"),
-        _row(1, "EP01_01"),
-    ]
+    note, strange = ["Coded by two people"], _row("one", "EP01_03")
+    rows = [_row(1, "EP01_01"), _row(None, "EP01_02"), note, strange, _row(1, "EP01_01")]
     write_book(tmp_path / "CASME2-coding-20140508.xlsx", [COLUMNS, *rows])
     folder = open_folder(tmp_path)
     assert [clip.id for clip in folder.clips] == ["sub01/EP01_01"]
-    assert [(problem.clip, problem.usable) for problem in folder.problems] == [
-        ("/EP01_02", False),
-        ("one/EP01_03", False),
-        ("sub01/EP01_01", True),
-    ]
+    problems = [("/EP01_02", False), ("one/EP01_03", False), ("sub01/EP01_01", True)]
+    assert [(problem.clip, problem.usable) for problem in folder.problems] == problems
     assert "subject must be a number, but is ''" in folder.problems[0].what
     assert "subject must be a number, but is 'one'" in folder.problems[1].what
     assert "two rows" in folder.problems[2].what

@@ -2,14 +2,12 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -19,7 +17,6 @@ from conftest import STUDY, write_casme2
 
 from mer_search import cli
 from mer_search.data import synthetic
-from mer_search.search import workers
 from mer_search.search.storage import open_storage
 
 PLAN = """
@@ -33,24 +30,10 @@ compare = ["full", "V4"]
 subjects = "1-2"
 only_if = "V3NR"
 """
-COMMANDS = [
-    ["run"],
-    ["confirm"],
-    ["status"],
-    ["report"],
-    ["dashboard"],
-    ["presets"],
-    ["compare"],
-    ["bench", "search"],
-    ["bench", "table"],
-    ["subjects", "rank"],
-    ["predict"],
-    ["export"],
-    ["verify"],
-    ["data", "check"],
-    ["data", "synth"],
-    ["data", "preview"],
-]
+COMMANDS = [command.split() for command in (
+    "run", "confirm", "status", "report", "dashboard", "presets", "compare", "bench search", "bench table",
+    "subjects rank", "predict", "export", "verify", "data check", "data synth", "data preview",
+)]  # fmt: skip
 
 
 @pytest.fixture
@@ -243,7 +226,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         (["compare", "V6", "V6c", "--data", "nowhere"], 1, ["nowhere does not exist"]),
         (["confirm", "--preset", "V4", "--trial", "3"], 2, ["one of --trial, --top and --preset", "--trial and"]),
         (["confirm", "--preset", "V4", "--against", "V3NR"], 2, ["`mer-search compare` compares presets"]),
-        (["subjects", "rank", "flow"], 1, ["a confirmation's folder", "predictions.npz"]),
+        (["subjects", "rank", "flow"], 1, ["a confirmation's folder", "has no folds"]),
         (["subjects", "rank"], 1, ["run `mer-search run` first"]),
         (["status", "--storage", "sqlite:///none.db"], 1, ["there is no such file"]),
         (["data", "check", "nowhere"], 1, ["does not exist"]),
@@ -251,11 +234,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         (["data", "synth", "out", "--size", "huge"], 2, ["--size", "'huge'"]),
         (["data", "synth", "out", "--size", "9"], 2, ["64 to 512", "9"]),
         (["data", "synth", "flow"], 2, ["new or empty folder"]),
-        (
-            ["data", "preview", "s01/none", "--data", "flow"],
-            2,
-            ["one clip of flow", "none have the name", "sub0"],
-        ),
+        (["data", "preview", "s01/none", "--data", "flow"], 2, ["one clip of flow", "none have the name", "sub0"]),
         (["rnu"], 2, ["run", "'rnu'"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -273,9 +252,8 @@ def test_what_cannot_be_is_one_clear_line_and_nothing_half_written(mer_search, f
 
 
 @pytest.fixture
-def compare(mer_search, pool, monkeypatch):
-    """A function that compares small networks of these names, in one pool."""
-    monkeypatch.setattr(workers, "open_pool", lambda run, device, exact: nullcontext(pool))
+def compare(mer_search, everywhere):
+    """A function that compares small networks of these names."""
     sizes = ["flow.size=32", "prep.size=32", "model.stem_mid=4", "model.stem_width=4", "model.attention_width=4"]
     settings = [*sizes, "train.epochs=1", "train.batch=4", "units.epochs=1"]
     options = [word for setting in settings for word in ("--set", setting)]
@@ -311,12 +289,6 @@ def test_a_plan_fits_a_terminal_and_says_who_wins(compare, tmp_path):
     assert (words in " ".join(shown.stdout.split())) == (winner != "V3NR")
     found = json.loads(compare("--plan", "plan.toml", "--data", "casme2", "--json").stdout)
     assert (found[0]["step"], found[0]["winner"]) == ("full", winner)
-
-
-def test_a_wrong_option_is_a_usage_error(mer_search):
-    result = mer_search("run", "--trials", "0")
-    assert result.exit_code == 2
-    assert "--trials" in result.stderr
 
 
 def test_the_check_of_a_dataset(mer_search, tmp_path):
@@ -364,6 +336,7 @@ def test_every_network_that_was_measured_equals_its_public_code(mer_search):
     [
         (["run", "--trial", 3], "No such option '--trial'"),
         (["run", "--trials", "many"], "'many' is not a valid integer"),
+        (["run", "--trials", 0], "'--trials': 0 is not in the range"),
         (["predict"], "predict --help` lists what it takes"),
         (["--colour"], "No such option '--colour'; `"),
         (["sttus"], "but got 'sttus'; did you mean status?"),
@@ -396,13 +369,14 @@ def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda blow: blow.name)
-def test_the_same_command_goes_on_after_an_interruption(flow_folder, tmp_path, blow):
-    (tmp_path / "small.toml").write_text(STUDY.replace('"train.epochs" = 2', '"train.epochs" = 24'))
-    command = [sys.executable, "-m", "mer_search.cli", "run", "--study", "small.toml", "--data", str(flow_folder)]
-    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ)
-    second_trial = tmp_path / "runs/small/trial-0001/predictions.npz"
+def test_the_same_command_goes_on_after_an_interruption(mer_search, flow_folder, tmp_path, blow):
+    (tmp_path / "small.toml").write_text(STUDY.replace('"train.epochs" = 2', '"train.epochs" = 12'))
+    words = f"-m mer_search.cli run --study small.toml --data {flow_folder} --in-flight 1"
+    command = [sys.executable, *words.split()]
+    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    second_trial = tmp_path / "runs/small/trial-0001/folds"
     deadline = time.monotonic() + 120
-    while not second_trial.exists() and first.poll() is None and time.monotonic() < deadline:
+    while not list(second_trial.glob("*.npz")) and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     first.send_signal(blow)
     message = first.communicate(timeout=60)[1]
@@ -411,10 +385,8 @@ def test_the_same_command_goes_on_after_an_interruption(flow_folder, tmp_path, b
     if blow != signal.SIGKILL:
         assert message.rstrip().endswith("stopped; the same command goes on from here")
 
-    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=240)
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert second.returncode == 0, second.stderr
     assert re.search(r"^trial   1  UF1", second.stderr, re.M)
     assert not re.search(r"^trial   0 ", second.stderr, re.M)
-    status = [sys.executable, "-m", "mer_search.cli", "status", "--json"]
-    found = json.loads(subprocess.run(status, cwd=tmp_path, capture_output=True, text=True).stdout)
-    assert found["trials"] == {"complete": 3}
+    assert json.loads(mer_search("status", "--json").stdout)["trials"] == {"complete": 3}

@@ -1,42 +1,33 @@
 """Networks against each other: the same seeds and folds, a verdict that is not shy to say no, and plans."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
-from conftest import STUDY, silent, write_casme2, write_flow_images
+from conftest import STUDY, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import with_values
+from mer_search.engine.task import Task
 from mer_search.errors import UsageError
 from mer_search.search import compare as comparing
-from mer_search.search import space, workers
+from mer_search.search import space
 from mer_search.search.compare import Comparison, Contestant, Step, follow, load_plan
-from mer_search.search.confirm import Confirmation, Target, confirm, prepare
-from mer_search.search.workers import confirm_all
+from mer_search.search.confirm import Confirmation, Target, Where, confirm_all, prepare, train
 from mer_search.search.workspace import load_data
 
 LEARNS = {"train.epochs": 8, "train.lr": 5e-3}
 DOES_NOT = {"train.epochs": 1, "train.lr": 1e-6}
 
 
-class _Spy:
-    """A pool that remembers what it trained."""
-
-    def __init__(self, pool):
-        self.pool, self.trained = pool, []
-        self.size, self.seconds_per_step = pool.size, pool.seconds_per_step
-
-    def train(self, clips, tasks, *told):
-        self.trained += [(task.seed, task.subject) for task in tasks]
-        return self.pool.train(clips, tasks, *told)
-
-
 @pytest.fixture
-def spy(pool, monkeypatch):
-    """The pool in which networks meet."""
-    watched = _Spy(pool)
-    monkeypatch.setattr(workers, "open_pool", lambda run, device, exact: nullcontext(watched))
-    return watched
+def trained(everywhere, monkeypatch):
+    """The folds that are trained where networks meet: (seed, subject) of each."""
+    folds, submit = [], everywhere.submit
+
+    def watched(task):
+        folds.extend([(task.seed, task.subject)] if isinstance(task, Task) else [])
+        submit(task)
+
+    monkeypatch.setattr(everywhere, "submit", watched)
+    return folds
 
 
 @pytest.fixture
@@ -55,10 +46,10 @@ def eight(tmp_path):
 
 def _meet(targets, path, seeds=(1000, 1001), subjects="all"):
     jobs = prepare(targets, path, subjects, seeds, silent)
-    return comparing.compare(jobs, confirm_all(jobs, "cpu", silent, lambda jobs, costs, processes: None))
+    return comparing.compare(jobs, confirm_all(jobs, Where(), silent, lambda *_: None))
 
 
-def test_a_network_and_itself_do_not_differ_and_are_trained_once(spy, target, flow_folder):
+def test_a_network_and_itself_do_not_differ_and_are_trained_once(trained, target, flow_folder):
     one = target("one", {})
     found = _meet([one, one], flow_folder)
     assert (
@@ -66,23 +57,23 @@ def test_a_network_and_itself_do_not_differ_and_are_trained_once(spy, target, fl
     )
     assert (found.pairs[0].difference, found.pairs[0].ci95, found.pairs[0].p) == (0, (0, 0), 1)
     assert found.winner == "one"
-    assert sorted(spy.trained) == [(seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)]
+    assert sorted(trained) == [(seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)]
 
 
-def test_networks_that_meet_again_are_not_trained_again(spy, target, flow_folder):
+def test_networks_that_meet_again_are_not_trained_again(trained, target, flow_folder):
     networks = [target("one", {}), target("two", {"train.lr": 1e-2})]
     first = _meet(networks, flow_folder)
-    assert len(spy.trained) == 2 * 8
+    assert len(trained) == 2 * 8
     again = _meet(networks[::-1], flow_folder)
-    assert len(spy.trained) == 2 * 8
+    assert len(trained) == 2 * 8
     for one, other in zip(first.contestants, again.contestants[::-1], strict=True):
         np.testing.assert_array_equal(one.matrices, other.matrices)
     assert first.pairs[0].difference == pytest.approx(-again.pairs[0].difference)
     assert _meet(networks, flow_folder, seeds=(1000, 1002)).seeds == (1000, 1002)
-    assert spy.trained[16:] == [(1002, f"sub0{k}") for k in (1, 2, 3, 4)] * 2
+    assert trained[16:] == [(1002, f"sub0{k}") for k in (1, 2, 3, 4)] * 2
 
 
-def test_a_network_that_learns_is_better_than_one_that_does_not(spy, target, eight):
+def test_a_network_that_learns_is_better_than_one_that_does_not(trained, target, eight):
     networks = [target("learns", LEARNS), target("does-not", DOES_NOT)]
     for order in (networks, networks[::-1]):
         found = _meet(order, eight, seeds=(1000,))
@@ -95,7 +86,7 @@ def test_a_network_that_learns_is_better_than_one_that_does_not(spy, target, eig
         assert found.facts["comparisons"][0]["difference_shown"] is True
 
 
-def test_noise_of_seeds_is_no_difference(spy, target, eight):
+def test_noise_of_seeds_is_no_difference(trained, target, eight):
     """Noise too small to matter draws random numbers all the same, and so changes what is drawn after it."""
     values = {"train.epochs": 3, "train.lr": 3e-3}
     found = _meet([target("one", values), target("other", values | {"train.noise": 1e-6})], eight, seeds=(1000,))
@@ -104,21 +95,23 @@ def test_noise_of_seeds_is_no_difference(spy, target, eight):
     assert found.facts["comparisons"][0]["difference_shown"] is False
 
 
-def test_folds_are_shared_with_a_confirmation(spy, target, flow_folder):
+def test_folds_are_shared_with_a_confirmation(everywhere, trained, target, flow_folder):
     one = target("one", {})
     found = _meet([one, target("two", DOES_NOT)], flow_folder)
-    before = len(spy.trained)
+    before = len(trained)
     loaded = load_data(flow_folder, one.run, silent)
     job = Confirmation(one, loaded, loaded.select("all"), (1000, 1001))
-    confirm([job], spy, silent)
-    assert len(spy.trained) == before
-    np.testing.assert_array_equal(comparing.contestant(job, job.folds).matrices, found.contestants[0].matrices)
+    train([job], everywhere, silent)
+    assert len(trained) == before
+    np.testing.assert_array_equal(
+        comparing.contestant(job, folds_of(job.store)).matrices, found.contestants[0].matrices
+    )
     assert sorted(path.name for path in (job.store / "checkpoints").iterdir()) == [
         f"sub0{k}.safetensors" for k in (1, 2, 3, 4)
     ]
 
 
-def test_what_was_right_is_counted_by_subject(spy, target, flow_folder):
+def test_what_was_right_is_counted_by_subject(everywhere, target, flow_folder):
     found = _meet([target("one", LEARNS), target("two", DOES_NOT)], flow_folder, subjects="2-3")
     facts = found.facts
     assert found.subjects == facts["subjects"] == ("sub02", "sub03")
@@ -126,17 +119,17 @@ def test_what_was_right_is_counted_by_subject(spy, target, flow_folder):
     assert facts["clips_by_subject"] == {"sub02": 6, "sub03": 6}
     loaded = load_data(flow_folder, target("one", LEARNS).run, silent)
     job = Confirmation(target("one", LEARNS), loaded, found.subjects, found.seeds)
-    confirm([job], spy, silent)
+    train([job], everywhere, silent)
     right = {
         subject: np.mean(
-            [np.trace(comparing.fold_confusion(f, comparing.tail)) for f in job.folds if f.subject == subject]
+            [np.trace(comparing.fold_confusion(f, comparing.tail)) for f in folds_of(job.store) if f.subject == subject]
         )
         for subject in found.subjects
     }
     assert facts["networks"][0]["hits_by_subject"] == right
 
 
-def test_networks_on_other_clips_are_refused_before_any_is_trained(spy, tiny, tmp_path):
+def test_networks_on_other_clips_are_refused_before_any_is_trained(trained, tiny, tmp_path):
     """A clip without its offset's frame is of use to a network that looks no further than the middle."""
     write_casme2(tmp_path / "casme2", 3)
     (tmp_path / "casme2/Cropped/sub03/EP01_03f/reg_img29.jpg").write_bytes(b"no picture")
@@ -146,7 +139,7 @@ def test_networks_on_other_clips_are_refused_before_any_is_trained(spy, tiny, tm
     ]
     with pytest.raises(UsageError, match=r"the same clips and labels only, but theirs are \{'1 maps': .*, '2"):
         _meet(networks, tmp_path / "casme2", seeds=(1000,))
-    assert spy.trained == []
+    assert trained == []
 
 
 def _won(name, rights):

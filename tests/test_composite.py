@@ -7,15 +7,9 @@ from mer_search.errors import DataError
 from mer_search.search.workspace import load_data
 
 CASME2 = [
-    (1, "EP02_01f", "happiness"),
-    (1, "EP19_05f", "disgust"),
-    (4, "EP12_01f", "disgust"),
-    (4, "EP12_02f", "repression"),
-    (5, "EP09_05f", "disgust"),
-    (5, "EP02_07", "surprise"),
-    (9, "EP05_05", "others"),
-    (9, "EP05_09", "sadness"),
-]
+    (1, "EP02_01f", "happiness"), (1, "EP19_05f", "disgust"), (4, "EP12_01f", "disgust"), (4, "EP12_02f", "repression"),
+    (5, "EP09_05f", "disgust"), (5, "EP02_07", "surprise"), (9, "EP05_05", "others"), (9, "EP05_09", "sadness"),
+]  # fmt: skip
 SAMM = [samm_row(6, "006_1_2", "Anger"), samm_row(7, "007_7_1", "Surprise"), samm_row(7, "007_7_2", "Other")]
 SMIC = [smic_row(1, "s1_ne_01", "negative"), smic_row(2, "s2_po_01", "positive")]
 
@@ -46,15 +40,10 @@ def test_every_database_gives_its_three_classes(root):
     folder = open_folder(root)
     assert (folder.name, folder.title, folder.problems) == ("composite", "MEGC 2019 composite, 3 classes", ())
     assert _labels(folder) == {
-        "sub01/EP02_01f": "positive",
-        "sub01/EP19_05f": "negative",
-        "sub04/EP12_02f": "negative",
-        "sub05/EP02_07": "surprise",
-        "006/006_1_2": "negative",
-        "007/007_7_1": "surprise",
-        "s01/s1_ne_01": "negative",
+        "sub01/EP02_01f": "positive", "sub01/EP19_05f": "negative", "sub04/EP12_02f": "negative",
+        "sub05/EP02_07": "surprise", "006/006_1_2": "negative", "007/007_7_1": "surprise", "s01/s1_ne_01": "negative",
         "s02/s2_po_01": "positive",
-    }
+    }  # fmt: skip
     assert [clip.dataset for clip in folder.clips] == ["casme2"] * 4 + ["samm"] * 2 + ["smic"] * 2
     assert {clip.fps for clip in folder.clips if clip.dataset == "smic"} == {100}
 
@@ -90,13 +79,9 @@ def test_the_organisers_list_is_what_counts(root, titles):
     folder = open_folder(root)
     assert [(problem.clip, problem.usable) for problem in folder.problems] == [("sub04/EP12_01f", True)]  # its apex
     assert _labels(folder) == {
-        "sub01/EP02_01f": "positive",
-        "sub01/EP19_05f": "surprise",
-        "sub04/EP12_01f": "negative",
-        "006/006_1_2": "negative",
-        "007/007_7_2": "surprise",
-        "s01/s1_ne_01": "negative",
-    }
+        "sub01/EP02_01f": "positive", "sub01/EP19_05f": "surprise", "sub04/EP12_01f": "negative",
+        "006/006_1_2": "negative", "007/007_7_2": "surprise", "s01/s1_ne_01": "negative",
+    }  # fmt: skip
 
 
 def test_rows_of_the_list_without_a_clip_are_problems(root):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from conftest import STUDY, silent, write_casme2, write_flow_images
+from conftest import STUDY, confirmation_of, drive, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import digest, with_values
 from mer_search.errors import DataError, UsageError
@@ -16,56 +16,51 @@ from mer_search.search import summary as summaries
 from mer_search.search.compare import compare
 from mer_search.search.cost import confirmation_costs
 from mer_search.search.storage import find_study, open_storage
-from mer_search.search.study import Watcher, kept_study, open_study, run
-from mer_search.search.workers import confirm_all
+from mer_search.search.study import kept_study, open_study
 from mer_search.search.workspace import load_data
 from mer_search.training import baselines
 from mer_search.training.metrics import best_test_epoch, inner, pooled_uf1, tail
-from mer_search.training.pool import Pool
-from mer_search.training.predictions import load
 
 PARTIAL = ('subjects = "all"', 'subjects = "1-3"')
 
 
 @pytest.fixture
-def confirmation(tmp_path, pool, make_search):
+def confirmation(tmp_path, executor, make_search):
     """Two trials on three of four subjects, and the confirmation of the best with two seeds."""
     search = make_search(STUDY.replace(*PARTIAL))
     study = open_study(search, open_storage(f"sqlite:///{tmp_path}/study.db", create=True), "small")
-    run(search, study, pool, 2, Watcher())
-    target = confirming.trial_target(study, None)
-    loaded = load_data(target.data, target.run, silent)
-    return confirming.Confirmation(target, loaded, loaded.select("all"), (1000, 1001))
+    drive(search, study, executor, 2)
+    return confirmation_of(study)
 
 
-def _train(confirmation, pool):
+def _train(confirmation, executor):
     told = []
-    confirming.confirm([confirmation], pool, lambda *progress: told.append(progress))
-    return confirmation.folds, told
+    confirming.train([confirmation], executor, lambda *progress: told.append(progress))
+    return folds_of(confirmation.store), told
 
 
-def test_a_confirmation_uses_fresh_seeds_and_all_subjects(confirmation, pool):
-    folds, _ = _train(confirmation, pool)
+def test_a_confirmation_uses_fresh_seeds_and_all_subjects(confirmation, executor):
+    folds, _ = _train(confirmation, executor)
     assert {(fold.seed, fold.subject) for fold in folds} == {
         (seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)
     }
     assert confirmation.groups == {"all": ("sub01", "sub02", "sub03", "sub04"), "unsearched": ("sub04",)}
-    searched = load(confirmation.target.trials[0] / "predictions.npz")
+    searched = folds_of(confirmation.target.trials[0])
     assert {fold.seed for fold in searched}.isdisjoint({1000, 1001})
 
 
-def test_a_second_call_trains_nothing_again(confirmation, pool):
-    first, told = _train(confirmation, pool)
-    again, nothing = _train(confirmation, pool)
+def test_a_second_call_trains_nothing_again(confirmation, executor):
+    first, told = _train(confirmation, executor)
+    again, nothing = _train(confirmation, executor)
     assert told == [(f"{confirmation.target.title}: folds", done, 8) for done in range(1, 9)]
     assert nothing == []
     assert all(np.array_equal(a.probabilities, b.probabilities) for a, b in zip(first, again, strict=True))
 
 
-def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, pool):
-    folds, _ = _train(confirmation, pool)
+def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, executor):
+    folds, _ = _train(confirmation, executor)
     summary = summaries.summarise(confirmation, folds)
-    stored = load(confirmation.folder / "predictions.npz")
+    stored = folds_of(confirmation.folder)
     by_seed = [[fold for fold in stored if fold.seed == seed] for seed in (1000, 1001)]
     for rule, function in (("tail", tail), ("best_test_epoch", best_test_epoch)):
         each = [pooled_uf1(group, function) for group in by_seed]
@@ -84,16 +79,16 @@ def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, pool):
     assert summary["gap"] == rules["best_test_epoch"]["all"]["uf1"] - rules["tail"]["all"]["uf1"]
 
 
-def test_the_inner_rule_is_listed_where_subjects_were_held_out(confirmation, pool):
+def test_the_inner_rule_is_listed_where_subjects_were_held_out(confirmation, executor):
     loaded = confirmation.loaded.with_values({"train.inner": 1}, silent)
-    folds, _ = _train(confirming.Confirmation(confirmation.target, loaded, confirmation.subjects, (1000,)), pool)
+    folds, _ = _train(confirming.Confirmation(confirmation.target, loaded, confirmation.subjects, (1000,)), executor)
     summary = summaries.summarise(confirmation, folds)
     assert summary["rules"]["inner"]["all"]["uf1"] == pooled_uf1(folds, inner)
     assert "inner subjects, leak-free" in [row[0] for row in summary_rows(summary)]
 
 
-def test_the_files_that_the_design_names(confirmation, pool):
-    folds, _ = _train(confirmation, pool)
+def test_the_files_that_the_design_names(confirmation, executor):
+    folds, _ = _train(confirmation, executor)
     summary = summaries.summarise(confirmation, folds)
     summaries.write(confirmation, folds, summary)
     assert json.loads((confirmation.folder / "summary.json").read_text())["title"] == summary["title"]
@@ -115,10 +110,10 @@ def test_other_clips_than_those_of_the_search_are_refused(confirmation, tmp_path
         confirming.Confirmation(confirmation.target, loaded, loaded.select("all"), (1000,))
 
 
-def test_one_trial_leaves_nothing_to_correct(confirmation, pool):
+def test_one_trial_leaves_nothing_to_correct(confirmation, executor):
     target = confirmation.target
     object.__setattr__(target, "trials", target.trials[:1])
-    folds, _ = _train(confirmation, pool)
+    folds, _ = _train(confirmation, executor)
     assert summaries.summarise(confirmation, folds)["uf1_bbc"] is None
 
 
@@ -153,18 +148,20 @@ def test_a_search_started_at_its_base_with_its_settings_and_its_first_starting_p
         confirming.start_target(study, "", [second])
 
 
-def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(study, confirmation, pool, monkeypatch):
+def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
+    study, confirmation, everywhere, monkeypatch
+):
     target = confirmation.target
     settings = {**space.parse(STUDY, "small").settings, "data.task": "3"}
     start = confirming.preset_target("V4", settings, target.folder.parent)
     jobs = confirming.prepare([target, start, start], target.data, "all", (1000,), silent)
     assert jobs[0].loaded.tensors is jobs[1].loaded.tensors
-    assert [cost.folds for cost in confirmation_costs(jobs, pool)] == [4, 4, 0]
+    assert [cost.folds for cost in confirmation_costs(jobs, everywhere)] == [4, 4, 0]
     told = []
     for _ in range(2):
-        folds = confirm_all(jobs, "cpu", silent, lambda jobs, costs, _: told.append(sum(cost.folds for cost in costs)))
-        monkeypatch.setattr(Pool, "_start", lambda self: pytest.fail("a process was started for nothing"))
-    assert told == [8, 0]
+        folds = confirming.confirm_all(jobs, confirming.Where(), silent, lambda _, costs, slots: told.append(costs))
+        monkeypatch.setattr(confirming, "open_executor", lambda *_: pytest.fail("it was opened for nothing"))
+    assert [sum(cost.folds for cost in costs) for costs in told] == [8, 0]
     assert [pair.same for pair in compare(jobs[1:], folds[1:]).pairs] == [True]
     some = compare(jobs, folds).among(("sub04", "sub01"))
     assert some.contestants[0].matrices.sum() == 12
@@ -202,7 +199,7 @@ def test_some_subjects_do_not_take_the_place_of_the_whole(confirmation):
     assert some.folder.name.startswith(f"{confirmation.folder.name}-2-subjects-")
 
 
-def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, pool, tmp_path):
+def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, executor, tmp_path):
     """Nobody there was searched, and its folds lie apart from those of the trial on its own data."""
     write_casme2(tmp_path / "casme2", 3)
     target = confirmation.target
@@ -211,7 +208,7 @@ def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, pool, tmp_pat
     assert there.elsewhere and not confirmation.elsewhere
     assert there.searched == () and set(there.groups["unsearched"]) == {"sub01", "sub02", "sub03"}
     assert there.store != confirmation.store and there.store.name.startswith(f"{confirmation.store.name}-")
-    folds, _ = _train(there, pool)
+    folds, _ = _train(there, executor)
     summary = summaries.summarise(there, folds)
     assert summary["title"].endswith("on another dataset")
     assert summary["dataset"] == "CASME II, 3 classes"

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -22,8 +21,7 @@ from mer_search.data import synthetic
 from mer_search.presets import preset
 from mer_search.report import reference
 from mer_search.search import compare as comparing
-from mer_search.search import space, workers
-from mer_search.training import pool as pools
+from mer_search.search import space
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -183,14 +181,9 @@ def test_the_readme_fits_a_screen():
 
 
 SMALLER = {  # the tutorial's study, as small as it can be
-    "subjects": '"hardest_2"',
-    "trials": "2",
-    '"prep.size"': "32",
-    '"flow.size"': "32",
-    '"model.stem_mid"': "4",
-    '"train.epochs"': "2",
-    '"train.plateau"': "1",
-}
+    "subjects": '"hardest_2"', "trials": "2", '"prep.size"': "32", '"flow.size"': "32", '"model.stem_mid"': "4",
+    '"train.epochs"': "2", '"train.plateau"': "1",
+}  # fmt: skip
 SHORTER = {  # its commands
     "hardest_7": "hardest_2",
     "compare 1 2": "compare 1 0",
@@ -200,13 +193,11 @@ SHORTER = {  # its commands
 NOT_HERE = ("dashboard",)  # it serves until it is stopped: tests/test_browser.py opens it
 
 
-def test_the_tutorial_runs_from_the_first_command_to_the_last(tmp_path, monkeypatch, pool):
+def test_the_tutorial_runs_from_the_first_command_to_the_last(tmp_path, monkeypatch, everywhere):
     """As it stands, but on four subjects and a study with shorter training."""
     page = ROOT / "docs/tutorial.md"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(synthetic, "write_dataset", functools.partial(synthetic.write_dataset, subjects=(3, 6, 8, 16)))
-    for module in (pools, workers):
-        monkeypatch.setattr(module, "open_pool", lambda *_, **__: nullcontext(pool))
     (text,) = _of("toml", page)
     for key, value in SMALLER.items():
         text, times = re.subn(rf"^{re.escape(key)} = \S+", f"{key} = {value}", text, flags=re.M)

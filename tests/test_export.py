@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import silent, write_casme2
+from conftest import NARROW, silent, write_casme2
 from safetensors.torch import save_file
 
 from mer_search.config import digest, with_values
@@ -22,17 +22,9 @@ from mer_search.training.judge import judge, load_network
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-SMALL = {
-    "flow.size": 32,
-    "prep.size": 32,
-    "prep.denoise": 0.0,
-    "prep.mask": "none",
-    "model.stem_mid": 4,
-    "model.stem_width": 4,
-    "model.attention_width": 4,
-    "model.blocks": 2,
-    "data.classes": ("negative", "positive", "surprise"),
-}
+CLASSES = ("negative", "positive", "surprise")
+FRAMES = {"prep.size": 32, "prep.denoise": 0.0, "prep.mask": "none"}
+SMALL = NARROW | FRAMES | {"model.blocks": 2, "data.classes": CLASSES}
 FAMILIES = {
     "position and mirror": ("V3NR", {"train.mirror": True}),
     "differences": ("MMNet", {}),

@@ -56,24 +56,13 @@ def test_every_method_finds_no_motion_inside_a_still_picture(method):
 @pytest.mark.parametrize(
     ("method", "setting", "value"),
     [
-        ("farneback", "pyr_scale", 0.8),
-        ("farneback", "levels", 3),
-        ("farneback", "winsize", 20),
-        ("farneback", "iterations", 1),
-        ("farneback", "poly_n", 7),
-        ("farneback", "poly_sigma", 2.0),
-        ("dis", "dis_finest_scale", 0),
-        ("dis", "dis_patch", 12),
-        ("dis", "dis_stride", 5),
-        ("dis", "dis_descent", 1),
-        ("dis", "dis_refinement", 0),
-        ("tvl1", "tvl1_attachment", 3.0),
-        ("tvl1", "tvl1_tightness", 1.0),
-        ("tvl1", "tvl1_warps", 1),
-        ("tvl1", "tvl1_iterations", 2),
-        ("tvl1", "tvl1_tolerance", 0.5),
+        ("farneback", "pyr_scale", 0.8), ("farneback", "levels", 3), ("farneback", "winsize", 20),
+        ("farneback", "iterations", 1), ("farneback", "poly_n", 7), ("farneback", "poly_sigma", 2.0),
+        ("dis", "dis_finest_scale", 0), ("dis", "dis_patch", 12), ("dis", "dis_stride", 5), ("dis", "dis_descent", 1),
+        ("dis", "dis_refinement", 0), ("tvl1", "tvl1_attachment", 3.0), ("tvl1", "tvl1_tightness", 1.0),
+        ("tvl1", "tvl1_warps", 1), ("tvl1", "tvl1_iterations", 2), ("tvl1", "tvl1_tolerance", 0.5),
     ],
-)
+)  # fmt: skip
 def test_every_setting_reaches_its_method(method, setting, value):
     usual = {"pyr_scale": 0.8} if setting == "levels" else {}  # 0.4 leaves a small picture no further levels
     before, after = (measured((1.3, -0.6), method, **usual, **more) for more in ({}, {setting: value}))

@@ -60,20 +60,13 @@ def test_every_seed_and_subject_has_its_own_seed():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("all", ("sub01", "sub02", "sub03", "sub04", "sub07", "sub17")),
-        (" all\n", ("sub01", "sub02", "sub03", "sub04", "sub07", "sub17")),
-        ("hardest", HARDEST),
-        ("hardest_2", ("sub17", "sub03")),
-        ("1-4", ("sub01", "sub02", "sub03", "sub04")),
-        ("3 - 3", ("sub03",)),
-        ("[1, 2, 3]", ("sub01", "sub02", "sub03")),
-        ("7", ("sub07",)),
-        ("007", ("sub07",)),
-        ("sub03, sub17", ("sub03", "sub17")),
-        ("['sub17', \"sub03\"]", ("sub17", "sub03")),
+        ("all", tuple(sorted(KNOWN))), (" all\n", tuple(sorted(KNOWN))), ("hardest", HARDEST),
+        ("hardest_2", ("sub17", "sub03")), ("1-4", ("sub01", "sub02", "sub03", "sub04")), ("3 - 3", ("sub03",)),
+        ("[1, 2, 3]", ("sub01", "sub02", "sub03")), ("7", ("sub07",)), ("007", ("sub07",)),
+        ("sub03, sub17", ("sub03", "sub17")), ("['sub17', \"sub03\"]", ("sub17", "sub03")),
         ("3 sub03 17", ("sub03", "sub17")),
     ],
-)
+)  # fmt: skip
 def test_subjects_are_named_in_many_ways(text, expected):
     assert select_subjects(text, KNOWN, HARDEST) == expected
 
@@ -110,10 +103,10 @@ def test_a_text_that_names_nobody_is_refused(text):
         select_subjects(text, KNOWN, HARDEST)
 
 
-@pytest.mark.parametrize("text", ["hardest_00", "hardest_3", "²", "1-9999999999", "4-1"])
+@pytest.mark.parametrize("text", ["hardest_00", "hardest_7", "²", "1-9999999999"])
 def test_odd_numbers_are_refused_at_once(text):
     with pytest.raises(UsageError):
-        select_subjects(text, ["sub01", "sub02"], ["sub02", "sub01"])
+        select_subjects(text, KNOWN, HARDEST)
 
 
 DATABASES = {"casme2": {"sub03", "sub01"}, "smic": {"s03"}, "samm": {"006", "007"}}
@@ -123,13 +116,10 @@ COMPOSITE = tuple(name for names in DATABASES.values() for name in names)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("smic", ("s03",)),
-        ("casme2", ("sub01", "sub03")),
-        ("casme2, s03", ("sub01", "sub03", "s03")),
-        ("[sub03, casme2]", ("sub03", "sub01")),
-        ("samm smic", ("006", "007", "s03")),
+        ("smic", ("s03",)), ("casme2", ("sub01", "sub03")), ("casme2, s03", ("sub01", "sub03", "s03")),
+        ("[sub03, casme2]", ("sub03", "sub01")), ("samm smic", ("006", "007", "s03")),
     ],
-)
+)  # fmt: skip
 def test_a_databases_name_stands_for_its_subjects(text, expected):
     assert select_subjects(text, COMPOSITE, (), DATABASES) == expected
 

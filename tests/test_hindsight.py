@@ -9,8 +9,9 @@ import pytest
 from mer_search.errors import DataError, UsageError
 from mer_search.report.trials import proxy_line
 from mer_search.search import hindsight
+from mer_search.training.fold_store import keep_fold
 from mer_search.training.folds import select_subjects
-from mer_search.training.predictions import Predictions, save
+from mer_search.training.predictions import Predictions
 
 
 @pytest.fixture
@@ -76,10 +77,15 @@ def _fold(subject, seed, *right):
     return Predictions(seed, subject, names, np.zeros(len(right), np.int64), chances)
 
 
+def _keep(folder, folds):
+    for fold in folds:
+        keep_fold(folder, fold, [])
+
+
 def test_subjects_are_ranked_by_their_share_of_the_loss_not_by_one_unlucky_clip(tmp_path):
     folds = [_fold("s1", 0, 0.125), _fold("s2", 0, 0.5, 0.25, 0.25, 0.25), _fold("s3", 0, 0.75, 0.75)]
     folds += [_fold("s1", 1, 0.5), _fold("s2", 1, 0.5, 0.25, 0.25, 0.25), _fold("s3", 1, 0.75, 0.75)]
-    save(tmp_path / "predictions.npz", folds)
+    _keep(tmp_path, folds)
     rows = hindsight.rank(tmp_path)
     assert [(row.subject, row.clips) for row in rows] == [("s2", 4), ("s1", 1), ("s3", 2)]
     assert rows[0].total == pytest.approx(7 * np.log(2))
@@ -90,7 +96,7 @@ def test_subjects_are_ranked_by_their_share_of_the_loss_not_by_one_unlucky_clip(
 
 def test_the_line_for_a_study_file_is_understood_by_one(tmp_path):
     names = [f"{k:03d}" for k in range(1, 13)]
-    save(tmp_path / "predictions.npz", [_fold(name, 0, 1 - 0.05 * k) for k, name in enumerate(names, 1)])
+    _keep(tmp_path, [_fold(name, 0, 1 - 0.05 * k) for k, name in enumerate(names, 1)])
     line = hindsight.study_line(hindsight.rank(tmp_path))
     assert line.startswith('subjects = "012, 011, ')
     assert select_subjects(line.split('"')[1], names, ()) == tuple(names[:1:-1])
@@ -99,5 +105,5 @@ def test_the_line_for_a_study_file_is_understood_by_one(tmp_path):
 def test_without_a_confirmation_there_is_nothing_to_rank(confirmed, tmp_path):
     with pytest.raises(UsageError, match="must have a trial confirmed on all subjects"):
         hindsight.latest(confirmed([], []))
-    with pytest.raises(DataError, match="has no predictions"):
+    with pytest.raises(DataError, match="has no folds"):
         hindsight.rank(tmp_path)

@@ -1,26 +1,24 @@
 """Trials that cannot be: too large for the device, diverging, or deadly. Each costs itself and teaches the sampler."""
 
+from dataclasses import replace
+
 import numpy as np
 import optuna
 import pytest
 import torch
-from conftest import STUDY
-from deadly import Deadly
+from conftest import STUDY, drive, folds_of, over
 from optuna.trial import TrialState
 
 from mer_search.config import with_values
-from mer_search.errors import DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
+from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
 from mer_search.model.channels import n_channels
 from mer_search.model.network import Network, memory
 from mer_search.search import fits
 from mer_search.search import study as studies
-from mer_search.search.claims import FORETOLD, ended
 from mer_search.search.fits import foretell
-from mer_search.search.storage import best_trial, open_storage
-from mer_search.search.study import Watcher, open_study, run, trial_folder
-from mer_search.training import loso
-from mer_search.training.pool import Task
-from mer_search.training.predictions import load
+from mer_search.search.storage import NOT_TRIED, best_trial, ended
+from mer_search.search.study import open_study
+from mer_search.search.trial import trial_folder
 
 LARGEST = 0.305  # a third of the pairs in the unit square have a larger product
 SQUARE = STUDY.split("[space]")[0].replace('"random"', '"tpe"') + (
@@ -32,19 +30,25 @@ SQUARE = STUDY.split("[space]")[0].replace('"random"', '"tpe"') + (
 def run_stubbed(make_search, monkeypatch):
     """A function (evaluate, trials, text, seed) -> study, whose trials call evaluate(trial, values) alone."""
 
-    def drive(evaluate, trials, text=STUDY, seed=0):
+    def run(evaluate, trials, text=STUDY, seed=0):
         search = make_search(text, seed)
 
         def stub(search, study, trial, values, *_):
-            foretell(study, trial, with_values(search.loaded.run, values))
-            return evaluate(trial, values)
+            run = with_values(search.loaded.run, values)
+            try:
+                foretell(study, trial, run)
+                return over(search, trial, [evaluate(trial, values)])
+            except Exception as error:
+                job = over(search, trial, error=error)
+                job.loaded, job.plan = replace(search.loaded, run=run), [None] * (NOT_TRIED not in trial.user_attrs)
+                return job
 
-        monkeypatch.setattr(studies, "_evaluate", stub)
+        monkeypatch.setattr(studies, "evaluation_job", stub)
         study = open_study(search, optuna.storages.InMemoryStorage(), f"seed-{seed}")
-        run(search, study, None, trials, Watcher())
+        drive(search, study, None, trials)
         return study
 
-    return drive
+    return run
 
 
 def _holds(run):
@@ -71,7 +75,7 @@ def test_at_most_12_of_100_trials_are_lost_where_a_third_does_not_fit(run_stubbe
     for seed in range(5):
         study = run_stubbed(evaluate, 100, SQUARE, seed)
         lost = [trial for trial in study.get_trials() if trial.state == TrialState.PRUNED]
-        tried = [trial for trial in lost if FORETOLD not in trial.user_attrs]
+        tried = [trial for trial in lost if NOT_TRIED not in trial.user_attrs]
         assert all(trial.constraints == {DOES_NOT_FIT: 1.0} and trial.value is None for trial in lost)
         assert 1 <= len(tried) <= 12
         assert ended(study) == 100
@@ -91,7 +95,7 @@ def test_a_trial_that_holds_no_less_than_one_that_did_not_fit_is_not_tried(run_s
     start = "".join(f'[[start]]\n"train.mixup" = {mixup}\n"train.noise" = 0.5\n' for mixup in (0.9, 0.6, 0.6, 0.7, 0.2))
     trials = run_stubbed(evaluate, 3, SQUARE + start).get_trials()
     assert tried == [0, 1, 4]
-    assert [trial.user_attrs.get(FORETOLD) for trial in trials] == [None, None, 1, 1, None]
+    assert [trial.user_attrs.get(NOT_TRIED) for trial in trials] == [None, None, 1, 1, None]
     assert trials[3].user_attrs["infeasible"] == (
         "not tried: training holds 2.1 GB at least, and trial 1's 1.8 GB at least did not fit the device's memory"
     )
@@ -152,26 +156,51 @@ def test_three_failures_in_a_row_end_a_run_but_neither_two_nor_what_is_infeasibl
         run_stubbed(evaluate, 99)
 
 
-def test_a_fold_that_dies_natively_costs_its_trial_and_the_study_goes_on(tmp_path, pool, make_search, monkeypatch):
+@pytest.mark.parametrize("always", [False, True], ids=["once", "whenever it is trained"])
+def test_a_fold_that_kills_its_process_is_trained_again_and_costs_its_trial_if_it_does_it_again(
+    storage, executor, make_search, monkeypatch, always
+):
     search = make_search()
-    study = open_study(search, open_storage(f"sqlite:///{tmp_path}/study.db", create=True), "small")
+    study = open_study(search, storage, "small")
     study.enqueue_trial({"train.lr": 9e-3, "input.components": "uv"})
+    killed, real = [], executor.submit
 
-    def task(run, seed, subject, checkpoint, *rest):
-        deadly = run.train.lr == 9e-3 and subject == "sub02"
-        return Task(run, seed, subject, Deadly() if deadly else checkpoint, *rest)
+    def submit(task):
+        real(task)
+        if task.run.train.lr == 9e-3 and task.subject == "sub02" and (always or not killed):
+            killed.append(task)
+            next(slot for slot in executor._slots.values() if slot.task is task).process.kill()
 
-    monkeypatch.setattr(loso, "Task", task)
-    monkeypatch.setattr(Watcher, "preparing", lambda *_: pytest.fail("the motion must not be measured again"))
-    run(search, study, pool, 1, Watcher())
-    before = {process.pid for process, _ in pool._workers}
-    run(search, study, pool, 3, Watcher())
+    monkeypatch.setattr(executor, "submit", submit)
+    seen = drive(search, study, executor, 3)
     trials = study.get_trials()
+    if not always:
+        assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
+        assert seen.folds == 3 * 4  # none is trained twice
+        return
+    assert len(killed) == 2
     assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
-    assert "SIGSEGV" in trials[1].user_attrs["infeasible"]
-    assert trials[1].constraints == {"SIGSEGV": 1.0}
+    assert "that of sub02, seed 0, ended 2, the last one with SIGKILL" in trials[1].user_attrs["infeasible"]
+    assert trials[1].constraints == {"SIGKILL": 1.0}
     assert trials[1].value is None
-    after = {process.pid for process, _ in pool._workers}
-    assert len(before & after) == pool.size - 1  # the others live on
-    assert all(pool._given[worker] is search.loaded.tensors for worker in range(pool.size))
-    assert len(load(trial_folder(search.out, 2) / "predictions.npz")) == len(search.subjects)
+    assert len(folds_of(trial_folder(search.out, 2))) == len(search.subjects)
+
+
+def test_clips_that_do_not_fit_the_device_end_a_run_unless_a_trials_values_change_them(
+    storage, make_search, monkeypatch
+):
+    search = make_search()
+    study, error = open_study(search, storage, "small"), Infeasible("all clips must fit", CLIPS_DO_NOT_FIT)
+    monkeypatch.setattr(studies, "evaluation_job", lambda search, _, trial, *__: over(search, trial, error=error))
+    with pytest.raises(MerSearchError, match="all clips must fit"):
+        drive(search, study, None, 3)
+    assert [trial.state for trial in study.get_trials()] == [TrialState.WAITING]
+
+    def other_clips(search, _, trial, *__):
+        job = over(search, trial, error=error)
+        job.loaded = replace(search.loaded, run=with_values(search.loaded.run, {"flow.size": 16}))
+        return job
+
+    monkeypatch.setattr(studies, "evaluation_job", other_clips)
+    drive(search, study, None, 3)
+    assert [trial.state for trial in study.get_trials()] == [TrialState.PRUNED] * 3

@@ -6,10 +6,10 @@ import torch
 from conftest import TINY, write_casme2, write_flow_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from one_fold import ALL_AT_ONCE, TEST, losses, train
+from one_fold import ALL_AT_ONCE, TEST, TWO_STAGES, losses, train
 
 from mer_search.config import Run, with_values
-from mer_search.errors import DataError, Infeasible
+from mer_search.errors import Infeasible
 from mer_search.search.workspace import load_data
 from mer_search.training import judge, learner
 from mer_search.training.augment import mirror
@@ -18,13 +18,9 @@ from mer_search.training.judge import network_input
 from mer_search.training.loop import train_fold
 
 SMALL = TINY | {
-    "flow.size": 28,
-    "frames.maps": 1,
-    "input.channels": "z",
-    "input.components": "uvo",
-    "model.position": False,
+    "flow.size": 28, "frames.maps": 1, "input.channels": "z", "input.components": "uvo", "model.position": False,
     "model.blocks": 1,
-}
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -57,19 +53,28 @@ def test_predictions_are_of_clips_as_they_are_each_judged_alone(loaded):
     np.testing.assert_allclose(trained.predictions.probabilities[-1], alone, atol=1e-3)
 
 
+@pytest.fixture(params=["one stage", "two stages"])
+def either(request, tmp_path, tiny):
+    """Clips to train on in one stage, or in two."""
+    if request.param == "one stage":
+        return request.getfixturevalue("loaded")
+    write_casme2(tmp_path / "casme2")
+    return load_data(tmp_path / "casme2", with_values(tiny, TWO_STAGES), lambda *_: None)
+
+
 @pytest.mark.parametrize("values", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
-def test_a_seed_gives_bitwise_the_same_predictions_whatever_ran_before(loaded, values):
-    first = train(loaded, 1, **values)
-    other = train(loaded, 2, **values)
+def test_a_seed_gives_bitwise_the_same_predictions_whatever_ran_before(either, values):
+    first = train(either, 1, **values)
+    other = train(either, 2, **values)
     torch.manual_seed(99)
-    again = train(loaded, 1, **values)
+    again = train(either, 1, **values)
     np.testing.assert_array_equal(first.predictions.probabilities, again.predictions.probabilities)
     assert losses(first) == losses(again)
     assert (first.predictions.probabilities != other.predictions.probabilities).any()
 
 
-def test_a_shorter_run_is_the_beginning_of_a_longer_one(loaded):
-    short, long = (train(loaded, train__epochs=epochs).predictions.probabilities for epochs in (2, 5))
+def test_a_shorter_run_is_the_beginning_of_a_longer_one(either):
+    short, long = (train(either, train__epochs=epochs).predictions.probabilities for epochs in (2, 5))
     np.testing.assert_array_equal(short, long[:2])
 
 
@@ -113,12 +118,15 @@ def test_a_batch_in_pieces_is_the_batch_but_for_its_statistics(loaded, monkeypat
     assert np.abs(whole.predictions.probabilities - other.predictions.probabilities).max() > 0.01
 
 
-def test_a_damaged_fold_to_go_on_from_is_one_line(loaded, tmp_path):
-    kept = tmp_path / "kept.safetensors"
+def test_a_fold_whose_kept_file_is_torn_is_trained_from_its_start(loaded, tmp_path):
+    kept, whole = tmp_path / "kept.safetensors", train(loaded)
     train(loaded, until=1, kept=kept)
-    kept.write_bytes(kept.read_bytes()[:-200])
-    with pytest.raises(DataError, match="delete it and the fold is trained from its start"):
-        train(loaded, kept=kept)
+    content = kept.read_bytes()
+    for torn in (content[:-200], b"", bytes(len(content))):
+        kept.write_bytes(torn)
+        again = train(loaded, kept=kept)
+        assert [row.epoch for row in again.history] == [1, 2, 3]
+        np.testing.assert_array_equal(again.predictions.probabilities, whole.predictions.probabilities)
 
 
 def test_the_learning_rate_decays_until_the_plateau(loaded):

@@ -88,26 +88,20 @@ def _fold(**changes) -> Predictions:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"probabilities": np.full((4, 2, 3), np.nan, np.float16)},
-        {"probabilities": np.full((4, 2, 3), np.inf, np.float16)},
-        {"probabilities": np.full((4, 2, 3), 1, np.int64)},
-        {"probabilities": np.full((4, 1, 3), 1 / 3, np.float16)},
-        {"probabilities": np.full((4, 2), 1 / 3, np.float16)},
-        {"probabilities": np.zeros((0, 2, 3), np.float16)},
-        {"labels": np.array([0, 3])},
-        {"labels": np.array([0, -1])},
-        {"labels": np.array([0.0, np.nan])},
-        {"labels": np.array([0])},
-        {"clips": ()},
-        {"inner": np.array([0, 0, np.nan, 0])},
+        {"probabilities": np.full((4, 2, 3), np.nan, np.float16)}, {"probabilities": np.full((4, 2, 3), 1, np.int64)},
+        {"probabilities": np.full((4, 2, 3), np.inf, np.float16)}, {"probabilities": np.zeros((0, 2, 3), np.float16)},
+        {"probabilities": np.full((4, 1, 3), 0.3, np.float16)}, {"probabilities": np.full((4, 2), 0.3, np.float16)},
+        {"labels": np.array([0, 3])}, {"labels": np.array([0, -1])}, {"labels": np.array([0.0, np.nan])},
+        {"labels": np.array([0])}, {"clips": ()}, {"inner": np.array([0, 0, np.nan, 0])},
     ],
-)
+)  # fmt: skip
 def test_predictions_that_no_network_can_have_made_are_damaged(tmp_path, changes):
-    save(tmp_path / "whole.npz", [_fold()])
-    assert len(load(tmp_path / "whole.npz")) == 1
-    save(tmp_path / "a.npz", [_fold(**changes)])
-    with pytest.raises(DataError, match="delete it and its folds are trained again"):
-        load(tmp_path / "a.npz")
+    path = tmp_path / "0-sub01.npz"
+    save(path, _fold())
+    assert load(path).epochs == 4
+    save(path, _fold(**changes))
+    with pytest.raises(DataError, match="delete it and the fold is trained again"):
+        load(path)
 
 
 def test_weights_that_are_not_finite_are_no_network(tmp_path):

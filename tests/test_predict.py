@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import STUDY, TINY, silent, write_casme2, write_clip
+from conftest import STUDY, TINY, confirmation_of, drive, folds_of, silent, write_casme2, write_clip, write_confirmation
 
 from mer_search import cli
 from mer_search.config import Run
@@ -16,16 +16,15 @@ from mer_search.data import loose, open_folder
 from mer_search.data.loose import Moments, find
 from mer_search.data.prepare import read_image
 from mer_search.data.spotting import strongest
+from mer_search.engine.local import LocalExecutor
 from mer_search.errors import DataError, UsageError
-from mer_search.search import confirm as confirming
 from mer_search.search import space
-from mer_search.search import summary as summaries
+from mer_search.search.confirm import FIRST_SEED
 from mer_search.search.judging import find_confirmed, predict
 from mer_search.search.storage import open_storage
-from mer_search.search.study import Search, Watcher, open_study, run
+from mer_search.search.study import open_study
+from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data
-from mer_search.training.pool import Pool
-from mer_search.training.predictions import load
 
 SETTINGS = {**TINY, "train.epochs": 2}
 CLIPS = f"""
@@ -43,17 +42,14 @@ pruner = "none"
 """
 
 
-def confirmed(text: str, data: Path, folder: Path, pool: Pool):
+def confirmed(text: str, data: Path, folder: Path, executor: LocalExecutor):
     """A study of one trial and its confirmation, in a folder with study.db and runs."""
     file = space.parse(text, "small")
     loaded = load_data(data, file.base, silent)
     search = Search(file, loaded, loaded.select("all"), 0, folder / "runs" / "small")
     study = open_study(search, open_storage(f"sqlite:///{folder}/study.db", create=True), "small")
-    run(search, study, pool, 1, Watcher())
-    target = confirming.trial_target(study, None)
-    job = confirming.Confirmation(target, loaded, loaded.select("all"), (confirming.FIRST_SEED,))
-    confirming.confirm([job], pool, silent)
-    summaries.write(job, job.folds, summaries.summarise(job, job.folds))
+    drive(search, study, executor, 1)
+    write_confirmation(confirmation_of(study, (FIRST_SEED,)), executor)
     return find_confirmed(study, None)
 
 
@@ -63,12 +59,12 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def of_clips(place, pool):
+def of_clips(place, executor):
     """A confirmed study of clips with frames; its networks have a position branch and mirror."""
     write_casme2(place / "data", 4)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(place / "cache"))
-        return confirmed(CLIPS, place / "data", place, pool)
+        return confirmed(CLIPS, place / "data", place, executor)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +87,7 @@ def _ask(confirmed, *clips, subject=None, given=Moments()):  # noqa: B008 (a con
 
 def _stored(confirmed):
     """id -> probabilities after the last epoch, as training stored them."""
-    folds = load(confirmed.folder / "predictions.npz")
+    folds = folds_of(confirmed.folder)
     return {name: fold.probabilities[-1, k] for fold in folds for k, name in enumerate(fold.clips)}
 
 
@@ -279,8 +275,8 @@ def test_wrong_calls(ask, stranger):
         assert words in result.stderr
 
 
-def test_flow_images_are_judged_as_they_were_in_training(flow_folder, tmp_path, pool):
-    found = confirmed(STUDY, flow_folder, tmp_path, pool)
+def test_flow_images_are_judged_as_they_were_in_training(flow_folder, tmp_path, executor):
+    found = confirmed(STUDY, flow_folder, tmp_path, executor)
     stored = _stored(found)
     image = flow_folder / "sub02/u_test/1/sub02_EP10 .png"
     others = flow_folder / "sub03/u_train/1/sub02_EP10 .png"  # a subject's u_train has other people's clips

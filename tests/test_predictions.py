@@ -8,121 +8,93 @@ from mer_search.errors import DataError
 from mer_search.training.predictions import Predictions, load, save
 
 
-def _folds():
+def _fold(inner=False):
     random = np.random.default_rng(0)
-    folds = []
-    for seed, subject, n in [(1, "sub02", 3), (0, "sub01", 1), (0, "sub02", 3), (12, "s03", 2)]:
-        names = tuple(f"{subject}/clip {i} é" for i in range(n))
-        chances = random.dirichlet(np.ones(4), (5, n)).astype(np.float16)
-        inner = random.normal(size=5) if subject == "sub01" else None  # who chose the epoch, if anybody
-        folds.append(Predictions(seed, subject, names, random.integers(0, 4, n), chances, inner))
-    return folds
+    names = tuple(f"sub02/clip {i} é" for i in range(3))
+    chances = random.dirichlet(np.ones(4), (5, 3)).astype(np.float16)
+    return Predictions(1, "sub02", names, random.integers(0, 4, 3), chances, random.normal(size=5) if inner else None)
 
 
-def _assert_same(found, expected):
-    assert [(fold.seed, fold.subject, fold.clips) for fold in found] == [
-        (fold.seed, fold.subject, fold.clips) for fold in expected
-    ]
-    for one, other in zip(found, expected, strict=True):
-        for name in ("labels", "probabilities", "inner"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
+ARRAYS = {name: np.asarray(value) for name, value in vars(_fold()).items() if value is not None}
 
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "run" / "predictions.npz"
+    return tmp_path / "run" / "1-sub02.npz"
 
 
-def test_folds_of_several_seeds_and_subjects_come_back(path):
-    save(path, _folds())
-    _assert_same(load(path), _folds())
+def _refused(path, content):
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"1-sub02\.npz must hold a fold's predictions, but cannot be.*delete it"):
+        load(path)
 
 
-def test_nothing_comes_back_of_nothing(path):
-    assert load(path) == []
-    save(path, [])
-    assert load(path) == []
-
-
-def test_saving_replaces_the_file_and_leaves_no_other(path):
-    save(path, _folds())
-    save(path, _folds()[:1])
-    _assert_same(load(path), _folds()[:1])
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_fold_comes_back_whole_and_takes_the_place_of_another(path, inner):
+    save(path, _fold(not inner))
+    save(path, _fold(inner))
+    found, expected = load(path), _fold(inner)
+    assert (found.seed, found.subject, found.clips) == (expected.seed, expected.subject, expected.clips)
+    for name in ("labels", "probabilities", "inner"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), strict=True)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_file_is_an_npz_with_a_key_for_each_seed_and_subject(path):
-    save(path, _folds()[:1])
+def test_the_file_is_an_npz_whose_keys_say_what_they_are(path):
+    save(path, _fold())
     with np.load(path) as stored:
-        assert sorted(stored.files) == [f"1/sub02/{name}" for name in ("clips", "labels", "probabilities")]
+        assert sorted(stored.files) == ["clips", "labels", "probabilities", "seed", "subject"]
 
 
-def test_every_truncation_is_told(path):
-    save(path, _folds())
-    whole = path.read_bytes()
-    for length in range(0, len(whole), 97):
-        path.write_bytes(whole[:length])
-        with pytest.raises(DataError, match=r"predictions\.npz must hold predictions.*delete it"):
+def test_a_file_that_is_not_named_as_its_fold_is_told(path):
+    save(path, _fold())
+    for name in ("0-sub02.npz", "1-sub01.npz"):
+        path = path.rename(path.with_name(name))
+        with pytest.raises(DataError, match="it holds the fold of sub02 with seed 1"):
             load(path)
 
 
+def test_every_truncation_is_told(path):
+    save(path, _fold())
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 31):
+        _refused(path, whole[:length])
+
+
 def test_flipped_bytes_are_told(path):
-    save(path, _folds())
+    save(path, _fold())
     damaged = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
-        start = archive.getinfo("1/sub02/probabilities.npy").header_offset
+        start = archive.getinfo("probabilities.npy").header_offset
     for place in range(start + 100, start + 110):
         damaged[place] ^= 0xFF
-    path.write_bytes(damaged)
-    with pytest.raises(DataError, match="must hold predictions"):
-        load(path)
+    _refused(path, bytes(damaged))
 
 
-def _foreign() -> dict[str, bytes]:
-    contents = {"text": b"seed,subject\n0,sub01\n", "zeros": bytes(500)}
-    for name, write in {
-        "npy": lambda file: np.save(file, np.zeros(3)),
-        "other npz": lambda file: np.savez(file, weights=np.zeros(3)),
-        "seed is no number": lambda file: np.savez(file, **{"a/sub01/clips": np.array(["x"])}),
-        "labels missing": lambda file: np.savez(file, **{"0/sub01/clips": np.array(["x"])}),
-    }.items():
-        buffer = io.BytesIO()
-        write(buffer)
-        contents[name] = buffer.getvalue()
-    return contents
+def _written(write, *arrays, **named) -> bytes:
+    buffer = io.BytesIO()
+    write(buffer, *arrays, **named)
+    return buffer.getvalue()
 
 
-@pytest.mark.parametrize("name", _foreign())
+FOREIGN = {
+    "text": b"seed,subject\n0,sub01\n",
+    "zeros": bytes(500),
+    "npy": _written(np.save, np.zeros(3)),
+    "other npz": _written(np.savez, weights=np.zeros(3)),
+    "seed is no number": _written(np.savez, **ARRAYS | {"seed": np.asarray("a")}),
+    "labels missing": _written(np.savez, **{name: array for name, array in ARRAYS.items() if name != "labels"}),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
 def test_a_foreign_file_is_told(path, name):
-    path.parent.mkdir()
-    path.write_bytes(_foreign()[name])
-    with pytest.raises(DataError, match="must hold predictions"):
-        load(path)
-
-
-class _Trap:
-    """Reveals whether it was unpickled."""
-
-    sprung = False
-
-    def __reduce__(self):
-        return (setattr, (_Trap, "sprung", True))
-
-
-@pytest.mark.parametrize("name", ["clips", "labels", "probabilities"])
-def test_a_pickle_in_the_file_is_refused_and_not_run(path, name):
-    fold = _folds()[0]
-    arrays = {"clips": np.array(fold.clips), "labels": fold.labels, "probabilities": fold.probabilities}
-    arrays[name] = np.array([_Trap()] * 3, dtype=object)
-    path.parent.mkdir()
-    np.savez(path, **{f"1/sub02/{key}": array for key, array in arrays.items()})
-    with pytest.raises(DataError, match="allow_pickle=False"):
-        load(path)
-    assert not _Trap.sprung
+    _refused(path, FOREIGN[name])
 
 
 def test_nothing_is_pickled_into_the_file(path):
-    fold = _folds()[0]
+    fold = _fold()
     with pytest.raises(ValueError, match="allow_pickle"):
-        save(path, [Predictions(0, "s01", fold.clips, np.array([None] * 3), fold.probabilities)])
+        save(path, Predictions(0, "s01", fold.clips, np.array([None] * 3), fold.probabilities))
     assert not path.exists()

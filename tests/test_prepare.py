@@ -36,33 +36,17 @@ def same(left: dict, right: dict) -> bool:
     return left.keys() == right.keys() and all(np.array_equal(left[key], right[key]) for key in left)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_a_whole_image_is_read_in_blue_green_red(tmp_path, name):
-    cv2.imwrite(str(tmp_path / name), picture())
-    image = read_image(tmp_path / name)
-    assert (image.shape, image.dtype) == ((40, 60, 3), np.uint8)
-    assert np.abs(image.astype(float) - picture()).mean() < (3 if name == "a.jpg" else 1e-9)
-
-
 def test_a_grey_image_is_read_with_three_equal_channels(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), picture()[:, :, 0])
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture()[:, :, [0, 0, 0]])
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8", b"\x89PNG\r\n\x1a\n"])
-def test_a_file_that_is_no_image_is_refused(tmp_path, content):
-    (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(DataError, match=r"a frame must be a whole image, but .*a\.jpg cannot be decoded"):
-        read_image(tmp_path / "a.jpg")
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_truncated_image_is_refused(tmp_path, name, share):
-    content = cv2.imencode(name[1:], picture())[1].tobytes()
-    (tmp_path / name).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match="cannot be decoded"):
-        read_image(tmp_path / name)
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.95])
+def test_a_truncated_png_is_refused(tmp_path, share):  # a JPEG, too: test_input.py
+    content = cv2.imencode(".png", picture())[1].tobytes()
+    (tmp_path / "a.png").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match=r"a frame must be a whole image, but .*a\.png cannot be decoded"):
+        read_image(tmp_path / "a.png")
 
 
 def test_a_truncated_jpeg_is_refused_by_a_decoder_that_would_fill_the_rest_too(tmp_path, monkeypatch):

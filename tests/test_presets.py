@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import silent, write_casme2
+from conftest import NARROW, silent, write_casme2
 
 from mer_search.config import with_values
 from mer_search.errors import UsageError
@@ -27,18 +27,9 @@ def test_the_public_code_was_measured_for_every_kind_of_network():
     assert kinds == {(preset(name).model.temporal, preset(name).model.widths) for name in PUBLIC}
 
 
-SMALL = {
-    "flow.size": 32,
-    "model.stem_mid": 4,
-    "model.stem_width": 4,
-    "model.internal_mid": 4,
-    "model.attention_width": 4,
-}
-
-
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_runs_forward_and_backward(name):
-    run = with_values(preset(name), SMALL)
+    run = with_values(preset(name), NARROW)
     network = Network(run)
     maps = torch.randn(2, run.frames.maps, n_channels(run.input), 32, 32)
     onset = torch.rand(2, 3, network.grid, network.grid)
@@ -52,7 +43,7 @@ def test_every_preset_runs_forward_and_backward(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_trains_a_fold_of_clips(name, tmp_path):
     write_casme2(tmp_path, 2, per_subject=2)
-    run = with_values(preset(name), SMALL | {"prep.size": 32, "train.epochs": 1, "train.batch": 2, "units.epochs": 1})
+    run = with_values(preset(name), NARROW | {"prep.size": 32, "train.epochs": 1, "train.batch": 2, "units.epochs": 1})
     loaded = load_data(tmp_path, run, silent)
     trained = train_fold(loaded.run, loaded.tensors, "sub01", 0)
     assert trained.predictions.probabilities.shape == (1, 2, 5)

@@ -7,7 +7,6 @@ from conftest import face_points, write_casme2, write_flow_images, write_openfac
 
 from mer_search.config import Run, with_values
 from mer_search.data import open_folder, prepare
-from mer_search.errors import DataError
 from mer_search.report.preview import preview
 
 
@@ -45,11 +44,6 @@ def test_a_frame_is_denoised_once_for_the_picture_and_the_motion(clip, tiny, mon
 def test_every_method_and_both_kinds_of_pairs_have_a_preview(clip, tiny, method, pairs):
     run = with_values(tiny, {"flow.method": method, "frames.pairs": pairs, "prep.size": 48, "input.components": "uvo"})
     assert preview(clip, run, "V3NR").startswith(b"\x89PNG")
-
-
-def test_landmarks_that_are_missing_are_said(clip, tiny):
-    with pytest.raises(DataError, match="needs a CSV of landmarks"):
-        preview(dataclasses.replace(clip, landmarks=None), with_values(tiny, {"prep.mask": "landmarks"}), "V3NR")
 
 
 def test_a_flow_image_is_shown_whatever_is_to_be_done_to_frames(tmp_path):

@@ -22,15 +22,11 @@ SMALL = {
     "model.attention_width": 4,
 }
 # The channels of each preset in the public scripts' order.
+FC = "main_branch.fc.bias"
 ORDER = {
-    "n": "n_u n_v",
-    "r": "r_u r_v",
-    "s": "s_u s_v",
-    "nr": "n_u r_u r_v n_v",
-    "rs": "r_u s_u s_v r_v",
-    "ns": "n_u s_u s_v n_v",
-    "nrs": "r_u n_u s_u s_v n_v r_v",
-}
+    "n": "n_u n_v", "r": "r_u r_v", "s": "s_u s_v", "nr": "n_u r_u r_v n_v", "rs": "r_u s_u s_v r_v",
+    "ns": "n_u s_u s_v n_v", "nrs": "r_u n_u s_u s_v n_v r_v",
+}  # fmt: skip
 
 
 def _pair(name, values=SMALL, grid=2):
@@ -90,14 +86,10 @@ def test_the_names_are_those_of_the_public_network(name):
 @pytest.mark.parametrize(
     ("name", "values", "parameters"),
     [
-        ("MMNet", {}, 9_438_841),
-        ("V1", {}, 49_416_353),
-        ("V2", {}, 49_415_201),
-        ("V3NR", {"model.stem_mid": 128}, 36_381_973),
-        ("V4", {"model.stem_mid": 128}, 9_657_621),
-        ("V5NR", {}, 142_859_981),
+        ("MMNet", {}, 9_438_841), ("V1", {}, 49_416_353), ("V2", {}, 49_415_201), ("V5NR", {}, 142_859_981),
+        ("V3NR", {"model.stem_mid": 128}, 36_381_973), ("V4", {"model.stem_mid": 128}, 9_657_621),
     ],
-)
+)  # fmt: skip
 def test_the_reference_has_the_public_parameters(name, values, parameters):
     with torch.device("meta"):
         *_, public = _pair(name, values, grid=14)
@@ -133,35 +125,34 @@ def _refused(network, state, message):
     assert all(torch.equal(before[name], weight) for name, weight in network.state_dict().items())
 
 
-def test_missing_names_are_named():
+REFUSED = {
+    "missing names": (
+        lambda state: {name: state[name] for name in state if name not in ("conv_act.1.running_var", FC)},
+        r"lack conv_act\.1\.running_var, main_branch\.fc\.bias; build",
+    ),
+    "only the first few of many": (
+        lambda state: {name: state[name] for name in state if not name.startswith("main_branch.layer4")},
+        r"lack (main_branch\.layer4\S+, ){2}\S+ and 21 more; build",
+    ),
+    "unknown names": (
+        lambda state: state | {"main_branch.embedau.weight": torch.zeros(2, 64)},
+        r"hold the unknown main_branch\.embedau\.weight; build",
+    ),
+    "a file's outer dictionary": (
+        lambda state: {"state_dict": state},
+        "the unknown state_dict; .* pass the names and tensors",
+    ),
+    "another version": (
+        lambda state: _pair("V1")[2].state_dict(),
+        r"lack main_branch\.bn1\.bias, .* hold the unknown main_branch\.stem\.0\.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
+def test_weights_with_other_names_are_refused_by_name(change, message):
     _, network, public = _pair("V3NR")
-    state = public.state_dict()
-    for name in ("conv_act.1.running_var", "main_branch.fc.bias"):
-        del state[name]
-    _refused(network, state, r"lack conv_act\.1\.running_var, main_branch\.fc\.bias; build")
-
-
-def test_unknown_names_are_named():
-    _, network, public = _pair("V3NR")
-    state = public.state_dict() | {"main_branch.embedau.weight": torch.zeros(2, 64)}
-    _refused(network, state, r"hold the unknown main_branch\.embedau\.weight; build")
-
-
-def test_only_the_first_few_of_many_names_are_named():
-    _, network, public = _pair("V3NR")
-    layer4 = [name for name in public.state_dict() if name.startswith("main_branch.layer4")]
-    state = {name: weight for name, weight in public.state_dict().items() if name not in layer4}
-    _refused(network, state, rf"lack (main_branch\.layer4\S+, ){{2}}\S+ and {len(layer4) - 3} more; build")
-
-
-def test_a_file_s_outer_dictionary_is_not_taken_for_the_weights():
-    _, network, public = _pair("V3NR")
-    _refused(network, {"state_dict": public.state_dict()}, "the unknown state_dict; .* pass the names and tensors")
-
-
-def test_weights_of_another_version_are_refused():
-    _, network, _ = _pair("V1")
-    _refused(network, _pair("V3NR")[2].state_dict(), r"lack main_branch\.layer1\.0\.conv1\.0\.weight.* unknown main")
+    _refused(network, change(public.state_dict()), message)
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 2, 1, 1), (5, 6, 2, 1, 1), (5, 12, 1, 1)])

@@ -7,12 +7,13 @@ import pytest
 from conftest import STUDY
 
 from mer_search.errors import DataError
-from mer_search.search import fold_table, racing, space
+from mer_search.search import fold_table, space
+from mer_search.search import race as races
 from mer_search.search.replay import Strategy, replay
 from mer_search.search.tournament import STRATEGIES, facts, tournament, wrongly_stopped
+from mer_search.training.fold_store import load_folds
 from mer_search.training.metrics import best_test_epoch, fold_confusion, log_likelihood, tail
 from mer_search.training.predictions import Predictions
-from mer_search.training.predictions import load as load_folds
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,8 @@ def test_a_table_scores_prefixes_as_the_rules_do(tmp_path):
             np.testing.assert_array_equal(table.counts[at], fold_confusion(fold, tail))
             np.testing.assert_array_equal(table.leaky[at].trace(), fold_confusion(fold, best_test_epoch).trace())
             assert table.measures["likelihood"][at] == pytest.approx(log_likelihood(fold, tail), abs=2e-3)
-            for name, measure in racing.MEASURES.items():
-                score = measure.of(tail(fold), fold.labels, measure.worth(labels, 5))
+            for name, measure in races.MEASURES.items():
+                score = measure.of(tail(fold), fold.labels, measure.class_weights(labels, 5))
                 assert table.measures[name][at] == pytest.approx(score, abs=2e-3)
 
 
@@ -105,29 +106,24 @@ def test_a_race_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):
 
 def test_a_smaller_p_stops_fewer_equals(fake):
     _, table, _ = fake
-    shares = [wrongly_stopped(table, racing.Race(p=p)) for p in (0.2, 0.05, 0.0)]
+    shares = [wrongly_stopped(table, races.Race(p=p)) for p in (0.2, 0.05, 0.0)]
     assert shares[0] > shares[1] > shares[2] == 0
-    shares = [wrongly_stopped(table, racing.Race(errors=errors)) for errors in (1.0, 2.0, 9.0)]
+    shares = [wrongly_stopped(table, races.Race(errors=errors)) for errors in (1.0, 2.0, 9.0)]
     assert shares[0] > shares[1] > shares[2] == 0
 
 
-def test_a_table_is_trained_once_and_gone_on_with(make_search, pool, tmp_path, monkeypatch):
+def test_a_table_is_trained_once_and_gone_on_with(make_search, executor, tmp_path, monkeypatch):
     search = make_search(STUDY)
     seen = []
-    path = fold_table.build(search, pool, 2, 2, tmp_path / "small", lambda done, total: seen.append((done, total)))
+    path = fold_table.build(search, executor, 2, 2, tmp_path / "small", lambda done, total: seen.append((done, total)))
     assert seen[-1] == (16, 16)
     table = fold_table.load(path, search.file)
     assert table.counts.shape == (2, 2, 4, 2, 3, 3)
-    folds = {(fold.seed, fold.subject): fold for fold in load_folds(tmp_path / "small/0001/predictions.npz")}
+    folds = load_folds(tmp_path / "small/0001")
     expected = [fold_confusion(folds[1, subject], tail) for subject in search.subjects]
     np.testing.assert_array_equal(table.final(table.counts)[1, 1], expected)
-    real = pool.train
-    monkeypatch.setattr(
-        pool,
-        "train",
-        lambda clips, tasks, *told: real(clips, tasks, *told) if not tasks else pytest.fail("trained"),
-    )
-    fold_table.build(search, pool, 2, 2, tmp_path / "small", lambda done, total: None)
+    monkeypatch.setattr(executor, "submit", lambda task: pytest.fail("trained"))
+    fold_table.build(search, executor, 2, 2, tmp_path / "small", lambda done, total: None)
 
 
 @pytest.mark.parametrize(("study", "configurations", "epochs"), [("demo", 60, {16}), ("megc2019", 90, {10, 20, 30})])

@@ -7,29 +7,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mer_search.report import document, figures
 from mer_search.report.confirmed import estimates
-from mer_search.report.document import (
-    Code,
-    Document,
-    Picture,
-    Section,
-    Sheet,
-    Table,
-    Text,
-    Tile,
-    to_html,
-    write_markdown,
-)
-from mer_search.report.figures import (
-    Point,
-    confusion_png,
-    curves_png,
-    history_png,
-    importances_png,
-    proxy_png,
-    slices_png,
-    subjects_png,
-)
+from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
+from mer_search.report.figures import Point
 from mer_search.report.summaries import summary_rows, verdict
 from mer_search.report.terminal import duration, operations
 from mer_search.report.trials import values_text
@@ -38,20 +19,13 @@ from mer_search.search.compare import Comparison, Contestant
 
 SCORE = {"uf1": 0.6, "uar": 0.61, "accuracy": 0.62, "sd": 0.02, "ci95": (0.5, 0.7), "seed_mean_uf1": 0.65}
 SUMMARY = {
-    "title": "trial <7>",
-    "dataset": "CASME II, 5 classes (synthetic)",
-    "synthetic": True,
-    "protocol": "leave-one-subject-out",
-    "epochs": 24,
-    "seeds": [1000, 1001],
-    "n_clips": 246,
-    "n_subjects": 26,
-    "n_unsearched": 16,
+    "title": "trial <7>", "dataset": "CASME II, 5 classes (synthetic)", "synthetic": True, "epochs": 24,
+    "protocol": "leave-one-subject-out", "seeds": [1000, 1001], "n_clips": 246, "n_subjects": 26, "n_unsearched": 16,
     "rules": {name: {"all": SCORE, "unsearched": SCORE} for name in ("tail", "last", "best_test_epoch")},
     "baselines": {"logistic_regression": {"all": SCORE | {"uf1": 0.5}}, "rbf_svm": {"all": SCORE | {"uf1": 0.55}}},
     "verdict": ["trial <7> is NOT shown to be better"],
     "uf1_bbc": {"uf1": 0.44, "ci95": (0.2, 0.6), "best_trial_uf1": 0.66, "trials": 5, "n_subjects": 10},
-}
+}  # fmt: skip
 
 
 def _size(png: bytes) -> tuple[int, int]:
@@ -61,18 +35,18 @@ def _size(png: bytes) -> tuple[int, int]:
 
 
 def test_figures_are_pictures():
-    assert min(_size(confusion_png(np.array([[3, 1], [0, 0]]), ["a", "b"], "title"))) > 200
-    assert min(_size(subjects_png({"s1": 0.5, "s2": 1.0}, {"s1": 3, "s2": 4}, ["s1"]))) > 200
+    assert min(_size(figures.confusion_png(np.array([[3, 1], [0, 0]]), ["a", "b"], "title"))) > 200
+    assert min(_size(figures.subjects_png({"s1": 0.5, "s2": 1.0}, {"s1": 3, "s2": 4}, ["s1"]))) > 200
     random = np.random.default_rng(0)
-    assert min(_size(curves_png(random.random((2, 9)), random.random((2, 9)), 2))) > 200
+    assert min(_size(figures.curves_png(random.random((2, 9)), random.random((2, 9)), 2))) > 200
     points = [Point(number, 0.1 * number, number == 2) for number in range(4)]
-    assert min(_size(history_png(points, [4, 5]))) > 200
-    assert min(_size(importances_png({"train.lr": 0.7, "train.loss": 0.3}))) > 100
+    assert min(_size(figures.history_png(points, [4, 5]))) > 200
+    assert min(_size(figures.importances_png({"train.lr": 0.7, "train.loss": 0.3}))) > 100
     axes = {
         name: [(point, value) for point in points] for name, value in (("a", 0.1), ("b", "nr"), ("c", True), ("d", 3))
     }
-    assert min(_size(slices_png(axes, ["a"]))) > 200
-    assert min(_size(proxy_png([0.1, 0.2], [0.3, 0.2], [1, 7]))) > 200
+    assert min(_size(figures.slices_png(axes, ["a"]))) > 200
+    assert min(_size(figures.proxy_png([0.1, 0.2], [0.3, 0.2], [1, 7]))) > 200
 
 
 def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
@@ -190,7 +164,7 @@ def test_a_page_is_one_file_and_reads_the_same_as_markdown(tmp_path):
     ):
         assert part in html
     assert "http" not in html
-    write_markdown(DOCUMENT, tmp_path / "report.md")
+    document.write_markdown(DOCUMENT, tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text() == (
         "# A <title>\n\n> **Mind this**\n\n## Numbers\n\n| name | UF1 |\n| --- | ---: |\n| **a\\|b** | **0.5** |\n"
         "| c |  |\n\nWhat it is.\n\n## Pictures\n\n![What is shown](report/one.png)\n\n```\nx < 1\n```\n"
@@ -200,8 +174,8 @@ def test_a_page_is_one_file_and_reads_the_same_as_markdown(tmp_path):
 
 def test_a_contact_sheet_has_a_strip_a_tile_and_its_words(tmp_path):
     tiles = [Tile("a|b", "two <pictures>", [("onset", b"png"), ("apex", b"gnp")]), Tile("c", "none", [])]
-    document = Document("Title", [], [Section("Clips", [Sheet("clips", "What is shown", tiles)])])
-    html = to_html(document)
+    shown = Document("Title", [], [Section("Clips", [Sheet("clips", "What is shown", tiles)])])
+    html = to_html(shown)
     for part in (
         "<b>a|b</b> two &lt;pictures&gt;",
         'alt="a|b: onset" src="data:image/png;base64,cG5n">onset</span>',
@@ -209,7 +183,7 @@ def test_a_contact_sheet_has_a_strip_a_tile_and_its_words(tmp_path):
         '<b>c</b> none</p><div class="strip"></div>',
     ):
         assert part in html
-    write_markdown(document, tmp_path / "report.md")
+    document.write_markdown(shown, tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text() == (
         "# Title\n\n## Clips\n\n**a|b** two <pictures>\n\n| onset | apex |\n| --- | ---: |\n"
         "| ![onset](report/clips-1-1.png) | ![apex](report/clips-1-2.png) |\n\n**c** none\n\nWhat is shown\n"

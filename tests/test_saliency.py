@@ -1,21 +1,13 @@
 import pytest
 import torch
+from conftest import NARROW
 
 from mer_search.config import Run, with_values
 from mer_search.model.network import Network
 from mer_search.training.judge import network_input
 from mer_search.training.saliency import saliency
 
-SMALL = {
-    "flow.size": 32,
-    "frames.maps": 1,
-    "input.channels": "r",
-    "model.position": False,
-    "model.blocks": 1,
-    "model.stem_mid": 3,
-    "model.stem_width": 4,
-    "model.attention_width": 4,
-}
+SMALL = NARROW | {"frames.maps": 1, "input.channels": "r", "model.position": False, "model.blocks": 1}
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import STUDY
+from conftest import NARROW, STUDY
 
 from mer_search.config import with_values
 from mer_search.presets import preset
@@ -16,15 +16,7 @@ from mer_search.search import benchmark, overhead
 from mer_search.training import speed
 from mer_search.training.clips import Clips
 
-SMALL = {
-    "prep.size": 40,
-    "flow.size": 32,
-    "model.stem_mid": 4,
-    "model.stem_width": 4,
-    "model.internal_mid": 4,
-    "model.attention_width": 4,
-    "train.batch": 4,
-}
+SMALL = NARROW | {"prep.size": 40, "train.batch": 4}
 
 
 @pytest.fixture

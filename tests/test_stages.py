@@ -6,21 +6,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_casme2
-from one_fold import ALL_AT_ONCE, TEST, losses, train
+from one_fold import TEST, TWO_STAGES, losses, train
 
 from mer_search.config import with_values
 from mer_search.errors import Infeasible
 from mer_search.search.workspace import load_data
 from mer_search.training import learner
-
-TWO_STAGES = {
-    "units.use": "as_they_are",
-    "units.epochs": 2,
-    "units.lr": 2e-3,
-    "units.unfreeze_epoch": 2,
-    "train.epochs": 3,
-    "frames.jitter": 0.0,
-}
 
 
 @pytest.fixture
@@ -55,11 +46,6 @@ def test_two_stages_leave_rows_of_both_and_predictions_of_the_second(clips):
         assert math.isnan(row.train_au_f1) and math.isnan(row.test_au_f1)
         assert 0 <= row.train_accuracy <= 1 and row.test_log_loss > 0
     assert trained.predictions.probabilities.shape == (3, 4, 5)
-
-
-def test_a_shorter_second_stage_is_the_beginning_of_a_longer_one(clips):
-    short, long = (train(clips, train__epochs=epochs).predictions.probabilities for epochs in (2, 4))
-    np.testing.assert_array_equal(short, long[:2])
 
 
 @pytest.mark.parametrize("until", [1, 3], ids=["frozen", "unfrozen"])
@@ -135,13 +121,6 @@ def test_the_test_subjects_action_units_and_labels_do_not_influence_two_stages(c
     np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
     assert losses(one) == losses(other)
     assert [row.test_au_f1 for row in one.history[:2]] != [row.test_au_f1 for row in other.history[:2]]
-
-
-@pytest.mark.parametrize("values", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
-def test_a_seed_gives_bitwise_the_same_two_stages(clips, values):
-    first, again, other = (train(clips, seed, **values) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first.predictions.probabilities, again.predictions.probabilities)
-    assert losses(first) == losses(again) != losses(other)
 
 
 def test_action_units_are_learnt(clips):

@@ -211,8 +211,8 @@ from mer_search.data import open_folder, store
 data, root, out, run = *map(Path, sys.argv[1:4]), Run.model_validate_json(sys.argv[4])
 clips, measure = open_folder(data).clips, store.measure
 
-def measure_and_wait(clip, sets, run):
-    measured = measure(clip, sets, run)
+def measure_and_wait(clip, sets, run, read):
+    measured = measure(clip, sets, run, read)
     if clip == clips[0]:
         print("measured", flush=True)
         sys.stdin.readline()

@@ -1,48 +1,49 @@
 import numpy as np
 import optuna
 import pytest
-from conftest import STUDY, Counting, silent
+from conftest import STUDY, drive, folds_of, over, silent
 from optuna.trial import TrialState
 
 from mer_search.config import digest
+from mer_search.engine.task import Progress
 from mer_search.errors import MerSearchError, StorageError, UsageError
 from mer_search.report.trials import trial_line
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
 from mer_search.search.progress import progress_of
 from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
-from mer_search.search.study import Watcher, open_study, run, trial_folder
+from mer_search.search.study import open_study
+from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded
-from mer_search.training.loso import claim, read_config
+from mer_search.training.fold_store import claim, read_config
 from mer_search.training.metrics import inner, pooled_uf1, tail
-from mer_search.training.predictions import load
 
 
 def _states(study):
     return [trial.state for trial in study.get_trials()]
 
 
-def test_trials_count_in_all_and_a_second_call_goes_on(storage, pool, make_search):
+def test_trials_count_in_all_and_a_second_call_goes_on(storage, executor, make_search):
     search = make_search()
     study = open_study(search, storage, "small")
-    run(search, study, pool, 2, Watcher())
+    drive(search, study, executor, 2)
     again = open_study(search, storage, "small")
-    run(search, again, pool, 3, Watcher())
-    run(search, again, pool, 3, Watcher())
+    drive(search, again, executor, 3)
+    drive(search, again, executor, 3)
     assert _states(again) == [TrialState.COMPLETE] * 3
     lrs = [trial.params["train.lr"] for trial in again.get_trials()]
     assert lrs[0] == 5e-3  # the starting point came first
     assert len(set(lrs)) == 3
 
 
-def test_a_trial_leaves_its_predictions_and_its_value_can_be_recomputed(storage, pool, make_search):
+def test_a_trial_leaves_its_predictions_and_its_value_can_be_recomputed(storage, executor, make_search):
     search = make_search()
     study = open_study(search, storage, "small")
-    run(search, study, pool, 1, Watcher())
+    drive(search, study, executor, 1)
     folder = trial_folder(search.out, 0)
     names = {path.name for path in folder.iterdir()}
-    assert {"config.json", "predictions.npz", "history.csv", "env.json"} <= names
-    folds = load(folder / "predictions.npz")
+    assert {"config.json", "folds", "env.json"} <= names
+    folds = folds_of(folder)
     assert study.get_trials()[0].value == pooled_uf1(folds, tail)
     assert read_config(folder / "config.json").train.lr == 5e-3
     steps = study.get_trials()[0].intermediate_values
@@ -50,37 +51,38 @@ def test_a_trial_leaves_its_predictions_and_its_value_can_be_recomputed(storage,
     assert all(0 < value < 1 for value in steps.values())  # chances
 
 
-def test_an_interrupted_trial_is_taken_up_with_its_finished_folds(storage, pool, make_search):
+def test_an_interrupted_trial_is_taken_up_with_its_finished_folds(storage, executor, make_search):
     search = make_search()
     study = open_study(search, storage, "small")
     with pytest.raises(KeyboardInterrupt):
-        run(search, study, pool, 2, Counting(stop_after=2))
+        drive(search, study, executor, 2, stop_after=2)
     assert _states(study) == [TrialState.WAITING]
-    again, watcher = open_study(search, storage, "small"), Counting()
-    run(search, again, pool, 1, watcher)
+    there = len(folds_of(trial_folder(search.out, 0)))
+    assert 2 <= there < 4
+    again = open_study(search, storage, "small")
+    assert drive(search, again, executor, 1).epochs == 2 * (4 - there)
     assert _states(again) == [TrialState.COMPLETE]
-    assert watcher.epochs == 2 * 2  # two folds of two epochs; the other two were on disk
-    folds = load(trial_folder(search.out, 0) / "predictions.npz")
+    folds = folds_of(trial_folder(search.out, 0))
     assert again.get_trials()[0].value == pooled_uf1(folds, tail)
 
 
-def test_a_trial_of_a_process_that_was_killed_is_taken_up(storage, pool, make_search):
+def test_a_trial_of_a_process_that_was_killed_is_taken_up(storage, executor, make_search):
     search = make_search()
     study = open_study(search, storage, "small")
     number = study.ask().number  # running, and nobody at work on it
     again = open_study(search, storage, "small")
-    run(search, again, pool, 1, Watcher())
+    drive(search, again, executor, 1)
     assert [trial.number for trial in again.get_trials()] == [number]
     assert _states(again) == [TrialState.COMPLETE]
 
 
-def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, pool, make_search):
+def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, executor, make_search):
     text = STUDY.replace("[1e-3, 1e-2], log = true", "[1e-3, 10.0]").replace("5e-3", "10.0")
     text = text.replace("[space]", '"train.weight_decay" = 10.0\n"train.epochs" = 40\n[space]')
     text = text.replace('"train.epochs" = 2\n', "")
     search = make_search(text)
     study = open_study(search, storage, "small")
-    run(search, study, pool, 1, Watcher())
+    drive(search, study, executor, 1)
     trial = study.get_trials()[0]
     assert trial.state == TrialState.PRUNED
     assert "try a smaller train.lr" in trial.user_attrs["infeasible"]
@@ -90,43 +92,42 @@ def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, pool, m
         find_trial(study, None)
 
 
-def test_a_trial_whose_batches_were_cut_to_fit_says_so(storage, pool, make_search, monkeypatch):
-    real = pool.train
+def test_a_trial_whose_batches_were_cut_to_fit_says_so(storage, executor, make_search, monkeypatch):
+    real = executor.poll
 
-    def train(clips, tasks, on_epoch, on_fold):
-        def cut(epoch):
-            on_epoch(epoch._replace(pieces=4 if epoch.subject == "sub03" else 2))
+    def cut(event):
+        return event._replace(epoch=event.epoch._replace(pieces=4 if event.task.subject == "sub03" else 2))
 
-        return real(clips, tasks, cut, on_fold)
-
-    monkeypatch.setattr(pool, "train", train)
+    monkeypatch.setattr(
+        executor, "poll", lambda: [cut(event) if isinstance(event, Progress) else event for event in real()]
+    )
     search = make_search()
     study = open_study(search, storage, "small")
-    run(search, study, pool, 1, Watcher())
+    drive(search, study, executor, 1)
     (trial,) = study.get_trials()
     assert trial.user_attrs["pieces"] == 4
     assert ", batches in 4 pieces, to fit  components=uvo" in trial_line(trial)
 
 
-def test_a_repeated_configuration_runs_with_another_seed(storage, pool, make_search):
+def test_a_repeated_configuration_runs_with_another_seed(storage, executor, make_search):
     search = make_search()
     study = open_study(search, storage, "small")
     study.enqueue_trial(dict(search.file.start[0]))
-    run(search, study, pool, 2, Watcher())
-    seeds = [{fold.seed for fold in load(trial_folder(search.out, n) / "predictions.npz")} for n in (0, 1)]
+    drive(search, study, executor, 2)
+    seeds = [{fold.seed for fold in folds_of(trial_folder(search.out, n))} for n in (0, 1)]
     assert seeds == [{0}, {1}]
 
 
-def test_trials_are_paired_fold_by_fold(storage, pool, make_search):
+def test_trials_are_paired_fold_by_fold(storage, executor, make_search):
     """Common random numbers: the same configuration in another trial and place gives the same fold."""
     search = make_search()
     study = open_study(search, storage, "small")
-    run(search, study, pool, 1, Watcher())
+    drive(search, study, executor, 1)
     other = make_search()
     object.__setattr__(other, "out", search.out.with_name("other"))
     twin = open_study(other, storage, "twin")
-    run(other, twin, pool, 1, Watcher())
-    pairs = zip(*(load(trial_folder(s.out, 0) / "predictions.npz") for s in (search, other)), strict=True)
+    drive(other, twin, executor, 1)
+    pairs = zip(*(folds_of(trial_folder(s.out, 0)) for s in (search, other)), strict=True)
     for one, two in pairs:
         assert (one.subject, one.seed) == (two.subject, two.seed)
         assert np.array_equal(one.probabilities, two.probabilities)
@@ -161,60 +162,60 @@ def test_more_subjects_to_hold_out_than_can_be_spared_are_refused_before_the_sea
         make_search(STUDY.replace("[space]", '"train.inner" = 1\n[space]\n"train.inner" = { choice = [1, 2] }'))
 
 
-def test_a_study_can_be_judged_by_the_epochs_that_subjects_held_out_choose(storage, pool, make_search):
+def test_a_study_can_be_judged_by_the_epochs_that_subjects_held_out_choose(storage, executor, make_search):
     search = make_search('rule = "inner"\n' + STUDY.replace("[space]", '"train.inner" = 1\n[space]'))
     study = open_study(search, storage, "small")
-    run(search, study, pool, 1, Watcher())
-    folds = load(trial_folder(search.out, 0) / "predictions.npz")
+    drive(search, study, executor, 1)
+    folds = folds_of(trial_folder(search.out, 0))
     assert all(fold.inner.shape == (2,) for fold in folds)
     assert study.get_trials()[0].value == pooled_uf1(folds, inner)
 
 
-def test_an_axis_of_the_motion_measures_it_anew(storage, pool, make_search):
+def test_an_axis_of_the_motion_measures_it_anew(storage, executor, make_search):
     search = make_search(STUDY.replace("[space]", '[space]\n"flow.size" = { choice = [16, 28] }'))
     study = open_study(search, storage, "small")
-    run(search, study, pool, 5, Watcher())
+    drive(search, study, executor, 5)
     assert {trial.params["flow.size"] for trial in study.get_trials()} == {16, 28}
     assert _states(study) == [TrialState.COMPLETE] * 5
 
 
 def test_three_failures_in_a_row_end_the_run_with_the_first_traceback_in_a_file(
-    storage, pool, make_search, monkeypatch
+    storage, executor, make_search, monkeypatch
 ):
     search = make_search()
     study = open_study(search, storage, "small")
 
-    def fail(*_):
-        raise ValueError("a defect")
+    def fail(search, study, trial, *_):
+        return over(search, trial, error=ValueError("a defect"))
 
-    monkeypatch.setattr(studies, "_evaluate", fail)
+    monkeypatch.setattr(studies, "evaluation_job", fail)
     with pytest.raises(MerSearchError, match="3 in a row failed, the first with: a defect"):
-        run(search, study, pool, 9, Watcher())
+        drive(search, study, executor, 9)
     assert _states(study) == [TrialState.FAIL] * 3
     assert "ValueError: a defect" in (trial_folder(search.out, 0) / "error.txt").read_text()
 
 
-def test_the_cost_is_known_before_the_first_trial(storage, pool, make_search):
+def test_the_cost_is_known_before_the_first_trial(storage, executor, make_search):
     search = make_search()
     study = open_study(search, storage, "small")
-    cost = search_cost(search, study, pool, 5, silent)
+    cost = search_cost(search, study, executor, 5, 1, silent)
     assert (cost.trials, cost.folds) == (5, 20)
     assert cost.flop > 0
     assert 0 < cost.seconds < 600
-    run(search, study, pool, 1, Watcher())
-    assert search_cost(search, study, pool, 1, silent).trials == 0
+    drive(search, study, executor, 1)
+    assert search_cost(search, study, executor, 1, 1, silent).trials == 0
 
 
 @pytest.mark.parametrize("spelt", ["sqlite:///{}", "sqlite+pysqlite:///{}", "sqlite:///{}?timeout=30"])
 def test_sqlite_has_one_writer_however_it_is_spelt(tmp_path, spelt):
     path = tmp_path / "study.db"
     with (
-        only_writer(f"sqlite:///{path}"),
-        pytest.raises(StorageError, match=r"another mer-search run holds it; .* --workers N"),
-        only_writer(spelt.format(path)),
+        only_writer(f"sqlite:///{path}", tmp_path / "one"),
+        pytest.raises(StorageError, match=r"another mer-search run holds it; wait for its end"),
+        only_writer(spelt.format(path), tmp_path / "other"),
     ):
         pass
-    with only_writer(spelt.format(path)):
+    with only_writer(spelt.format(path), tmp_path / "one"):
         open_storage(spelt.format(path), create=True)
     open_storage(spelt.format(path))  # which is there
 
@@ -223,10 +224,10 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
     for url, kind, words in [
         ("nonsense", UsageError, "must be a URL such as"),
         ("postgresql+psycopg//user:secret@localhost/x", UsageError, "user:\\*\\*\\*@localhost"),
-        ("mysql://user:secret@localhost/x", UsageError, "must be a URL such as"),
-        ("postgresql+psycopg2://user:secret@localhost/x", UsageError, "pip install 'mer-search\\[workers\\]'"),
+        ("oracle://user:secret@localhost/x", UsageError, "must be a URL such as"),
+        ("mysql+pymysql://user:secret@localhost/x", UsageError, "pip install pymysql"),
+        ("postgresql+psycopg2://user:secret@localhost/x", UsageError, "pip install 'psycopg\\[binary\\]'"),
         ("postgresql+psycopg://user:secret@localhost:1/x?password=secret", StorageError, "must be a database"),
-        (f"embedded:{tmp_path}/none", StorageError, "there is none"),
         (f"sqlite:///{tmp_path}/none.db", StorageError, "there is no such file"),
         ("postgresql+nodriver://user:secret@localhost/x", StorageError, "must be a database that can be opened"),
     ]:
@@ -241,12 +242,12 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
         open_storage(f"sqlite:///{tmp_path}/text.db")
 
 
-def test_trials_and_studies_that_are_not_there(storage, pool, make_search):
+def test_trials_and_studies_that_are_not_there(storage, executor, make_search):
     with pytest.raises(UsageError, match="it holds none; run `mer-search run` first"):
         find_study(storage, None)
     search = make_search()
     study = open_study(search, storage, "small")
-    run(search, study, pool, 1, Watcher())
+    drive(search, study, executor, 1)
     assert find_study(storage, None).study_name == "small"
     assert find_trial(study, None).number == find_trial(study, 0).number == 0
     with pytest.raises(UsageError, match="'other', but it holds small"):
@@ -255,9 +256,9 @@ def test_trials_and_studies_that_are_not_there(storage, pool, make_search):
         find_trial(study, 99)
 
 
-def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, storage, pool, make_search):
+def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, storage, executor, make_search):
     search = make_search()
-    run(search, open_study(search, storage, "small"), pool, 1, Watcher())
+    drive(search, open_study(search, storage, "small"), executor, 1)
     with pytest.raises(StorageError, match="give another --name or --out, or delete the folder"):
         open_study(search, open_storage(f"sqlite:///{tmp_path}/other.db", create=True), "small")
 
@@ -268,27 +269,27 @@ def test_a_results_folder_that_is_not_the_one_of_the_study_is_refused(storage, m
     open_study(search, storage, "small")
     (search.out / "study.id").unlink()
     with pytest.raises(
-        StorageError, match=r"share one results folder.*--out where it is now, on a disk that all machines share"
+        StorageError, match=r"must have one results folder, that made as .* is not that one; give the --out where it is"
     ):
         open_study(search, storage, "small")
 
 
-def test_a_folder_of_another_run_is_never_overwritten(storage, pool, make_search):
+def test_a_folder_of_another_run_is_never_overwritten(storage, executor, make_search):
     search = make_search()
-    run(search, open_study(search, storage, "small"), pool, 1, Watcher())
+    drive(search, open_study(search, storage, "small"), executor, 1)
     other = search.loaded.with_values({"train.lr": 0.5}, silent).run
     with pytest.raises(UsageError, match=f"must hold run {digest(other)}"):
         claim(trial_folder(search.out, 0), other)
 
 
-def test_values_that_are_impossible_together_are_infeasible(storage, pool, make_search, monkeypatch):
+def test_values_that_are_impossible_together_are_infeasible(storage, executor, make_search, monkeypatch):
     def refuse(*_):
         raise UsageError("the position branch has 4 heads")
 
     search = make_search()
     study = open_study(search, storage, "small")
     monkeypatch.setattr(Loaded, "with_values", refuse)
-    run(search, study, pool, 1, Watcher())
+    drive(search, study, executor, 1)
     assert _states(study) == [TrialState.PRUNED]
     assert study.get_trials()[0].user_attrs["infeasible"] == "the position branch has 4 heads"
 
@@ -298,10 +299,10 @@ FRONT = STUDY.replace('sampler = "random"', 'sampler = "nsga2"\nalso = "paramete
 )
 
 
-def test_uf1_against_parameters_leaves_a_front_and_a_best_trial(storage, pool, make_search):
+def test_uf1_against_parameters_leaves_a_front_and_a_best_trial(storage, executor, make_search):
     search = make_search(FRONT)
     study = open_study(search, storage, "small")
-    run(search, study, pool, 4, Watcher())
+    drive(search, study, executor, 4)
     trials = study.get_trials()
     assert all(len(trial.values) == 2 for trial in trials)
     assert {trial.values[1] for trial in trials} == {trial.user_attrs["parameters"] for trial in trials}
@@ -334,10 +335,10 @@ def test_a_resumed_study_repeats_no_draws(storage, make_search, monkeypatch, nam
     """Of those that are made at random, before there is a model; without training."""
     search = make_search(STUDY.replace('"random"', f'"{name}"').split("[[start]]")[0])
     luck = np.random.default_rng(0)
-    monkeypatch.setattr(studies, "_evaluate", lambda *_: [luck.random()])
-    run(search, open_study(search, storage, "small"), None, 5, Watcher())
+    monkeypatch.setattr(studies, "evaluation_job", lambda search, _, trial, *__: over(search, trial, [luck.random()]))
+    drive(search, open_study(search, storage, "small"), None, 5)
     study = open_study(search, storage, "small")
-    run(search, study, None, 10, Watcher())
+    drive(search, study, None, 10)
     rates = [trial.params["train.lr"] for trial in study.get_trials()]
     assert len(set(rates)) == len(rates) == 10
     assert all(1e-3 <= rate <= 1e-2 for rate in rates)

@@ -12,7 +12,7 @@ from mer_search.data import synthetic
 from mer_search.data.synthetic import clip_motion, displacement, plan_clips, profile, render_clip, write_dataset
 from mer_search.errors import UsageError
 
-SMALL = {"height": 64, "width": 64, "processes": 1}
+SMALL = {"height": 64, "width": 64, "threads": 1}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -26,8 +26,8 @@ def written(tmp_path_factory) -> Path:
     return out
 
 
-def test_same_seed_gives_the_same_bytes_across_processes(written, tmp_path):
-    write_dataset(tmp_path / "again", subjects=(21, 22), height=64, width=64, processes=2)
+def test_same_seed_gives_the_same_bytes_whatever_the_number_of_threads(written, tmp_path):
+    write_dataset(tmp_path / "again", subjects=(21, 22), height=64, width=64, threads=3)
     assert contents(tmp_path / "again") == contents(written)
 
 
@@ -84,8 +84,8 @@ def test_sheet_and_folder_agree(written):
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_a_call_that_fails_leaves_nothing(tmp_path, error):
     def stop(done, total):
-        assert (done, total) == (1, 2)
-        raise error
+        if done:
+            raise error
 
     with pytest.raises(error):
         write_dataset(tmp_path / "set", subjects=(22,), on_clip=stop, **SMALL)
@@ -102,7 +102,7 @@ def test_a_folder_with_something_in_it_is_refused_and_kept(tmp_path):
 def test_an_empty_folder_is_filled(tmp_path):
     seen = []
     write_dataset(tmp_path, subjects=(22,), on_clip=lambda *progress: seen.append(progress), **SMALL)
-    assert (tmp_path / synthetic.SHEET).is_file() and seen == [(1, 2), (2, 2)]
+    assert (tmp_path / synthetic.SHEET).is_file() and seen[-1] == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -77,56 +77,59 @@ def test_the_headline_is_what_scikit_learn_computes_from_the_log(confirmation):
     assert summary["rules"]["tail"]["all"]["seed_mean_uf1"] == pytest.approx(found, abs=1e-12)
 
 
-def _edit(name, before, after):
-    def damage(folder):
-        text = (folder / name).read_text()
-        assert before in text
-        (folder / name).write_text(text.replace(before, after, 1))
+def _file(name, change):
+    """A function that changes the first file of that name in a folder."""
+    return lambda folder: change(min(folder.glob(name)))
 
-    return damage
+
+def _edit(name, before, after):
+    def change(path):
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, after, 1))
+
+    return _file(name, change)
 
 
 def _cut(name):
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-7])
+    return _file(name, lambda path: path.write_bytes(path.read_bytes()[:-7]))
 
 
 def _delete(name):
-    return lambda folder: (folder / name).unlink()
+    return _file(name, Path.unlink)
 
 
 def _fold(change):
-    """Change a fold; None takes it away."""
-
-    def damage(folder):
-        first, *rest = load(folder / "predictions.npz")
-        save(folder / "predictions.npz", [*([change(first)] if change else []), *rest])
-
-    return damage
+    return _file("folds/*.npz", lambda path: save(path, change(load(path))))
 
 
 def _summary(change):
-    def damage(folder):
-        facts = json.loads((folder / "summary.json").read_text())
+    def changed(path):
+        facts = json.loads(path.read_text())
         change(facts)
-        (folder / "summary.json").write_text(json.dumps(facts))
+        path.write_text(json.dumps(facts))
 
-    return damage
+    return _file("summary.json", changed)
 
 
 FOLD = {
     "a fold that was turned round": (_fold(lambda f: replace(f, probabilities=f.probabilities[..., ::-1])), "UF1|uf1"),
     "a fold with another label": (_fold(lambda f: replace(f, labels=f.labels * 0)), "UF1|uf1"),
-    "a fold that is gone": (_fold(None), r"must hold \d+ folds"),
+    "a fold that is gone": (_delete("folds/*.npz"), r"must hold \d+ folds"),
     "a fold that is cut short": (_fold(lambda f: f.until(1)), r"must hold \d+ folds|epochs"),
     "chances that are none": (
         _fold(lambda f: replace(f, probabilities=f.probabilities * 0)),
         "must have probabilities",
     ),
-    "a file that is cut short": (_cut("predictions.npz"), "must hold predictions, but cannot be read"),
+    "a fold of another name": (
+        _file("folds/*.npz", lambda path: path.rename(path.with_name("0-sub09.npz"))),
+        "it holds the fold of sub01",
+    ),
+    "a file that is cut short": (_cut("folds/*.npz"), "must hold a fold's predictions, but cannot be read"),
     "another configuration": (_edit("config.json", '"epochs": 2', '"epochs": 3'), "must have the digest of its run"),
-    "a history with a word for a number": (_edit("history.csv", "sub01,2,", "sub01,two,"), "must be a table of epochs"),
+    "a history with a word for a number": (_edit("folds/*.csv", "sub01,2,", "sub01,two,"), "must be a table of epochs"),
     "a configuration without its digest": (_edit("config.json", '"digest"', '"digests"'), "something there is not"),
-    "a history without an epoch": (_edit("history.csv", "sub01,2,", "sub01,7,"), "must have 2 epochs of fold sub01"),
+    "a history without an epoch": (_edit("folds/*.csv", "sub01,2,", "sub01,7,"), "history of 2 epochs of fold sub01"),
 }
 CONFIRMATION = {
     "a better mean": (_summary(lambda s: s["rules"]["tail"]["all"].update(uf1=0.9)), r"rules.tail.all.uf1 is 0.9, but"),
@@ -145,7 +148,7 @@ CONFIRMATION = {
     "no seeds": (_summary(lambda s: s.update(seeds=None)), "something there is not"),
     "no log": (_delete("megc_log.txt"), "something there is not"),
     "a rival's folds": (
-        lambda folder: [path.unlink() for path in folder.parent.glob("against-*/predictions.npz")],
+        lambda folder: [path.unlink() for path in folder.parent.glob("against-*/folds/*.npz")],
         r"against-\w+ must hold the 8 folds",
     ),
     "no table": (_delete("subjects.csv"), "must be a table of subjects"),
@@ -178,10 +181,10 @@ def _found(checked, words):
 
 
 def test_a_rival_that_was_confirmed_elsewhere_with_fewer_seeds_is_no_difference(small, confirmation):
-    rival = next((small / "confirm").glob("against-*/predictions.npz")).parent
+    rival = next((small / "confirm").glob("against-*/folds")).parent
     shutil.copytree(rival, rival.with_name("a-copy"))
-    folds = load(rival / "predictions.npz")
-    save(rival.with_name("a-copy") / "predictions.npz", folds[: len(folds) // 2])
+    for fold in rival.with_name("a-copy").glob("folds/1001-*"):
+        fold.unlink()
     assert verify_confirmation(confirmation).differences == []
 
 

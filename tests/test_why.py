@@ -7,39 +7,41 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from conftest import STUDY, silent, write_casme2, write_flow_images
+from conftest import (
+    STUDY,
+    confirmation_of,
+    drive,
+    folds_of,
+    silent,
+    write_casme2,
+    write_confirmation,
+    write_flow_images,
+)
 
 from mer_search.data import open_folder
 from mer_search.errors import DataError
 from mer_search.report import tiles, why
 from mer_search.report.document import Sheet, Table, Text
 from mer_search.report.page import write_study
-from mer_search.search import confirm as confirming
 from mer_search.search.looks import looks, verdicts
 from mer_search.search.mistakes import ENOUGH, Judged, of_study
-from mer_search.search.storage import open_storage
-from mer_search.search.study import Watcher, open_study, run
-from mer_search.search.summary import summarise, write
-from mer_search.search.workspace import load_data
+from mer_search.search.study import open_study
 from mer_search.training.judge import judge, load_network
 
 
-def _confirmed(make_search, pool, tmp_path, text=STUDY):
+def _confirmed(make_search, executor, storage, text=STUDY):
     """A study of two trials and its confirmation with two seeds."""
     search = make_search(text)
-    study = open_study(search, open_storage(f"sqlite:///{tmp_path}/study.db", create=True), "small")
-    run(search, study, pool, 2, Watcher())
-    target = confirming.trial_target(study, None)
-    loaded = load_data(target.data, target.run, silent)
-    confirmation = confirming.Confirmation(target, loaded, loaded.select("all"), (1000, 1001))
-    confirming.confirm([confirmation], pool, silent)
-    write(confirmation, confirmation.folds, summarise(confirmation, confirmation.folds))
+    study = open_study(search, storage, "small")
+    drive(search, study, executor, 2)
+    confirmation = confirmation_of(study)
+    write_confirmation(confirmation, executor)
     return study, confirmation
 
 
 @pytest.fixture
-def confirmed(make_search, pool, tmp_path):
-    return _confirmed(make_search, pool, tmp_path)
+def confirmed(make_search, executor, storage):
+    return _confirmed(make_search, executor, storage)
 
 
 def _kinds(section):
@@ -47,13 +49,13 @@ def _kinds(section):
 
 
 def _looked_at(confirmation, clips):
-    return why.looked_at(confirmation.folder, confirmation.folds, confirmation.loaded.run, clips, silent)
+    return why.looked_at(confirmation.folder, folds_of(confirmation.store), confirmation.loaded.run, clips, silent)
 
 
 def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confirmed):
     _, confirmation = confirmed
     loaded, folder = confirmation.loaded, confirmation.folder
-    told = verdicts(confirmation.folds, 1000)
+    told = verdicts(folds_of(confirmation.store), 1000)
     assert {each.clip for each in told} == set(loaded.tensors.names)
     network = load_network(folder / "checkpoints" / f"{told[0].subject}.safetensors", loaded.run, "cpu")
     place = loaded.tensors.names.index(told[0].clip)
@@ -75,7 +77,7 @@ def test_classes_and_the_worst_mistakes_are_shown(confirmed):
     section = _looked_at(confirmation, confirmation.loaded)
     assert _kinds(section) == [Text, Sheet, Table, Sheet]
     classes, mistakes = section.blocks[1], section.blocks[3]
-    told = verdicts(confirmation.folds, 1000)
+    told = verdicts(folds_of(confirmation.store), 1000)
     right = [sum(each.right and each.truth == k for each in told) for k in range(3)]
     assert [tile.text.split(" clips")[0] for tile in classes.tiles] == [f"{n} of 8" for n in right]
     assert [len(tile.pictures) for tile in classes.tiles] == [5 if n else 0 for n in right]
@@ -87,14 +89,14 @@ def test_classes_and_the_worst_mistakes_are_shown(confirmed):
 
 def test_a_network_that_makes_no_mistake_is_said_to_make_none(confirmed):
     _, confirmation = confirmed
-    all_right = [replace(fold, labels=fold.probabilities[-1].argmax(-1)) for fold in confirmation.folds]
+    all_right = [replace(fold, labels=fold.probabilities[-1].argmax(-1)) for fold in folds_of(confirmation.store)]
     section = why.looked_at(confirmation.folder, all_right, confirmation.loaded.run, confirmation.loaded, silent)
     assert _kinds(section) == [Text, Sheet, Text]
 
 
-def test_a_network_without_attention_is_said_to_have_none(make_search, pool, tmp_path):
+def test_a_network_without_attention_is_said_to_have_none(make_search, executor, storage):
     _, confirmation = _confirmed(
-        make_search, pool, tmp_path, STUDY.replace("[set]", '[set]\n"model.attention" = false')
+        make_search, executor, storage, STUDY.replace("[set]", '[set]\n"model.attention" = false')
     )
     section = _looked_at(confirmation, confirmation.loaded)
     assert section.blocks[1] == Text(why.NO_ATTENTION)

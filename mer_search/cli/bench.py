@@ -21,10 +21,10 @@ def bench(context: click.Context, full: bool, runs: int, device: str, as_json: b
     The commands below measure ways to search against each other."""
     if context.invoked_subcommand:
         return
+    from mer_search.engine.local import choose_device
     from mer_search.report import speed as shown
     from mer_search.report import terminal
     from mer_search.search.benchmark import measure
-    from mer_search.training.pool import choose_device
 
     with terminal.bars() as progress:
         facts = measure(choose_device(device), full, runs, progress)
@@ -71,21 +71,24 @@ def search(study_name: str, table: Path | None, trials: int, repeats: int, only:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("replay"), show_default=True)
 def table(study_name: str, configurations: int, seeds: int, data: Path | None, device: str, out: Path) -> None:
     """Train a table of folds, once; the same command goes on where it was stopped."""
+    from mer_search.engine import stop
+    from mer_search.engine.local import choose_device
     from mer_search.report import terminal
     from mer_search.search import fold_table, space
+    from mer_search.search.confirm import Where
     from mer_search.search.storage import check_name
-    from mer_search.search.study import Search
+    from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
-    from mer_search.training.pool import choose_device, open_pool
 
     file = space.load(study_name)
     with ExitStack() as stack:
+        stack.enter_context(stop.polling())
         progress = stack.enter_context(terminal.bars())
         loaded = load_data(find_data(data, progress), file.base, progress)
-        pool = stack.enter_context(open_pool(loaded.run, choose_device(device)))
+        executor = stack.enter_context(Where(device=choose_device(device)).open(loaded.run))
         searched = Search(file, loaded, loaded.select(file.subjects), 0, out)
         path = fold_table.build(
-            searched, pool, configurations, seeds, out / check_name(file.name),
+            searched, executor, configurations, seeds, out / check_name(file.name),
             lambda done, total: progress("training folds", done, total),
         )  # fmt: skip
     click.echo(f"{configurations} configurations, {seeds} seeds, {len(searched.subjects)} subjects: {path}")

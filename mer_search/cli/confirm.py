@@ -13,17 +13,17 @@ from mer_search.cli.options import (
     data_option,
     device_option,
     example,
+    executor_option,
     json_option,
     name_option,
     out_option,
     seeds_option,
     set_option,
-    shared_storage,
+    slots_option,
     storage_option,
     subjects_option,
     task_option,
     values_of,
-    workers_option,
 )
 from mer_search.errors import DataError, UsageError
 
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 @storage_option
 @name_option
 @device_option
-@workers_option
+@executor_option
+@slots_option
 @out_option
 @json_option
 def confirm(
@@ -66,13 +67,16 @@ def confirm(
     storage: str,
     name: str | None,
     device: str,
-    workers: int,
+    executor: str,
+    slots: int | None,
     out: Path,
     as_json: bool,
 ) -> None:
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
     from mer_search.config import with_values
+    from mer_search.engine import stop
+    from mer_search.engine.local import choose_device
     from mer_search.report import datasets, terminal, verdicts
     from mer_search.report import summaries as shown
     from mer_search.report.dashboard import attach_confirmation
@@ -80,11 +84,9 @@ def confirm(
     from mer_search.search import compare as comparing
     from mer_search.search import confirm as confirming
     from mer_search.search.hindsight import confirmations
-    from mer_search.search.storage import find_study, is_shared, open_storage
+    from mer_search.search.storage import find_study, open_storage
     from mer_search.search.summary import summarise, write
-    from mer_search.search.workers import Crew, confirm_all
     from mer_search.search.workspace import find_data
-    from mer_search.training.pool import choose_device
 
     options = {"--trial": trial, "--top": top, "--preset": preset_name}
     given = [option for option, value in options.items() if value is not None]
@@ -105,16 +107,14 @@ def confirm(
     met = targets + ([start] if start and start not in targets else [])
     if task:
         met = [replace(target, run=with_values(target.run, {"data.task": task})) for target in met]
-    device, began = choose_device(device), time.monotonic()
-    shared = shared_storage(storage, workers, out)
-    crew = Crew(workers, open_storage(shared, create=True).url if is_shared(shared) else "", terminal.note)
-    with terminal.bars() as progress:
+    began, where = time.monotonic(), confirming.Where(executor, choose_device(device, executor), slots)
+    with stop.polling(), terminal.bars() as progress:
         path = data or targets[0].data or find_data(None, progress)
         jobs = confirming.prepare(met, path, subjects, seeds_used, progress)
         datasets.print_data(jobs[0].loaded)
-        folds = confirm_all(jobs, device, progress, verdicts.print_costs, crew)
-    terminal.err.print("scoring, also the baselines on the same folds ...")
-    summaries = [summarise(job, trained) for job, trained in zip(jobs, folds, strict=True)]
+        folds = confirming.confirm_all(jobs, where, progress, verdicts.print_costs)
+        terminal.err.print("scoring, also the baselines on the same folds ...")
+        summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
     if len(jobs) > 1 or start:
         comparison = comparing.compare(jobs, folds)
         unsearched = jobs[0].groups.get("unsearched", ())

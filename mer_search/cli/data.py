@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from mer_search.cli.options import Commands, data_option, example, json_option, set_option, task_option, values_of
+from mer_search.engine.stop import polling
 from mer_search.errors import UsageError
 
 
@@ -31,7 +32,7 @@ def check(path: Path | None, task: str, as_json: bool) -> None:
     from mer_search.report import datasets, terminal
     from mer_search.search.workspace import find_data
 
-    with terminal.bars() as progress:
+    with polling(), terminal.bars() as progress:
         report = check_folder(
             open_folder(find_data(path, progress), task), lambda done, total: progress("reading images", done, total)
         )
@@ -59,7 +60,7 @@ def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str,
     from mer_search.search.workspace import find_data
 
     run = with_values(preset(preset_name), values_of(settings))
-    with terminal.bars() as progress:
+    with polling(), terminal.bars() as progress:
         folder = open_folder(find_data(data, progress))
     found = [each for each in folder.clips if clip in (each.id, each.name)]
     if len(found) != 1:
@@ -83,7 +84,7 @@ def synth(out: Path, size: str, seed: int) -> None:
     from mer_search.report import terminal
 
     height, width = _size(size)
-    with terminal.bars() as progress:
+    with polling(), terminal.bars() as progress:
         clips = write_dataset(
             out,
             height=height,

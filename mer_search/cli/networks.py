@@ -11,11 +11,13 @@ from mer_search.cli.options import (
     data_option,
     device_option,
     example,
+    executor_option,
     json_option,
     name_option,
     out_option,
     seeds_option,
     set_option,
+    slots_option,
     storage_option,
     subjects_option,
     task_option,
@@ -51,6 +53,8 @@ def presets(parity: bool, as_json: bool) -> None:
 @storage_option
 @name_option
 @device_option
+@executor_option
+@slots_option
 @out_option
 @json_option
 def compare(
@@ -64,19 +68,21 @@ def compare(
     storage: str,
     name: str | None,
     device: str,
+    executor: str,
+    slots: int | None,
     out: Path,
     as_json: bool,
 ) -> None:
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
     number of a trial of the study, whose data are then taken. `mer-search report` shows what was found."""
+    from mer_search.engine import stop
+    from mer_search.engine.local import choose_device
     from mer_search.report import networks, terminal
     from mer_search.report.verdicts import print_costs
     from mer_search.search import compare as comparing
-    from mer_search.search.confirm import FIRST_SEED, Target, prepare, preset_target, trial_target
+    from mer_search.search.confirm import FIRST_SEED, Target, Where, confirm_all, prepare, preset_target, trial_target
     from mer_search.search.storage import find_study, open_storage
-    from mer_search.search.workers import confirm_all
     from mer_search.search.workspace import find_data
-    from mer_search.training.pool import choose_device
 
     if bool(plan) == bool(names) or len(names) == 1:
         given = " ".join(names) + (" and --plan" if plan else "") if names else "neither"
@@ -85,7 +91,7 @@ def compare(
         raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {subjects!r}")
     values = values_of(settings) | ({"data.task": task} if task else {})
     steps = comparing.load_plan(plan) if plan else (comparing.Step(name="", compare=names, subjects=subjects),)
-    device = choose_device(device)
+    where = Where(executor, choose_device(device, executor), slots)
 
     def target(network: str) -> Target:
         if _is_trial(network):
@@ -96,14 +102,14 @@ def compare(
     if settings and all(map(_is_trial, chosen)):
         raise UsageError("--set goes with presets, for a trial has its values; leave it out or name a preset")
     targets = list(map(target, sorted(chosen)))  # a wrong name fails before anything is trained
-    with terminal.bars() as progress:
+    with stop.polling(), terminal.bars() as progress:
         path = data or next(filter(None, (each.data for each in targets)), None) or find_data(None, progress)
 
     def evaluate(networks: Sequence[str], subjects: str) -> comparing.Comparison:
         fresh = range(FIRST_SEED, FIRST_SEED + seeds)
-        with terminal.bars() as progress:
+        with stop.polling(), terminal.bars() as progress:
             jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
-            return comparing.compare(jobs, confirm_all(jobs, device, progress, print_costs))
+            return comparing.compare(jobs, confirm_all(jobs, where, progress, print_costs))
 
     found = []
     for step, met, comparison in comparing.follow(steps, evaluate):

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mer_search.engine.stop import exit_code, say, stoppable
 from mer_search.errors import MerSearchError, UsageError
 from mer_search.files import disk, tree_of
-from mer_search.processes import exit_code, stoppable
 
 STORAGE = "sqlite:///mer-search.db"
 OBJECTS = 50_000  # made before garbage is looked for; at Python's 700, reading a long study takes twice the time
@@ -66,7 +67,7 @@ class Commands(click.Group):
             with stoppable(), _refusals(), _explained():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            click.echo("\nstopped; the same command goes on from here", err=True)
+            say(partial(click.echo, err=True))
             ctx.exit(exit_code(stop))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -92,9 +93,9 @@ def _explained() -> Iterator[None]:
         with disk():
             yield
     except Exception:
-        if "sqlalchemy" not in sys.modules:
+        if "optuna" not in sys.modules:
             raise
-        from mer_search.search.claims import reachable
+        from mer_search.search.storage import reachable
 
         with reachable():
             raise
@@ -131,20 +132,18 @@ out_option = click.option(
 )
 
 
-workers_option = click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=1,
+executor_option = click.option(
+    "--executor",
+    default="local",
     show_default=True,
-    help="Processes side by side, one a GPU; without a PostgreSQL --storage, one in --out is started.",
+    help="Where folds are trained: local, ray (a cluster that this machine is in, else one of its own) or "
+    "ray://HOST:10001.",
 )
-
-
-def shared_storage(storage: str, workers: int, out: Path) -> str:
-    """The storage through which workers share: the one given, or, if that has one writer only, an embedded one."""
-    from mer_search.search.storage import is_shared
-
-    return f"embedded:{out / 'postgres'}" if workers > 1 and not is_shared(storage) else storage
+slots_option = click.option(
+    "--slots",
+    type=click.IntRange(1, 1024),
+    help="Folds that are trained at once.  [default: one a GPU, or a core for small networks; a search: as before]",
+)
 
 
 set_option = click.option(

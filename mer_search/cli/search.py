@@ -10,13 +10,13 @@ from mer_search.cli.options import (
     data_option,
     device_option,
     example,
+    executor_option,
     json_option,
     name_option,
     out_option,
-    shared_storage,
+    slots_option,
     storage_option,
     task_option,
-    workers_option,
 )
 from mer_search.processes import warm_up
 
@@ -37,7 +37,13 @@ from mer_search.processes import warm_up
 @storage_option
 @click.option("--name", help="Study name in the storage.  [default: the study file's]")
 @device_option
-@workers_option
+@executor_option
+@slots_option
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1, 1024),
+    help="Trials begun before the first of them has ended.  [default: as before, else as many as keep the slots busy]",
+)
 @click.option("--seed", type=click.IntRange(0, 899), default=0, show_default=True)
 @out_option
 def run(
@@ -48,65 +54,59 @@ def run(
     storage: str,
     name: str | None,
     device: str,
-    workers: int,
+    executor: str,
+    slots: int | None,
+    in_flight: int | None,
     seed: int,
     out: Path,
 ) -> None:
-    """Search: trials on the study's subjects until there are --trials of them. Run it again to go on."""
-    warm_up(*(["mer_search.search.workers"] if workers > 1 else []))
+    """Search: trials on the study's subjects until there are --trials of them. Run it again to go on.
+
+    With the same seed and --in-flight, a search is repeated exactly, on however many slots."""
+    warm_up()
     from mer_search.data import open_folder
+    from mer_search.engine import stop
+    from mer_search.engine.local import choose_device
     from mer_search.report import datasets, live, terminal
     from mer_search.report.trials import print_next, state_line, study_table
     from mer_search.search import space, study
-    from mer_search.search.claims import ended
+    from mer_search.search.confirm import Where
     from mer_search.search.cost import search_cost
-    from mer_search.search.crew import gpus, places
     from mer_search.search.progress import progress_of
-    from mer_search.search.storage import check_name, is_shared, only_trainer, only_writer, open_storage
-    from mer_search.search.workers import Job, run_workers
+    from mer_search.search.scheduler import Scheduler
+    from mer_search.search.storage import best_trial, check_name, ended
+    from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
-    from mer_search.training.pool import choose_device, open_pool
 
-    device = choose_device(device)
-    given, storage = storage, shared_storage(storage, workers, out)
-    if storage != given:
-        terminal.err.print(
-            f"storage: {storage}, a PostgreSQL that is started for the workers (sqlite has one writer); status, "
-            "confirm and dashboard take it as --storage"
-        )
     chosen = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
     check_name(name or (chosen.name if chosen else "default"))
-    with terminal.bars() as progress:
-        path = find_data(data, progress)
-        file = (chosen or space.load(_default_study(open_folder(path).dataset.flow_images, device))).for_task(task)
-        loaded = load_data(path, file.base, progress)
-    datasets.print_data(loaded)
-    subjects = loaded.select(file.subjects)
-    label = name or file.name
-    search = study.Search(file, loaded, subjects, seed, out / label)
-    with ExitStack() as locks:
-        locks.enter_context(only_writer(storage))
-        kept = open_storage(storage, create=True)
-        locks.enter_context(only_trainer(search.out, shared=is_shared(storage)))
-        opened = study.open_study(search, kept, label)
+    device = choose_device(device, executor)
+    with ExitStack() as stack:
+        stack.enter_context(stop.polling())
+        with terminal.bars() as progress:
+            path = find_data(data, progress)
+            file = (chosen or space.load(_default_study(open_folder(path).dataset.flow_images, device))).for_task(task)
+            loaded = load_data(path, file.base, progress)
+        datasets.print_data(loaded)
+        label = name or file.name
+        search = Search(file, loaded, loaded.select(file.subjects), seed, out / label)
+        opened = stack.enter_context(study.hold_study(search, storage, label))
+        where = Where(executor, device, study.slots_of(opened, slots))
+        trainer = stack.enter_context(where.open(loaded.run))
+        together = study.in_flight_of(opened, in_flight, trainer.slots)
         wanted = trials or file.trials
-        shown = live.Live(opened, wanted, ended(opened), search.out / "artifacts")
-        with open_pool(loaded.run, device) as pool:
-            with terminal.bars() as progress:
-                cost = search_cost(search, opened, pool, wanted, progress)
-            if workers == 1:
-                live.print_cost(cost, terminal.processes(pool.size))
-                with shown:
-                    study.run(search, opened, pool, wanted, shown)
-        if workers > 1:  # they have their own pools
-            side_by_side = 1 if device == "cpu" else min(workers, len(gpus()))
-            live.print_cost(cost._replace(seconds=cost.seconds / side_by_side), f"{workers} workers")
-            job = Job(search, kept.url, label, wanted, live.Describing(shown.artifacts))
-            with shown:
-                run_workers(job, opened, places(device, workers), shown, terminal.note)
-    terminal.show(study_table(opened, study.best_trial(opened)))
-    terminal.say(state_line(progress_of(opened)))
-    print_next(storage, label, search.out)
+        terminal.note(f"slots: {trainer.slots}, trials in flight: {together} (--slots, --in-flight)")
+        with terminal.bars() as progress:
+            cost = search_cost(search, opened, trainer, wanted, together, progress)
+        live.print_cost(cost, terminal.slots(trainer.slots))
+        scheduler = Scheduler(trainer, together)
+        with live.Live(opened, wanted, ended(opened), search.out / "artifacts") as shown:
+            for event in study.run(search, opened, scheduler, wanted, shown.preparing):
+                shown.show(event)
+        live.print_wasted(scheduler)
+        terminal.show(study_table(opened, best_trial(opened)))
+        terminal.say(state_line(progress_of(opened)))
+        print_next(storage, label, search.out)
 
 
 @click.command(epilog=example("mer-search status --json"))

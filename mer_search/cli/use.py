@@ -45,11 +45,11 @@ def predict(
     """
     from mer_search.data.clips import Problem
     from mer_search.data.loose import Moments
+    from mer_search.engine.local import choose_device
     from mer_search.report import judgements, terminal
     from mer_search.search.judging import document, find_confirmed
     from mer_search.search.judging import predict as judge
     from mer_search.search.storage import find_study, open_storage
-    from mer_search.training.pool import choose_device
 
     given = Moments(onset, apex, offset)
     if len(clips) > 1 and given != Moments():

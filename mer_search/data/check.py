@@ -1,15 +1,15 @@
 """What `mer-search data check` finds out about a folder."""
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mer_search.data import Folder
 from mer_search.data.clips import Clip, Problem, checksum, counts, enough, subjects
 from mer_search.data.images import read_image
 from mer_search.data.prepare import check_sizes, size_of
+from mer_search.data.threads import Check, in_threads
 from mer_search.errors import DataError
 
 
@@ -48,18 +48,18 @@ class Report:
 
 def check_folder(folder: Folder, on_clip: Callable[[int, int], None]) -> Report:
     """Decode every image of every clip; a clip with an unreadable one is not usable."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found: list[Problem | None] = []
-        for problem in pool.map(_unreadable, folder.clips):
-            found.append(problem)
-            on_clip(len(found), len(folder.clips))
+    found = in_threads(_unreadable, folder.clips, on_clip)
     clips = tuple(clip for clip, problem in zip(folder.clips, found, strict=True) if problem is None)
     return Report(folder, clips, (*folder.problems, *(problem for problem in found if problem)))
 
 
-def _unreadable(clip: Clip) -> Problem | None:
+def _unreadable(clip: Clip, check: Check) -> Problem | None:
+    def size(path: Path) -> tuple[int, int]:
+        check()
+        return size_of(read_image(path))
+
     try:
-        check_sizes({size_of(image) for image in map(read_image, clip.frames)})
+        check_sizes(map(size, clip.frames))
     except (DataError, OSError) as error:
         return Problem(clip.id, str(error))
     return None

@@ -10,23 +10,23 @@ when it is read, and is rebuilt.
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from mer_search.config import Run, digest
 from mer_search.data.clips import Clip, Problem
 from mer_search.data.flow import Measured, measure
 from mer_search.data.frames import frame_sets
+from mer_search.data.images import read_image
 from mer_search.data.masks import landmark_file, onset_row
 from mer_search.data.prepare import in_force, neighbours
+from mer_search.data.threads import Check, in_threads
 from mer_search.errors import DataError, DiskError
 from mer_search.files import content_of, sweep, write_whole
 
@@ -56,20 +56,14 @@ def load(
         clips: what a reader found.
         run: its Data.dataset, Frames, Prep and Flow are used.
         root: the store's folder; made if need be.
-        on_clip: called after every clip with (done, total).
+        on_clip: called with (done, total) whenever clips are done, and several times a second.
 
     Raises:
         DataError: if no clip can be used, or the store cannot be written.
     """
     folder = root / digest(run.frames, run.prep, run.flow)
     sweep(folder)
-    threads = os.cpu_count() or 1
-    cv2.setNumThreads(1)  # one clip a thread is faster than one row a thread
-    found: list[Measured | Problem] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for result in pool.map(lambda clip: _one(clip, run, folder), clips):
-            found.append(result)
-            on_clip(len(found), len(clips))
+    found = in_threads(lambda clip, check: _one(clip, run, folder, check), clips, on_clip)
     kept = [(clip, item) for clip, item in zip(clips, found, strict=True) if not isinstance(item, Problem)]
     problems = [item for item in found if isinstance(item, Problem)]
     if not kept:
@@ -92,15 +86,20 @@ def _join(items: Sequence[Measured]) -> Motion:
     )
 
 
-def _one(clip: Clip, run: Run, folder: Path) -> Measured | Problem:
+def _one(clip: Clip, run: Run, folder: Path, check: Check) -> Measured | Problem:
     """A clip's motion out of the store, or measured and stored."""
+
+    def read(path: Path) -> MatLike:
+        check()
+        return read_image(path)
+
     try:
         sets = frame_sets(clip, run.frames)
         key = _key(clip, sets, run)
         path = folder / f"{f'{clip.subject}_{clip.name}'[:NAMED]}_{key}.motion"
         stored = _read(path, key)
         if stored is None:
-            stored = measure(clip, sets, run)
+            stored = measure(clip, sets, run, read)
             _write(path, key, stored)
         return stored
     except DataError as error:

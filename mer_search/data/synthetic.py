@@ -11,14 +11,10 @@ Positions are fractions of the image: x from the left, y from the top. Motion is
 
 import io
 import json
-import os
 import re
-import shutil
 import zipfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -28,8 +24,9 @@ from numpy.typing import NDArray
 
 from mer_search.data.casme2 import CLASSES, HARDEST
 from mer_search.data.faces import Floats, Person, bump, displacement, person_of
+from mer_search.data.threads import Check, in_threads
 from mer_search.errors import UsageError
-from mer_search.processes import shielded
+from mer_search.files import whole_folder
 
 SHEET = "CASME2-coding-20140508.xlsx"
 MARKER = "synthetic.json"  # says that the clips beside it are drawn
@@ -149,8 +146,8 @@ def _wander(rng: np.random.Generator, length: int) -> Floats:
     return (waves - waves[:, :1]).sum(0)
 
 
-def render_clip(clip: Clip, seed: int, height: int, width: int) -> NDArray[np.uint8]:
-    """The clip's frames from onset to offset, (F, H, W, 3) uint8 BGR."""
+def render_clip(clip: Clip, seed: int, height: int, width: int, check: Check = lambda: None) -> NDArray[np.uint8]:
+    """The clip's frames from onset to offset, (F, H, W, 3) uint8 BGR. `check` is called before each."""
     person = person_of(seed, clip.subject, f"sub{clip.subject:02d}" in HARDEST, height, width)
     rng = np.random.default_rng([seed, clip.subject, 4, clip.index])
     courses, fields = clip_motion(clip, person)  # (F, K) and (K, H, W, 2)
@@ -160,6 +157,7 @@ def render_clip(clip: Clip, seed: int, height: int, width: int) -> NDArray[np.ui
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     frames = np.empty((len(pose), height, width, 3), np.uint8)
     for f in range(len(pose)):
+        check()
         dx, dy, turn = (pose[f] * (width / 224, height / 224, 1)).tolist()
         moved = np.tensordot(courses[f], fields, 1)  # (H, W, 2)
         from_x = x - moved[..., 0] - dx + turn * (y - height / 2)
@@ -170,22 +168,27 @@ def render_clip(clip: Clip, seed: int, height: int, width: int) -> NDArray[np.ui
     return frames
 
 
-def _write_clip(folder: Path, clip: Clip, seed: int, height: int, width: int) -> None:
-    cv2.setNumThreads(1)  # one process per core already
+def _write_clip(folder: Path, clip: Clip, seed: int, height: int, width: int, check: Check) -> None:
     target = folder / "Cropped" / f"sub{clip.subject:02d}" / clip.name
-    target.mkdir(parents=True)
-    for number, frame in enumerate(render_clip(clip, seed, height, width), clip.onset):
+    target.mkdir()
+    for number, frame in enumerate(render_clip(clip, seed, height, width, check), clip.onset):
         jpeg = cv2.imencode(".jpg", frame, (cv2.IMWRITE_JPEG_QUALITY, 95))[1]
         (target / f"reg_img{number}.jpg").write_bytes(jpeg.tobytes())  # unlike imwrite, says why it fails
 
 
 def write_dataset(
     out: Path, *, height: int = 128, width: int = 128, seed: int = 0, subjects: Sequence[int] = tuple(range(1, 27)),
-    processes: int | None = None, on_clip: Callable[[int, int], None] | None = None,
+    threads: int | None = None, on_clip: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:  # fmt: skip
-    """Write the folder and return the number of clips; `on_clip(done, total)` is called after each.
+    """Write the folder and return the number of clips. A call that fails leaves nothing at `out`.
 
-    `processes` (None: one per core) does not change the result. A call that fails leaves nothing at `out`.
+    Args:
+        out: absent or empty.
+        height, width: of a frame, in pixels.
+        seed: of every random number.
+        subjects: numbers.
+        threads: None for one a core; they do not change the result.
+        on_clip: called with (done, total) whenever clips are done, and several times a second.
 
     Raises:
         UsageError: for a size outside 64 to 512, a negative seed, an unknown subject, or an `out` that is not empty.
@@ -193,26 +196,13 @@ def write_dataset(
     out = Path(out).absolute()
     _check(out, height, width, seed, subjects)
     clips = plan_clips(seed, subjects)
-    building = out.with_name(f".{out.name}.{os.getpid()}.part")
-    processes = min(processes or os.cpu_count() or 1, 61)  # Windows allows no more
-    pool = ProcessPoolExecutor(processes, get_context("spawn")) if processes > 1 else ThreadPoolExecutor(1)
-    try:
-        building.mkdir(parents=True)
+    with whole_folder(out) as building:
         _write_sheet(building / SHEET, clips)
         marker = json.dumps({"seed": seed, "height": height, "width": width, "version": 1})
         (building / MARKER).write_text(marker + "\n", encoding="utf-8")
-        with shielded():
-            jobs = [pool.submit(_write_clip, building, clip, seed, height, width) for clip in clips]
-        for done, job in enumerate(as_completed(jobs), 1):
-            job.result()
-            if on_clip:
-                on_clip(done, len(clips))
-        if out.exists():
-            out.rmdir()  # empty, as checked; Windows does not rename onto a folder
-        building.rename(out)
-    finally:
-        pool.shutdown(cancel_futures=True)  # on an error, do not draw clips nobody wants
-        shutil.rmtree(building, ignore_errors=True)
+        for subject in set(subjects):
+            (building / "Cropped" / f"sub{subject:02d}").mkdir(parents=True)
+        in_threads(lambda clip, check: _write_clip(building, clip, seed, height, width, check), clips, on_clip, threads)
     return len(clips)
 
 

@@ -146,6 +146,12 @@ def cost(run: Run) -> tuple[int, int]:
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
 
 
+def state_bytes(run: Run) -> int:
+    """Bytes that a half-trained fold takes on a disk: its weights and AdamW's two moments."""
+    network, _ = _shapes(run, 1)
+    return 12 * sum(p.numel() for p in network.parameters())
+
+
 def step_flop(run: Run) -> int:
     """Floating-point operations of a training step: forward and backward of a batch."""
     return 3 * cost(run)[1] * run.train.batch

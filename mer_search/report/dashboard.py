@@ -19,8 +19,8 @@ from mer_search.report.terminal import decimals
 from mer_search.report.trials import values_text
 from mer_search.search.hindsight import confirmations
 from mer_search.search.storage import ranked_trials, results, score
-from mer_search.search.study import Evaluation
-from mer_search.training.loso import read_history
+from mer_search.search.trial import Evaluation
+from mer_search.training.fold_store import read_history
 from mer_search.training.metrics import RULES, fold_confusion, scores
 
 SHOWN = 5  # trials in a study's note

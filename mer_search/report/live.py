@@ -9,15 +9,18 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mer_search.config import Value
+from mer_search.engine.stop import check
 from mer_search.report.dashboard import describe_study, describe_trial
 from mer_search.report.terminal import duration, err, note, operations
 from mer_search.report.trials import trial_line, values_text
-from mer_search.search.claims import ENDED
 from mer_search.search.cost import Cost
-from mer_search.search.storage import score
-from mer_search.search.study import Evaluation, Watcher
+from mer_search.search.scheduler import Scheduler
+from mer_search.search.storage import ENDED, score
+from mer_search.search.study import Begun, Event, Scored, Trained
+from mer_search.search.trial import Evaluation
 from mer_search.training.loop import Epoch
+
+DISK = 10**8  # bytes of half-trained folds that are worth a word
 
 
 def print_cost(cost: Cost, where: str) -> None:
@@ -26,22 +29,13 @@ def print_cost(cost: Cost, where: str) -> None:
         err.print("cost: nothing, the study has all its trials")
         return
     trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
-    note(f"cost: {trials}, {effort(cost, where)} if none is stopped early")
+    disk = f", and {cost.disk / 1e9:.2g} GB of disk while it goes on" if cost.disk > DISK else ""
+    note(f"cost: {trials}, {effort(cost, where)} if none is stopped early{disk}")
 
 
 def effort(cost: Cost, where: str) -> str:
     """Operations and time: "about 3 TFLOP and 12 s of training on 2 processes"."""
     return f"about {operations(cost.flop)} and {duration(cost.seconds)} of training on {where}"
-
-
-class Describing(Watcher):
-    """Attaches note and picture to each trial, and shows nothing: what a worker among several does."""
-
-    def __init__(self, artifacts: Path) -> None:
-        self.artifacts = artifacts
-
-    def evaluated(self, trial: optuna.Trial, evaluation: Evaluation) -> None:
-        describe_trial(trial, evaluation, self.artifacts)
 
 
 class _Bars(Progress):
@@ -55,15 +49,12 @@ class _Bars(Progress):
             yield Text(self.best, no_wrap=True, overflow="ellipsis")
 
 
-class Live(Describing):
-    """Bars for trials, folds and epochs, the best so far, and a line for every trial that ended.
-
-    Bars of folds and epochs appear with the first fold, so not where others train.
-    """
+class Live:
+    """Bars for trials, folds and epochs, the best so far, and a line for every trial that ended; attaches note and
+    pictures to each trial."""
 
     def __init__(self, study: optuna.Study, trials: int, done: int, artifacts: Path) -> None:
-        super().__init__(artifacts)
-        self.study = study
+        self.study, self.artifacts = study, artifacts
         self.progress = _Bars(
             TextColumn("{task.description:<40.40}", markup=False),
             BarColumn(18),
@@ -83,35 +74,31 @@ class Live(Describing):
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def trial(self, number: int, done: int, values: dict[str, Value]) -> None:
-        self.progress.update(self.trials, completed=done)
-        self.progress.update(self.folds, completed=0, description=f"trial {number}: folds", visible=True)
-
     def preparing(self, what: str, done: int, total: int) -> None:
+        """Motion is measured anew."""
+        check()
         self.progress.update(self.epochs, completed=done, total=total, description=what, visible=True)
 
-    def epoch(self, epoch: Epoch, of: int) -> None:
-        self.progress.update(
-            self.epochs,
-            completed=epoch.epoch,
-            total=of,
-            description=f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}"
-            + (f", batches in {epoch.pieces}" if epoch.pieces > 1 else ""),
-            visible=True,
-        )
+    def show(self, event: Event) -> None:
+        """What has happened."""
+        if isinstance(event, Begun):
+            self.progress.update(self.trials, completed=event.done)
+        elif isinstance(event, Trained):
+            self._epoch(event.epoch, event.of)
+        elif isinstance(event, Scored):
+            text = f"trial {event.number}: folds, UF1 {event.uf1_so_far:.3f}"
+            self.progress.update(self.folds, completed=event.done, total=event.of, description=text, visible=True)
+        elif isinstance(event, Evaluation):
+            describe_trial(event.trial, event, self.artifacts)
+        else:
+            self._told(event.trial, event.best)
 
-    def fold(self, subject: str, done: int, of: int, uf1_so_far: float) -> None:
-        self.progress.update(
-            self.folds, completed=done, total=of, description=f"{self._folds_title()} UF1 {uf1_so_far:.3f}"
-        )
+    def _epoch(self, epoch: Epoch, of: int) -> None:
+        pieces = f", batches in {epoch.pieces}" if epoch.pieces > 1 else ""
+        text = f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}{pieces}"
+        self.progress.update(self.epochs, completed=epoch.epoch, total=of, description=text, visible=True)
 
-    def _folds_title(self) -> str:
-        return self.progress.tasks[self.folds].description.split("folds")[0] + "folds,"
-
-    def waiting(self) -> None:
-        self.progress.update(self.trials, description="trials, waiting for the database")
-
-    def told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
+    def _told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
         if trial.state in ENDED:
             self.progress.advance(self.trials)
         if best is not None:
@@ -121,3 +108,9 @@ class Live(Describing):
             self.progress.best = f"best: {values_text(best.params)}"
         self.progress.console.print(trial_line(trial), markup=False, soft_wrap=not err.is_terminal)
         describe_study(self.study)
+
+
+def print_wasted(scheduler: Scheduler) -> None:
+    """How much was trained ahead and thrown away, because its trial was stopped before it was needed."""
+    if trained := scheduler.trained:
+        note(f"trained ahead and thrown away: {scheduler.wasted / trained:.1%} of {trained:,} epochs of folds")

@@ -16,10 +16,10 @@ from mer_search.search.compare import kept
 from mer_search.search.confirm import Confirmation
 from mer_search.search.mistakes import mistakes_csv, of_study
 from mer_search.search.storage import best_trial, results
-from mer_search.search.study import trial_folder
+from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded, Progress
-from mer_search.training.loso import PREDICTIONS, read_config, read_history
-from mer_search.training.predictions import Predictions, load
+from mer_search.training.fold_store import load_folds, read_config, read_history
+from mer_search.training.predictions import Predictions
 
 NOTHING = (
     "No trial is confirmed yet. The search's own scores, of the best of many noisy trials on few subjects, look better "
@@ -85,7 +85,7 @@ def _confirmed(
         summary, environment = (json.loads((folder / name).read_text()) for name in ("summary.json", "env.json"))
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} must hold a confirmation, but cannot be read ({error}); confirm it again") from error
-    folds = [fold for fold in load(folder / PREDICTIONS) if fold.seed in summary["seeds"]]
+    folds = [fold for fold in load_folds(folder).values() if fold.seed in summary["seeds"]]
     text = methods.paragraph(run, summary, searched.facts(study), environment)
     return (
         confirmed.estimates(summary),

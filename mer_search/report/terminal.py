@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mer_search.engine.stop import check
+
 # Names and paths may look like markup, which is off. Lines are never wrapped here, so that a path or a command can be
 # copied; tables are.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # results
@@ -48,7 +50,8 @@ def note(line: str) -> None:
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for each thing that is being done: call it with (what, done, total).
+    """A progress bar for each thing that is being done: call it with (what, done, total), also to see whether the
+    command is to stop.
 
     Where nobody sees bars, a line at every tenth.
     """
@@ -61,13 +64,16 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         transient=True,
     ) as progress:
         tasks: dict[str, TaskID] = {}
+        before: dict[str, int] = {}
 
         def show(what: str, done: int, total: int) -> None:
-            if not err.is_terminal and total and 10 * done // total > 10 * (done - 1) // total:
+            check()
+            if not err.is_terminal and total and 10 * done // total > 10 * before.get(what, 0) // total:
                 note(f"{what}: {done} of {total}")
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=total)
             progress.update(tasks[what], completed=done, total=total)
+            before[what] = done
 
         yield show
 
@@ -89,9 +95,9 @@ def operations(flop: float) -> str:
     return f"{flop / 1000 ** (power + 2):.3g} {'MGTPE'[power]}FLOP"
 
 
-def processes(count: int) -> str:
-    """ "1 process", "2 processes"."""
-    return f"{count} process{'es' if count > 1 else ''}"
+def slots(count: int) -> str:
+    """ "1 slot", "2 slots"."""
+    return f"{count} slot{'s' if count > 1 else ''}"
 
 
 def decimals(score: float | Sequence[float] | None) -> str:

@@ -8,7 +8,6 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from mer_search.report.terminal import out, say
-from mer_search.search.postgres import EMBEDDED
 from mer_search.search.storage import DEFAULT, score, shown
 
 
@@ -95,5 +94,4 @@ def print_next(storage: str, name: str, folder: Path) -> None:
     out.print(f"  see it:      mer-search status{options}")
     out.print(f"  confirm it:  mer-search confirm{options}")
     out.print(f"  look at it:  mer-search dashboard{options}")
-    if not storage.startswith(EMBEDDED):  # which is there only while we need it
-        out.print(f"       or:     optuna-dashboard {shown(storage)} --artifact-dir {folder / 'artifacts'}")
+    out.print(f"       or:     optuna-dashboard {shown(storage)} --artifact-dir {folder / 'artifacts'}")

@@ -6,19 +6,21 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 import torch
 
 from mer_search.config import Run, with_values
+from mer_search.engine.executor import open_executor, train_all
+from mer_search.engine.task import Task
 from mer_search.model.network import memory, step_flop
 from mer_search.presets import preset
 from mer_search.search import overhead, space
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training import speed
 from mer_search.training.judge import precision
-from mer_search.training.pool import Task, open_pool
 from mer_search.training.speed import Times
 
 PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")
@@ -149,9 +151,13 @@ def _trial(run: Run, loaded: Loaded, subjects: Sequence[str], runs: int) -> dict
     Two epochs are timed; the others cost the same.
     """
     short = with_values(run, {"train.epochs": 2})
-    tasks = [Task(short, 0, subject) for subject in subjects]
-    with open_pool(short, "cpu") as pool:
-        ours = speed.timed(lambda: list(pool.train(loaded.tensors, tasks, lambda epoch: None)), max(2, runs // 2))
+    with closing(open_executor("local", short, "cpu")) as executor:
+        executor.put(loaded.dataset, loaded.tensors)
+
+        def trial() -> None:
+            train_all(executor, [Task(short, loaded.dataset, 0, subject, short.train.epochs) for subject in subjects])
+
+        ours = speed.timed(trial, max(2, runs // 2))
     conventional = speed.conventional_step(run, "cpu", runs)
     people = Counter(loaded.subjects)
     steps = sum(math.ceil((len(loaded.clips) - people[subject]) / run.train.batch) for subject in subjects)

@@ -1,9 +1,8 @@
 """Confirmation: all subjects, fresh seeds, and nothing chosen on the way. What it says can be believed."""
 
 import hashlib
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,17 +10,21 @@ import optuna
 
 from mer_search.config import Data, Run, Value, digest, with_values
 from mer_search.data import fit
-from mer_search.errors import DataError, UsageError
+from mer_search.engine.executor import Executor, open_executor
+from mer_search.engine.task import Finished
+from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.files import sweep
+from mer_search.model.network import step_flop
 from mer_search.presets import preset
 from mer_search.search import space
-from mer_search.search.claims import LOOK_AGAIN, Claims
-from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials, results
-from mer_search.search.study import kept_study, trial_folder
+from mer_search.search.cost import NOTHING, Cost, confirmation_costs
+from mer_search.search.scheduler import Job, Scheduler, Want, list_job
+from mer_search.search.storage import find_trial, only_trainer, ran_to_its_end, ranked_trials, results
+from mer_search.search.study import kept_study
+from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded, Progress, load_data
-from mer_search.training.loso import PREDICTIONS, claim, finish_folds, read_config
-from mer_search.training.pool import Pool
-from mer_search.training.predictions import Predictions, load
+from mer_search.training.fold_store import Key, claim, load_folds, read_config
+from mer_search.training.predictions import Predictions
 
 FIRST_SEED = 1000  # a search's seeds lie below
 
@@ -163,21 +166,15 @@ class Confirmation:
         return self.store.with_name(f"{self.store.name}-{len(self.subjects)}-subjects-{names}")
 
     @property
-    def wanted(self) -> list[tuple[int, str]]:
+    def wanted(self) -> list[Key]:
         """Its folds: (seed, subject)."""
         return [(seed, subject) for seed in self.seeds for subject in self.subjects]
 
     @property
-    def folds(self) -> list[Predictions]:
-        """Its folds, once all are on disk."""
-        on_disk = {(fold.seed, fold.subject): fold for fold in load(self.store / PREDICTIONS)}
-        return [on_disk[key] for key in self.wanted]
-
-    @property
-    def missing(self) -> list[tuple[int, str]]:
+    def missing(self) -> list[Key]:
         """Its folds that are not on disk."""
-        on_disk = {(fold.seed, fold.subject) for fold in load(self.store / PREDICTIONS)}
-        return [key for key in self.wanted if key not in on_disk]
+        there = load_folds(self.store)
+        return [key for key in self.wanted if key not in there]
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -217,45 +214,81 @@ def prepare(
     return jobs
 
 
-ClaimsOf = Callable[[str], Claims]  # the claims on the folds of a run, by its digest
+@dataclass(frozen=True)
+class Where:
+    """Where folds are trained: the words of `--executor`, `--device` and `--slots`."""
+
+    executor: str = "local"
+    device: str = "cpu"
+    slots: int | None = None
+
+    @contextmanager
+    def open(self, run: Run, exact: bool = False) -> Iterator[Executor]:
+        """The executor, for runs about as large as this; exact where a GPU must give the same result again."""
+        with closing(open_executor(self.executor, run, self.device, self.slots, exact)) as executor:
+            yield executor
 
 
-def alone(run: str) -> Claims:
-    """Nobody else trains folds of that run."""
-    return Claims()
+Announce = Callable[[Sequence[Confirmation], Sequence[Cost], int], None]  # what is to be trained, in so many slots
 
 
-def confirm(jobs: Sequence[Confirmation], pool: Pool, progress: Progress, claims_of: ClaimsOf = alone) -> None:
-    """Train folds that are not on disk, and that nobody else is training, until all of all confirmations are on disk.
-    The first seed's networks are kept as checkpoints.
+def confirm_all(
+    jobs: Sequence[Confirmation], where: Where, progress: Progress, announce: Announce
+) -> list[list[Predictions]]:
+    """The folds of every confirmation; those that are not on disk yet are trained, after their cost was announced.
 
     Args:
         jobs: one that stands there twice is trained once.
-        pool: where folds are trained.
-        progress: told of every fold that is trained here.
-        claims_of: how folds are shared with others who confirm the same.
+        where: folds are trained.
+        progress: told of every fold.
+        announce: told of the cost.
+
+    Raises:
+        MerSearchError: if a fold cannot be trained; it is named.
     """
-    for job in jobs:
-        sweep(job.store)
-        claim(job.store, job.loaded.run)
-    while any(job.missing for job in jobs):
-        if not sum(_share(job, pool, progress, claims_of) for job in jobs):
-            time.sleep(LOOK_AGAIN)  # the last ones are others'; one of them may be lost
+    stores = {job.store: job for job in jobs}
+    if not any(job.missing for job in jobs):
+        announce(jobs, [NOTHING] * len(jobs), 0)
+    else:
+        largest = max((job.loaded.run for job in jobs), key=step_flop)
+        with ExitStack() as stack:
+            for store in sorted(stores):
+                stack.enter_context(only_trainer(store))
+            executor = stack.enter_context(where.open(largest, exact=True))
+            announce(jobs, confirmation_costs(jobs, executor), executor.slots)
+            train(jobs, executor, progress)
+    there = {store: load_folds(store) for store in stores}
+    return [[there[job.store][key] for key in job.wanted] for job in jobs]
 
 
-def _share(job: Confirmation, pool: Pool, progress: Progress, claims_of: ClaimsOf) -> int:
-    """Train our share of a confirmation's missing folds; how many that were."""
-    loaded, missing = job.loaded, job.missing
+def train(jobs: Sequence[Confirmation], executor: Executor, progress: Progress) -> None:
+    """Train the folds that are not on disk. The first seed's networks are kept as checkpoints.
 
-    def checkpoint(seed: int, subject: str) -> Path | None:
-        return job.store / "checkpoints" / f"{subject}.safetensors" if seed == FIRST_SEED else None
+    Raises:
+        MerSearchError: if a fold cannot be trained.
+    """
+    runs = [_job(equal) for equal in {job.store: [j for j in jobs if j.store == job.store] for job in jobs}.values()]
+    left = iter(runs)
+    with closing(Scheduler(executor, len(runs)).run(lambda: next(left, None))) as events:
+        for job, event in events:
+            if isinstance(event, Finished):
+                progress(f"{job.name}: folds", *job.progress)
+            if job.error:
+                raise MerSearchError(
+                    f"{job.name} must be trained on all folds, but one cannot: {job.error}; those that are finished "
+                    "are kept, and the same command goes on from here"
+                ) from job.error
 
-    with claims_of(job.digest) as claims, claims.folds(missing, pool.size) as mine:
-        before = len(job.wanted) - len(missing)
-        trained = finish_folds(
-            pool, loaded.tensors, loaded.run, mine, job.store, lambda epoch: None, checkpoint, claims.turn
-        )
-        with closing(trained):
-            for done, _ in enumerate(trained, before + 1):
-                progress(f"{job.target.title}: folds", done, len(job.wanted))
-    return len(mine)
+
+def _job(equal: Sequence[Confirmation]) -> Job:
+    """The job that trains the folds of confirmations of one configuration, perhaps of different subjects."""
+    first = equal[0]
+    sweep(first.store)
+    claim(first.store, first.loaded.run)
+    epochs = first.loaded.run.train.epochs
+    keys = dict.fromkeys(key for job in equal for key in job.wanted)
+
+    def checkpoint(key: Key) -> Path | None:
+        return first.store / "checkpoints" / f"{key[1]}.safetensors" if key[0] == FIRST_SEED else None
+
+    return list_job(first.target.title, first.loaded, first.store, [Want(*key, epochs) for key in keys], checkpoint)

@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import optuna
 
 from mer_search.config import Run, Value, with_values
+from mer_search.engine.executor import Executor, seconds_per_step
+from mer_search.engine.stop import check
 from mer_search.errors import UsageError
-from mer_search.model.network import step_flop
+from mer_search.model.network import state_bytes, step_flop
 from mer_search.processes import elsewhere
-from mer_search.search.claims import ended
-from mer_search.search.confirm import Confirmation
-from mer_search.search.study import Search
+from mer_search.search.race import RACES
+from mer_search.search.storage import ended
+from mer_search.search.trial import Search
 from mer_search.search.workspace import Loaded, Progress
-from mer_search.training.pool import Pool
+
+if TYPE_CHECKING:
+    from mer_search.search.confirm import Confirmation
 
 DRAWN = 9  # configurations on which a search's cost is estimated
 
@@ -28,35 +32,40 @@ class Cost(NamedTuple):
     folds: int  # of all of them
     flop: float
     seconds: float
+    disk: int = 0  # bytes of folds that are kept half-trained until their trial has ended
 
 
 NOTHING = Cost(0, 0, 0.0, 0.0)
 
 
-def search_cost(search: Search, study: optuna.Study, pool: Pool, trials: int, progress: Progress) -> Cost:
+def search_cost(
+    search: Search, study: optuna.Study, executor: Executor, trials: int, in_flight: int, progress: Progress
+) -> Cost:
     """Of the trials that a study still lacks, if none is stopped early: counted on configurations drawn from the
     space, and timed on the one with the median step."""
     left = max(0, trials - ended(study))
     if not left:
         return NOTHING
     drawn, runs = _draw(search)
-    steps = elsewhere(step_flop, runs)
+    steps = elsewhere(step_flop, runs, check)
     median = int(np.argsort(steps)[len(runs) // 2])
-    speed = _speed(search.loaded.with_values(drawn[median], progress), steps[median], pool)
+    speed = _speed(search.loaded.with_values(drawn[median], progress), steps[median], executor)
+    has_rungs = len(RACES[search.file.pruner].milestones(runs[median].train.epochs)) > 1
+    kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
     flop = float(np.mean([_fold(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)]))
-    return Cost(left, folds, flop * folds, flop * folds / speed / pool.size)
+    return Cost(left, folds, flop * folds, flop * folds / speed / executor.slots, kept)
 
 
-def confirmation_costs(jobs: Sequence[Confirmation], pool: Pool) -> list[Cost]:
+def confirmation_costs(jobs: "Sequence[Confirmation]", executor: Executor) -> list[Cost]:
     """Of the folds of each confirmation that are not on disk, nor an earlier one's too."""
     costs: list[Cost] = []
     counted: set[tuple[Path, int, str]] = set()
-    for job, step in zip(jobs, elsewhere(step_flop, [job.loaded.run for job in jobs]), strict=True):
+    for job, step in zip(jobs, elsewhere(step_flop, [job.loaded.run for job in jobs], check), strict=True):
         missing = {(job.store, *key) for key in job.missing} - counted
         counted |= missing
         flop = _fold(job.loaded.run, step, len(job.loaded.clips)) * len(missing)
-        seconds = flop / _speed(job.loaded, step, pool) / min(pool.size, len(missing)) if missing else 0.0
+        seconds = flop / _speed(job.loaded, step, executor) / min(executor.slots, len(missing)) if missing else 0.0
         costs.append(Cost(bool(missing), len(missing), flop, seconds))
     return costs
 
@@ -66,9 +75,10 @@ def _fold(run: Run, step: int, clips: int) -> float:
     return step / run.train.batch * run.epochs * clips
 
 
-def _speed(loaded: Loaded, step: int, pool: Pool) -> float:
-    """Floating-point operations a second of one process, timed on a step of so many."""
-    return step / pool.seconds_per_step(loaded.tensors, loaded.run)
+def _speed(loaded: Loaded, step: int, executor: Executor) -> float:
+    """Floating-point operations a second of one slot, timed on a step of so many."""
+    executor.put(loaded.dataset, loaded.tensors)
+    return step / seconds_per_step(executor, loaded.dataset, loaded.run)
 
 
 def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:

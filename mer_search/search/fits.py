@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from mer_search.config import Run, with_values
 from mer_search.errors import DOES_NOT_FIT, Infeasible, UsageError
 from mer_search.model.network import memory
-from mer_search.search.claims import FORETOLD
+from mer_search.search.storage import NOT_TRIED
 from mer_search.training.learner import splits
 
 IN_A_ROW = 100  # draws that were foretold not to fit: then hardly anything in the space does
@@ -33,12 +33,12 @@ def foretell(study: optuna.Study, trial: optuna.Trial, run: Run) -> None:
         return
     limit = f"{smallest.user_attrs[BYTES] / 1e9:.2g} GB at least did not fit the device's memory"
     before = reversed(trials[: trial.number])
-    if sum(1 for _ in takewhile(lambda other: FORETOLD in other.user_attrs, before)) >= IN_A_ROW:
+    if sum(1 for _ in takewhile(lambda other: NOT_TRIED in other.user_attrs, before)) >= IN_A_ROW:
         raise UsageError(
             f"a space must hold networks that fit the device, but {IN_A_ROW} draws in a row would not: trial "
             f"{smallest.number}'s {limit}; make widths or flow.size smaller, or take a larger device"
         )
-    trial.set_user_attr(FORETOLD, smallest.number)
+    trial.set_user_attr(NOT_TRIED, smallest.number)
     raise Infeasible(
         f"not tried: training holds {need / 1e9:.2g} GB at least, and trial {smallest.number}'s {limit}", DOES_NOT_FIT
     )
@@ -57,4 +57,4 @@ def _least(run: Run) -> int:
 
 def _did_not_fit(trial: FrozenTrial) -> bool:
     """Whether a trial was tried and ran out of memory."""
-    return DOES_NOT_FIT in trial.constraints and FORETOLD not in trial.user_attrs and BYTES in trial.user_attrs
+    return DOES_NOT_FIT in trial.constraints and NOT_TRIED not in trial.user_attrs and BYTES in trial.user_attrs

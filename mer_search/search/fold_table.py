@@ -7,6 +7,7 @@ seeds, S subjects, E epochs, N clips, K classes.
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,19 +17,23 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from mer_search.engine.executor import Executor
+from mer_search.engine.task import Finished
 from mer_search.errors import DataError
 from mer_search.files import check_archive, write_whole
-from mer_search.search.racing import MEASURES
+from mer_search.search.race import MEASURES
 from mer_search.search.samplers import SAMPLERS
+from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.space import StudyFile
-from mer_search.search.study import Search
-from mer_search.training.loop import Epoch
-from mer_search.training.loso import finish_folds
+from mer_search.search.trial import Search
+from mer_search.search.workspace import silent
+from mer_search.training.fold_store import claim
 from mer_search.training.metrics import confusion, tail_epochs, uf1
-from mer_search.training.pool import Pool
+from mer_search.training.predictions import Predictions
 
 Values = Mapping[str, Any]
 EPOCHS = "train.epochs"
+IN_FLIGHT = 2  # configurations whose folds are trained at once, so that no slot is idle as one ends
 
 
 def shipped(name: str) -> Path:
@@ -53,6 +58,11 @@ class Table:
         configurations, seeds, subjects = self.counts.shape[:3]
         return configurations, seeds, subjects
 
+    def scores(self, measure: str, configuration: int, seed: int, epochs: int) -> NDArray[np.float64]:
+        """(S,) of a configuration after so many epochs, or at its end if that comes before."""
+        last = min(epochs, int(self.epochs[configuration])) - 1
+        return np.asarray(self.measures[measure][configuration, seed, :, last])
+
     def final(self, counts: NDArray[np.int32]) -> NDArray[np.int32]:
         """(M, R, S, K, K) of the configurations' last epochs."""
         return np.asarray(counts[np.arange(len(self.values)), :, :, self.epochs - 1])
@@ -74,7 +84,7 @@ def _epochs(file: StudyFile) -> tuple[int, ...]:
 
 
 def build(
-    search: Search, pool: Pool, count: int, seeds: int, folder: Path, on_fold: Callable[[int, int], None]
+    search: Search, executor: Executor, count: int, seeds: int, folder: Path, on_fold: Callable[[int, int], None]
 ) -> Path:
     """Train what the folder lacks and write `folder`.npz; a later call goes on.
 
@@ -83,28 +93,41 @@ def build(
         count: M; seeds: R.
         folder: for the configurations' folds.
         on_fold: called after each with (done, total).
+
+    Raises:
+        MerSearchError: if a configuration cannot be trained.
     """
     chosen = drawn(search.file, count)
-    tables = []
-    for number, values in enumerate(chosen):
-        loaded = search.loaded.with_values(values, lambda what, done, total: None)
-        wanted = [(seed, subject) for seed in range(seeds) for subject in search.subjects]
-        folds = []
-        for fold in finish_folds(pool, loaded.tensors, loaded.run, wanted, folder / f"{number:04d}", _nobody):
-            folds.append(fold)
-            on_fold(number * len(wanted) + len(folds), count * len(wanted))
-        by_seed = [[fold.probabilities for fold in folds if fold.seed == seed] for seed in range(seeds)]
-        tables.append(np.stack([np.concatenate(each, axis=1) for each in by_seed]))  # (R, E, N, K)
-    first = folds[: len(search.subjects)]
+    left = iter(enumerate(chosen))
+
+    def ask() -> Job | None:
+        number, values = next(left, (None, None))
+        if values is None:
+            return None
+        loaded = search.loaded.with_values(values, silent)
+        epochs = loaded.run.train.epochs
+        wanted = [Want(seed, subject, epochs) for seed in range(seeds) for subject in search.subjects]
+        claim(folder / f"{number:04d}", loaded.run)
+        return list_job(f"configuration {number}", loaded, folder / f"{number:04d}", wanted)
+
+    tables, done, first = [], 0, list[Predictions]()
+    with closing(Scheduler(executor, IN_FLIGHT).run(ask)) as events:
+        for job, event in events:
+            if job.error:
+                raise job.error
+            if isinstance(event, Finished):
+                done += 1
+                on_fold(done, count * seeds * len(search.subjects))
+            if event is None:
+                folds = [fold.probabilities for fold in job.outcome]
+                by_seed = [folds[at : at + len(search.subjects)] for at in range(0, len(folds), len(search.subjects))]
+                tables.append(np.stack([np.concatenate(each, axis=1) for each in by_seed]))  # (R, E, N, K)
+                first = job.outcome[: len(search.subjects)]
     labels = np.concatenate([fold.labels for fold in first])
     owner = np.repeat(np.arange(len(first)), [len(fold.labels) for fold in first])
     path = folder.with_name(f"{folder.name}.npz")
     pack(path, chosen, labels, owner, np.stack(tables))
     return path
-
-
-def _nobody(epoch: Epoch) -> None:
-    """Nobody looks at epochs."""
 
 
 def pack(path: Path, values: Sequence[Values], labels: Any, owner: Any, probabilities: Any) -> None:
@@ -143,7 +166,7 @@ def load(path: Path, file: StudyFile) -> Table:
 
     counts, leaky = stacked([each.counts for each in scored]), stacked([each.leaky for each in scored])
     measures = {name: stacked([each.measures[name] for each in scored]) for name in MEASURES}
-    worth = {name: measure.worth(labels, counts.shape[-1]) for name, measure in MEASURES.items()}
+    worth = {name: measure.class_weights(labels, counts.shape[-1]) for name, measure in MEASURES.items()}
     weights = {name: np.bincount(owner, worth[name][labels]).astype(np.float64) for name in MEASURES}
     expanded = [dict(each) | {EPOCHS: epochs} for each in values for epochs in choices]
     if EPOCHS not in {axis.key for axis in file.axes}:
@@ -169,7 +192,8 @@ def _scored(chances: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) ->
     people = [owner == s for s in range(int(owner.max()) + 1)]
     measures = {
         name: np.stack(
-            [measure.of(smooth[:, :, own], labels[own], measure.worth(labels, classes)) for own in people], axis=1
+            [measure.of(smooth[:, :, own], labels[own], measure.class_weights(labels, classes)) for own in people],
+            axis=1,
         )
         for name, measure in MEASURES.items()
     }

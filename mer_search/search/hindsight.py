@@ -13,7 +13,7 @@ from mer_search.errors import DataError, UsageError
 from mer_search.search.storage import ran_to_its_end
 from mer_search.training.folds import hardest_of
 from mer_search.training.metrics import fold_confusion, log_likelihood, tail
-from mer_search.training.predictions import Predictions, load
+from mer_search.training.predictions import Predictions
 
 ENOUGH = 5  # trials; of fewer a rank correlation says nothing
 SHOWN = 10  # subjects that go into a study file
@@ -122,13 +122,13 @@ def rank(folder: Path) -> list[Ranked]:
     Raises:
         DataError: if the folder holds no predictions.
     """
+    from mer_search.training.fold_store import load_folds  # loads torch: not for every `status`
+
     by_subject: dict[str, list[Predictions]] = {}
-    for fold in load(store_of(folder) / "predictions.npz"):
+    for fold in load_folds(store_of(folder)).values():
         by_subject.setdefault(fold.subject, []).append(fold)
     if not by_subject:
-        raise DataError(
-            f"{folder} must be a confirmation's folder such as runs/demo/confirm/trial-7, but has no predictions.npz"
-        )
+        raise DataError(f"{folder} must be a confirmation's folder such as runs/demo/confirm/trial-7, but has no folds")
     errors = {subject: _mean_errors(folds) for subject, folds in by_subject.items()}
     every = sum(errors.values())
     rows = {}

@@ -21,9 +21,8 @@ from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.search.confirm import FIRST_SEED
 from mer_search.search.hindsight import confirmation
 from mer_search.search.workspace import Progress
+from mer_search.training.fold_store import load_folds, read_config
 from mer_search.training.judge import judge, load_network
-from mer_search.training.loso import PREDICTIONS, read_config
-from mer_search.training.predictions import load
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,9 @@ def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
         DataError: if its folder is damaged.
     """
     folder, facts = confirmation(study, trial), study.user_attrs
-    folds = [fold for fold in load(folder / PREDICTIONS) if fold.seed == FIRST_SEED]
+    folds = [fold for fold in load_folds(folder).values() if fold.seed == FIRST_SEED]
     if not folds:
-        raise DataError(f"{folder} must hold predictions.npz with the confirmation's folds; confirm the trial again")
+        raise DataError(f"{folder} must hold the folds of a confirmation; confirm the trial again")
     return Confirmed(
         f"trial {folder.name.removeprefix('trial-')} of {study.study_name}",
         folder,

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mer_search.engine.local import choose_device
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.judge import load_network
 from mer_search.training.metrics import last
-from mer_search.training.pool import choose_device
 from mer_search.training.predictions import Predictions
 from mer_search.training.saliency import saliency
 

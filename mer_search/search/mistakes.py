@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from mer_search.search.hindsight import confirmations
 from mer_search.search.storage import ran_to_its_end, results
-from mer_search.search.study import trial_folder
-from mer_search.training.loso import PREDICTIONS
+from mer_search.search.trial import trial_folder
+from mer_search.training.fold_store import load_folds
 from mer_search.training.metrics import RULES, Rule
-from mer_search.training.predictions import Predictions, load
+from mer_search.training.predictions import Predictions
 
 ENOUGH = 3  # networks, of which one may be wrong by bad luck; a confirmation's usual three seeds are as many
 
@@ -65,7 +65,7 @@ def of_study(study: optuna.Study) -> list[Judged]:
     out = results(study)
     trials = [trial_folder(out, trial.number) for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
     folders = [*trials, *confirmations(study).values()]
-    return judged((fold for folder in folders for fold in load(folder / PREDICTIONS)), RULES[study.user_attrs["rule"]])
+    return judged((fold for folder in folders for fold in load_folds(folder).values()), RULES[study.user_attrs["rule"]])
 
 
 def mistakes_csv(rows: Sequence[Judged], classes: Sequence[str]) -> str:

@@ -4,6 +4,9 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,12 +15,14 @@ from typing import NamedTuple
 from mer_search.config import with_values
 from mer_search.data.flow import measure
 from mer_search.data.frames import frame_sets
-from mer_search.search import space, study
+from mer_search.engine.executor import Executor, open_executor
+from mer_search.search import space
+from mer_search.search.scheduler import Scheduler
 from mer_search.search.space import StudyFile
 from mer_search.search.storage import open_storage
-from mer_search.search.workspace import Loaded, Progress, find_data, load_data
-from mer_search.training.loop import Epoch
-from mer_search.training.pool import Pool, open_pool
+from mer_search.search.study import Event, Trained, open_study, run
+from mer_search.search.trial import Search
+from mer_search.search.workspace import Loaded, Progress, find_data, load_data, silent
 from mer_search.training.speed import Times, timed
 
 CLIPS, TRIALS = 6, 3
@@ -58,45 +63,30 @@ def start(runs: int) -> Times:
     return timed(once, runs)
 
 
-class _First(study.Watcher):
-    """Ends the process with its first epoch: nobody waits for what comes after."""
-
-    def epoch(self, epoch: Epoch, of: int) -> None:
-        os._exit(0)
-
-
 def first_epoch(folder: str) -> None:
     """What `run` does until its first epoch has ended."""
-    loaded = load_demo(lambda what, done, total: None)
-    with open_pool(loaded.run, "cpu") as pool:
-        _search(space.load("demo"), loaded, pool, Path(folder), 1, _First())
-
-
-class _Training(study.Watcher):
-    """Adds up how long folds were trained, all processes together."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def epoch(self, epoch: Epoch, of: int) -> None:
-        self.seconds += epoch.seconds
+    loaded = load_demo(silent)
+    with closing(open_executor("local", loaded.run, "cpu")) as executor:
+        for event in _search(space.load("demo"), loaded, executor, Path(folder), 1):
+            if isinstance(event, Trained):
+                os._exit(0)  # nobody waits for what comes after
 
 
 def bookkeeping(file: StudyFile, loaded: Loaded) -> Bookkeeping:
     """Whatever a trial needs beside its training: Optuna, storage, files, processes, evaluation. Epochs are few here,
     so that it can be told from the training."""
-    training = _Training()
     short = replace(loaded, run=with_values(loaded.run, {"train.epochs": 2}))
-    with TemporaryDirectory() as folder, open_pool(loaded.run, "cpu") as pool:
-        _search(file, short, pool, Path(folder), 1, study.Watcher())  # processes have started, and have the clips
-        start = time.perf_counter()
-        _search(file, short, pool, Path(folder), 1 + TRIALS, training)
+    with TemporaryDirectory() as folder, closing(open_executor("local", loaded.run, "cpu")) as executor:
+        deque(_search(file, short, executor, Path(folder), 1), 0)  # processes have started, and have the clips
+        start, training = time.perf_counter(), 0.0
+        for event in _search(file, short, executor, Path(folder), 1 + TRIALS):
+            training += event.epoch.seconds if isinstance(event, Trained) else 0.0
         took = time.perf_counter() - start
-        return Bookkeeping(took / TRIALS, training.seconds / TRIALS / pool.size)
+        return Bookkeeping(took / TRIALS, training / TRIALS / executor.slots)
 
 
-def _search(file: StudyFile, loaded: Loaded, pool: Pool, folder: Path, trials: int, watcher: study.Watcher) -> None:
+def _search(file: StudyFile, loaded: Loaded, executor: Executor, folder: Path, trials: int) -> Iterator[Event]:
     file = replace(file, pruner="none")
-    search = study.Search(file, loaded, loaded.select(file.subjects), 0, folder / "runs")
-    opened = study.open_study(search, open_storage(f"sqlite:///{folder}/study.db", create=True), "speed")
-    study.run(search, opened, pool, trials, watcher)
+    search = Search(file, loaded, loaded.select(file.subjects), 0, folder / "runs")
+    opened = open_study(search, open_storage(f"sqlite:///{folder}/study.db", create=True), "speed")
+    return run(search, opened, Scheduler(executor, 1), trials)

@@ -6,8 +6,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.search.claims import FORETOLD
-from mer_search.search.storage import best_trial, score
+from mer_search.search.storage import NOT_TRIED, best_trial, score
 
 STATE_WORDS = {
     TrialState.COMPLETE: "complete",
@@ -39,5 +38,5 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
 
 def _state(trial: FrozenTrial) -> str:
     """What became of a trial, in words."""
-    special = {"stopped_after": "stopped early", FORETOLD: "not tried"}
+    special = {"stopped_after": "stopped early", NOT_TRIED: "not tried"}
     return next((word for key, word in special.items() if key in trial.user_attrs), STATE_WORDS[trial.state])

@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from mer_search.search import racing
+from mer_search.search import race as races
 from mer_search.search.fold_table import Table, Values
 from mer_search.search.samplers import sampler
 from mer_search.search.space import Axis, StudyFile
@@ -27,7 +27,7 @@ class Strategy:
 
     name: str
     sampler: str = "tpe"
-    race: str = "none"  # in racing.RACES
+    race: str = "none"  # in race.RACES
     rule: str = "tail"
 
 
@@ -52,47 +52,73 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
     counts = {"tail": table.counts, "best_test_epoch": table.leaky}[strategy.rule][:, seen]  # (M, S, E, K, K)
     study = optuna.create_study(direction="maximize", sampler=sampler(strategy.sampler, int(random.integers(2**31))))
     space = _Space(table.values, file.axes)
-    race = racing.RACES[strategy.race]
-    weights = table.weights[race.measure]
-
-    def scores(trial: int) -> NDArray[np.float64]:
-        return table.measures[race.measure][trial, seen, :, : table.epochs[trial]]
-
+    race = races.RACES[strategy.race]
     best: int | None = None
     whole: list[int] = []  # configurations that ran to their end
     best_value = -1.0
     spent: list[int] = []
     truths: list[float] = []
     ends: list[bool] = []
+
     while len(spent) < len(table.values) and (not spent or spent[-1] < budget):
         asked = study.ask()
         m = space.take(file.suggest(asked))
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        ran = race.run(
-            random.permutation(subjects).tolist(),
-            int(table.epochs[m]),
-            scores(m),
-            None if best is None else scores(best),
-            [scores(other) for other in whole[-racing.RECENT :] if other != best],
-            weights,
-        )
-        if ran.ended:
+        others = [other for other in whole[-races.RECENT :] if other != best]
+        rivals = None if best is None else (best, others)
+        ran = run_race(table, race, random.permutation(subjects).tolist(), (m, seen), rivals, seen)
+        if ran.behind is None:
             whole.append(m)
-        if ran.ended:
             value = float(uf1(counts[m, :, ran.epochs - 1].sum(0)))
             if value > best_value:
                 best, best_value = m, value
         else:
-            assert best is not None  # noqa: S101 (for the type checker: nobody else could have won the race)
-            own, ahead = (scores(each)[ran.subjects, : ran.epochs][:, -1] for each in (m, best))
-            value = racing.estimate(best_value, own, ahead, weights[ran.subjects])
+            value = races.estimate(best_value, ran.behind)
         study.add_trial(
             optuna.trial.create_trial(params=dict(table.values[m]), distributions=space.distributions(m), value=value)
         )
         spent.append(ran.spent + (spent[-1] if spent else 0))
         truths.append(truth[best] if best is not None else 0.0)
-        ends.append(ran.ended)
+        ends.append(ran.behind is None)
     return Replayed(np.array(spent), np.array(truths), np.array(ends))
+
+
+def run_race(
+    table: Table,
+    race: races.Race,
+    order: Sequence[int],
+    trial: tuple[int, int],
+    rivals: tuple[int, Sequence[int]] | None,
+    seed: int,
+) -> races.Outcome:
+    """The outcome of a race among the table's configurations.
+
+    Args:
+        order: of the subjects.
+        trial: a configuration and the seed that it is seen with.
+        rivals: the best configuration and others that ran to their end; None while there is none.
+        seed: that these are seen with.
+    """
+    weights = table.weights[race.measure]
+
+    def scores(configuration: int, epochs: int, seed: int = seed) -> NDArray[np.float64]:
+        return table.scores(race.measure, configuration, seed, epochs)
+
+    def incumbent(epochs: int) -> races.Incumbent | None:
+        if rivals is None or not race.stops_some:
+            return None
+        best, others = rivals
+        return races.incumbent_of(scores(best, epochs), [scores(other, epochs) for other in others], weights)
+
+    configuration, own_seed = trial
+    steps = race.run(order, int(table.epochs[configuration]), incumbent, weights)
+    need = next(steps)
+    while True:
+        try:
+            need = steps.send(float(scores(configuration, need.epochs, own_seed)[need.subject]))
+        except StopIteration as end:
+            outcome: races.Outcome = end.value
+            return outcome
 
 
 class _Space:

@@ -14,7 +14,7 @@ from mer_search.config import Run, Value, check_key, value_at, with_values
 from mer_search.errors import DataError, UsageError
 from mer_search.files import TEXT, content_of, tree_of
 from mer_search.presets import preset
-from mer_search.search.racing import RACES
+from mer_search.search.race import RACES
 from mer_search.search.samplers import SAMPLERS
 from mer_search.training.metrics import RULES
 

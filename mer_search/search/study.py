@@ -1,84 +1,64 @@
-"""The study: ask for values, train them on its subjects, tell the result; go on where an earlier call stopped."""
+"""The study: ask for values, train them on its subjects, tell the result; go on where an earlier call stopped.
 
+One process owns a study. It may have several trials in flight; they are told in the order of their numbers, and exactly
+one is asked for after each that is told. So what the sampler and the pruner know depends on the seed and on the number
+of trials in flight, and not on how many workers there are or how fast they are.
+"""
+
+import math
 import traceback
-from collections.abc import Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.config import Value, with_values
-from mer_search.data import fit
+from mer_search.engine.task import Finished, Progress
 from mer_search.errors import (
+    CLIPS_DO_NOT_FIT,
     DOES_NOT_FIT,
     DiskError,
     Infeasible,
     MerSearchError,
     StorageError,
-    UnreachableError,
     UsageError,
 )
-from mer_search.files import disk, sweep, write_whole
-from mer_search.model.network import cost
-from mer_search.search import racing
-from mer_search.search.claims import UNREACHABLE, Claims, ended, failed_last, open_claims, persist
-from mer_search.search.fits import foretell, note_need
-from mer_search.search.rivals import Rivals, find_rivals
+from mer_search.files import REFUSALS, disk, sweep, write_whole
+from mer_search.search.fits import note_need
+from mer_search.search.optuna_internals import prune_without_value, wait_again
 from mer_search.search.samplers import Afresh
-from mer_search.search.space import StudyFile, changed
-from mer_search.search.storage import best_trial
-from mer_search.search.watcher import Evaluation, Watcher
-from mer_search.search.workspace import Loaded
+from mer_search.search.scheduler import Job, Scheduler
+from mer_search.search.space import changed
+from mer_search.search.storage import best_trial, ended, only_writer
+from mer_search.search.trial import TOLD, Evaluation, Search, evaluation_job
+from mer_search.search.workspace import Progress as LoadProgress
+from mer_search.search.workspace import silent
+from mer_search.training.fold_store import go_no_further
 from mer_search.training.loop import Epoch
-from mer_search.training.loso import finish_folds, go_no_further
-from mer_search.training.metrics import LEAKS, RULES, pooled_uf1
-from mer_search.training.pool import Pool
-from mer_search.training.predictions import Predictions
 
 FAILURES = 3  # consecutive failures that end a run
-MARK = "study.id"  # a file in a study's folder: machines that see it share the folder
+MARK = "study.id"  # a file in a study's folder, by which it is known wherever it was moved
 
 
-@dataclass(frozen=True)
-class Search:
-    """One study on one dataset: what `run` needs to evaluate a trial."""
+def slots_of(study: optuna.Study, asked: int | None) -> int | None:
+    """How many slots a study is run with: as asked for, else as before; None for as many as the executor has."""
+    slots = study.user_attrs.get("slots") if asked is None else asked
+    study.set_user_attr("slots", slots)
+    return slots
 
-    file: StudyFile
-    loaded: Loaded
-    subjects: tuple[str, ...]
-    seed: int
-    out: Path  # the study's folder
 
-    def __post_init__(self) -> None:
-        for axis in self.file.axes:
-            for value in axis.values:
-                fit(with_values(self.loaded.run, {axis.key: value}), self.loaded.folder, self.loaded.clips)
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """What a resumed study must share, and what confirm and status need to know. Kept in the storage."""
-        return {
-            "study_file": self.file.name,
-            "digest": self.file.digest,
-            "dataset": self.loaded.folder.title,
-            "synthetic": self.loaded.folder.synthetic,
-            "data": str(self.loaded.folder.path.resolve()),
-            "checksum": self.loaded.run.data.checksum,
-            "subjects": list(self.subjects),
-            "rule": self.file.rule,
-            "also": self.file.also,
-            "preset": self.file.preset,
-            "seed": self.seed,
-            "out": str(self.out.resolve()),
-            "leaks": self.file.rule in LEAKS,
-        }
+def in_flight_of(study: optuna.Study, asked: int | None, slots: int) -> int:
+    """How many trials a study has in flight: as asked for, else as before, else as many as keep the slots busy, also
+    while the first of them ends."""
+    busy = 1 + math.ceil((slots - 1) / len(study.user_attrs["subjects"]))
+    in_flight: int = asked or study.user_attrs.get("in_flight") or busy
+    study.set_user_attr("in_flight", in_flight)
+    return in_flight
 
 
 MUST_AGREE = {
@@ -89,17 +69,28 @@ MUST_AGREE = {
 }
 
 
-def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
-    """The study of that name, new or to be gone on with.
+@contextmanager
+def hold_study(search: Search, url: str, name: str) -> Iterator[optuna.Study]:
+    """The study of that name in a storage, new or to be gone on with; while it lasts, no other process may run it.
 
-    Interrupted trials wait to be taken up again under their own numbers, with what they had finished.
+    Raises:
+        StorageError: see `open_study`, or if another process holds the study.
+    """
+    with only_writer(url, search.out) as storage:
+        yield open_study(search, storage, name)
+
+
+def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+    """The study of that name, new or to be gone on with, for a process that holds it.
+
+    Trials that were interrupted wait to be taken up again under their own numbers, with what they had finished.
 
     Raises:
         StorageError: if a study of that name has another space, data, subjects or seed, or its folder is not its own.
     """
-    with open_claims(storage, name) as claims, claims.turn():  # workers that start together make one study
-        study = _open(search, storage, name)
-        claims.free(study)
+    study = _open(search, storage, name)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        wait_again(study, trial)
     return study
 
 
@@ -145,8 +136,8 @@ def _check(study: optuna.Study, search: Search) -> None:
     was, here = Path(study.user_attrs["out"]), search.out.resolve()
     if mark_of(here) != study.user_attrs["mark"]:
         raise StorageError(
-            f"a study and its workers must share one results folder, that made as {was}, but {here} is not that one; "
-            "give the --out where it is now, on a disk that all machines share, or another --name"
+            f"a study must have one results folder, that made as {was}, but {here} is not that one; give the --out "
+            "where it is now, or another --name"
         )
     if was != here and mark_of(was) == study.user_attrs["mark"]:
         raise StorageError(
@@ -165,59 +156,147 @@ def mark_of(folder: Path) -> str:
         return ""
 
 
-def run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: Watcher) -> None:
-    """Trials until the study has `trials` of them in all.
+class Begun(NamedTuple):
+    """A trial begins, or goes on."""
 
-    A trial that is interrupted (Ctrl-C, or the process is killed) keeps its finished folds and is taken up by the
-    next call; one whose database is lost, as soon as that is back.
+    number: int
+    done: int  # trials that have ended
+
+
+class Trained(NamedTuple):
+    """A fold of a trial has trained an epoch."""
+
+    number: int
+    epoch: Epoch
+    of: int
+
+
+class Scored(NamedTuple):
+    """A fold of a trial is on disk."""
+
+    number: int
+    subject: str
+    done: int
+    of: int
+    uf1_so_far: float
+
+
+class Told(NamedTuple):
+    """A trial has ended."""
+
+    trial: FrozenTrial
+    best: FrozenTrial | None
+
+
+Event = Begun | Trained | Scored | Evaluation | Told  # an Evaluation is the last moment to attach something to a trial
+
+
+def run(
+    search: Search, study: optuna.Study, scheduler: Scheduler, trials: int, progress: LoadProgress = silent
+) -> Generator[Event]:
+    """Run trials until the study has `trials` of them in all; yield what happens.
+
+    A trial that is interrupted (a stop, or the process is killed) keeps its finished folds and is taken up by the next
+    call.
+
+    Args:
+        search: what is searched.
+        study: opened by this process alone.
+        scheduler: where folds are trained, and how many trials are in flight.
+        trials: how many there shall be, earlier calls counted in.
+        progress: told of motion that is measured anew.
 
     Raises:
         MerSearchError: after three failures in a row; the first one's traceback is in its folder.
     """
-    persist(study._storage, lambda: _run(search, study, pool, trials, watcher), watcher.waiting)
-
-
-def _run(search: Search, study: optuna.Study, pool: Pool, trials: int, watcher: Watcher) -> None:
     known = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.FAIL}
-    with open_claims(study._storage, study.study_name) as claims:
-        while asked := claims.ask(study, trials, search.file.suggest):
-            trial, values = asked
-            try:
-                watcher.trial(trial.number, ended(study), values)
-                with disk():
-                    outcome = _evaluate(search, study, trial, values, pool, watcher, claims)
-                claims.check(trial._trial_id)
-                study.tell(trial, outcome)
-            except Infeasible as error:
-                claims.check(trial._trial_id)
-                go_no_further(trial_folder(search.out, trial.number))
-                trial.set_constraint(error.constraint, 1.0)
-                trial.set_user_attr("infeasible", str(error))
-                if error.constraint == DOES_NOT_FIT:
-                    note_need(trial, with_values(search.loaded.run, values))
-                # not study.tell, which would make the last subject's log-likelihood the trial's value
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
-            except (KeyboardInterrupt, DiskError, UsageError):  # no fault of the trial's: a later call takes it up
-                # a statement may be cut short, or the trial have ended, or be another's: it is found all the same
-                with suppress(UnreachableError, UpdateFinishedTrialError, *UNREACHABLE):
-                    claims.check(trial._trial_id)
-                    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-                raise
-            except (StorageError, *UNREACHABLE):  # it may be another worker's by now
-                raise
-            except Exception as error:
-                claims.check(trial._trial_id)
-                go_no_further(trial_folder(search.out, trial.number))
-                trial.set_user_attr("error", (str(error) or type(error).__name__)[:1000])
-                write_whole(_traceback(search, trial.number), "".join(traceback.format_exception(error)))
-                study.tell(trial, state=TrialState.FAIL)
-                _stop_after_failures(search, failed_last(study, known))
-            claims.drop(trial._trial_id)
-            watcher.told(study.get_trials(deepcopy=False)[trial.number], best_trial(study))
+    flight: dict[int, optuna.Trial] = {}
+    begun: list[Begun] = []
+
+    def ask() -> Job | None:
+        if ended(study) + len(flight) >= trials:
+            return None
+        trial = study.ask()
+        flight[trial.number] = trial
+        values = search.file.suggest(trial)
+        if TOLD not in trial.user_attrs:
+            trial.set_user_attr(TOLD, min(flight))
+        begun.append(Begun(trial.number, ended(study)))
+        return evaluation_job(search, study, trial, values, progress)
+
+    try:
+        for job, event in scheduler.run(ask):
+            yield from begun
+            begun.clear()
+            if event is not None:
+                yield from _shown(job.name, event)
+                continue
+            if isinstance(job.name, Evaluation) and job.error is None:
+                yield job.name
+            trial = flight[job.name.number]
+            with disk():
+                _tell(search, study, trial, job)
+            del flight[trial.number]
+            _stop_after_failures(search, failed_last(study, known))
+            yield Told(study.get_trials(deepcopy=False)[trial.number], best_trial(study))
+    finally:
+        for trial in flight.values():  # no fault of theirs: a later call takes them up
+            with suppress(UpdateFinishedTrialError, StorageInternalError):
+                wait_again(study, trial)
+
+
+def _shown(evaluation: Evaluation, event: Progress | Finished) -> Iterator[Event]:
+    """What is told of an epoch or a fold."""
+    if isinstance(event, Progress):
+        schedule = evaluation.run.units if event.epoch.stage == 1 else evaluation.run.train
+        evaluation.microbatches = max(evaluation.microbatches, event.epoch.pieces)
+        yield Trained(evaluation.number, event.epoch, schedule.epochs)
+    else:
+        yield Scored(evaluation.number, event.task.subject, *evaluation.progress)
+
+
+def _tell(search: Search, study: optuna.Study, trial: optuna.Trial, job: Job) -> None:
+    """End a trial with its values, or with what went wrong.
+
+    Raises:
+        MerSearchError: if that is no fault of the trial's.
+    """
+    error, folder = job.error, search.folder(trial.number)
+    if isinstance(error, DiskError | UsageError | StorageError | StorageInternalError):
+        raise error
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        raise error
+    same_clips = job.loaded.dataset == search.loaded.dataset
+    if isinstance(error, Infeasible) and error.constraint == CLIPS_DO_NOT_FIT and same_clips:
+        raise MerSearchError(str(error))  # no trial's values change that
+    go_no_further(folder)
+    if error is None:
+        study.tell(trial, job.outcome)
+    elif isinstance(error, Infeasible):
+        trial.set_constraint(error.constraint, 1.0)
+        trial.set_user_attr("infeasible", str(error))
+        if error.constraint == DOES_NOT_FIT and job.plan:
+            note_need(trial, job.loaded.run)
+        prune_without_value(study, trial)
+    else:
+        trial.set_user_attr("error", (str(error) or type(error).__name__)[:1000])
+        write_whole(_traceback(search, trial.number), "".join(traceback.format_exception(error)))
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def failed_last(study: optuna.Study, known: set[int]) -> list[FrozenTrial]:
+    """The latest trials, by their numbers, that ended without a result; those `known` aside."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    failed: list[FrozenTrial] = []
+    for trial in reversed(trials):
+        if trial.state != TrialState.FAIL or trial.number in known:
+            break
+        failed.insert(0, trial)
+    return failed
 
 
 def _traceback(search: Search, number: int) -> Path:
-    return trial_folder(search.out, number) / "error.txt"
+    return search.folder(number) / "error.txt"
 
 
 def _stop_after_failures(search: Search, failed: Sequence[FrozenTrial]) -> None:
@@ -229,118 +308,6 @@ def _stop_after_failures(search: Search, failed: Sequence[FrozenTrial]) -> None:
         )
 
 
-def _evaluate(
-    search: Search,
-    study: optuna.Study,
-    trial: optuna.Trial,
-    values: dict[str, Value],
-    pool: Pool,
-    watcher: Watcher,
-    claims: Claims,
-) -> list[float]:
-    """A trial's UF1 over the study's subjects, or an estimate of it if the race stops it early; and its cost, if that
-    is minimised too."""
-    try:
-        loaded = search.loaded.with_values(values, watcher.preparing)
-    except UsageError as error:  # values that are possible one by one, but not together
-        raise Infeasible(str(error), "valid configuration") from error
-    configured = loaded.run
-    foretell(study, trial, configured)
-    folder = trial_folder(search.out, trial.number)
-    rule, race = RULES[search.file.rule], racing.RACES[search.file.pruner]
-    seed = search.seed + _repeats(study, trial)
-    rivals = find_rivals(
-        study, lambda number: trial_folder(search.out, number), search.loaded, search.subjects, race, rule
-    )
-    ran = _race(search, trial, loaded, seed, rivals, pool, watcher, claims)
-    go_no_further(folder)
-    parameters, flop = cost(configured)
-    trial.set_user_attr("parameters", parameters)
-    trial.set_user_attr("gflop", round(flop / 1e9, 3))
-    trial.set_user_attr("fold_epochs", [ran.spent, len(search.subjects) * configured.train.epochs])
-    folds = tuple(ran.seen.values())
-    watcher.evaluated(trial, Evaluation(configured, folder, search.subjects, folds, ran.epochs, search.file.rule))
-    if ran.estimate is not None:
-        trial.set_user_attr("stopped_after", len(folds))
-        trial.set_user_attr("stopped_epochs", ran.epochs)
-        return [ran.estimate]
-    value = pooled_uf1(list(folds), rule)
-    return [value, trial.user_attrs[search.file.also]] if search.file.also else [value]
-
-
-class _Ran(NamedTuple):
-    """How far a trial went."""
-
-    seen: dict[str, Predictions]  # of the subjects that reached its last rung
-    epochs: int  # of that
-    spent: int  # fold-epochs, those cut short aside
-    estimate: float | None  # of its UF1, if it was stopped
-
-
-def _race(
-    search: Search,
-    trial: optuna.Trial,
-    loaded: Loaded,
-    seed: int,
-    rivals: Rivals,
-    pool: Pool,
-    watcher: Watcher,
-    claims: Claims,
-) -> _Ran:
-    """Train a trial's folds from rung to rung, as long as it may still win."""
-    race, epochs = rivals.race, loaded.run.train.epochs
-    order = racing.order(search.subjects, search.seed, trial.number)
-    reported = trial.study._storage.get_trial(trial._trial_id).intermediate_values  # before an interruption
-    spent, before, pieces = 0, 0, 1
-
-    def on_epoch(epoch: Epoch) -> None:
-        nonlocal pieces
-        if epoch.pieces > pieces:
-            trial.set_user_attr("pieces", pieces := epoch.pieces)
-        watcher.epoch(epoch, (loaded.run.units if epoch.stage == 1 else loaded.run.train).epochs)
-
-    for rung, until in enumerate(race.stops(epochs)):
-        mark = rivals.mark(until)
-        seen: dict[str, Predictions] = {}
-        scores: dict[int, float] = {}
-        folds = finish_folds(
-            pool,
-            loaded.tensors,
-            loaded.run,
-            [(seed, subject) for subject in order],
-            trial_folder(search.out, trial.number),
-            on_epoch,
-            turn=partial(claims.ours, trial._trial_id),
-            until=until,
-        )
-        with closing(folds):
-            for fold in folds:
-                seen[fold.subject] = fold
-                spent += until - before
-                done, of = rung * len(order) + len(seen), len(race.rungs) * len(order)
-                watcher.fold(fold.subject, done, of, pooled_uf1(list(seen.values()), rivals.rule))
-                place = search.subjects.index(fold.subject)
-                scores[place] = rivals.score(fold)
-                step = rung * len(order) + place
-                if step not in reported and not search.file.also:  # of two objectives, Optuna takes none in between
-                    trial.report(scores[place], step)
-                compared = race.compares(len(seen) == len(order), until == epochs)
-                if mark is not None and compared and rivals.beat(scores, mark):
-                    return _Ran(seen, until, spent, rivals.estimate(scores, mark))
-        before = until
-    return _Ran(seen, epochs, spent, None)
-
-
 def kept_study(out: Path) -> Path:
     """Where a study's file is kept, in its folder."""
     return out / "study.toml"
-
-
-def trial_folder(out: Path, number: int) -> Path:
-    """Where a trial's files are."""
-    return out / f"trial-{number:04d}"
-
-
-def _repeats(study: optuna.Study, trial: optuna.Trial) -> int:
-    """How many earlier trials had the same values: a repeat runs with another seed, so that it tells something new."""
-    return sum(other.params == trial.params for other in study.get_trials(deepcopy=False)[: trial.number])

@@ -14,13 +14,16 @@ from mer_search.config import Run, digest
 from mer_search.files import write_whole
 from mer_search.search.confirm import Confirmation
 from mer_search.search.statistics import bbc, uf1_interval
+from mer_search.search.workspace import Progress
 from mer_search.training import baselines
-from mer_search.training.loso import PREDICTIONS
+from mer_search.training.fold_store import load_folds
 from mer_search.training.metrics import available, best_epoch, confusion, fold_confusion, scores, tail, uf1
-from mer_search.training.predictions import Predictions, load
+from mer_search.training.predictions import Predictions
 
 
-def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[str, Any]:
+def summarise(
+    confirmation: Confirmation, folds: Sequence[Predictions], progress: Progress = lambda what, done, total: None
+) -> dict[str, Any]:
     """summary.json: every rule and group, the baselines, and the search's own best corrected for its choosing."""
     loaded = confirmation.loaded
     chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
@@ -41,7 +44,7 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions]) -> dict[
         "gap": gap(rules),
         "baselines": {
             name: baseline(predicted, loaded.labels, loaded.subjects, confirmation.groups, len(loaded.run.data.classes))
-            for name, predicted in _predicted(confirmation).items()
+            for name, predicted in _predicted(confirmation, progress).items()
         },
         "comparison": None,
         "verdict": [],  # of the comparison, for a person
@@ -95,10 +98,10 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> 
     }
 
 
-def _predicted(confirmation: Confirmation) -> dict[str, NDArray[np.int64]]:
+def _predicted(confirmation: Confirmation, progress: Progress) -> dict[str, NDArray[np.int64]]:
     loaded = confirmation.loaded
     path = baselines_file(confirmation.store, loaded.run)
-    return baselines.predict_all(path, loaded.motion, loaded.labels, loaded.subjects)
+    return baselines.predict_all(path, loaded.motion, loaded.labels, loaded.subjects, progress)
 
 
 def baselines_file(store: Path, run: Run) -> Path:
@@ -131,7 +134,7 @@ def baseline(
 def corrected(trials: Sequence[Path], searched: Sequence[str]) -> dict[str, Any] | None:
     """BBC-CV over the trials (their folders) that scored every searched subject; on those subjects alone."""
     stored = {
-        path.name: {fold.subject: fold_confusion(fold, tail) for fold in load(path / PREDICTIONS)} for path in trials
+        path.name: {fold.subject: fold_confusion(fold, tail) for fold in load_folds(path).values()} for path in trials
     }
     complete = {name: found for name, found in stored.items() if set(searched) <= set(found)}
     if len(complete) < 2 or len(searched) < 3:

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from mer_search.search import racing
+from mer_search.search import race as races
 from mer_search.search.fold_table import Table
-from mer_search.search.replay import Replayed, Strategy, replay
+from mer_search.search.replay import Replayed, Strategy, replay, run_race
 from mer_search.search.space import StudyFile
 from mer_search.search.statistics import bootstrap_mean
 from mer_search.training.metrics import uf1
@@ -20,7 +21,7 @@ STRATEGIES = (
     *(
         Strategy(f"{sampler}, {'no race' if race == 'none' else race}", sampler, race)
         for sampler in ("random", "tpe")
-        for race in racing.RACES
+        for race in races.RACES
         if (sampler, race) != ("random", "none")
     ),
     Strategy("qmc, no race", "qmc"),
@@ -71,7 +72,7 @@ def _measured(run: Replayed, budget: int, trials: int) -> tuple[float, float, fl
     return float(run.truth[affordable - 1]), run.spent[enough - 1] / budget, float(run.truth[enough - 1])
 
 
-def wrongly_stopped(table: Table, race: racing.Race, repeats: int = 20) -> float:
+def wrongly_stopped(table: Table, race: races.Race, repeats: int = 20) -> float:
     """How often a race stops a trial that equals the best: the same configuration, with another seed.
 
     Over the best quarter of the configurations and all pairs of seeds, each `repeats` times in another order. As many
@@ -81,26 +82,12 @@ def wrongly_stopped(table: Table, race: racing.Race, repeats: int = 20) -> float
     good = np.argsort(-truth)[: max(1, round(GOOD * len(truth)))]
     random = np.random.default_rng(0)
     configurations, seeds, subjects = table.shape
-    scores, weights = table.measures[race.measure], table.weights[race.measure]
-    stopped = [
-        not race.run(
-            random.permutation(subjects).tolist(),
-            int(table.epochs[m]),
-            scores[m, own],
-            scores[m, best, :, : table.epochs[m]],
-            [
-                scores[other, best, :, : table.epochs[other]]
-                for other in random.choice(configurations, min(BEFORE, configurations), replace=False)
-                if other != m
-            ],
-            weights,
-        ).ended
-        for m in good
-        for own in range(seeds)
-        for best in range(seeds)
-        if own != best
-        for _ in range(repeats)
-    ]
+    stopped = []
+    for m, (own, best), _ in product(good.tolist(), permutations(range(seeds), 2), range(repeats)):
+        order = random.permutation(subjects).tolist()
+        others = random.choice(configurations, min(BEFORE, configurations), replace=False)
+        rivals = (m, [other for other in others.tolist() if other != m])
+        stopped.append(run_race(table, race, order, (m, own), rivals, best).behind is not None)
     return float(np.mean(stopped))
 
 
@@ -131,7 +118,7 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
                 "against_yardstick": bootstrap_mean(result.found - yardstick.found),
                 "cost_of_as_many_trials": float(result.spent.mean()),
                 "against_no_race": bootstrap_mean(result.same_trials - plain.same_trials),
-                "equals_stopped": wrongly_stopped(table, racing.RACES[result.strategy.race]),
+                "equals_stopped": wrongly_stopped(table, races.RACES[result.strategy.race]),
             }
         )
     return sorted(rows, key=lambda row: row["rank"]["mean"])

@@ -16,16 +16,15 @@ from safetensors import safe_open
 
 from mer_search.config import Run, digest, with_values
 from mer_search.errors import DataError, MerSearchError, UsageError
-from mer_search.search.claims import Fold
 from mer_search.search.compare import Comparison, Contestant
 from mer_search.search.confirm import FIRST_SEED
 from mer_search.search.hindsight import store_of
 from mer_search.search.storage import results
-from mer_search.search.study import trial_folder
 from mer_search.search.summary import averaged, baseline, baselines_file, corrected, gap, megc_log, scored, subject_rows
-from mer_search.training.loso import HISTORY, PREDICTIONS, TRAIN_AGAIN, read_config, read_history
+from mer_search.search.trial import trial_folder
+from mer_search.training.fold_store import FOLDS, TRAIN_AGAIN, Key, load_folds, read_config, read_history
 from mer_search.training.metrics import RULES, fold_confusion, pooled_uf1, tail
-from mer_search.training.predictions import Predictions, load
+from mer_search.training.predictions import Predictions
 
 CLOSE = 1e-9  # figures computed again may differ in their last bits, where subjects are summed in another order
 CONFIRM_AGAIN = "run the same `mer-search confirm` again, which writes it anew"
@@ -100,7 +99,7 @@ def _checked(name: str, folder: Path, look: Callable[[], Iterator[str]]) -> Chec
 def _of_trial(folder: Path, trial: FrozenTrial, facts: Mapping[str, Any]) -> Iterator[str]:
     if not (folder / "config.json").exists() and trial.state != TrialState.COMPLETE:
         return  # it ended, or was killed, before its training
-    run, folds = _config(folder), load(folder / PREDICTIONS)
+    run, folds = _config(folder), list(load_folds(folder).values())
     yield from _of_folds(folder, run, folds)
     if digest(with_values(run, trial.params)) != digest(run):
         yield f"config.json must have the trial's values {trial.params}, but has others; {RESTORE}"
@@ -111,7 +110,7 @@ def _of_trial(folder: Path, trial: FrozenTrial, facts: Mapping[str, Any]) -> Ite
     there = [fold for fold in folds if fold.subject in facts["subjects"] and fold.epochs >= epochs]
     wanted = stopped or len(facts["subjects"])
     if len(there) < wanted:
-        yield f"{PREDICTIONS} must hold {wanted} folds of {epochs} epochs, but holds {len(there)}; {RESTORE}"
+        yield f"{FOLDS} must hold {wanted} folds of {epochs} epochs, but holds {len(there)}; {RESTORE}"
     elif not stopped:
         value = pooled_uf1(there, RULES[facts["rule"]])
         if value != trial.values[0]:
@@ -151,12 +150,12 @@ def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[
         if fold.epochs > run.train.epochs:
             yield f"{name} must have at most {run.train.epochs} epochs, but has {fold.epochs}; {TRAIN_AGAIN}"
         if (trained := rows.get((fold.seed, fold.subject))) != [*range(1, fold.epochs + 1)]:
-            yield f"{HISTORY} must have {fold.epochs} epochs of {name}, but has {trained}; {TRAIN_AGAIN}"
+            yield f"{FOLDS} must have a history of {fold.epochs} epochs of {name}, but has {trained}; {TRAIN_AGAIN}"
 
 
 def _of_confirmation(folder: Path) -> Iterator[str]:
     store = store_of(folder)
-    run, every = _config(store), load(store / PREDICTIONS)
+    run, every = _config(store), load_folds(store).values()
     summary, table = _summary(folder / "summary.json"), _table(folder / "subjects.csv")
     subjects = list(table)
     searched = [subject for subject in subjects if table[subject] == "1"]
@@ -165,7 +164,7 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     on_disk = {(fold.seed, fold.subject): fold for fold in every if fold.epochs == run.train.epochs}
     wanted = [(seed, subject) for seed in summary["seeds"] for subject in subjects]
     if missing := [key for key in wanted if key not in on_disk]:
-        yield f"{PREDICTIONS} must hold {len(wanted)} folds, but lacks {len(missing)}; {TRAIN_AGAIN}"
+        yield f"{FOLDS} must hold {len(wanted)} folds, but lacks {len(missing)}; {TRAIN_AGAIN}"
         return
     folds = [on_disk[key] for key in wanted]
     yield from _of_folds(store, run, folds)
@@ -259,7 +258,7 @@ def _comparison(store: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"comparison": Comparison(tuple(met), *shared).facts}
 
 
-def _folds_of(run: str, store: Path, keys: Sequence[Fold]) -> Mapping[Fold, Predictions] | None:
+def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predictions] | None:
     """The folds of the run with that digest, in the first folder beside `store` that has all of them; None if its
     folders are gone.
 
@@ -268,7 +267,7 @@ def _folds_of(run: str, store: Path, keys: Sequence[Fold]) -> Mapping[Fold, Pred
     """
     folders = [path.parent for path in sorted(store.parent.glob("*/config.json")) if digest(read_config(path)) == run]
     for folder in folders:
-        folds = {(fold.seed, fold.subject): fold for fold in load(folder / PREDICTIONS)}
+        folds = load_folds(folder)
         if set(keys) <= set(folds):
             return folds
     if folders:

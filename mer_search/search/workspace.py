@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,10 @@ from mer_search.training.folds import select_subjects
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
 
+def silent(what: str, done: int, total: int) -> None:
+    """A progress that is not shown."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A dataset ready to train on: the usable clips, their motion, and the run fitted to them."""
@@ -30,13 +35,18 @@ class Loaded:
     clips: tuple[Clip, ...]
     problems: tuple[Problem, ...]
     run: Run
-    tensors: Clips  # the clips and their motion again, as the pool takes them
+    tensors: Clips  # the clips and their motion again, as executors take them
 
     @property
     def motion(self) -> Motion:
         """The clips' motion: the tensors' own memory, which processes share."""
         flow, onset, first, sets = self.tensors.flow, self.tensors.onset, self.tensors.first, self.tensors.sets
         return Motion(flow.numpy(), None if onset is None else onset.numpy(), first.numpy(), sets.numpy())
+
+    @cached_property
+    def dataset(self) -> str:
+        """A name for the clips and their motion: other clips, or other motion of them, have another."""
+        return digest(self.run.data, self.run.frames, self.run.prep, self.run.flow)
 
     @property
     def subjects(self) -> list[str]:

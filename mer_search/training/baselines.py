@@ -6,7 +6,8 @@ baselines are, if anything, flattered.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +49,32 @@ def _fitted(name: str, features: NDArray[np.float32], labels: NDArray[np.int64])
     return make_pipeline(StandardScaler(), model).fit(features, labels)
 
 
-def predict(name: str, motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str]) -> NDArray[np.int64]:
-    """(N,) class of every clip by a model that never saw its subject."""
+def predict(
+    name: str,
+    motion: Motion,
+    labels: NDArray[np.int64],
+    subjects: Sequence[str],
+    on_fold: Callable[[], None] = lambda: None,
+) -> NDArray[np.int64]:
+    """(N,) class of every clip by a model that never saw its subject; `on_fold` is called after each subject."""
     features, out = thumbnails(motion), np.zeros_like(labels)
     for train, test in LeaveOneGroupOut().split(features, labels, subjects):
         out[test] = _fitted(name, features[train], labels[train]).predict(features[test])
+        on_fold()
     return out
 
 
 def predict_all(
-    path: Path, motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str]
+    path: Path,
+    motion: Motion,
+    labels: NDArray[np.int64],
+    subjects: Sequence[str],
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> dict[str, NDArray[np.int64]]:
     """(N,) class of every clip by every baseline. They are kept in `path`, whose name must stand for the clips and
-    their motion; a file that is damaged, or of other baselines than these, is written anew."""
+    their motion; a file that is damaged, or of other baselines than these, is written anew.
+
+    `progress` is called with (what is done, done, total) after each fold."""
     recipe = {"thumbnail": SIZE, **{name: repr(make()) for name, make in CHOSEN.items()}}
     try:
         kept = json.loads(path.read_text())
@@ -68,7 +82,11 @@ def predict_all(
             return {name: np.array(kept["predicted"][name], np.int64) for name in CHOSEN}
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    predicted = {name: predict(name, motion, labels, subjects) for name in CHOSEN}
+    done, total = count(1), len(CHOSEN) * len(set(subjects))
+    predicted = {
+        name: predict(name, motion, labels, subjects, lambda: progress("fitting baselines", next(done), total))
+        for name in CHOSEN
+    }
     listed = {name: classes.tolist() for name, classes in predicted.items()}
     clips = {"labels": labels.tolist(), "subjects": list(subjects)}  # so that scores can be computed again
     write_whole(path, json.dumps({"recipe": recipe, **clips, "predicted": listed}))

@@ -1,7 +1,9 @@
 """All clips of a run as tensors, ready to train on."""
 
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,10 +28,13 @@ class Clips(NamedTuple):
 
     @staticmethod
     def of(clips: Sequence[Clip], motion: Motion, labels: np.ndarray) -> "Clips":
-        """The clips with their motion and class numbers (N,), in memory that processes can share."""
+        """The clips with their motion and class numbers (N,), in memory that processes can share; in this process's own
+        where the system has too little of that (/dev/shm of a container)."""
 
         def shared(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).share_memory_()
+            with suppress(RuntimeError):  # torch allocates before it copies
+                return torch.from_numpy(array).share_memory_()
+            return torch.from_numpy(array)
 
         return Clips(
             [clip.id for clip in clips],
@@ -39,6 +44,27 @@ class Clips(NamedTuple):
             None if motion.onset is None else shared(motion.onset),
             *map(shared, (motion.first, motion.count, labels)),
         )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(item.nbytes for item in self if isinstance(item, Tensor))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes of this machine can have the same memory."""
+        return all(item.is_shared() for item in self if isinstance(item, Tensor))
+
+    def arrays(self) -> tuple[Any, ...]:
+        """The same as numpy arrays, which are sent to other processes as copies."""
+        return tuple(item.numpy() if isinstance(item, Tensor) else item for item in self)
+
+    @staticmethod
+    def of_arrays(arrays: tuple[Any, ...]) -> "Clips":
+        """What `arrays` gave, in the arrays' own memory, which may be read-only: nothing writes to clips."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return Clips._make(torch.from_numpy(item) if isinstance(item, np.ndarray) else item for item in arrays)
 
     def to(self, device: str) -> "Clips":
         """The same clips on another device."""

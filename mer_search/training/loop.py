@@ -9,17 +9,17 @@ Shapes: n clips of the test subject, K classes.
 import json
 import math
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from mer_search.config import Run
-from mer_search.errors import DataError, Infeasible
+from mer_search.errors import Infeasible
 from mer_search.files import write_whole
 from mer_search.model.network import Network
 from mer_search.training.clips import Clips
@@ -30,7 +30,7 @@ from mer_search.training.predictions import Predictions
 
 
 class Epoch(NamedTuple):
-    """A row of history.csv."""
+    """A row of a fold's history."""
 
     seed: int
     subject: str
@@ -81,26 +81,24 @@ def train_fold(
         seed: of the run; the fold's own is made of it and of the subject.
         on_epoch: called after every epoch that is trained.
         until: how many epochs (of emotions) there shall be; all of the run's if None.
-        kept: a file. If it is there, the fold goes on from it, to the bit as if it had never stopped; if epochs are
-            left in the end, the fold is kept there.
+        kept: a file. If it is there and whole, the fold goes on from it, to the bit as if it had never stopped; if
+            epochs are left in the end, the fold is kept there.
         pieces: how many a batch is cut into (see Learner).
 
     Raises:
         Infeasible: if the loss stops being a finite number, or two stages find no known action units to learn.
-        DataError: if the kept fold cannot be read.
     """
     until = run.train.epochs if until is None else until
     own_seed = fold_seed(seed, subject)
     fold = leave_one_out(clips.subjects, subject, run.train.inner, own_seed)
-    learner, so_far = Learner(run, clips, fold, own_seed, pieces), _SoFar([], [], [])
+    learner = Learner(run, clips, fold, own_seed, pieces)
+    so_far = (_resume(kept, learner) if kept else None) or _SoFar([], [], [])
 
     def add(row: Epoch) -> None:
         so_far.history.append(row._replace(pieces=pieces))
         on_epoch(so_far.history[-1])
 
-    if kept and kept.exists():
-        so_far = _go_on(kept, learner)
-    else:
+    if not so_far.probabilities:
         if run.units.use != "none":
             for row in _first_stage(learner, subject, seed):
                 add(row)
@@ -125,25 +123,28 @@ def train_fold(
 
 
 def _keep(path: Path, learner: Learner, so_far: _SoFar) -> None:
-    """Write a fold from which it can go on."""
+    """Write a fold from which it can go on, without waiting for the disk: if the file is lost or torn, the fold is
+    trained from its start."""
     tensors = learner.state() | {"probabilities": torch.from_numpy(np.stack(so_far.probabilities))}
     told = {"history": json.dumps(so_far.history), "inner": json.dumps(so_far.inner)}
-    write_whole(path, save(tensors, metadata=told))
+    content = save(tensors, metadata=told)
+    write_whole(path, zlib.crc32(content).to_bytes(4, "big") + content, durable=False)
 
 
-def _go_on(path: Path, learner: Learner) -> _SoFar:
-    """Make the learner what it was when the fold was kept."""
+def _resume(path: Path, learner: Learner) -> _SoFar | None:
+    """Make the learner what it was when the fold was kept; None if the file is absent or torn."""
     try:
-        with safe_open(path, "pt") as kept:
-            tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 (no dict)
-            history, inner = (json.loads(kept.metadata()[name]) for name in ("history", "inner"))
-        learner.go_on(learner.run.train, tensors)
-        return _SoFar([Epoch(*row) for row in history], list(tensors["probabilities"].numpy()), inner)
-    except Exception as error:  # safetensors, json and torch each have their own
-        raise DataError(
-            f"{path} must hold a fold to go on from, but cannot be read ({error}); delete it and the fold is trained "
-            "from its start"
-        ) from error
+        kept = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    content = kept[4:]
+    if zlib.crc32(content).to_bytes(4, "big") != kept[:4]:
+        return None
+    tensors = load(content)
+    told = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]  # safetensors' header
+    history, inner = (json.loads(told[name]) for name in ("history", "inner"))
+    learner.go_on(learner.run.train, tensors)
+    return _SoFar([Epoch(*row) for row in history], list(tensors["probabilities"].numpy()), inner)
 
 
 def _first_stage(learner: Learner, subject: str, seed: int) -> Iterator[Epoch]:

@@ -1,7 +1,6 @@
 """Predictions: what a network said about a subject it has never seen, after every epoch. They are always kept."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,49 +33,38 @@ class Predictions:
         return replace(self, probabilities=self.probabilities[:epochs], inner=inner)
 
 
-def save(path: Path, folds: Sequence[Predictions]) -> None:
-    """Write a run's folds to an npz file: `<seed>/<subject>/{clips,labels,probabilities,inner}`, the last if any."""
-    arrays = {}
-    for fold in folds:
-        key = f"{fold.seed}/{fold.subject}"
-        arrays[f"{key}/clips"] = np.array(fold.clips)
-        arrays[f"{key}/labels"] = fold.labels
-        arrays[f"{key}/probabilities"] = fold.probabilities
-        if fold.inner is not None:
-            arrays[f"{key}/inner"] = fold.inner
+def save(path: Path, fold: Predictions) -> None:
+    """Write a fold to an npz file."""
+    arrays = {name: np.asarray(value) for name, value in vars(fold).items() if value is not None}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_whole(path, buffer.getvalue())
 
 
-def load(path: Path) -> list[Predictions]:
-    """The folds in a file that `save` wrote; none if there is no file.
+def load(path: Path) -> Predictions:
+    """The fold in a file that `save` wrote.
 
     Raises:
-        DataError: if the file is damaged.
+        DataError: if the file is damaged, or is not named as its fold is.
     """
-    if not path.exists():
-        return []
     try:
         check_archive(path)
         with np.load(path, allow_pickle=False) as stored:
-            keys = dict.fromkeys(tuple(name.split("/")[:2]) for name in stored.files)
-            return [
-                _checked(
-                    Predictions(
-                        int(seed),
-                        subject,
-                        tuple(stored[f"{seed}/{subject}/clips"].tolist()),
-                        stored[f"{seed}/{subject}/labels"],
-                        stored[f"{seed}/{subject}/probabilities"],
-                        stored.get(f"{seed}/{subject}/inner"),
-                    )
-                )
-                for seed, subject in keys
-            ]
+            fold = Predictions(
+                int(stored["seed"]),
+                str(stored["subject"]),
+                tuple(stored["clips"].tolist()),
+                stored["labels"],
+                stored["probabilities"],
+                stored.get("inner"),
+            )
+        if path.stem != f"{fold.seed}-{fold.subject}":
+            raise ValueError(f"it holds the fold of {fold.subject} with seed {fold.seed}")
+        return _checked(fold)
     except Exception as error:  # zipfile, numpy and zlib each have their own
         raise DataError(
-            f"{path} must hold predictions, but cannot be read ({error}); delete it and its folds are trained again"
+            f"{path} must hold a fold's predictions, but cannot be read ({error}); delete it and the fold is trained "
+            "again"
         ) from error
 
 

@@ -1,0 +1,88 @@
+"""What a search asks of an executor, and what it is told: plain values that can be sent to another process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mer_search.config import Run
+from mer_search.training.loop import Epoch
+from mer_search.training.predictions import Predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A fold to train: a network on everybody in the dataset but one subject, which it then predicts.
+
+    Args:
+        run: the configuration.
+        dataset: the name under which the executor was given the clips.
+        seed: of the run; the fold's own is made of it and of the subject.
+        subject: who is tested.
+        epochs: how many epochs there shall be in the end, at most the run's.
+        state: where the fold is kept if epochs are left in the end, and taken up again if it is there. A local executor
+            has a file of that name, Ray an object.
+        weights: whether the trained network's weights are wanted.
+    """
+
+    run: Run
+    dataset: str
+    seed: int
+    subject: str
+    epochs: int
+    state: Path | None = None
+    weights: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Timing:
+    """A request to measure how long a training step of `run` takes on the dataset."""
+
+    run: Run
+    dataset: str
+
+
+class Progress(NamedTuple):
+    """A fold has trained an epoch."""
+
+    task: Task
+    epoch: Epoch
+
+
+class Finished(NamedTuple):
+    """A fold has all the epochs that its task asked for."""
+
+    task: Task
+    predictions: Predictions
+    history: list[Epoch]
+    weights: bytes | None = None  # safetensors
+
+
+class Timed(NamedTuple):
+    """A training step was measured."""
+
+    task: Timing
+    seconds: float
+
+
+class Failed(NamedTuple):
+    """A task has no result.
+
+    `error` is what is wrong with the task: an `errors.Infeasible` of its configuration, or a defect of the program. It
+    is None if the worker process died or was lost, which says nothing about the task; `cause` says how.
+    """
+
+    task: Task | Timing
+    error: Exception | None
+    cause: str = ""
+
+
+Event = Progress | Finished | Timed | Failed
+
+
+def event_of(task: Any, told: Any) -> Event:
+    """The event of what a worker has told of a task: an epoch, an error, seconds, or a fold's parts."""
+    if isinstance(told, Epoch):
+        return Progress(task, told)
+    if isinstance(told, Exception):
+        return Failed(task, told)
+    return Timed(task, told) if isinstance(task, Timing) else Finished(task, *told)

@@ -1,0 +1,208 @@
+"""The pruner: is a trial worth its next fold?
+
+After each fold the trial's scores so far are paired, subject by subject, with those of the incumbent, the best trial
+that ran to its end before. A subject's score is a mean over clips of what the network gave to the truth: its log
+(`likelihood`), or the probability itself with all classes weighing the same (`recall`: the UAR to expect of guesses
+drawn from the probabilities). The trial is stopped by a one-sided Wilcoxon signed-rank test (as Optuna's WilcoxonPruner
+does it), or if it lies behind by more than so many standard errors; how much two trials differ from subject to subject
+is known from the trials that ran to their end.
+
+A race may also have rungs: all folds are trained for a share of the epochs first, compared at the same epoch, and go on
+from there. The learning rate does not depend on the number of epochs, so a rung is an exact prefix. What each race
+gives stands in docs/search.md. Shapes: S subjects, k of them seen, E epochs, n clips, K classes.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mer_search.training.metrics import Floats
+
+STARTUP_FOLDS = 2  # before that no trial is stopped
+OTHERS = 2  # trials beside the incumbent that must have run to their end before differences have a known variance
+RECENT = 30  # of these, the latest: so that a long study takes no longer
+LEAST = 1e-4  # probability that is not counted as less where its log is taken
+
+
+class Measure(NamedTuple):
+    """How a network is scored on one subject."""
+
+    score: Callable[[Floats], Floats]  # of the probabilities given to the truth
+    balanced: bool  # whether all classes weigh the same
+
+    def class_weights(self, labels: NDArray[Any], n_classes: int) -> Floats:
+        """(K,) what a clip of each class weighs, given all subjects' labels."""
+        counts = np.bincount(labels, minlength=n_classes)
+        return 1 / np.maximum(counts, 1) if self.balanced else np.ones(n_classes)
+
+    def of(self, probabilities: NDArray[Any], labels: NDArray[Any], weights: Floats) -> Floats:
+        """A subject's probabilities (..., n, K) and labels (n,) -> score (...), given class weights (K,)."""
+        given = probabilities[..., np.arange(len(labels)), labels].astype(np.float64)
+        return np.asarray(self.score(given) @ weights[labels] / weights[labels].sum())
+
+
+MEASURES = {
+    "likelihood": Measure(lambda given: np.log(np.maximum(given, LEAST)), balanced=False),
+    "recall": Measure(lambda given: given, balanced=True),
+}
+
+
+class Incumbent(NamedTuple):
+    """What a trial is compared with at a rung: the best trial's scores (S,) after as many epochs, and how much trials
+    differ from it, subject by subject (see `difference_variance`)."""
+
+    scores: Floats
+    variance: float | None
+
+
+def incumbent_of(best: ArrayLike, others: Sequence[ArrayLike], weights: Floats) -> Incumbent:
+    """The incumbent, from scores (S,) of the best trial and of others that ran to their end."""
+    return Incumbent(np.asarray(best, np.float64), difference_variance(others, best, weights))
+
+
+def difference_variance(others: Sequence[ArrayLike], best: ArrayLike, weights: Floats) -> float | None:
+    """How much trials differ from the best, subject by subject, beyond their mean difference: the variance of a
+    subject's difference times the subject's weight. None where too few trials ran to their end.
+
+    Args:
+        others: scores (S,) of trials that ran to their end.
+        best: of the best trial (S,).
+        weights: of the subjects (S,).
+    """
+    if len(others) < OTHERS:
+        return None
+    difference = np.asarray(others, np.float64) - np.asarray(best, np.float64)  # (trials, S)
+    rest = difference - (difference @ weights / weights.sum())[:, None]
+    return float((rest**2 * weights).sum() / (len(difference) * (len(weights) - 1)))
+
+
+class Need(NamedTuple):
+    """The fold whose score a race needs next: the subject's number and how many epochs it is trained for."""
+
+    subject: int
+    epochs: int
+
+
+class Outcome(NamedTuple):
+    """How far a trial went."""
+
+    subjects: list[int]  # seen at the last rung
+    epochs: int  # of the last rung
+    spent: int  # fold-epochs
+    behind: float | None  # what it lies behind the incumbent, in the race's measure, if it was stopped
+
+
+@dataclass(frozen=True)
+class Race:
+    """When a trial is stopped.
+
+    Args:
+        measure: how it is scored on a subject, in MEASURES.
+        p: it is stopped when a one-sided test that it is worse than the incumbent falls below this; 0 never stops.
+        errors: it is stopped when it lies behind the incumbent by more than so many standard errors; 0 never stops.
+        rungs: shares of the epochs that all folds are trained for, one after the other; the last is 1.
+        after_all: test only when all folds have reached a rung, not after each fold.
+    """
+
+    measure: str = "recall"
+    p: float = 0.0
+    errors: float = 0.0
+    rungs: tuple[float, ...] = (1.0,)
+    after_all: bool = False
+
+    @property
+    def stops_some(self) -> bool:
+        """Whether it ever stops a trial."""
+        return bool(self.p or self.errors)
+
+    def is_inferior(self, own: ArrayLike, best: ArrayLike, weights: Floats, variance: float | None) -> bool:
+        """Whether a trial is worse than the incumbent.
+
+        Args:
+            own: its scores of the subjects that it has seen (k,).
+            best: the incumbent's of the same (k,).
+            weights: what these subjects weigh (k,).
+            variance: as `difference_variance` gives it.
+        """
+        difference = np.asarray(own, np.float64) - np.asarray(best, np.float64)
+        behind = float(-(difference @ weights))
+        if len(difference) < STARTUP_FOLDS or behind <= 0:
+            return False
+        if self.errors:
+            return variance is not None and behind > self.errors * (variance * float(weights.sum())) ** 0.5
+        if not self.p:
+            return False
+        from scipy.stats import wilcoxon  # takes more than a second: not for every start
+
+        return bool(wilcoxon(difference, alternative="less", zero_method="zsplit").pvalue < self.p)
+
+    def milestones(self, epochs: int) -> list[int]:
+        """After how many of a trial's epochs its folds are compared."""
+        return list(dict.fromkeys(max(1, round(share * epochs)) for share in self.rungs))
+
+    def plan(self, order: Sequence[int], epochs: int) -> list[Need]:
+        """All folds that a trial may need, in the order in which it needs them."""
+        return [Need(subject, until) for until in self.milestones(epochs) for subject in order]
+
+    def run(
+        self, order: Sequence[int], epochs: int, incumbent: Callable[[int], Incumbent | None], weights: Floats
+    ) -> Generator[Need, float, Outcome]:
+        """A trial's race: it yields the fold whose score it needs next, is sent that score, and returns how far the
+        trial went.
+
+        Args:
+            order: the subjects' numbers in the order in which the trial meets them.
+            epochs: of the whole trial.
+            incumbent: what the trial is compared with after so many epochs; None while no trial has run to its end.
+            weights: what each subject weighs (S,).
+        """
+        spent = before = 0
+        for until in self.milestones(epochs):
+            rival, own = incumbent(until), dict[int, float]()
+            for subject in order:
+                own[subject] = yield Need(subject, until)
+                spent += until - before
+                if rival is None or not self._compares(len(own) == len(order), until == epochs):
+                    continue
+                seen = list(own)
+                mine, best, weigh = np.array(list(own.values())), rival.scores[seen], weights[seen]
+                if self.is_inferior(mine, best, weigh, rival.variance):
+                    return Outcome(seen, until, spent, float(np.average(best - mine, weights=weigh)))
+            before = until
+        return Outcome(list(order), epochs, spent, None)
+
+    def _compares(self, is_last: bool, at_end: bool) -> bool:
+        """Whether there is something to compare once a fold has reached a rung, perhaps the last fold, or the last
+        rung; where both are there is nothing to save."""
+        return is_last and not at_end if self.after_all else not (is_last and at_end)
+
+
+RACES = {
+    "recall-rungs": Race(errors=1.64, rungs=(0.25, 1.0)),  # the default: docs/search.md says why
+    "recall": Race(errors=1.64),
+    "recall-2": Race(errors=2.0),
+    "recall-1.28": Race(errors=1.28),
+    "recall-wilcoxon": Race(p=0.05),
+    "recall-rungs-all": Race(errors=1.28, rungs=(0.25, 0.5, 1.0), after_all=True),
+    "wilcoxon": Race("likelihood", p=0.1),
+    "wilcoxon-.05": Race("likelihood", p=0.05),
+    "wilcoxon-rungs": Race("likelihood", p=0.05, rungs=(0.25, 1.0)),
+    "wilcoxon-rungs-all": Race("likelihood", p=0.1, rungs=(0.25, 0.5, 1.0), after_all=True),
+    "none": Race(),
+}
+
+
+def subject_order(n_subjects: int, seed: int, trial: int) -> list[int]:
+    """The order in which a trial meets its subjects: shuffled, so that no subject always decides."""
+    return [int(place) for place in np.random.default_rng([seed, trial]).permutation(n_subjects)]
+
+
+def estimate(best: float, behind: float) -> float:
+    """What a stopped trial's UF1 over all subjects may be: the incumbent's, less what the trial lies behind.
+
+    The race's measure, in which it lies behind, tells more of a network than the UF1 of few subjects (docs/search.md).
+    """
+    return max(0.0, best - behind)

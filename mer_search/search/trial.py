@@ -1,0 +1,197 @@
+"""A trial of a study: what it is compared with, which folds it needs, and what came of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from mer_search.config import Run, Value, with_values
+from mer_search.data import fit
+from mer_search.errors import Infeasible, UsageError
+from mer_search.model.network import cost
+from mer_search.search import race as races
+from mer_search.search.fits import foretell
+from mer_search.search.incumbent import Incumbents, find_incumbents
+from mer_search.search.optuna_internals import reported
+from mer_search.search.scheduler import Job, Needs, Want
+from mer_search.search.space import StudyFile
+from mer_search.search.workspace import Loaded, Progress
+from mer_search.training.fold_store import claim
+from mer_search.training.metrics import LEAKS, RULES, pooled_uf1
+from mer_search.training.predictions import Predictions
+
+TOLD = "told"  # attribute of a trial: it knows of the trials with lower numbers than this
+
+
+@dataclass(frozen=True)
+class Search:
+    """One study on one dataset: what `run` needs to evaluate a trial."""
+
+    file: StudyFile
+    loaded: Loaded
+    subjects: tuple[str, ...]
+    seed: int
+    out: Path  # the study's folder
+
+    def __post_init__(self) -> None:
+        for axis in self.file.axes:
+            for value in axis.values:
+                fit(with_values(self.loaded.run, {axis.key: value}), self.loaded.folder, self.loaded.clips)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What a resumed study must share, and what confirm and status need to know. Kept in the storage."""
+        return {
+            "study_file": self.file.name,
+            "digest": self.file.digest,
+            "dataset": self.loaded.folder.title,
+            "synthetic": self.loaded.folder.synthetic,
+            "data": str(self.loaded.folder.path.resolve()),
+            "checksum": self.loaded.run.data.checksum,
+            "subjects": list(self.subjects),
+            "rule": self.file.rule,
+            "also": self.file.also,
+            "preset": self.file.preset,
+            "seed": self.seed,
+            "out": str(self.out.resolve()),
+            "leaks": self.file.rule in LEAKS,
+        }
+
+    def folder(self, number: int) -> Path:
+        """Where a trial's files are."""
+        return trial_folder(self.out, number)
+
+
+def trial_folder(out: Path, number: int) -> Path:
+    """Where a trial's files are, in its study's folder."""
+    return out / f"trial-{number:04d}"
+
+
+@dataclass
+class Evaluation:
+    """A trial while it is evaluated. Shapes: S subjects of the study."""
+
+    trial: optuna.Trial
+    values: dict[str, Value]
+    run: Run
+    folder: Path
+    subjects: tuple[str, ...]  # S, in the study's order
+    seed: int
+    order: list[int]  # in which the trial meets its subjects
+    incumbents: Incumbents
+    rule: str
+    also: str
+    seen: dict[str, Predictions] = field(default_factory=dict)  # of the subjects that reached its last rung
+    epochs: int = 0  # of that
+    microbatches: int = 1  # that a batch is cut into, so that its activations fit the device
+
+    @property
+    def number(self) -> int:
+        """The trial's."""
+        return self.trial.number
+
+    @property
+    def plan(self) -> list[Want]:
+        """All folds that it may need, in the order in which it needs them."""
+        return [self._want(need) for need in self._race.plan(self.order, self.run.train.epochs)]
+
+    @property
+    def folds(self) -> tuple[Predictions, ...]:
+        """Those that count."""
+        return tuple(self.seen.values())
+
+    @property
+    def progress(self) -> tuple[int, int, float]:
+        """How many folds count of how many, all rungs together, and the UF1 so far (NaN before the first)."""
+        if not self.seen:
+            return 0, len(self.plan), math.nan
+        rung = self._race.milestones(self.run.train.epochs).index(self.epochs)
+        done = rung * len(self.order) + len(self.seen)
+        return done, len(self.plan), pooled_uf1(list(self.folds), RULES[self.rule])
+
+    @property
+    def _race(self) -> races.Race:
+        return self.incumbents.race
+
+    def _want(self, need: races.Need) -> Want:
+        return Want(self.seed, self.subjects[need.subject], need.epochs)
+
+    def needs(self) -> Needs:
+        """The race, whose outcome are the trial's values: UF1 over the study's subjects, or an estimate of it if the
+        race stops it, and its cost if that is minimised too."""
+        before = reported(self.trial)  # by a call that was interrupted
+        race = self._race.run(self.order, self.run.train.epochs, self.incumbents.at, self.incumbents.weights)
+        need = next(race)
+        while True:
+            fold = yield self._want(need)
+            if need.epochs != self.epochs:
+                self.seen, self.epochs = {}, need.epochs
+            self.seen[fold.subject] = fold
+            score = self.incumbents.score(fold)
+            rung = self._race.milestones(self.run.train.epochs).index(need.epochs)
+            step = rung * len(self.order) + need.subject
+            if step not in before and not self.also:  # of two objectives, Optuna takes none in between
+                self.trial.report(score, step)
+            try:
+                need = race.send(score)
+            except StopIteration as end:
+                return self._values(end.value)
+
+    def _values(self, outcome: races.Outcome) -> list[float]:
+        parameters, flop = cost(self.run)
+        self.trial.set_user_attr("parameters", parameters)
+        self.trial.set_user_attr("gflop", round(flop / 1e9, 3))
+        self.trial.set_user_attr("fold_epochs", [outcome.spent, len(self.subjects) * self.run.train.epochs])
+        if self.microbatches > 1:
+            self.trial.set_user_attr("pieces", self.microbatches)
+        if outcome.behind is not None:
+            self.trial.set_user_attr("stopped_after", len(outcome.subjects))
+            self.trial.set_user_attr("stopped_epochs", outcome.epochs)
+            return [self.incumbents.estimate(outcome.behind)]
+        value = pooled_uf1(list(self.folds), RULES[self.rule])
+        return [value, self.trial.user_attrs[self.also]] if self.also else [value]
+
+
+def evaluation_job(
+    search: Search, study: optuna.Study, trial: optuna.Trial, values: dict[str, Value], progress: Progress
+) -> Job:
+    """The job that evaluates a trial with these values; one that has failed already if they are not possible.
+
+    Args:
+        progress: told of motion that is measured anew, where the trial's values change it.
+    """
+    try:
+        try:
+            loaded = search.loaded.with_values(values, progress)
+        except UsageError as error:  # values that are possible one by one, but not together
+            raise Infeasible(str(error), "valid configuration") from error
+        foretell(study, trial, loaded.run)
+        evaluation = _evaluation(search, study.get_trials(deepcopy=False), trial, values, loaded)
+        claim(evaluation.folder, loaded.run)
+    except Exception as error:  # told when it is the trial's turn
+        return Job(trial, search.loaded, search.folder(trial.number), error=error, over=True)
+    return Job(evaluation, loaded, evaluation.folder, evaluation.plan, evaluation.needs())
+
+
+def _evaluation(
+    search: Search, trials: Sequence[FrozenTrial], trial: optuna.Trial, values: dict[str, Value], loaded: Loaded
+) -> Evaluation:
+    race, rule = races.RACES[search.file.pruner], search.file.rule
+    told = [other for other in trials if other.number < trial.user_attrs[TOLD]]
+    repeats = sum(other.params == trial.params for other in trials[: trial.number])  # a repeat has another seed
+    return Evaluation(
+        trial,
+        values,
+        loaded.run,
+        search.folder(trial.number),
+        search.subjects,
+        search.seed + repeats,
+        races.subject_order(len(search.subjects), search.seed, trial.number),
+        find_incumbents(told, search.folder, search.loaded, search.subjects, race, RULES[rule]),
+        rule,
+        search.file.also,
+    )

@@ -1,0 +1,132 @@
+"""The folds of a run on disk: one file a fold, written whole and once, from which every figure can be computed again.
+
+config.json                     the run, its digest
+folds/0-sub05.npz               probabilities after every epoch, of folds that stopped on their way, too
+folds/0-sub05.csv               its history: a row an epoch
+unfinished/0-sub05.state        a fold that may go on, with its weights
+env.json                        versions and machine
+"""
+
+import csv
+import io
+import json
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from mer_search.config import Run, digest
+from mer_search.errors import DataError, UsageError
+from mer_search.files import write_whole
+from mer_search.training.loop import Epoch
+from mer_search.training.predictions import Predictions, load, save
+
+FOLDS, UNFINISHED, BEFORE = "folds", "unfinished", "predictions.npz"
+TRAIN_AGAIN = "delete it and run the same command again, which trains its fold anew"
+PACKAGES = ("mer-search", "torch", "numpy", "opencv-python-headless", "optuna", "scikit-learn")
+
+Key = tuple[int, str]  # a fold's seed and subject
+
+
+def fold_file(folder: Path, seed: int, subject: str) -> Path:
+    """Where a fold's predictions are; its history is beside them, with the ending csv."""
+    return folder / FOLDS / f"{seed}-{subject}.npz"
+
+
+def state_file(folder: Path, seed: int, subject: str) -> Path:
+    """Where a fold is kept that may go on."""
+    return folder / UNFINISHED / f"{seed}-{subject}.state"
+
+
+def load_folds(folder: Path) -> dict[Key, Predictions]:
+    """All folds in a run's folder, by seed and subject, in that order.
+
+    Raises:
+        DataError: if a file is damaged, or the folder is that of an earlier version.
+    """
+    if (folder / BEFORE).exists():
+        raise DataError(
+            f"{folder} must hold a file a fold, but has one {BEFORE} as mer-search 0.1 wrote it; use that version, or "
+            "give another --name or --out"
+        )
+    folds = [load(path) for path in (folder / FOLDS).glob("*.npz")]
+    return {(fold.seed, fold.subject): fold for fold in sorted(folds, key=lambda fold: (fold.seed, fold.subject))}
+
+
+def keep_fold(folder: Path, fold: Predictions, history: Sequence[Epoch]) -> None:
+    """Write a fold's history, and then the fold itself."""
+    path = fold_file(folder, fold.seed, fold.subject)
+    _write_history(path.with_suffix(".csv"), history)
+    save(path, fold)
+
+
+def go_no_further(folder: Path) -> None:
+    """Delete what only folds that go on need."""
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+
+
+def claim(folder: Path, run: Run) -> None:
+    """Make the folder this run's, or raise UsageError if it is another's."""
+    path = folder / "config.json"
+    if path.exists():
+        if (found := digest(read_config(path))) != digest(run):
+            raise UsageError(
+                f"{folder} must hold run {digest(run)}, but holds {found}; "
+                "give another --name or --out, or delete the folder"
+            )
+        return
+    write_whole(folder / "env.json", json.dumps(environment(), indent=1))
+    write_whole(path, json.dumps({"digest": digest(run), "run": run.model_dump(mode="json")}, indent=1))
+
+
+def read_config(path: Path) -> Run:
+    """The run in a config.json.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    try:
+        return Run.model_validate(json.loads(path.read_text())["run"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} must hold a run's configuration, but cannot be read ({error})") from error
+
+
+def environment() -> dict[str, object]:
+    """Versions and machine, for the record."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def read_history(folder: Path) -> list[Epoch]:
+    """The epochs of all folds in a run's folder, in the order of seeds and subjects.
+
+    Raises:
+        DataError: if a file is damaged.
+    """
+    rows = [row for path in (folder / FOLDS).glob("*.csv") for row in _history(path)]
+    return sorted(rows, key=lambda row: (row.seed, row.subject))
+
+
+def _history(path: Path) -> list[Epoch]:
+    try:
+        with path.open(newline="") as file:
+            return [
+                Epoch(**{name: kind(row[name]) for name, kind in Epoch.__annotations__.items()})
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise DataError(f"{path} must be a table of epochs, but is not ({error}); {TRAIN_AGAIN}") from error
+
+
+def _write_history(path: Path, history: Sequence[Epoch]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(Epoch._fields)
+    writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in history)
+    write_whole(path, buffer.getvalue())
