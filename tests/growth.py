@@ -45,7 +45,7 @@ class Nothing:
         self.loaded, self.people, self.random = loaded, np.array(loaded.subjects), np.random.default_rng(0)
         self.tasks, self.free = [], 1
 
-    def put(self, dataset, clips):
+    def put(self, *_):
         pass
 
     discard = cancel = drop = put
