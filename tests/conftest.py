@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from mer_search.config import Run, with_values
+from mer_search.engine import executor as engine
 from mer_search.engine.local import LocalExecutor
 from mer_search.search import benchmark, confirm, overhead, space, summary
 from mer_search.search.scheduler import Job, Scheduler
@@ -234,7 +235,7 @@ def executor():
 def everywhere(executor, monkeypatch):
     """Whatever opens an executor gets that one."""
     monkeypatch.setattr(LocalExecutor, "close", lambda self: None)
-    for module in (confirm, benchmark, overhead):
+    for module in (engine, benchmark, overhead):
         monkeypatch.setattr(module, "open_executor", lambda *_: executor)
     return executor
 

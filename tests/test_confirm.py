@@ -8,6 +8,8 @@ import pytest
 from conftest import STUDY, confirmation_of, drive, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import digest, with_values
+from mer_search.engine import executor as engine
+from mer_search.engine.executor import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.report.summaries import summary_rows
 from mer_search.search import confirm as confirming
@@ -159,8 +161,8 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
     assert [cost.folds for cost in confirmation_costs(jobs, everywhere)] == [4, 4, 0]
     told = []
     for _ in range(2):
-        folds = confirming.confirm_all(jobs, confirming.Where(), silent, lambda _, costs, slots: told.append(costs))
-        monkeypatch.setattr(confirming, "open_executor", lambda *_: pytest.fail("it was opened for nothing"))
+        folds = confirming.confirm_all(jobs, Where(), silent, lambda _, costs, slots: told.append(costs))
+        monkeypatch.setattr(engine, "open_executor", lambda *_: pytest.fail("it was opened for nothing"))
     assert [sum(cost.folds for cost in costs) for costs in told] == [8, 0]
     assert [pair.same for pair in compare(jobs[1:], folds[1:]).pairs] == [True]
     some = compare(jobs, folds).among(("sub04", "sub01"))

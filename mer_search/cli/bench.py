@@ -72,10 +72,10 @@ def search(study_name: str, table: Path | None, trials: int, repeats: int, only:
 def table(study_name: str, configurations: int, seeds: int, data: Path | None, device: str, out: Path) -> None:
     """Train a table of folds, once; the same command goes on where it was stopped."""
     from mer_search.engine import stop
+    from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
     from mer_search.report import terminal
     from mer_search.search import fold_table, space
-    from mer_search.search.confirm import Where
     from mer_search.search.storage import check_name
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data

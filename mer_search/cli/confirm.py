@@ -76,6 +76,7 @@ def confirm(
     compared with where its search started, which costs as many folds again."""
     from mer_search.config import with_values
     from mer_search.engine import stop
+    from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
     from mer_search.report import datasets, terminal, verdicts
     from mer_search.report import summaries as shown
@@ -107,7 +108,7 @@ def confirm(
     met = targets + ([start] if start and start not in targets else [])
     if task:
         met = [replace(target, run=with_values(target.run, {"data.task": task})) for target in met]
-    began, where = time.monotonic(), confirming.Where(executor, choose_device(device, executor), slots)
+    began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)
     with stop.polling(), terminal.bars() as progress:
         path = data or targets[0].data or find_data(None, progress)
         jobs = confirming.prepare(met, path, subjects, seeds_used, progress)

@@ -66,11 +66,11 @@ def run(
     warm_up()
     from mer_search.data import open_folder
     from mer_search.engine import stop
+    from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
     from mer_search.report import datasets, live, terminal
     from mer_search.report.trials import print_next, state_line, study_table
     from mer_search.search import space, study
-    from mer_search.search.confirm import Where
     from mer_search.search.cost import search_cost
     from mer_search.search.progress import progress_of
     from mer_search.search.scheduler import Scheduler

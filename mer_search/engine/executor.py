@@ -3,7 +3,9 @@
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -122,6 +124,21 @@ def open_executor(where: str, run: Run, device: str, slots: int | None = None, e
 
         return RayExecutor("" if where == "ray" else where, run, device, slots, exact)
     raise UsageError(f"--executor must be local, ray or ray://HOST:10001, but got {where!r}")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where folds are trained: the words of `--executor`, `--device` and `--slots`."""
+
+    executor: str = "local"
+    device: str = "cpu"
+    slots: int | None = None
+
+    @contextmanager
+    def open(self, run: Run, exact: bool = False) -> Iterator[Executor]:
+        """The executor, for runs about as large as this; exact where a GPU must give the same result again."""
+        with closing(open_executor(self.executor, run, self.device, self.slots, exact)) as executor:
+            yield executor
 
 
 def seconds_per_step(executor: Executor, dataset: str, run: Run) -> float:

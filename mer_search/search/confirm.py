@@ -1,8 +1,8 @@
 """Confirmation: all subjects, fresh seeds, and nothing chosen on the way. What it says can be believed."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import optuna
 
 from mer_search.config import Data, Run, Value, digest, with_values
 from mer_search.data import fit
-from mer_search.engine.executor import Executor, open_executor
+from mer_search.engine.executor import Executor, Where
 from mer_search.engine.task import Finished
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.files import sweep
@@ -212,21 +212,6 @@ def prepare(
     if len(set(checksums.values())) > 1:
         raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
     return jobs
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where folds are trained: the words of `--executor`, `--device` and `--slots`."""
-
-    executor: str = "local"
-    device: str = "cpu"
-    slots: int | None = None
-
-    @contextmanager
-    def open(self, run: Run, exact: bool = False) -> Iterator[Executor]:
-        """The executor, for runs about as large as this; exact where a GPU must give the same result again."""
-        with closing(open_executor(self.executor, run, self.device, self.slots, exact)) as executor:
-            yield executor
 
 
 Announce = Callable[[Sequence[Confirmation], Sequence[Cost], int], None]  # what is to be trained, in so many slots

@@ -197,12 +197,12 @@ class Scheduler:
             while len(self._flight) < self.in_flight and self._begin(ask()):
                 pass
             while self._flight:
+                check()
+                self._submit()  # also before a job that is over is told, which takes a while
                 if self._flight[0].over:
                     yield self._flight.popleft(), None
                     self._begin(ask())
                     continue
-                check()
-                self._submit()
                 for event in self.executor.poll():
                     yield from self._hear(event)
         finally:
