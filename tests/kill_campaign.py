@@ -41,10 +41,11 @@ def spy() -> None:
     """mer-search itself, which writes down every epoch that was trained, and which process was given which fold."""
     from mer_search.cli import main
     from mer_search.engine.local import LocalExecutor
-    from mer_search.engine.task import Progress, Task
+    from mer_search.engine.task import Failed, Progress, Task
     from mer_search.search.scheduler import Job
 
-    send, hear, log = LocalExecutor._send, Job.hear, os.open(sys.argv[2], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    send, poll, hear = LocalExecutor._send, LocalExecutor.poll, Job.hear
+    log = os.open(sys.argv[2], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
     def note(task, what):
         os.write(log, f"{digest(task.run)} {task.seed} {task.subject} {what}\n".encode())
@@ -54,12 +55,18 @@ def spy() -> None:
         if isinstance(task, Task):
             note(task, f"by {slot.process.pid}")
 
+    def polled(self, *given):
+        os.write(log, b"- - - poll\n")
+        return poll(self, *given)
+
     def heard(self, event):
         if isinstance(event, Progress):
             note(event.task, event.epoch.epoch)
+        if isinstance(event, Failed) and event.error is None:
+            note(event.task, "died")
         hear(self, event)
 
-    LocalExecutor._send, Job.hear = sent, heard
+    LocalExecutor._send, LocalExecutor.poll, Job.hear = sent, polled, heard
     main(sys.argv[3:], prog_name="mer-search")
 
 
@@ -146,16 +153,34 @@ class Campaign:
         self._judge(self.trained(name), shots)
 
     def kill_worker(self, name: str) -> bool:
-        """A process that trains a fold whose process was not killed before dies; whether there is one."""
+        """A process that trains a fold whose process has not died before is killed; whether there is one.
+
+        It is stopped first, until the command has looked for news twice: then it is known at which fold it is.
+        """
         alive = [pid for pid in self._at(name) if Path(f"/proc/{pid}").exists()]
-        spared = True
         with suppress(ProcessLookupError, IndexError):  # the command has ended, and its processes with it
             os.kill(pid := self.luck.choice(alive), signal.SIGSTOP)
-            time.sleep(0.05)  # whatever it has told is heard, and what it is given next is written down
-            spared = (fold := self._at(name)[pid]) in self.killed
-            self.killed.add(fold)
-            os.kill(pid, signal.SIGCONT if spared else signal.SIGKILL)
-        return not spared
+            polls, deaths = self._count(name, "poll"), self._count(name, "died")
+            self._until(lambda: self._count(name, "poll") >= polls + 2)
+            if self._at(name)[pid] in self._died(name):
+                os.kill(pid, signal.SIGCONT)
+                return False
+            os.kill(pid, signal.SIGKILL)
+            self._until(lambda: self._count(name, "died") > deaths)
+            return self._count(name, "died") > deaths
+        return False
+
+    def _until(self, condition) -> None:
+        """Wait for what a command writes down; at most three seconds, for it may have ended, or the process be idle."""
+        deadline = time.monotonic() + 3
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _count(self, name: str, what: str) -> int:
+        return sum(line[3] == what for line in self.noted(name))
+
+    def _died(self, name: str) -> set[Fold]:
+        return {tuple(fold) for *fold, what in self.noted(name) if what == "died"}
 
     def _at(self, name: str) -> dict[int, Fold]:
         """Process -> the fold that it was given last."""
@@ -204,7 +229,8 @@ class Campaign:
         """Whether a study has its trials, nothing is left behind, and what is stored agrees."""
         states = Counter(trial.state.name for trial in self.study(name).get_trials())
         if states != {"COMPLETE": trials}:
-            self.wrong.append(f"{name} must have {trials} complete trials, but has {dict(states)}")
+            reasons = [trial.user_attrs.get("infeasible") for trial in self.study(name).get_trials()]
+            self.wrong.append(f"{name} must have {trials} complete trials, but has {dict(states)}: {reasons}")
         self.wrong += [f"{path} was left behind" for path in self.folder.rglob("*.partial")]
         if self.start(name, "verify").wait(60) != 0:
             self.wrong.append(f"verify found differences in {name}")
@@ -231,7 +257,6 @@ class Campaign:
         self.check(name, trials)
 
     def search_through(self, name: str, trials: int, kills: int, kill, apart: int) -> None:
-        self.killed: set[Fold] = set()
         executor = ["--executor", "ray"] if self.cluster else []
         self.drive_through(name, kills, kill, apart, *self._run(trials), *executor)
         self.check(name, trials)
