@@ -39,7 +39,10 @@ docs: setup  ## write the tables of docs/study-file.md anew
 bench: setup  ## measure training, and what is not training, on this machine
 	$(BIN)/mer-search bench
 
+gpu: setup  ## test and measure training on this machine's GPU, some ten minutes; writes gpu.txt, which we would like to see
+	{ $(BIN)/pytest -m cuda tests/test_cuda.py && $(BIN)/mer-search bench --full --device cuda --json; } > gpu.txt || { cat gpu.txt; false; }
+
 clean:  ## delete what make made, and runs/; keep the study's database
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis runs
 
-.PHONY: help setup run test lint types docs bench clean
+.PHONY: help setup run test lint types docs bench gpu clean

@@ -18,4 +18,6 @@ class Deadly:
             os._exit(3)
         import torch
 
+        if self.kind == "assert":
+            torch.ones(1, device="cuda")[torch.full((1,), 5, device="cuda")].cpu()
         raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA")

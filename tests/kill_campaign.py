@@ -145,7 +145,10 @@ class Campaign:
             time.sleep(self.luck.uniform(0, 0.05))
             there = self.on_disk(name)
             if len(shots) < kills and sum(there.values()) >= wanted and kill(name):
-                shots.append((len(self.trained(name)), self.on_disk(name)))
+                there = self.on_disk(
+                    name
+                )  # first: the command goes on, and what it trains meanwhile is not on disk yet
+                shots.append((len(self.trained(name)), there))
                 wanted = sum(there.values()) + self.luck.randint(apart, 2 * apart)
         if process.returncode != 0:
             self.wrong.append(f"{arguments} ended with {process.returncode}")

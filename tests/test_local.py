@@ -206,7 +206,8 @@ def test_slots_suit_the_network(loaded, monkeypatch):
     assert machine_slots(large, "cpu", None) == (1, 8)
     assert machine_slots(large, "cpu", 2) == (2, 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    assert machine_slots(small, "cuda", None) == (2, 4)
+    assert machine_slots(large, "cuda", None) == (2, 4)
+    assert machine_slots(small, "cuda", None) == (8, 1)
     assert machine_slots(small, "cuda", 4) == (4, 2)
     with pytest.raises(UsageError, match=r"--executor must be local, ray or ray://HOST:10001, but got 'slurm'"):
         open_executor("slurm", small, "cpu")

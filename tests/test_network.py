@@ -159,7 +159,30 @@ def test_a_spatial_convolution_is_a_3d_one_that_leaves_the_maps_apart(stride):
 def test_a_temporal_convolution_is_a_3d_one(time, bias):
     folded = TemporalConv(3, 5, time, bias).double()
     plain = _plain(folded, (time.kernel, 1, 1), (time.stride, 1, 1), (time.padding, 0, 0))
-    _agree(folded, plain, torch.randn(4, 4, 3, 6, 6, dtype=torch.float64))
+    x = torch.randn(4, 4, 3, 6, 6, dtype=torch.float64)
+    _agree(folded, plain, x)
+    for training in (True, False):
+        torch.testing.assert_close(folded.train(training).over_pixels(x), folded(x), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_zeros_in_further_channels_change_nothing(training):
+    """As on a GPU, whose units want a multiple of 8 channels: 5 become 8, and the next convolution takes them."""
+    x, modules = torch.randn(4, 3, 2, 6, 6, dtype=torch.float64), []
+    for aligned in (False, True):
+        torch.manual_seed(0)
+        first, second = SpatialConv(2, 5, 3, 2, aligned=aligned).double(), TemporalConv(5, 9, Time(3, 1, 1)).double()
+        modules.append(nn.ModuleList([first.train(training), second.train(training)]))
+        images = first.padded(x.flatten(0, 1), first[0].weight, 2, 1).relu()
+        assert images.shape[1] == (8 if aligned else 5)
+        out = second.over_pixels(images.unflatten(0, (4, 3)))
+        out.square().sum().backward()
+    plain, aligned = modules
+    torch.testing.assert_close(second(first(x).relu()), out if not training else plain[1](plain[0](x).relu()))
+    for one, other in zip(plain.parameters(), aligned.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-9)
+    for one, other in zip(plain.buffers(), aligned.buffers(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 def test_the_blocks_of_keep_mode_leave_fewer_and_fewer_maps():

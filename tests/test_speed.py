@@ -37,7 +37,7 @@ def test_the_ceiling_counts_operations_and_bytes():
 
 
 def test_an_epoch_has_the_samples_that_it_says(run, monkeypatch):
-    clips = speed.noise(run, 3)
+    clips = speed.noise(run, 24)
     assert isinstance(clips, Clips)
     assert [clips.subjects.count(subject) for subject in ("s0", "s1")] == [12, 12]
     seen = []
@@ -109,7 +109,7 @@ def test_everything_is_measured_and_fits_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "_demo", lambda runs, progress: OVERHEAD)
     told = []
     facts = benchmark.measure("cpu", False, 2, lambda *progress: told.append(progress[1:]))
-    assert told == [(done, 6) for done in range(1, 7)]
+    assert told == [(done, 7) for done in range(1, 8)]
     assert json.loads(json.dumps(facts))["machine"]["torch"] == torch.__version__
     (own, _), epoch = facts["steps"], facts["epoch"]
     assert own["of_ceiling"] == own["flop_s"] / facts["ceiling"]["fp32"]

@@ -3,7 +3,6 @@
 import os
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 
 import torch
 from safetensors.torch import save
@@ -35,6 +34,18 @@ def settle(device: str, threads: int, exact: bool) -> None:
         torch.use_deterministic_algorithms(exact, warn_only=True)
         torch.backends.cudnn.benchmark = not exact
         torch.backends.cudnn.deterministic = exact
+        torch.backends.cudnn.allow_tf32 = False  # where float32 is asked for, it is meant; the rest is in bfloat16
+        for fused in (torch.backends.cuda.enable_flash_sdp, torch.backends.cuda.enable_mem_efficient_sdp,
+                      torch.backends.cuda.enable_cudnn_sdp):  # fmt: skip
+            fused(not exact)  # attention whose gradient adds in varying order
+
+
+FULL = ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory", "unable to find an engine")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device's memory was full: torch says so in one way, the libraries below it in others."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in FULL)
 
 
 def on_device(clips: Clips, device: str) -> Clips:
@@ -45,7 +56,9 @@ def on_device(clips: Clips, device: str) -> Clips:
     """
     try:
         return clips.to(device)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         torch.cuda.empty_cache()
         free, whole = torch.cuda.mem_get_info()
         raise Infeasible(
@@ -71,14 +84,14 @@ def execute(task: Task | Timing, clips: Callable[[], Clips], tell: Callable[[Epo
         trained = _fitting(task, clips(), tell)
         weights = {key: value.contiguous() for key, value in trained.network.state_dict().items()}
         return trained.predictions, trained.history, save(weights) if task.weights else None
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        return Infeasible("the network and a few clips must fit the device's memory, but do not", DOES_NOT_FIT)
     except (MerSearchError, Cancelled) as error:
         return error
-    except torch.AcceleratorError as error:  # whatever else is asked of the device in this process fails, too
-        return str(error).splitlines()[0]
     except Exception as error:
+        if is_out_of_memory(error):
+            torch.cuda.empty_cache()
+            return Infeasible("the network and a few clips must fit the device's memory, but do not", DOES_NOT_FIT)
+        if isinstance(error, torch.AcceleratorError):  # whatever else is asked of the device here fails, too
+            return str(error).splitlines()[0]
         return Defect(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
 
 
@@ -86,7 +99,10 @@ def _fitting(task: Task, clips: Clips, tell: Callable[[Epoch], None]) -> Trained
     """Train a fold, its batches whole or in as few pieces as fit the device."""
     *fewer, most = splits(task.run.train.batch)
     for pieces in fewer:
-        with suppress(torch.OutOfMemoryError):
+        try:
             return train_fold(task.run, clips, task.subject, task.seed, tell, task.epochs, task.state, pieces)
-        torch.cuda.empty_cache()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        torch.cuda.empty_cache()  # what the error held is free by now
     return train_fold(task.run, clips, task.subject, task.seed, tell, task.epochs, task.state, most)

@@ -3,7 +3,7 @@
 Shapes: B clips, T maps, C channels, H W pixels, D width, G x G positions.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ KEEP_PATH = (Time(3, 1, 1), Time(3, 2, 1), Time(2, 1, 0), Time(2, 2, 0))
 KEEP_ATTENTION = (STILL, Time(3, 2, 1), Time(1, 1, 0), Time(2, 2, 0))
 
 
+ALIGNED = 8  # channels of bfloat16 are 16 bytes, which a GPU's units for matrix products read at once
 FEW = 4096  # weights of a 1x1 convolution that a CPU computes faster as a product of matrices
 
 
@@ -44,32 +45,78 @@ class SpatialConv(nn.Sequential):
     """A (1, kernel, kernel) convolution and its batch normalisation: (B, T, C, H, W) -> (B, T, C', H', W').
 
     It is a 2D convolution over B*T images.
+
+    Args:
+        aligned: it may put out zeros in further channels, because another convolution follows, which takes them. Units
+            of a GPU for bfloat16 want a multiple of `ALIGNED` channels; else every tensor is copied into such a one.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False, aligned: bool = False
+    ) -> None:
         kind = Pointwise if kernel == stride == 1 else nn.Conv2d
         super().__init__(kind(inputs, outputs, kernel, stride, kernel // 2, bias=bias), nn.BatchNorm2d(outputs))
+        self.aligned = aligned
 
     def forward(self, maps: Tensor) -> Tensor:
-        return super().forward(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+        images = maps.flatten(0, 1)
+        if maps.is_cuda:
+            convolution: Any = self[0]
+            images = self.padded(images, convolution.weight, convolution.stride, convolution.padding)
+        else:
+            images = super().forward(images)
+        return images.unflatten(0, maps.shape[:2])
+
+    def padded(self, images: Tensor, weight: Tensor, stride: Any, padding: Any) -> Tensor:
+        """Convolution and normalisation of images (N, C, H, W), perhaps with zeros in further channels: on a GPU."""
+        convolution, norm = cast(Any, self)
+        taken, added = images.shape[1] - weight.shape[1], -len(weight) % ALIGNED if self.aligned else 0
+        bias = convolution.bias
+        if taken or added:
+            weight = F.pad(weight, (0, 0, 0, 0, 0, taken, 0, added))
+            bias = None if bias is None else F.pad(bias, (0, added))
+        images = F.conv2d(images, weight, bias, stride, padding)
+        if not added:
+            return norm(images)
+        values = norm.running_mean, norm.running_var, norm.weight, norm.bias
+        mean, variance, scale, shift = (F.pad(item, (0, added)) for item in values)
+        images = F.batch_norm(images, mean, variance, scale, shift, norm.training, norm.momentum, norm.eps)
+        if norm.training:
+            norm.running_mean.copy_(mean[:-added])
+            norm.running_var.copy_(variance[:-added])
+            norm.num_batches_tracked.add_(1)
+        return images
 
 
 class TemporalConv(SpatialConv):
     """A (kernel, 1, 1) convolution over T and its batch normalisation: (B, T, C, H, W) -> (B, T', C', H, W).
 
-    It is a 1x1 convolution over the kernel*C channels of each window of maps.
+    It is a 1x1 convolution over the kernel*C channels of each window of maps; on a GPU one over images of T x H*W
+    pixels, for which nothing is copied where channels are last in memory.
     """
 
-    def __init__(self, inputs: int, outputs: int, time: Time = STILL, bias: bool = False) -> None:
-        super().__init__(time.kernel * inputs, outputs, 1, bias=bias)
+    def __init__(
+        self, inputs: int, outputs: int, time: Time = STILL, bias: bool = False, aligned: bool = False
+    ) -> None:
+        super().__init__(time.kernel * inputs, outputs, 1, bias=bias, aligned=aligned)
         self.time = time
 
     def forward(self, maps: Tensor) -> Tensor:
+        if maps.is_cuda:
+            return self.over_pixels(maps)
         if self.time.padding == 0 and self.time.kernel == maps.shape[1]:
             return super().forward(maps.flatten(1, 2).unsqueeze(1))  # one window, which need not be copied
         padded = F.pad(maps, (0, 0, 0, 0, 0, 0, self.time.padding, self.time.padding)) if self.time.padding else maps
         windows = padded.unfold(1, self.time.kernel, self.time.stride)  # (B, T', C, H, W, kernel)
         return super().forward(windows.movedim(-1, 2).flatten(2, 3))  # (B, T', kernel*C, H, W)
+
+    def over_pixels(self, maps: Tensor) -> Tensor:
+        """The same, as on a GPU."""
+        convolution: Any = self[0]
+        weight = convolution.weight.unflatten(1, (self.time.kernel, -1))[..., 0].transpose(1, 2)  # (C', C, kernel, 1)
+        pixels = maps.transpose(1, 2).flatten(3)  # (B, C, T, H*W)
+        pixels = self.padded(pixels, weight, (self.time.stride, 1), (self.time.padding, 0))  # (B, C', T', H*W)
+        return pixels.unflatten(3, maps.shape[-2:]).transpose(1, 2)
 
 
 def middle_width(inputs: int, outputs: int) -> int:
@@ -96,7 +143,11 @@ class CABlock(nn.Module):
             convolution: list[nn.Module] = [SpatialConv(inputs, outputs, 3, stride)]
         else:
             middle, path = middle_width(inputs, outputs), KEEP_PATH[keep]
-            convolution = [SpatialConv(inputs, middle, 3, stride), nn.ReLU(), TemporalConv(middle, outputs, path)]
+            convolution = [
+                SpatialConv(inputs, middle, 3, stride, aligned=True),
+                nn.ReLU(),
+                TemporalConv(middle, outputs, path),
+            ]
         self.body = nn.Sequential(*convolution, nn.ReLU(), SpatialConv(outputs, outputs, 1))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
@@ -127,7 +178,11 @@ class CABlock(nn.Module):
             (over_time, over_pixels, over_pixels)
             for over_time, over_pixels in zip(self.pooling, (3, self.stride, 1), strict=True)
         )
-        return F.max_pool3d(attention.transpose(1, 2), kernel, stride, padding).transpose(1, 2)
+        volumes = attention.transpose(1, 2)
+        if attention.is_cuda and torch.are_deterministic_algorithms_enabled():  # the pooling's own gradient is not
+            pooled, places = F.max_pool3d(volumes, kernel, stride, padding, return_indices=True)
+            return volumes.flatten(1).gather(1, places.flatten(1)).view_as(pooled).transpose(1, 2)
+        return F.max_pool3d(volumes, kernel, stride, padding).transpose(1, 2)
 
 
 class TransformerBlock(nn.Module):

@@ -99,16 +99,17 @@ def hsv(flow: Tensor) -> Tensor:
 
 def rgb_difference(difference: Tensor) -> Tensor:
     """Differences of frames (..., 3, H, W) in grey levels -> of frames normalised as ImageNet's pictures."""
-    return difference / 255 / _colours(IMAGENET_SD, difference)
+    return _scale(difference / 255, (0.0, 0.0, 0.0))
 
 
 def imagenet(rgb: Tensor) -> Tensor:
     """Pictures (..., 3, H, W), RGB in [0, 1], normalised as ImageNet's."""
-    return (rgb - _colours(IMAGENET_MEAN, rgb)) / _colours(IMAGENET_SD, rgb)
+    return _scale(rgb, IMAGENET_MEAN)
 
 
-def _colours(values: Sequence[float], like: Tensor) -> Tensor:
-    return like.new_tensor(values).view(3, 1, 1)
+def _scale(rgb: Tensor, means: Sequence[float]) -> Tensor:
+    """(rgb - mean) / sd of each colour, without a tensor of constants, which would have to be copied to the device."""
+    return torch.stack([(rgb[..., k, :, :] - means[k]) / IMAGENET_SD[k] for k in range(3)], dim=-3)
 
 
 def n_channels(config: Input) -> int:
@@ -125,5 +126,5 @@ def channels(flow: Tensor, config: Input) -> Tensor:
         return {"hsv": hsv, "rgb": rgb_difference}[config.channels](flow)
     if "o" in config.components and flow.shape[2] == 2:  # flow images bring their own
         flow = torch.cat([flow, strain(flow, config.strain)], dim=2)
-    picked = flow[:, :, [COMPONENTS.index(letter) for letter in config.components]]
+    picked = torch.stack([flow[:, :, COMPONENTS.index(letter)] for letter in config.components], dim=2)
     return torch.cat([NORMALISATIONS[letter](picked) for letter in config.channels], dim=2)

@@ -26,17 +26,18 @@ def _external(run: Run) -> nn.Sequential:
     """(B, T, C, H, W) -> (B, T', stem_width, H / stride, W / stride)."""
     model, channels = run.model, n_channels(run.input)
     if model.temporal == "none":
-        return nn.Sequential(SpatialConv(channels, model.stem_width, 3, model.stem_stride), nn.ReLU())
+        return nn.Sequential(SpatialConv(channels, model.stem_width, 3, model.stem_stride, aligned=True), nn.ReLU())
     time = Time(run.frames.maps, 1, 0) if model.temporal == "collapse" else Time(3, 1, 1)
-    spatial = SpatialConv(channels, model.stem_mid, 3, model.stem_stride)
-    return nn.Sequential(spatial, nn.ReLU(), TemporalConv(model.stem_mid, model.stem_width, time), nn.ReLU())
+    spatial = SpatialConv(channels, model.stem_mid, 3, model.stem_stride, aligned=True)
+    temporal = TemporalConv(model.stem_mid, model.stem_width, time, aligned=True)
+    return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU())
 
 
 def _internal(model: Model) -> nn.Sequential:
     """(B, T, stem_width, H, W) -> (B, T, attention_width, H, W)."""
     if model.temporal != "keep":
         return nn.Sequential(SpatialConv(model.stem_width, model.attention_width, 3), nn.ReLU())
-    spatial = SpatialConv(model.stem_width, model.internal_mid, 3)
+    spatial = SpatialConv(model.stem_width, model.internal_mid, 3, aligned=True)
     temporal = TemporalConv(model.internal_mid, model.attention_width, Time(3, 1, 1))
     return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU())
 

@@ -53,3 +53,6 @@ def print_speed(facts: dict[str, Any]) -> None:
     out.print(f"motion into the store: {store['clips_s_core']:.1f} clips/s a core")
     out.print(f"start to the end of the first epoch, warm store: {start['first_epoch_s']:.1f} s")
     out.print(f"what is not training: {books['seconds_a_trial']:.2f} s a trial, {books['share']:.1%} of one of demo's")
+    if gpu := facts["gpu_trials"]:
+        rows = [f"{row['network']} {row['trial_s']:.0f} s ({row['slots']} slots)" for row in gpu["rows"]]
+        say(f"{gpu['folds']} folds, all epochs, from those of five: {'; '.join(rows)}")

@@ -4,6 +4,7 @@ import datetime
 import math
 import os
 import platform
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -14,12 +15,15 @@ import torch
 
 from mer_search.config import Run, with_values
 from mer_search.engine.executor import open_executor, train_all
+from mer_search.engine.local import LocalExecutor
 from mer_search.engine.task import Task
+from mer_search.engine.worker import settle
 from mer_search.model.network import memory, step_flop
 from mer_search.presets import preset
 from mer_search.search import overhead, space
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training import speed
+from mer_search.training.clips import Clips
 from mer_search.training.judge import precision
 from mer_search.training.speed import Times
 
@@ -27,6 +31,8 @@ PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")
 SMALL = {"flow.size": 48, "train.batch": 4}  # of a preset, where 224 px would take minutes a step
 YARDSTICK = "V3NR"  # whose epoch is compared with the conventional loop's
 SAMPLES = {"cpu": 4, "cuda": 20}  # batches in that epoch
+CLIPS, SUBJECTS, FOLDS = 246, 26, 10  # of CASME II, and of a trial of the study `default`
+SLOTS = (1, 4, 8)  # of one GPU, for small networks
 LOADERS = 4  # processes that read for the conventional loop on a GPU; as public code has it
 
 
@@ -41,8 +47,11 @@ def measure(device: str, full: bool, runs: int, progress: Progress) -> dict[str,
     """
     networks = {name: _sized(preset(name), device, full) for name in PRESETS}
     networks["demo's first trial"] = _first_trial("demo")
+    if device == "cuda":
+        settle(device, torch.get_num_threads(), exact=False)
     jobs: list[Callable[[], Any]] = [
         lambda: speed.ceiling(device, runs)._asdict(),
+        lambda: _gpu_trials() if device == "cuda" else {},
         *(partial(_step, name, run, device, runs) for name, run in networks.items()),
         lambda: _ladder(networks[YARDSTICK], device, runs),
         lambda: _epoch(networks[YARDSTICK], device, runs),
@@ -52,7 +61,7 @@ def measure(device: str, full: bool, runs: int, progress: Progress) -> dict[str,
     for done, job in enumerate(jobs, 1):
         found.append(job())
         progress("measuring", done, len(jobs))
-    top, *steps, ladder, epoch, rest = found
+    top, trials, *steps, ladder, epoch, rest = found
     for step in steps:
         step["of_ceiling"] = step["flop_s"] / top["bf16" if step["bf16"] else "fp32"]
     return {
@@ -64,6 +73,7 @@ def measure(device: str, full: bool, runs: int, progress: Progress) -> dict[str,
         "techniques": {"network": YARDSTICK, "steps": ladder},
         "epoch": epoch,
         **rest,
+        "gpu_trials": trials,
     }
 
 
@@ -77,14 +87,22 @@ def _first_trial(study: str) -> Run:
 
 
 def _machine(device: str) -> dict[str, Any]:
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+    machine = {
+        "device": platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "date": datetime.date.today().isoformat(),
     }
+    if device == "cuda":
+        machine |= {
+            "device": torch.cuda.get_device_name(),
+            "bytes": torch.cuda.get_device_properties(0).total_memory,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    return machine
 
 
 def _step(name: str, run: Run, device: str, runs: int) -> dict[str, Any]:
@@ -167,6 +185,30 @@ def _trial(run: Run, loaded: Loaded, subjects: Sequence[str], runs: int) -> dict
         "conventional_trial_s": conventional.median * steps * run.train.epochs,
         "speedup": conventional.median * steps * short.train.epochs / ours.median,
     }
+
+
+def _gpu_trials() -> dict[str, Any]:
+    """Ten folds of the yardstick as published, and the folds of demo's first trial by slots, on a GPU; clips are noise,
+    as many as CASME II's."""
+    large, small = preset(YARDSTICK), _first_trial("demo")
+    clips = {run: speed.noise(run, CLIPS, SUBJECTS) for run in (large, small)}
+    rows = [(YARDSTICK, large, 1), *(("demo's first trial", small, slots) for slots in SLOTS)]
+    return {"folds": FOLDS, "rows": [_gpu_trial(name, run, clips[run], slots) for name, run, slots in rows]}
+
+
+def _gpu_trial(name: str, run: Run, clips: Clips, slots: int) -> dict[str, Any]:
+    """Seconds of all epochs of ten folds: those of one epoch, and what four more add to that, as often as needed."""
+    with LocalExecutor("cuda", slots) as executor:
+        executor.put(name, clips)
+
+        def train(epochs: int) -> float:
+            start = time.perf_counter()
+            train_all(executor, [Task(run, name, 0, f"s{fold}", epochs) for fold in range(FOLDS)])
+            return time.perf_counter() - start
+
+        train(1)  # workers start, and libraries choose their kernels
+        first, more = train(1), train(5)
+    return {"network": name, "slots": slots, "trial_s": first + (more - first) / 4 * (run.train.epochs - 1)}
 
 
 def _seconds(what: str, times: Times) -> dict[str, Any]:

@@ -95,6 +95,5 @@ def mirror(flow: Tensor, vectors: bool = True) -> Tensor:
     """Motion maps (B, T, P, H, W) of the mirrored faces."""
     if not vectors:
         return flow.flip(-1)
-    sign = torch.ones(flow.shape[2], device=flow.device)
-    sign[0] = -1
-    return flow.flip(-1) * sign[:, None, None]
+    mirrored = flow.flip(-1)
+    return torch.cat([-mirrored[:, :, :1], mirrored[:, :, 1:]], dim=2)

@@ -33,7 +33,7 @@ def network_input(run: Run, flow: Tensor, onset: Tensor | None, grid: int) -> tu
 
 # Floating-point operations of a training step
 LARGE_STEP = 1e12  # that keep all cores of a CPU busy on their own
-LOW_STEP = 1e10  # from which a CPU with units for bfloat16 was measured to be faster with it, by 1.3 to 3 times
+LOW_STEP = 1e10  # from which a CPU with units for bfloat16 is faster with it, by 1.3 to 3 times; below, a GPU is not
 
 
 def large(run: Run) -> bool:
@@ -41,12 +41,20 @@ def large(run: Run) -> bool:
     return step_flop(run) >= LARGE_STEP
 
 
+def fills_gpu(run: Run) -> bool:
+    """Whether a training step keeps a GPU busy on its own."""
+    return step_flop(run) >= LOW_STEP
+
+
 def precision(run: Run, device: str) -> torch.dtype:
-    """What convolutions and matrix products are computed in: bfloat16 on a GPU, and on a CPU that has units for it
-    (AMX; it is emulated elsewhere, and slower) where a step is not too small. Weights, losses and statistics are
-    float32 everywhere."""
-    low = device == "cuda" or (torch.cpu._is_amx_tile_supported() and step_flop(run) >= LOW_STEP)
-    return torch.bfloat16 if low else torch.float32
+    """What convolutions and matrix products are computed in: bfloat16 where a step is not too small, on a GPU or CPU
+    (AMX) that has units for it; elsewhere it is emulated, and slower. Weights, losses and statistics are float32
+    everywhere."""
+    if device == "cuda":
+        units = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        units = torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if units and step_flop(run) >= LOW_STEP else torch.float32
 
 
 def mixed_precision(run: Run, device: torch.device) -> torch.autocast:

@@ -22,6 +22,7 @@ from mer_search.model.network import Network
 from mer_search.training.augment import augment, draw, resample
 from mer_search.training.clips import Clips
 from mer_search.training.folds import Fold
+from mer_search.training.graphed import Graphed
 from mer_search.training.judge import judge, mixed_precision, network_input, precision
 from mer_search.training.metrics import units_f1
 from mer_search.training.units import table, units_loss
@@ -76,6 +77,7 @@ class Learner:
     def __init__(self, run: Run, clips: Clips, fold: Fold, seed: int, pieces: int = 1) -> None:
         self.run, self.clips, self.pieces = run, clips, pieces
         device = clips.flow.device
+        self.on_gpu = device.type == "cuda"
         torch.manual_seed(seed)
         self.random = torch.Generator(device).manual_seed(seed)
         self.dropped: Any = torch.cuda if device.type == "cuda" else torch  # whose random numbers dropout takes
@@ -98,12 +100,19 @@ class Learner:
         self.inner = torch.as_tensor(fold.inner, device=device)
         self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
         self.precision = mixed_precision(run, device)
+        self.graphed: dict[Any, Graphed] = {}  # on a GPU, by what it does
 
     def start(self, schedule: Train | Units) -> None:
         """A stage begins: with an optimiser of its own."""
+        rate: Any = torch.tensor(schedule.lr, device=self.train.device) if self.on_gpu else schedule.lr
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=schedule.lr, weight_decay=self.run.train.weight_decay, fused=True
+            self.network.parameters(),
+            rate,
+            weight_decay=self.run.train.weight_decay,
+            fused=True,
+            capturable=self.on_gpu,
         )
+        self.graphed = {}
 
     def state(self) -> dict[str, Tensor]:
         """All that the stage's next epoch depends on, for `go_on`."""
@@ -147,11 +156,12 @@ class Learner:
             maps = maps + config.noise * spread * torch.randn(maps.shape, generator=self.random, device=maps.device)
         return maps, small, targets[indices]
 
-    def mixed(self, maps: Tensor, small: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    def mixed(
+        self, share: Tensor, maps: Tensor, small: Tensor | None, targets: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """The batch and its reversal, blended (mixup, Zhang et al., 2018)."""
         if not self.run.train.mixup:
             return maps, small, targets
-        share = float(self.mixing.beta(self.run.train.mixup, self.run.train.mixup))
 
         def blend(x: Tensor) -> Tensor:
             return share * x + (1 - share) * x.flip(0)
@@ -192,35 +202,67 @@ class Learner:
         criterion: Callable[[Tensor, Tensor], Tensor],
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean loss of the epoch's batches, and their logits and targets; the host waits for the device once."""
+        rate = learning_rate(schedule, epoch)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(schedule, epoch)
-        losses, outputs = [], []
+            group["lr"] = group["lr"].fill_(rate) if self.on_gpu else rate
+
+        def step(indices: Tensor, share: Tensor) -> Tensor:
+            return self._step(indices, share, targets, network, criterion)
+
         batches = _batches(self.train, self.run.train.batch, self.random)
-        for indices in batches:
-            self.optimiser.zero_grad(set_to_none=True)
-            for maps, small, rows in self._cut(*self.mixed(*self.batch(indices, targets))):
-                with self.precision:
-                    logits = network(maps, small)
-                value = criterion(logits.float(), rows) * (len(rows) / len(indices))
-                value.backward()
-                losses.append(value.detach())
-                outputs.append(torch.stack([logits.detach().float(), rows]))
-            self.optimiser.step()
-        seen = torch.cat([torch.cat(outputs, dim=1).flatten(), torch.stack(losses).sum()[None]]).cpu().numpy()
-        logits_seen, rows_seen = seen[:-1].reshape(2, -1, targets.shape[1])
-        return float(seen[-1]) / len(batches), logits_seen, rows_seen
+        what = "step", self.network.internal.training  # or is it frozen?
+        steps = torch.stack([self._call(what, step, indices, self._share()) for indices in batches]).cpu()
+        seen = steps[:, :-1].unflatten(1, (2, -1, targets.shape[1])).transpose(0, 1).flatten(1, 2).numpy()
+        return float(steps[:, -1].contiguous().sum()) / len(batches), seen[0], seen[1]
+
+    def _share(self) -> Tensor:
+        """How much of a batch is itself, where it is blended with its reversal."""
+        mixup = self.run.train.mixup
+        share = self.mixing.beta(mixup, mixup) if mixup else 1.0
+        return torch.full((), share, dtype=torch.double, device=self.train.device)
+
+    def _step(
+        self,
+        indices: Tensor,
+        share: Tensor,
+        targets: Tensor,
+        network: Callable[..., Tensor],
+        criterion: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Train on a batch (B,): its logits and targets (2 * B * K), and its loss at the end."""
+        losses, outputs = [], []
+        self.optimiser.zero_grad(set_to_none=True)
+        for maps, small, rows in self._cut(*self.mixed(share, *self.batch(indices, targets))):
+            with self.precision:
+                logits = network(maps, small)
+            value = criterion(logits.float(), rows) * (len(rows) / len(indices))
+            value.backward()
+            losses.append(value.detach())
+            outputs.append(torch.stack([logits.detach().float(), rows]))
+        self.optimiser.step()
+        return torch.cat([torch.cat(outputs, dim=1).flatten(), torch.stack(losses).sum()[None]])
+
+    def _call(self, what: Any, work: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Call a function, which a GPU records at its first calls; `what` tells functions apart."""
+        if not self.on_gpu or self.pieces > 1:
+            return work(*inputs)
+        if what not in self.graphed:
+            self.graphed[what] = Graphed(self.random)
+        return self.graphed[what](work, *inputs)
 
     def _cut(self, maps: Tensor, small: Tensor | None, targets: Tensor) -> Iterator[tuple[Tensor, Any, Tensor]]:
         """A batch's pieces."""
         images = repeat(None) if small is None else small.chunk(self.pieces)
         return zip(maps.chunk(self.pieces), images, targets.chunk(self.pieces), strict=False)
 
-    @torch.no_grad()
     def predict(self, indices: Tensor) -> np.ndarray:
         """(n, K) half-precision probabilities of clips (n,), unjittered and unaugmented."""
         self.network.eval()
-        plain = self._plain(indices)
-        return torch.cat([judge(self.network, self.run, *clips) for clips in plain]).half().cpu().numpy()
+        return self._call(("predict", len(indices)), self._predict, indices).half().cpu().numpy()
+
+    @torch.no_grad()
+    def _predict(self, indices: Tensor) -> Tensor:
+        return torch.cat([judge(self.network, self.run, *clips) for clips in self._plain(indices)])
 
     @torch.no_grad()
     def test_units(self) -> float:

@@ -89,18 +89,18 @@ def ceiling(device: str, runs: int) -> Ceiling:
     return Ceiling(product(torch.float32), product(torch.bfloat16), copied)
 
 
-def noise(run: Run, batches: int) -> Clips:
-    """Two subjects' clips of noise, so many batches of each; all show all action units."""
+def noise(run: Run, count: int, subjects: int = 2) -> Clips:
+    """So many clips of noise of so many subjects; all show all action units."""
     units = tuple(map(str, range(TYPICAL_UNITS)))
     clips = [
-        Clip("noise", f"s{k % 2}", f"c{k}", run.data.classes[0], (Path(),), 0, 0, 0, 0, units)
-        for k in range(2 * batches * run.train.batch)
+        Clip("noise", f"s{k % subjects}", f"c{k}", run.data.classes[0], (Path(),), 0, 0, 0, 0, units)
+        for k in range(count)
     ]
     random, size = np.random.default_rng(0), run.flow.size
     flow = random.normal(size=(len(clips), run.frames.maps, 3, size, size)).astype(np.float16)
     onset = random.integers(0, 256, (len(clips), 3, size, size)).astype(np.uint8) if run.model.position else None
     ones = np.ones(len(clips), np.int64)
-    return Clips.of(clips, Motion(flow, onset, np.arange(len(clips)), ones), ones * 0)
+    return Clips.of(clips, Motion(flow, onset, np.arange(len(clips)), ones), np.arange(count) % len(run.data.classes))
 
 
 def step(run: Run, device: str, runs: int) -> Times:
@@ -121,7 +121,9 @@ def conventional_step(run: Run, device: str, runs: int, techniques: int = 0) -> 
 def epoch(run: Run, device: str, samples: int, runs: int) -> Times:
     """Our epoch over so many samples, whose motion is in the store and on the device."""
     steps = samples // run.train.batch
-    return Times(tuple(islice(epochs_timed(run, noise(run, steps).to(device), steps), 1, runs + 1)))  # 0 warms up
+    return Times(
+        tuple(islice(epochs_timed(run, noise(run, 2 * steps * run.train.batch).to(device), steps), 1, runs + 1))
+    )  # 0 warms up
 
 
 def conventional_epoch(run: Run, device: str, samples: int, loaders: int, runs: int) -> Times:
@@ -153,6 +155,7 @@ class _Conventional:
         self.precision = torch.autocast(device, torch.bfloat16, enabled=low)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=1e-4, fused=fused)
 
+    @torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True)  # torch's own
     def step(self, maps: torch.Tensor, onset: torch.Tensor | None, labels: torch.Tensor) -> float:
         here = (None if each is None else each.to(self.device) for each in (maps, onset))
         with self.precision:
