@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -118,6 +118,7 @@ class Model(Part):
     stem_mid: int = Field(180, ge=1, le=2048)  # a: channels of the external stem's 3x3 convolution; not with "none"
     stem_width: int = Field(256, ge=1, le=2048)  # b: channels that the external stem puts out
     stem_stride: Literal[1, 2] = 2  # of the external stem
+    stem_kernel: Literal[3, 5] = 3  # pixels a side of the external stem's convolution
     internal_mid: int = Field(210, ge=1, le=2048)  # channels inside the internal stem, in "keep" only
     attention_width: int = Field(256, ge=1, le=2048)  # w: internal stem and CA blocks have w, w, w, 2w, 4w channels
     blocks: int = Field(4, ge=1, le=4)  # stages of CA blocks, strides 1, 2, 2, 2
@@ -145,13 +146,21 @@ class Model(Part):
 
 
 class Train(Part):
-    """AdamW with an exponential learning-rate decay that stops at the plateau epoch."""
+    """AdamW, whose learning rate follows a schedule.
+
+    As published, it decays exponentially and stops at the plateau epoch. `cosine` falls from `lr` to 0 over the epochs
+    (Loshchilov and Hutter, 2017); `onecycle` first rises from lr / 25 for three tenths of them (Smith and Topin, 2018;
+    as torch.optim.lr_scheduler.OneCycleLR has it, but for the momentum).
+    """
 
     epochs: int = Field(100, ge=1, le=10_000)  # passes over the training clips
     batch: int = Field(36, ge=2, le=4096)  # clips a step
-    lr: float = Field(8e-4, gt=0, le=10)  # first learning rate
-    gamma: float = Field(0.987, gt=0, le=1)  # the learning rate's factor an epoch
-    plateau: int = Field(50, ge=0)  # epoch after which the learning rate stays
+    lr: float = Field(8e-4, gt=0, le=10)  # largest learning rate, with which all but onecycle begin
+    schedule: Literal["exponential", "cosine", "onecycle"] = (
+        "exponential"  # of the learning rate; the others end near 0
+    )
+    gamma: float = Field(0.987, gt=0, le=1)  # exponential: the learning rate's factor an epoch
+    plateau: int = Field(50, ge=0)  # exponential: epoch after which the learning rate stays
     weight_decay: float = Field(0.6, ge=0, le=10)  # AdamW's
     loss: Literal["ce", "focal", "softmax_focal"] = "ce"  # cross-entropy; focal: sigmoid focal on one-hot targets
     focal_gamma: float = Field(2.0, ge=0, le=10)  # of the focal losses: larger: clips that are told well count less
@@ -174,6 +183,7 @@ class Units(Part):
     The action units' outputs join the features before the last layer. Source: TM-MMNET's public code.
     """
 
+    schedule: ClassVar[str] = "exponential"
     use: Literal["none", "as_they_are", "thresholded"] = "none"  # none: one stage; thresholded to 0 and 1: V6c
     sides: Literal["keep", "merge"] = "keep"  # whether L12, R12 and 12 are three action units or one
     epochs: int = Field(70, ge=1, le=10_000)  # passes of the first stage

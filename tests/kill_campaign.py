@@ -44,7 +44,7 @@ def spy() -> None:
     from mer_search.engine.task import Failed, Progress, Task
     from mer_search.search.scheduler import Job
 
-    send, poll, hear = LocalExecutor._send, LocalExecutor.poll, Job.hear
+    send, hear = LocalExecutor._send, Job.hear
     log = os.open(sys.argv[2], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
     def note(task, what):
@@ -55,9 +55,14 @@ def spy() -> None:
         if isinstance(task, Task):
             note(task, f"by {slot.process.pid}")
 
-    def polled(self, *given):
-        os.write(log, b"- - - poll\n")
-        return poll(self, *given)
+    def polls(executor):
+        poll = executor.poll
+
+        def polled(self, *given):
+            os.write(log, b"- - - poll\n")
+            return poll(self, *given)
+
+        executor.poll = polled
 
     def heard(self, event):
         if isinstance(event, Progress):
@@ -66,12 +71,28 @@ def spy() -> None:
             note(event.task, "died")
         hear(self, event)
 
-    LocalExecutor._send, LocalExecutor.poll, Job.hear = sent, polled, heard
+    LocalExecutor._send, Job.hear = sent, heard
+    polls(LocalExecutor)
+    if "ray" in sys.argv:
+        import ray
+
+        from mer_search.engine.ray import RayExecutor
+
+        submit = RayExecutor.submit
+
+        def submitted(self, task):
+            with suppress(ray.exceptions.RayError):  # of one that is dead, which the executor finds out
+                pid = ray.get(self._idle()[0].actor.__ray_call__.remote(lambda worker: os.getpid()))
+                note(task, f"by {pid}")
+            submit(self, task)
+
+        RayExecutor.submit = submitted
+        polls(RayExecutor)
     main(sys.argv[3:], prog_name="mer-search")
 
 
 class Cluster:
-    """A Ray cluster on this machine, whose nodes and workers can be killed."""
+    """A Ray cluster on this machine, whose nodes can be killed."""
 
     def __init__(self, luck: random.Random) -> None:
         from ray.cluster_utils import Cluster as Nodes
@@ -81,20 +102,12 @@ class Cluster:
         self.cluster = Nodes(True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
         self.nodes = [self.cluster.add_node(num_cpus=SLOTS, **STORE) for _ in range(NODES)]
 
-    def kill_node(self) -> bool:
+    def kill_node(self, _: str) -> bool:
         """A node dies at once, and another joins."""
         lost = self.nodes.pop(self.luck.randrange(len(self.nodes)))
         self.cluster.remove_node(lost, allow_graceful=False)
         self.nodes.append(self.cluster.add_node(num_cpus=SLOTS, **STORE))
         return True
-
-    def kill_worker(self) -> bool:
-        """A process that trains dies; whether there was one."""
-        titles = {path: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()}
-        found = [int(path.parent.name) for path, title in titles.items() if title.startswith(b"ray::Worker")]
-        if found:
-            os.kill(self.luck.choice(found), signal.SIGKILL)
-        return bool(found)
 
 
 STORE = {"object_store_memory": 80 << 20}
@@ -334,15 +347,13 @@ def main() -> None:
         if asked.ray_worker or asked.ray_node:
             cluster = campaign.cluster = Cluster(luck)
             for title, kills, kill, apart in (
-                ("Ray worker", asked.ray_worker, cluster.kill_worker, 12),
+                ("Ray worker", asked.ray_worker, campaign.kill_worker, 6),
                 ("Ray node", asked.ray_node, cluster.kill_node, 24),
             ):
                 studies(
                     title,
                     kills,
-                    lambda name, left, kill=kill, apart=apart: campaign.search_through(
-                        name, trials, left, lambda _: kill(), apart
-                    ),
+                    lambda name, left, kill=kill, apart=apart: campaign.search_through(name, trials, left, kill, apart),
                 )
             cluster.cluster.shutdown()
         print(f"{campaign.kills} kills in {time.monotonic() - began:.0f} s")

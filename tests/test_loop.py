@@ -134,6 +134,36 @@ def test_the_learning_rate_decays_until_the_plateau(loaded):
     assert [row.lr for row in trained.history] == pytest.approx([0.008, 0.004, 0.002, 0.002, 0.002])
 
 
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("cosine", lambda optimiser, steps: torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)),
+        ("onecycle", lambda optimiser, steps: torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, 0.008, total_steps=steps, cycle_momentum=False
+        )),
+    ],
+)  # fmt: skip
+def test_schedules_are_torchs(name, of):
+    """Step by step, over 4 epochs of 500 steps; torch reaches the end one step earlier."""
+    config = with_values(Run(), {"train.schedule": name, "train.epochs": 4, "train.lr": 0.008}).train
+    optimiser = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=0.008)
+    scheduler = of(optimiser, 2000)
+    for step in range(1999):
+        found = learner.learning_rate(config, step / 500)
+        assert found == pytest.approx(optimiser.param_groups[0]["lr"], abs=2e-5)
+        optimiser.step()
+        scheduler.step()
+
+
+def test_a_schedule_moves_within_an_epoch(loaded, monkeypatch):
+    rates = []
+    monkeypatch.setattr(learner.Learner, "_set_rate", lambda self, rate: rates.append(rate))
+    row = train(loaded, train__epochs=2, train__schedule="cosine", train__lr=0.01).history[1]
+    assert len(rates) == len(set(rates)) == 2 * 3
+    assert rates == sorted(rates, reverse=True)
+    assert row.lr == rates[3]
+
+
 def test_the_learning_rate_is_the_optimisers(loaded):
     after = {
         epochs: train(loaded, train__epochs=epochs, train__gamma=1e-9, train__plateau=1).network.head.weight

@@ -26,9 +26,10 @@ def _external(run: Run) -> nn.Sequential:
     """(B, T, C, H, W) -> (B, T', stem_width, H / stride, W / stride)."""
     model, channels = run.model, n_channels(run.input)
     if model.temporal == "none":
-        return nn.Sequential(SpatialConv(channels, model.stem_width, 3, model.stem_stride, aligned=True), nn.ReLU())
+        spatial = SpatialConv(channels, model.stem_width, model.stem_kernel, model.stem_stride, aligned=True)
+        return nn.Sequential(spatial, nn.ReLU())
     time = Time(run.frames.maps, 1, 0) if model.temporal == "collapse" else Time(3, 1, 1)
-    spatial = SpatialConv(channels, model.stem_mid, 3, model.stem_stride, aligned=True)
+    spatial = SpatialConv(channels, model.stem_mid, model.stem_kernel, model.stem_stride, aligned=True)
     temporal = TemporalConv(model.stem_mid, model.stem_width, time, aligned=True)
     return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU())
 

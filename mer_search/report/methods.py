@@ -13,6 +13,11 @@ FLOWS = {
     "difference": "Differences of RGB frames",
 }
 LOSSES = {"ce": "cross-entropy", "focal": "the sigmoid focal loss", "softmax_focal": "the softmax focal loss"}
+SCHEDULES = {
+    "exponential": "times {train.gamma:.4g} an epoch until epoch {train.plateau}",
+    "cosine": "falling to 0 as a cosine does",
+    "onecycle": "in one cycle",
+}
 SCALES = {
     "n": "scaled to [-1, 1] by each map's extremes",
     "r": "in pixels",
@@ -95,8 +100,8 @@ def _training(run: Run) -> str:
         else ""
     )
     return (
-        f"It was trained for {train.epochs} epochs{stages} with AdamW (learning rate {train.lr:.2g}, times "
-        f"{train.gamma:.4g} an epoch until epoch {train.plateau}, weight decay {train.weight_decay:.2g}), batches of "
+        f"It was trained for {train.epochs} epochs{stages} with AdamW (learning rate {train.lr:.2g}, "
+        f"{SCHEDULES[train.schedule].format(train=train)}, weight decay {train.weight_decay:.2g}), batches of "
         f"{train.batch} and {LOSSES[train.loss]}"
         + (f" with label smoothing {train.label_smoothing:g}" if train.label_smoothing else "")
         + (f", augmented by {', '.join(names)}." if names else ".")

@@ -8,7 +8,7 @@ does it), or if it lies behind by more than so many standard errors; how much tw
 is known from the trials that ran to their end.
 
 A race may also have rungs: all folds are trained for a share of the epochs first, compared at the same epoch, and go on
-from there. The learning rate does not depend on the number of epochs, so a rung is an exact prefix. What each race
+from there. The schedule is that of the whole run, so a rung is an exact prefix of it. What each race
 gives stands in docs/search.md. Shapes: S subjects, k of them seen, E epochs, n clips, K classes.
 """
 

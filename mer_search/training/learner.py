@@ -43,9 +43,26 @@ def _class_weights(labels: Tensor, n_classes: int, power: float) -> Tensor:
     return torch.bincount(labels, minlength=n_classes).clamp_min(1).float().pow(-power)
 
 
-def learning_rate(config: Train | Units, epoch: int) -> float:
-    """Exponential decay until the plateau epoch, from epoch 0 on; it does not depend on the number of epochs."""
-    return config.lr * config.gamma ** min(epoch, config.plateau)
+def learning_rate(config: Train | Units, epoch: float) -> float:
+    """The learning rate when so many epochs, or parts of them, are over."""
+    return config.lr * SCHEDULES[config.schedule](config, epoch)
+
+
+def _cosine(share: float, first: float = 1.0, last: float = 0.0) -> float:
+    """From first to last as the share goes from 0 to 1."""
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+def _onecycle(config: Train, epoch: float) -> float:
+    rise, share = 0.3, epoch / config.epochs
+    return _cosine(share / rise, 1 / 25, 1.0) if share < rise else _cosine((share - rise) / (1 - rise), 1.0, 4e-6)
+
+
+SCHEDULES: dict[str, Callable[[Any, float], float]] = {
+    "exponential": lambda config, epoch: config.gamma ** min(int(epoch), config.plateau),
+    "cosine": lambda config, epoch: _cosine(epoch / config.epochs),
+    "onecycle": _onecycle,
+}
 
 
 def _under(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -202,18 +219,23 @@ class Learner:
         criterion: Callable[[Tensor, Tensor], Tensor],
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean loss of the epoch's batches, and their logits and targets; the host waits for the device once."""
-        rate = learning_rate(schedule, epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["lr"].fill_(rate) if self.on_gpu else rate
 
         def step(indices: Tensor, share: Tensor) -> Tensor:
             return self._step(indices, share, targets, network, criterion)
 
         batches = _batches(self.train, self.run.train.batch, self.random)
         what = "step", self.network.internal.training  # or is it frozen?
-        steps = torch.stack([self._call(what, step, indices, self._share()) for indices in batches]).cpu()
-        seen = steps[:, :-1].unflatten(1, (2, -1, targets.shape[1])).transpose(0, 1).flatten(1, 2).numpy()
-        return float(steps[:, -1].contiguous().sum()) / len(batches), seen[0], seen[1]
+        steps = []
+        for number, indices in enumerate(batches):
+            self._set_rate(learning_rate(schedule, epoch + number / len(batches)))
+            steps.append(self._call(what, step, indices, self._share()))
+        told = torch.stack(steps).cpu()
+        seen = told[:, :-1].unflatten(1, (2, -1, targets.shape[1])).transpose(0, 1).flatten(1, 2).numpy()
+        return float(told[:, -1].contiguous().sum()) / len(batches), seen[0], seen[1]
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["lr"].fill_(rate) if self.on_gpu else rate
 
     def _share(self) -> Tensor:
         """How much of a batch is itself, where it is blended with its reversal."""

@@ -1,7 +1,7 @@
 """The one training loop: a fold in, its test subject's probabilities after every epoch out.
 
-A run has one stage, or two (V6): the first learns action units, the second, with a new optimiser, emotions. The
-learning rate does not depend on the number of epochs, so a fold may stop anywhere, be looked at, and go on.
+A run has one stage, or two (V6): the first learns action units, the second, with a new optimiser, emotions. A fold may
+stop after any epoch, be looked at, and go on.
 
 Shapes: n clips of the test subject, K classes.
 """
