@@ -156,9 +156,7 @@ class Train(Part):
     epochs: int = Field(100, ge=1, le=10_000)  # passes over the training clips
     batch: int = Field(36, ge=2, le=4096)  # clips a step
     lr: float = Field(8e-4, gt=0, le=10)  # largest learning rate, with which all but onecycle begin
-    schedule: Literal["exponential", "cosine", "onecycle"] = (
-        "exponential"  # of the learning rate; the others end near 0
-    )
+    schedule: Literal["exponential", "cosine", "onecycle"] = "exponential"  # the others end near 0
     gamma: float = Field(0.987, gt=0, le=1)  # exponential: the learning rate's factor an epoch
     plateau: int = Field(50, ge=0)  # exponential: epoch after which the learning rate stays
     weight_decay: float = Field(0.6, ge=0, le=10)  # AdamW's

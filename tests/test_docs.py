@@ -133,7 +133,10 @@ def test_every_path_and_field_has_a_meaning():
 
 def test_the_reference_shows_bounds_choices_and_defaults():
     text = reference.reference()
-    assert "| `train.lr` | number, > 0, ≤ 10 | `0.0008` | first learning rate |" in text
+    assert (
+        "| `train.lr` | number, > 0, ≤ 10 | `0.0008` | largest learning rate, with which all but onecycle begin |"
+        in text
+    )
     assert '| `prep.mask` | `"none"`, `"template"`, `"landmarks"` | `"none"` |' in text
     assert "| `model.position` | `true`, `false` | `true` |" in text
     assert '| `V4` | prep.denoise = `4`, prep.mask = `"template"`, model.attention_width = `128`,' in text
