@@ -68,6 +68,28 @@ def test_recall_is_what_guesses_drawn_from_the_probabilities_would_reach():
     assert np.average(scores, weights=weights) == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize("name", ["rank", "hits"])
+def test_some_measures_do_not_see_how_flat_probabilities_are(name):
+    random, labels = np.random.default_rng(0), np.array([0, 0, 1, 2, 1, 2, 2])
+    sharp = random.dirichlet(np.ones(3), (4, 7))
+    flat = sharp**0.3 / (sharp**0.3).sum(-1, keepdims=True)
+    measure, other = races.MEASURES[name], races.MEASURES["recall"]
+    weights = measure.class_weights(labels, 3)
+    np.testing.assert_allclose(measure.of(sharp, labels, weights), measure.of(flat, labels, weights))
+    assert (other.of(sharp, labels, weights) != other.of(flat, labels, weights)).all()
+
+
+def test_hits_are_the_uar_and_ranks_lie_between():
+    labels = np.array([0, 0, 1, 2])
+    chances = np.array([[0.5, 0.3, 0.2], [0.3, 0.5, 0.2], [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
+    found = {name: races.MEASURES[name] for name in ("hits", "rank")}
+    scores = {name: each.of(chances, labels, each.class_weights(labels, 3)) for name, each in found.items()}
+    assert scores["hits"] == pytest.approx(uar(confusion(labels, chances.argmax(1), 3)))
+    assert scores["rank"] == pytest.approx(((1 + 0.5) / 2 + 0.5 + 1) / 3)
+    tied = np.full((1, 3), 1 / 3)
+    assert found["rank"].of(tied, labels[:1], np.ones(3)) == pytest.approx(0.5)
+
+
 def test_likelihood_is_the_metric_of_that_name():
     random = np.random.default_rng(0)
     fold = Predictions(0, "s", ("c",) * 5, random.integers(3, size=5), random.dirichlet(np.ones(3), (4, 5)))

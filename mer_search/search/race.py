@@ -1,11 +1,12 @@
 """The pruner: is a trial worth its next fold?
 
 After each fold the trial's scores so far are paired, subject by subject, with those of the incumbent, the best trial
-that ran to its end before. A subject's score is a mean over clips of what the network gave to the truth: its log
-(`likelihood`), or the probability itself with all classes weighing the same (`recall`: the UAR to expect of guesses
-drawn from the probabilities). The trial is stopped by a one-sided Wilcoxon signed-rank test (as Optuna's WilcoxonPruner
-does it), or if it lies behind by more than so many standard errors; how much two trials differ from subject to subject
-is known from the trials that ran to their end.
+that ran to its end before. A subject's score is a mean over clips of what the network gave to the truth: the log of its
+probability (`likelihood`), or, with all classes weighing the same, the probability itself (`recall`: the UAR to expect
+of guesses drawn from the probabilities), its rank among the classes (`rank`), or whether it is the largest (`hits`: the
+UAR). A loss that flattens probabilities changes the first two and not the last two. The trial is stopped by a one-sided
+Wilcoxon signed-rank test (as Optuna's WilcoxonPruner does it), or if it lies behind by more than so many standard
+errors; how much two trials differ from subject to subject is known from the trials that ran to their end.
 
 A race may also have rungs: all folds are trained for a share of the epochs first, compared at the same epoch, and go on
 from there. The schedule is that of the whole run, so a rung is an exact prefix of it. What each race
@@ -30,7 +31,9 @@ LEAST = 1e-4  # probability that is not counted as less where its log is taken
 class Measure(NamedTuple):
     """How a network is scored on one subject."""
 
-    score: Callable[[Floats], Floats]  # of the probabilities given to the truth
+    score: Callable[
+        [NDArray[Any], Floats], Floats
+    ]  # of probabilities (..., n, K) and those given to the truth (..., n)
     balanced: bool  # whether all classes weigh the same
 
     def class_weights(self, labels: NDArray[Any], n_classes: int) -> Floats:
@@ -41,12 +44,25 @@ class Measure(NamedTuple):
     def of(self, probabilities: NDArray[Any], labels: NDArray[Any], weights: Floats) -> Floats:
         """A subject's probabilities (..., n, K) and labels (n,) -> score (...), given class weights (K,)."""
         given = probabilities[..., np.arange(len(labels)), labels].astype(np.float64)
-        return np.asarray(self.score(given) @ weights[labels] / weights[labels].sum())
+        return np.asarray(self.score(probabilities, given) @ weights[labels] / weights[labels].sum())
+
+
+def _rank(probabilities: NDArray[Any], given: Floats) -> Floats:
+    """The share of the other classes that are given less than the truth; of one that is given as much, a half."""
+    less, equal = (np.sum(compare(probabilities, given[..., None]), -1) for compare in (np.less, np.equal))
+    return np.asarray((less + (equal - 1) / 2) / (probabilities.shape[-1] - 1))
+
+
+def _hits(probabilities: NDArray[Any], given: Floats) -> Floats:
+    """1 where no class is given more than the truth, else 0."""
+    return np.asarray(given >= probabilities.max(-1), np.float64)
 
 
 MEASURES = {
-    "likelihood": Measure(lambda given: np.log(np.maximum(given, LEAST)), balanced=False),
-    "recall": Measure(lambda given: given, balanced=True),
+    "likelihood": Measure(lambda _, given: np.log(np.maximum(given, LEAST)), balanced=False),
+    "recall": Measure(lambda _, given: given, balanced=True),
+    "rank": Measure(_rank, balanced=True),
+    "hits": Measure(_hits, balanced=True),
 }
 
 
@@ -186,6 +202,8 @@ RACES = {
     "recall-2": Race(errors=2.0),
     "recall-1.28": Race(errors=1.28),
     "recall-wilcoxon": Race(p=0.05),
+    "rank-rungs": Race("rank", errors=1.64, rungs=(0.25, 1.0)),
+    "hits-rungs": Race("hits", errors=1.64, rungs=(0.25, 1.0)),
     "recall-rungs-all": Race(errors=1.28, rungs=(0.25, 0.5, 1.0), after_all=True),
     "wilcoxon": Race("likelihood", p=0.1),
     "wilcoxon-.05": Race("likelihood", p=0.05),
