@@ -7,6 +7,7 @@ from optuna.trial import TrialState
 from mer_search.config import digest
 from mer_search.engine.task import Progress
 from mer_search.errors import MerSearchError, StorageError, UsageError
+from mer_search.report.live import print_cost
 from mer_search.report.trials import trial_line
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
@@ -204,6 +205,16 @@ def test_the_cost_is_known_before_the_first_trial(storage, executor, make_search
     assert 0 < cost.seconds < 600
     drive(search, study, executor, 1)
     assert search_cost(search, study, executor, 1, 1, silent).trials == 0
+
+
+@pytest.mark.parametrize(("blocks", "side"), [(1, 14), (4, 2)])
+def test_a_space_of_small_last_maps_is_warned_of(make_search, executor, capsys, blocks, side):
+    search = make_search(STUDY.replace('"model.blocks" = 1', f'"model.blocks" = {blocks}'))
+    study = open_study(search, optuna.storages.InMemoryStorage(), "maps")
+    cost = search_cost(search, study, executor, 2, 1, silent)
+    assert cost.last_map == side
+    print_cost(cost, "2 slots")
+    assert ("no more than 2 x 2 places" in " ".join(capsys.readouterr().err.split())) == (side == 2)
 
 
 @pytest.mark.parametrize("spelt", ["sqlite:///{}", "sqlite+pysqlite:///{}", "sqlite:///{}?timeout=30"])

@@ -22,6 +22,12 @@ def _halved(size: int, times: int) -> int:
     return size if times == 0 else _halved((size + 1) // 2, times - 1)
 
 
+def last_map(run: Run) -> int:
+    """Pixels a side of the map that the last CA block puts out."""
+    model = run.model
+    return _halved(run.flow.size, (model.stem_stride == 2) + STRIDES[: model.blocks].count(2))
+
+
 def _external(run: Run) -> nn.Sequential:
     """(B, T, C, H, W) -> (B, T', stem_width, H / stride, W / stride)."""
     model, channels = run.model, n_channels(run.input)
@@ -70,7 +76,7 @@ class Network(nn.Module):
     def __init__(self, run: Run, units: int = TYPICAL_UNITS) -> None:
         super().__init__()
         model = run.model
-        self.grid = _halved(run.flow.size, (model.stem_stride == 2) + STRIDES[: model.blocks].count(2))
+        self.grid = last_map(run)
         self.external = _external(run)
         self.internal = _internal(model)
         self.blocks = nn.ModuleList(_blocks(model))

@@ -12,7 +12,7 @@ from mer_search.config import Run, Value, with_values
 from mer_search.engine.executor import Executor, seconds_per_step
 from mer_search.engine.stop import check
 from mer_search.errors import UsageError
-from mer_search.model.network import state_bytes, step_flop
+from mer_search.model.network import last_map, state_bytes, step_flop
 from mer_search.processes import elsewhere
 from mer_search.search.race import RACES
 from mer_search.search.storage import ended
@@ -33,6 +33,7 @@ class Cost(NamedTuple):
     flop: float
     seconds: float
     disk: int = 0  # bytes of folds that are kept half-trained until their trial has ended
+    last_map: int | None = None  # pixels a side of the largest last map of the networks that it was counted on
 
 
 NOTHING = Cost(0, 0, 0.0, 0.0)
@@ -54,7 +55,7 @@ def search_cost(
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
     flop = float(np.mean([_fold(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)]))
-    return Cost(left, folds, flop * folds, flop * folds / speed / executor.slots, kept)
+    return Cost(left, folds, flop * folds, flop * folds / speed / executor.slots, kept, max(map(last_map, runs)))
 
 
 def confirmation_costs(jobs: "Sequence[Confirmation]", executor: Executor) -> list[Cost]:
