@@ -4,20 +4,12 @@ loads it, too."""
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.context import ForkServerContext
-from typing import TypeVar
 
-from mer_search.errors import MerSearchError
-
-S = TypeVar("S")
-T = TypeVar("T")
 PRELOADED = ["mer_search.engine.local", "torch._dynamo"]  # an optimiser loads the latter, which takes as long as torch
-POLL = 0.2  # seconds between two calls of `check`
 
 
 @contextmanager
@@ -46,25 +38,6 @@ def forked() -> ForkServerContext:
     environment."""
     warm_up()
     return get_context("forkserver")
-
-
-def elsewhere(
-    function: Callable[[S], T], things: Sequence[S], check: Callable[[], None] = lambda: None, tries: int = 2
-) -> list[T]:
-    """What a function gives for each of some things, in a process where torch's compiler is loaded: counting operations
-    needs it. `check` is called several times a second, and may raise. If that process is killed, another one begins."""
-    with ProcessPoolExecutor(1, forked(), leave_with_parent) as executor:
-        jobs = [executor.submit(function, thing) for thing in things]
-        try:
-            while wait(jobs, POLL).not_done:
-                check()
-            return [job.result() for job in jobs]
-        except BrokenProcessPool:
-            if tries == 1:
-                raise MerSearchError("a process that counts operations must stay alive, but was killed twice") from None
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
-    return elsewhere(function, things, check, tries - 1)
 
 
 def leave_with_parent() -> None:

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from mer_search.config import with_values
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
 from mer_search.model.channels import n_channels
-from mer_search.model.network import Network, memory
+from mer_search.model.flops import memory
+from mer_search.model.network import Network
 from mer_search.search import fits
 from mer_search.search import study as studies
 from mer_search.search.fits import foretell

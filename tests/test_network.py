@@ -6,7 +6,8 @@ from torch import nn
 from mer_search.config import Run, with_values
 from mer_search.model import blocks
 from mer_search.model.blocks import KEEP_PATH, CABlock, SpatialConv, TemporalConv, Time
-from mer_search.model.network import Network, cost
+from mer_search.model.flops import cost
+from mer_search.model.network import Network
 
 SMALL = {"flow.size": 32, "frames.maps": 2, "model.stem_mid": 3, "model.stem_width": 5, "model.attention_width": 4}
 

@@ -3,11 +3,13 @@
 import pytest
 import torch
 from conftest import NARROW, silent, write_casme2
+from torch.utils.flop_counter import FlopCounterMode
 
 from mer_search.config import with_values
 from mer_search.errors import UsageError
 from mer_search.model.channels import n_channels
-from mer_search.model.network import Network, cost
+from mer_search.model.flops import cost
+from mer_search.model.network import Network
 from mer_search.presets import PRESETS, PUBLIC, preset
 from mer_search.search.workspace import load_data
 from mer_search.training.loop import train_fold
@@ -20,6 +22,28 @@ def test_cost_equals_the_public_code(name):
     assert parameters == public.parameters
     if public.gflop:
         assert float(f"{flop / 1e9:.4g}") == public.gflop
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"model.depth": 2},
+        {"model.position_width": 8, "model.stem_kernel": 5},
+        {"model.attention": False, "model.stem_stride": 1, "model.blocks": 3},
+    ],
+)
+@pytest.mark.parametrize("name", ["V3NR", "V1", "V6", "MMNet"])
+def test_operations_are_counted_as_torch_counts_them(name, values):
+    if name == "V1" and {"model.depth", "model.blocks"} & set(values):
+        return  # not with its maps
+    run = with_values(preset(name), NARROW | {"flow.size": 48} | values)
+    with torch.device("meta"), torch.no_grad():
+        network = Network(run)
+        maps = torch.empty(1, run.frames.maps, n_channels(run.input), 48, 48)
+        with FlopCounterMode(display=False) as counter:
+            network.eval()(maps, torch.empty(1, 3, network.grid, network.grid))
+    assert cost(run) == (sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops())
 
 
 def test_the_public_code_was_measured_for_every_kind_of_network():

@@ -51,7 +51,6 @@ def cluster():
     with socket.socket() as found, pytest.MonkeyPatch.context() as environment:
         found.bind(("", 0))
         port = found.getsockname()[1]
-        environment.setattr(ray_executor, "elsewhere", lambda *_: [False])
         for name, value in (("AUTH_MODE", "token"), ("AUTH_TOKEN", "of-a-test"), ("USAGE_STATS_ENABLED", "0")):
             environment.setenv(f"RAY_{name}", value)
         Config.initialize("")  # Ray has read the variables when it was imported

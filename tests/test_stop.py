@@ -109,14 +109,17 @@ def blocked(pid):
     with open(f"/proc/{pid}/status") as status:
         return int(next(line for line in status if line.startswith("SigBlk")).split()[1], 16)
 
-def parent_dies(pid):
+def watched(pid):
+    processes.leave_with_parent()
     print(os.getpid(), blocked(os.getpid()), blocked(os.getppid()), flush=True)
     os.kill(pid, signal.SIGKILL)
-    time.sleep(0.2)
+    time.sleep(60)
 
 if __name__ == "__main__":
     processes.PRELOADED = []
-    processes.elsewhere(parent_dies, [os.getpid(), os.getpid()])
+    child = processes.forked().Process(target=watched, args=(os.getpid(),))
+    child.start()
+    child.join()
 """
 
 

@@ -17,11 +17,10 @@ import torch.multiprocessing
 
 from mer_search.config import Run
 from mer_search.engine.executor import POLL, Silence, cores
-from mer_search.engine.stop import check
 from mer_search.engine.task import Event, Failed, Task, Timing, event_of
 from mer_search.engine.worker import Cancelled, Defect, execute, on_device, settle
 from mer_search.errors import UsageError
-from mer_search.processes import elsewhere, forked, leave_with_parent
+from mer_search.processes import forked, leave_with_parent
 from mer_search.training.clips import Clips
 from mer_search.training.judge import fills_gpu, large
 from mer_search.training.loop import Epoch
@@ -47,11 +46,10 @@ def machine_slots(run: Run, device: str, slots: int | None) -> tuple[int, int]:
     """How many slots this machine has for networks about as large as `run`'s, unless `slots` are asked for, and how
     many threads each slot has."""
     if device == "cuda":
-        size = slots or len(gpus()) * (1 if all(elsewhere(fills_gpu, [run], check)) else SLOTS_OF_GPU)
+        size = slots or len(gpus()) * (1 if fills_gpu(run) else SLOTS_OF_GPU)
         return size, max(1, cores() // size)
-    shared = all(elsewhere(large, [run], check))
-    size = slots or (1 if shared else cores())
-    return size, max(1, cores() // size) if shared else 1
+    size = slots or (1 if large(run) else cores())
+    return size, max(1, cores() // size) if large(run) else 1
 
 
 def gpus() -> list[str]:

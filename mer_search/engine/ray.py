@@ -17,7 +17,6 @@ from mer_search.engine.stop import check
 from mer_search.engine.task import Event, Failed, Task, Timing, event_of
 from mer_search.engine.worker import Cancelled, Defect, Result, execute, on_device, settle
 from mer_search.errors import MerSearchError, UsageError
-from mer_search.processes import elsewhere
 from mer_search.training.clips import Clips
 from mer_search.training.judge import large
 from mer_search.training.loop import Epoch
@@ -134,7 +133,7 @@ class RayExecutor:
         silence: Silence | None = None,
     ) -> None:  # fmt: skip
         self._device, self._limit, self._exact = device, slots, exact
-        self._whole_nodes = device == "cpu" and all(elsewhere(large, [run], check))
+        self._whole_nodes = device == "cpu" and large(run)
         self._silence = silence or Silence()
         self._slots: list[_Slot] = []
         self._clips: dict[str, Any] = {}  # dataset -> reference

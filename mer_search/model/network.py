@@ -1,13 +1,8 @@
 """One network for the whole family; a variant is a value of `config.Model`, never a subclass."""
 
-from functools import lru_cache
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from mer_search.config import Model, Run
 from mer_search.model.blocks import CABlock, PositionBranch, SpatialConv, TemporalConv, Time
@@ -125,61 +120,3 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, TemporalConv):  # its convolution has been visited before it
         with torch.no_grad():
             next(module.parameters()).mul_(module.time.kernel**-0.5)
-
-
-class _NothingDrawn(TorchFunctionMode):
-    """Weights are left as they are: on the meta device, drawing them takes most of the time."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in {Tensor.normal_, Tensor.uniform_} else func(*args, **(kwargs or {}))
-
-
-def _shapes(run: Run, batch: int) -> tuple[Network, tuple[Tensor, Tensor]]:
-    """A network and its input that are shapes alone, on the meta device."""
-    with torch.device("meta"), _NothingDrawn():
-        network, size = Network(run), run.flow.size
-        maps = torch.empty(batch, run.frames.maps, n_channels(run.input), size, size)
-        return network, (maps, torch.empty(batch, 3, network.grid, network.grid))
-
-
-@lru_cache(maxsize=1024)
-def cost(run: Run) -> tuple[int, int]:
-    """(parameters, floating-point operations of one clip's forward pass); nothing is computed or allocated.
-
-    An operation is a multiplication or an addition, as torch.utils.flop_counter counts them.
-    """
-    network, inputs = _shapes(run, 1)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(*inputs)
-    return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
-
-
-def state_bytes(run: Run) -> int:
-    """Bytes that a half-trained fold takes on a disk: its weights and AdamW's two moments."""
-    network, _ = _shapes(run, 1)
-    return 12 * sum(p.numel() for p in network.parameters())
-
-
-def step_flop(run: Run) -> int:
-    """Floating-point operations of a training step: forward and backward of a batch."""
-    return 3 * cost(run)[1] * run.train.batch
-
-
-def memory(run: Run) -> int:
-    """Bytes that a training step holds at least, in single precision; nothing is computed or allocated.
-
-    They are the weights, their gradients and AdamW's two moments, and whatever the backward pass needs of a batch. A
-    device needs more, but of two networks the one that holds more needs more.
-    """
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage
-        return tensor
-
-    network, inputs = _shapes(run, run.train.batch)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(*inputs)
-    weights = {parameter.untyped_storage()._cdata: parameter.nbytes for parameter in network.parameters()}
-    return 4 * sum(weights.values()) + sum(len(storage) for key, storage in kept.items() if key not in weights)

@@ -18,7 +18,7 @@ from mer_search.engine.executor import open_executor, train_all
 from mer_search.engine.local import LocalExecutor
 from mer_search.engine.task import Task
 from mer_search.engine.worker import settle
-from mer_search.model.network import memory, step_flop
+from mer_search.model.flops import memory, step_flop
 from mer_search.presets import preset
 from mer_search.search import overhead, space
 from mer_search.search.workspace import Loaded, Progress

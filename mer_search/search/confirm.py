@@ -14,7 +14,7 @@ from mer_search.engine.executor import Executor, Where
 from mer_search.engine.task import Finished
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.files import sweep
-from mer_search.model.network import step_flop
+from mer_search.model.flops import step_flop
 from mer_search.presets import preset
 from mer_search.search import space
 from mer_search.search.cost import NOTHING, Cost, confirmation_costs

@@ -10,10 +10,9 @@ import optuna
 
 from mer_search.config import Run, Value, with_values
 from mer_search.engine.executor import Executor, seconds_per_step
-from mer_search.engine.stop import check
 from mer_search.errors import UsageError
-from mer_search.model.network import last_map, state_bytes, step_flop
-from mer_search.processes import elsewhere
+from mer_search.model.flops import state_bytes, step_flop
+from mer_search.model.network import last_map
 from mer_search.search.race import RACES
 from mer_search.search.storage import ended
 from mer_search.search.trial import Search
@@ -48,7 +47,7 @@ def search_cost(
     if not left:
         return NOTHING
     drawn, runs = _draw(search)
-    steps = elsewhere(step_flop, runs, check)
+    steps = [step_flop(run) for run in runs]
     median = int(np.argsort(steps)[len(runs) // 2])
     speed = _speed(search.loaded.with_values(drawn[median], progress), steps[median], executor)
     has_rungs = len(RACES[search.file.pruner].milestones(runs[median].train.epochs)) > 1
@@ -62,7 +61,8 @@ def confirmation_costs(jobs: "Sequence[Confirmation]", executor: Executor) -> li
     """Of the folds of each confirmation that are not on disk, nor an earlier one's too."""
     costs: list[Cost] = []
     counted: set[tuple[Path, int, str]] = set()
-    for job, step in zip(jobs, elsewhere(step_flop, [job.loaded.run for job in jobs], check), strict=True):
+    for job in jobs:
+        step = step_flop(job.loaded.run)
         missing = {(job.store, *key) for key in job.missing} - counted
         counted |= missing
         flop = _fold(job.loaded.run, step, len(job.loaded.clips)) * len(missing)

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from mer_search.config import Run, with_values
 from mer_search.errors import DOES_NOT_FIT, Infeasible, UsageError
-from mer_search.model.network import memory
+from mer_search.model.flops import memory
 from mer_search.search.storage import NOT_TRIED
 from mer_search.training.learner import splits
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from mer_search.config import Run, Value, with_values
 from mer_search.data import fit
 from mer_search.errors import Infeasible, UsageError
-from mer_search.model.network import cost
+from mer_search.model.flops import cost
 from mer_search.search import race as races
 from mer_search.search.fits import foretell
 from mer_search.search.incumbent import Incumbents, find_incumbents

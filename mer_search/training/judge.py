@@ -13,8 +13,9 @@ from torch import Tensor
 from mer_search.config import Run
 from mer_search.errors import DataError
 from mer_search.model.channels import channels, imagenet
+from mer_search.model.flops import step_flop
 from mer_search.model.losses import probabilities
-from mer_search.model.network import Network, step_flop
+from mer_search.model.network import Network
 from mer_search.training.augment import mirror
 
 
