@@ -117,6 +117,9 @@ def test_a_table_is_trained_once_and_gone_on_with(make_search, executor, tmp_pat
     seen = []
     path = fold_table.build(search, executor, 2, 2, tmp_path / "small", lambda done, total: seen.append((done, total)))
     assert seen[-1] == (16, 16)
+    assert fold_table.study_of(path, "demo").digest == search.file.digest
+    path.with_suffix(".toml").rename(tmp_path / "other.toml")
+    assert fold_table.study_of(path, "demo").digest == space.load("demo").digest
     table = fold_table.load(path, search.file)
     assert table.counts.shape == (2, 2, 4, 2, 3, 3)
     folds = load_folds(tmp_path / "small/0001")
@@ -128,8 +131,9 @@ def test_a_table_is_trained_once_and_gone_on_with(make_search, executor, tmp_pat
 
 @pytest.mark.parametrize(("study", "configurations", "epochs"), [("demo", 60, {16}), ("megc2019", 90, {10, 20, 30})])
 def test_the_tables_that_come_with_the_package_are_of_their_studies(study, configurations, epochs):
-    file = space.load(study)
-    table = fold_table.load(fold_table.shipped(study), file)
+    path = fold_table.shipped(study)
+    file = fold_table.study_of(path, "no other")
+    table = fold_table.load(path, file)
     assert table.shape == (configurations, 2, 10)
     assert set(table.epochs.tolist()) == epochs
     trained = fold_table.drawn(file, configurations // len(epochs))

@@ -47,8 +47,9 @@ def search(study_name: str, table: Path | None, trials: int, repeats: int, only:
     from mer_search.report.networks import print_tournament
     from mer_search.search import fold_table, space, tournament
 
-    file = space.load(study_name)
-    found = fold_table.load(table or fold_table.shipped(study_name), file)
+    path = table or fold_table.shipped(space.load(study_name).name)
+    file = fold_table.study_of(path, study_name)
+    found = fold_table.load(path, file)
     first, *others = tournament.STRATEGIES
     chosen = [first, *(each for each in others if not only or only in each.name)]
     with terminal.bars() as progress:

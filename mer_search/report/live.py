@@ -34,7 +34,7 @@ def print_cost(cost: Cost, where: str) -> None:
     trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
     disk = f", and {cost.disk / 1e9:.2g} GB of disk while it goes on" if cost.disk > DISK else ""
     note(f"cost: {trials}, {effort(cost, where)} if none is stopped early{disk}")
-    if cost.last_map is not None and cost.last_map < SMALL_MAP:
+    if 0 < cost.last_map < SMALL_MAP:
         note(
             f"warning: the last map of all networks in this space has no more than {cost.last_map} x {cost.last_map} "
             "places, and where a face moves tells emotions apart; fewer model.blocks, stem_stride 1 or a larger "

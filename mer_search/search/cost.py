@@ -32,7 +32,7 @@ class Cost(NamedTuple):
     flop: float
     seconds: float
     disk: int = 0  # bytes of folds that are kept half-trained until their trial has ended
-    last_map: int | None = None  # pixels a side of the largest last map of the networks that it was counted on
+    last_map: int = 0  # pixels a side of the largest last map of the networks that a search was counted on
 
 
 NOTHING = Cost(0, 0, 0.0, 0.0)

@@ -21,6 +21,7 @@ from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
 from mer_search.errors import DataError
 from mer_search.files import check_archive, write_whole
+from mer_search.search import space
 from mer_search.search.race import MEASURES
 from mer_search.search.samplers import SAMPLERS
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
@@ -39,6 +40,13 @@ IN_FLIGHT = 2  # configurations whose folds are trained at once, so that no slot
 def shipped(name: str) -> Path:
     """The table of a study that comes with the package."""
     return Path(str(resources.files("mer_search.studies") / "replay" / f"{name}.npz"))
+
+
+def study_of(path: Path, other: str) -> StudyFile:
+    """The study that a table was made of, whose file stands beside it; the `other` if there is none. The study of that
+    name may have gone on since."""
+    beside = path.with_suffix(".toml")
+    return space.load(str(beside) if beside.exists() else other)
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def _epochs(file: StudyFile) -> tuple[int, ...]:
 def build(
     search: Search, executor: Executor, count: int, seeds: int, folder: Path, on_fold: Callable[[int, int], None]
 ) -> Path:
-    """Train what the folder lacks and write `folder`.npz; a later call goes on.
+    """Train what the folder lacks and write `folder`.npz, with the study's file beside it; a later call goes on.
 
     Args:
         search: the study on its data; its subjects are trained.
@@ -127,6 +135,7 @@ def build(
     owner = np.repeat(np.arange(len(first)), [len(fold.labels) for fold in first])
     path = folder.with_name(f"{folder.name}.npz")
     pack(path, chosen, labels, owner, np.stack(tables))
+    write_whole(path.with_suffix(".toml"), search.file.text)
     return path
 
 
