@@ -44,7 +44,7 @@ def spy() -> None:
     from mer_search.engine.task import Failed, Progress, Task
     from mer_search.search.scheduler import Job
 
-    send, hear = LocalExecutor._send, Job.hear
+    send, poll, hear = LocalExecutor._send, LocalExecutor.poll, Job.hear
     log = os.open(sys.argv[2], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
     def note(task, what):
@@ -55,14 +55,9 @@ def spy() -> None:
         if isinstance(task, Task):
             note(task, f"by {slot.process.pid}")
 
-    def polls(executor):
-        poll = executor.poll
-
-        def polled(self, *given):
-            os.write(log, b"- - - poll\n")
-            return poll(self, *given)
-
-        executor.poll = polled
+    def polled(self, *given):
+        os.write(log, b"- - - poll\n")
+        return poll(self, *given)
 
     def heard(self, event):
         if isinstance(event, Progress):
@@ -71,23 +66,7 @@ def spy() -> None:
             note(event.task, "died")
         hear(self, event)
 
-    LocalExecutor._send, Job.hear = sent, heard
-    polls(LocalExecutor)
-    if "ray" in sys.argv:
-        import ray
-
-        from mer_search.engine.ray import RayExecutor
-
-        submit = RayExecutor.submit
-
-        def submitted(self, task):
-            with suppress(ray.exceptions.RayError):  # of one that is dead, which the executor finds out
-                pid = ray.get(self._idle()[0].actor.__ray_call__.remote(lambda worker: os.getpid()))
-                note(task, f"by {pid}")
-            submit(self, task)
-
-        RayExecutor.submit = submitted
-        polls(RayExecutor)
+    LocalExecutor._send, LocalExecutor.poll, Job.hear = sent, polled, heard
     main(sys.argv[3:], prog_name="mer-search")
 
 
@@ -185,6 +164,18 @@ class Campaign:
             self._until(lambda: self._count(name, "died") > deaths)
             return self._count(name, "died") > deaths
         return False
+
+    def kill_ray_worker(self, name: str) -> bool:
+        """A process of the cluster is killed, unless a fold whose process has died has not been trained since; whether
+        one that trains was."""
+        titles = {path: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()}
+        found = [int(path.parent.name) for path, title in titles.items() if title.startswith(b"ray::Worker")]
+        if not found or not self._died(name) <= set(self.on_disk(name)):
+            return False
+        deaths = self._count(name, "died")
+        os.kill(self.luck.choice(found), signal.SIGKILL)
+        self._until(lambda: self._count(name, "died") > deaths)
+        return self._count(name, "died") > deaths
 
     def _until(self, condition) -> None:
         """Wait for what a command writes down; at most three seconds, for it may have ended, or the process be idle."""
@@ -287,7 +278,7 @@ class Campaign:
 
     def compare(self, name: str, other: str) -> None:
         """Whether two studies, one of them never killed, drew the same values and found the same."""
-        for one, two in zip(self.study(name).get_trials(), self.study(other).get_trials(), strict=True):
+        for one, two in zip(self.study(name).get_trials(), self.study(other).get_trials(), strict=False):
             folders = [self.folder / "runs" / each / f"trial-{one.number:04d}" for each in (name, other)]
             for key in load_folds(folders[1]) if "stopped_after" not in one.user_attrs else ():
                 paths = [fold_file(folder, *key) for folder in folders]
@@ -347,7 +338,7 @@ def main() -> None:
         if asked.ray_worker or asked.ray_node:
             cluster = campaign.cluster = Cluster(luck)
             for title, kills, kill, apart in (
-                ("Ray worker", asked.ray_worker, campaign.kill_worker, 6),
+                ("Ray worker", asked.ray_worker, campaign.kill_ray_worker, 6),
                 ("Ray node", asked.ray_node, cluster.kill_node, 24),
             ):
                 studies(
