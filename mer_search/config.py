@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -262,6 +262,12 @@ def digest(*parts: BaseModel) -> str:
 def keys() -> dict[str, type[Part]]:
     """Every dotted path into Run, with the part that it belongs to."""
     return {f"{name}.{field}": type(part) for name, part in Run() for field in type(part).model_fields}
+
+
+def allowed_values(key: str) -> tuple[Value, ...]:
+    """What a dotted path may be, if it is one of a few values; else nothing."""
+    annotation = keys()[key].model_fields[key.partition(".")[2]].annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def with_values(run: Run, values: Mapping[str, Value | tuple[str, ...]]) -> Run:

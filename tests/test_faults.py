@@ -104,7 +104,10 @@ def test_a_database_whose_disk_is_full_is_one_line_and_goes_on_when_there_is_roo
     disk, search = small_disk(400_000), make_search()
     study = open_study(search, open_storage(f"sqlite:///{disk}/study.db", create=True), "small")
     with (
-        pytest.raises(StorageError, match=r"must stay reachable, but is not \(.*full.*; the same command goes on"),
+        pytest.raises(
+            StorageError,
+            match=r"must stay reachable, but is not \(.*full.*; once it is",
+        ),
         reachable(),
     ):
         drive(search, study, executor, 3, stop_after=2, then=lambda: fill(disk))
@@ -194,11 +197,12 @@ def test_a_study_that_is_stopped_after_every_trial_draws_what_one_that_is_not_dr
         "evaluation_job",
         lambda search, _, trial, values, *__: over(search, trial, [1 / values["train.lr"] % 1]),
     )
-    whole, parts = (open_study(_at(search, search.out / each), storage, each) for each in ("whole", "parts"))
-    drive(search, whole, None, 13)
+    places = {each: _at(search, search.out / each) for each in ("whole", "parts")}
+    whole = open_study(places["whole"], storage, "whole")
+    drive(places["whole"], whole, None, 13)
     for trials in range(1, 14):
-        parts = open_study(_at(search, search.out / "parts"), storage, "parts")
-        drive(search, parts, None, trials)
+        parts = open_study(places["parts"], storage, "parts")
+        drive(places["parts"], parts, None, trials)
     assert [trial.params for trial in parts.get_trials()] == [trial.params for trial in whole.get_trials()]
     assert len({trial.params["train.lr"] for trial in parts.get_trials()[:10]}) == 10  # before there is a model
 

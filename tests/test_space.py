@@ -127,3 +127,8 @@ def test_an_unknown_study_lists_the_known_ones(tmp_path):
         space.load("nope")
     with pytest.raises(UsageError, match="must be a readable file"):
         space.load(str(tmp_path / "nope.toml"))
+
+
+def test_a_range_over_a_few_values_is_refused():
+    with pytest.raises(UsageError, match=r"model\.stem_kernel takes one of 3, 5: its axis must be a choice"):
+        space.parse('base = "V4"\n[space]\n"model.stem_kernel" = { int = [3, 5] }\n', "mine")

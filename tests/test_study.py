@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import optuna
 import pytest
@@ -5,13 +7,14 @@ from conftest import STUDY, drive, folds_of, over, silent
 from optuna.trial import TrialState
 
 from mer_search.config import digest
-from mer_search.engine.task import Progress
+from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import MerSearchError, StorageError, UsageError
-from mer_search.report.live import print_cost
+from mer_search.report.live import Live, print_cost
 from mer_search.report.trials import trial_line
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
 from mer_search.search.progress import progress_of
+from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
 from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
@@ -207,6 +210,43 @@ def test_the_cost_is_known_before_the_first_trial(storage, executor, make_search
     assert search_cost(search, study, executor, 1, 1, silent).trials == 0
 
 
+def test_a_search_ends_when_its_folder_is_deleted_and_says_so_again(storage, executor, make_search):
+    search = make_search()
+    study = open_study(search, storage, "small")
+
+    def run():
+        for event in studies.run(search, study, Scheduler(executor, 1), 3):
+            if isinstance(event, studies.Told):
+                shutil.rmtree(search.out)
+
+    with pytest.raises(StorageError, match=r"must keep its results folder, but .* was deleted or replaced"):
+        run()
+    assert _states(study)[0] == TrialState.COMPLETE
+    assert TrialState.COMPLETE not in _states(study)[1:]
+    with pytest.raises(StorageError, match="restore it, or begin anew with another --name"):
+        open_study(search, storage, "small")
+
+
+def test_a_workers_death_is_told(make_search, executor, monkeypatch, capsys):
+    search = make_search()
+    study, poll, died = open_study(search, optuna.storages.InMemoryStorage(), "small"), executor.poll, []
+
+    def dies_once(*given):
+        events = poll(*given)
+        for place, event in enumerate(events):
+            if isinstance(event, Finished) and not died:
+                died.append(event.task.subject)
+                events[place] = Failed(event.task, None, "SIGKILL")
+        return events
+
+    monkeypatch.setattr(executor, "poll", dies_once)
+    with Live(study, 1, 0, search.out) as shown:
+        for event in studies.run(search, study, Scheduler(executor, 1), 1):
+            shown.show(event)
+    assert f"a worker died (SIGKILL) at {died[0]} of trial 0" in capsys.readouterr().err
+    assert _states(study) == [TrialState.COMPLETE]
+
+
 @pytest.mark.parametrize(("blocks", "side"), [(1, 14), (4, 2)])
 def test_a_space_of_small_last_maps_is_warned_of(make_search, executor, capsys, blocks, side):
     search = make_search(STUDY.replace('"model.blocks" = 1', f'"model.blocks" = {blocks}'))
@@ -279,9 +319,7 @@ def test_a_results_folder_that_is_not_the_one_of_the_study_is_refused(storage, m
     search = make_search()
     open_study(search, storage, "small")
     (search.out / "study.id").unlink()
-    with pytest.raises(
-        StorageError, match=r"must have one results folder, that made as .* is not that one; give the --out where it is"
-    ):
+    with pytest.raises(StorageError, match=r"must keep its results folder, but .*small was deleted or replaced"):
         open_study(search, storage, "small")
 
 

@@ -1,6 +1,7 @@
 """The protocol of executors: where tasks are trained, on this machine or on a cluster."""
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -114,16 +115,21 @@ def open_executor(where: str, run: Run, device: str, slots: int | None = None, e
         UsageError: if there is no such executor, or Ray is not installed.
         MerSearchError: if a cluster cannot be reached.
     """
+    check_executor(where)
     if where == "local":
         from mer_search.engine.local import LocalExecutor, machine_slots
 
         size, threads = machine_slots(run, device, slots)
         return LocalExecutor(device, size, threads, exact)
-    if where == "ray" or where.startswith("ray://"):
-        from mer_search.engine.ray import RayExecutor
+    from mer_search.engine.ray import RayExecutor
 
-        return RayExecutor("" if where == "ray" else where, run, device, slots, exact)
-    raise UsageError(f"--executor must be local, ray or ray://HOST:10001, but got {where!r}")
+    return RayExecutor("" if where == "ray" else where, run, device, slots, exact)
+
+
+def check_executor(where: str) -> None:
+    """Raise UsageError unless `--executor` can name one so."""
+    if not re.fullmatch(r"local|ray|ray://\S+:\d+", where):
+        raise UsageError(f"--executor must be local, ray or ray://HOST:10001, but got {where!r}")
 
 
 @dataclass(frozen=True)

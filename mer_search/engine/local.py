@@ -16,7 +16,7 @@ import torch
 import torch.multiprocessing
 
 from mer_search.config import Run
-from mer_search.engine.executor import POLL, Silence, cores
+from mer_search.engine.executor import POLL, Silence, check_executor, cores
 from mer_search.engine.task import Event, Failed, Task, Timing, event_of
 from mer_search.engine.worker import Cancelled, Defect, execute, on_device, settle
 from mer_search.errors import UsageError
@@ -33,8 +33,9 @@ def choose_device(wanted: str, executor: str = "local") -> str:
     """ "cpu" or "cuda" for "auto", "cpu" or "cuda". A cluster may have GPUs where this machine has none.
 
     Raises:
-        UsageError: if cuda is wanted here and there is none.
+        UsageError: if cuda is wanted here and there is none, or there can be no such executor.
     """
+    check_executor(executor)
     if wanted == "cuda" and executor != "local":
         return wanted
     if wanted == "cuda" and not torch.cuda.is_available():

@@ -53,8 +53,8 @@ def connect(address: str) -> bool:
             ray.shutdown()
         raise MerSearchError(
             f"the Ray cluster {f'at {address}' if address else 'of this machine'} must answer, but does not "
-            f"({first_line(error)}); start it with `ray start --head`, forget one that has ended with `ray stop`, and "
-            "set RAY_AUTH_MODE=token if it asks for a token"
+            f"({first_line(error)}); check its name, start it with `ray start --head`, forget one that has ended with "
+            "`ray stop`, and set RAY_AUTH_MODE=token if it asks for a token"
         ) from error
     ray_worker.print_to_stdstream = lambda *_, **__: None  # nothing else keeps Ray from printing which workers died
     return True

@@ -16,7 +16,7 @@ from mer_search.report.trials import trial_line, values_text
 from mer_search.search.cost import Cost
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import ENDED, score
-from mer_search.search.study import Begun, Event, Scored, Trained
+from mer_search.search.study import Begun, Event, Lost, Scored, Trained
 from mer_search.search.trial import Evaluation
 from mer_search.training.loop import Epoch
 
@@ -97,6 +97,9 @@ class Live:
         elif isinstance(event, Scored):
             text = f"trial {event.number}: folds, UF1 {event.uf1_so_far:.3f}"
             self.progress.update(self.folds, completed=event.done, total=event.of, description=text, visible=True)
+        elif isinstance(event, Lost):
+            line = f"a worker died ({event.cause}) at {event.subject} of trial {event.number}; the fold begins again"
+            self.progress.console.print(line, markup=False, soft_wrap=not err.is_terminal)
         elif isinstance(event, Evaluation):
             describe_trial(event.trial, event, self.artifacts)
         else:
@@ -122,4 +125,7 @@ class Live:
 def print_wasted(scheduler: Scheduler) -> None:
     """How much was trained ahead and thrown away, because its trial was stopped before it was needed."""
     if trained := scheduler.trained:
-        note(f"trained ahead and thrown away: {scheduler.wasted / trained:.1%} of {trained:,} epochs of folds")
+        note(
+            f"trained ahead of the pruner's decision and thrown away: {scheduler.wasted / trained:.1%} of {trained:,} "
+            "epochs of folds"
+        )

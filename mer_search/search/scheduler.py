@@ -182,9 +182,9 @@ class Scheduler:
         self._of: dict[Task | Timing, Job] = {}
         self._datasets: set[str] = set()
 
-    def run(self, ask: Callable[[], Job | None]) -> Generator[tuple[Job, Progress | Finished | None]]:
-        """Yield jobs with what happened to them: an epoch or a fold, or None when the job is over. That comes in the
-        order in which jobs were asked for. Closing the iterator cancels what is being trained.
+    def run(self, ask: Callable[[], Job | None]) -> Generator[tuple[Job, Progress | Finished | Failed | None]]:
+        """Yield jobs with what happened to them: an epoch, a fold, a worker's death, or None when the job is over. That
+        comes in the order in which jobs were asked for. Closing the iterator cancels what is being trained.
 
         Args:
             ask: gives the next job, or None if none is wanted now. It is called `in_flight` times at the start, and
@@ -235,7 +235,7 @@ class Scheduler:
                 self.executor.drop(other)
             self._datasets = self._datasets & used | {job.loaded.dataset}
 
-    def _hear(self, event: Event) -> Iterator[tuple[Job, Progress | Finished | None]]:
+    def _hear(self, event: Event) -> Iterator[tuple[Job, Progress | Finished | Failed | None]]:
         job = self._of.get(event.task)
         if job is None or isinstance(event, Timed):  # the task was cancelled a moment ago
             return
@@ -246,7 +246,7 @@ class Scheduler:
             del self._of[event.task]
         if isinstance(event, Finished) and event.task.state and event.task.epochs == event.task.run.train.epochs:
             self.executor.discard(event.task.state)
-        if not isinstance(event, Failed):
+        if not isinstance(event, Failed) or event.error is None:
             yield job, event
         if job.over:
             self.wasted += job.ahead.total()

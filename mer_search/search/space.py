@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mer_search.config import Run, Value, check_key, value_at, with_values
+from mer_search.config import Run, Value, allowed_values, check_key, value_at, with_values
 from mer_search.errors import DataError, UsageError
 from mer_search.files import TEXT, content_of, tree_of
 from mer_search.presets import preset
@@ -198,6 +198,8 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
     for axis in axes:
         for value in axis.values:
             with_values(base, {axis.key: value})
+        if axis.kind != "choice" and (few := allowed_values(axis.key)):
+            raise UsageError(f"{axis.key} takes one of {', '.join(map(str, few))}: its axis must be a choice of these")
     when = _conditions(given["when"], axes)
     chosen = {field: given[field] for field in ("rule", "sampler", "pruner", "also")}
     if bool(chosen["also"]) != (chosen["sampler"] == "nsga2") or (chosen["also"] and chosen["pruner"] != "none"):

@@ -86,8 +86,8 @@ def reachable() -> Iterator[None]:
         yield
     except StorageInternalError as error:
         raise StorageError(
-            f"the storage must stay reachable, but is not ({_reason(error.__cause__ or error)}); the same command goes "
-            "on from here"
+            f"the storage must stay reachable, but is not ({_reason(error.__cause__ or error)}); once it is there "
+            "again, the same command goes on from here"
         ) from error
 
 

@@ -18,7 +18,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.engine.task import Finished, Progress
+from mer_search.engine.task import Failed, Finished, Progress, Task
 from mer_search.errors import (
     CLIPS_DO_NOT_FIT,
     DOES_NOT_FIT,
@@ -129,16 +129,13 @@ def _check(study: optuna.Study, search: Search) -> None:
         if found != must:
             kept = kept_study(search.out)
             what = changed(kept.read_text(), search.file.text) if key == "digest" and kept.exists() else ""
+            remedy = f"give --seed {found}" if key == "seed" else "undo the change"
             raise StorageError(
                 f"study {study.study_name!r} in this storage was made with another {word} "
-                f"({what or f'{found} there, {must} here'}); give another --name, or undo the change"
+                f"({what or f'{found} there, {must} here'}); give another --name, or {remedy}"
             )
     was, here = Path(study.user_attrs["out"]), search.out.resolve()
-    if mark_of(here) != study.user_attrs["mark"]:
-        raise StorageError(
-            f"a study must have one results folder, that made as {was}, but {here} is not that one; give the --out "
-            "where it is now, or another --name"
-        )
+    _check_folder(study, search, was)
     if was != here and mark_of(was) == study.user_attrs["mark"]:
         raise StorageError(
             f"a study must have one results folder, but {here} is a copy of {was}, which is still there; give "
@@ -146,6 +143,22 @@ def _check(study: optuna.Study, search: Search) -> None:
         )
     if was != here:  # it was moved
         study.set_user_attr("out", str(here))
+
+
+def _check_folder(study: optuna.Study, search: Search, was: Path) -> None:
+    """Raise StorageError unless the search's folder is the study's own."""
+    here = search.out.resolve()
+    if mark_of(here) == study.user_attrs["mark"]:
+        return
+    if was == here:
+        raise StorageError(
+            f"a study must keep its results folder, but {here} was deleted or replaced since the study began "
+            f"({MARK} in it is not the study's); restore it, or begin anew with another --name"
+        )
+    raise StorageError(
+        f"a study must have one results folder, and its own was made as {was}, but {here} is another one; give the "
+        "--out where it is now, or another --name"
+    )
 
 
 def mark_of(folder: Path) -> str:
@@ -181,6 +194,14 @@ class Scored(NamedTuple):
     uf1_so_far: float
 
 
+class Lost(NamedTuple):
+    """A worker process died while it trained a fold, which is trained again."""
+
+    number: int
+    subject: str
+    cause: str
+
+
 class Told(NamedTuple):
     """A trial has ended."""
 
@@ -188,7 +209,9 @@ class Told(NamedTuple):
     best: FrozenTrial | None
 
 
-Event = Begun | Trained | Scored | Evaluation | Told  # an Evaluation is the last moment to attach something to a trial
+Event = (
+    Begun | Trained | Scored | Lost | Evaluation | Told
+)  # an Evaluation is the last moment to attach something to a trial
 
 
 def run(
@@ -234,6 +257,7 @@ def run(
             if isinstance(job.name, Evaluation) and job.error is None:
                 yield job.name
             trial = flight[job.name.number]
+            _check_folder(study, search, search.out.resolve())
             with disk():
                 _tell(search, study, trial, job)
             del flight[trial.number]
@@ -245,12 +269,15 @@ def run(
                 wait_again(study, trial)
 
 
-def _shown(evaluation: Evaluation, event: Progress | Finished) -> Iterator[Event]:
+def _shown(evaluation: Evaluation, event: Progress | Finished | Failed) -> Iterator[Event]:
     """What is told of an epoch or a fold."""
     if isinstance(event, Progress):
         schedule = evaluation.run.units if event.epoch.stage == 1 else evaluation.run.train
         evaluation.microbatches = max(evaluation.microbatches, event.epoch.pieces)
         yield Trained(evaluation.number, event.epoch, schedule.epochs)
+    elif isinstance(event, Failed):
+        assert isinstance(event.task, Task)  # noqa: S101 (for the type checker: trials have no others)
+        yield Lost(evaluation.number, event.task.subject, event.cause)
     else:
         yield Scored(evaluation.number, event.task.subject, *evaluation.progress)
 
