@@ -41,7 +41,7 @@ def spy() -> None:
     """mer-search itself, which writes down every epoch that was trained, and which process was given which fold."""
     from mer_search.cli import main
     from mer_search.engine.local import LocalExecutor
-    from mer_search.engine.task import Failed, Progress, Task
+    from mer_search.engine.task import Failed, Finished, Progress, Task
     from mer_search.search.scheduler import Job
 
     send, poll, hear = LocalExecutor._send, LocalExecutor.poll, Job.hear
@@ -64,6 +64,8 @@ def spy() -> None:
             note(event.task, event.epoch.epoch)
         if isinstance(event, Failed) and event.error is None:
             note(event.task, "died")
+        if isinstance(event, Finished):
+            note(event.task, "ended")
         hear(self, event)
 
     LocalExecutor._send, LocalExecutor.poll, Job.hear = sent, polled, heard
@@ -170,7 +172,8 @@ class Campaign:
         one that trains was."""
         titles = {path: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()}
         found = [int(path.parent.name) for path, title in titles.items() if title.startswith(b"ray::Worker")]
-        if not found or not self._died(name) <= set(self.on_disk(name)):
+        last = {tuple(fold): what for *fold, what in self.noted(name) if what in ("died", "ended")}
+        if not found or "died" in last.values():
             return False
         deaths = self._count(name, "died")
         os.kill(self.luck.choice(found), signal.SIGKILL)
