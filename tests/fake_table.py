@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from mer_search.search import fold_table, space
+from mer_search.search import fold_table
 
 
 def write(path, study="demo", configurations=30, seeds=2, subjects=10, epochs=16, clips=8, classes=5, random_seed=0):
     """Quality depends on the learning rate alone, best in the middle; returns (study file, quality (M,))."""
     random = np.random.default_rng(random_seed)
-    file = space.load(study)
+    file = fold_table.study_of(fold_table.shipped(study), study)
     values = fold_table.drawn(file, configurations)
     rates = np.log([each["train.lr"] for each in values])
     low, high = np.log(next(axis.values for axis in file.axes if axis.key == "train.lr"))
@@ -24,4 +24,5 @@ def write(path, study="demo", configurations=30, seeds=2, subjects=10, epochs=16
     logits = (gain - hardness)[..., None] * evidence + noise + jitter
     chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     fold_table.pack(path, values, labels, owner, chances)
+    path.with_suffix(".toml").write_text(file.text)
     return file, quality

@@ -103,7 +103,7 @@ def inside(executor: RayExecutor, do) -> object:
 
 def test_a_cluster_that_does_not_answer_is_told_in_one_line():
     for address in ("ray://127.0.0.1:1", "127.0.0.1:1"):
-        with pytest.raises(MerSearchError, match=r"must answer, but does not .*refused.*; start it") as caught:
+        with pytest.raises(MerSearchError, match=r"must answer, but does not .*refused.*; check its name") as caught:
             RayExecutor(address, run(), "cpu")
         assert "\n" not in str(caught.value)
 
