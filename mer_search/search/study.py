@@ -209,9 +209,8 @@ class Told(NamedTuple):
     best: FrozenTrial | None
 
 
-Event = (
-    Begun | Trained | Scored | Lost | Evaluation | Told
-)  # an Evaluation is the last moment to attach something to a trial
+# An Evaluation is the last moment to attach something to a trial.
+Event = Begun | Trained | Scored | Lost | Evaluation | Told
 
 
 def run(

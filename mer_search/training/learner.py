@@ -97,7 +97,7 @@ class Learner:
         self.on_gpu = device.type == "cuda"
         torch.manual_seed(seed)
         self.random = torch.Generator(device).manual_seed(seed)
-        self.dropped: Any = torch.cuda if device.type == "cuda" else torch  # whose random numbers dropout takes
+        self.dropped: Any = torch.cuda if self.on_gpu else torch  # whose random numbers dropout takes
         self.mixing = np.random.default_rng(seed)
         names, units = table(clips.units, fold.train, run.units.sides)
         if run.units.use != "none" and not names:
