@@ -23,6 +23,7 @@ from mer_search.training.loop import train_fold
 ray = pytest.importorskip("ray")
 from ray._raylet import Config  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
+from ray.util.client.worker import Worker as ClientWorker  # noqa: E402
 
 import mer_search.engine.ray as ray_executor  # noqa: E402
 from mer_search.engine.ray import RayExecutor  # noqa: E402
@@ -53,6 +54,7 @@ def cluster():
         port = found.getsockname()[1]
         for name, value in (("AUTH_MODE", "token"), ("AUTH_TOKEN", "of-a-test"), ("USAGE_STATS_ENABLED", "0")):
             environment.setenv(f"RAY_{name}", value)
+        environment.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")  # else a client's server dies now and then as it is forked
         Config.initialize("")  # Ray has read the variables when it was imported
         found.close()
         head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "ray_client_server_port": port}
@@ -170,9 +172,18 @@ def test_a_worker_that_hangs_is_replaced(executor):
     assert executor.free == 0
 
 
-def test_a_ray_client_does_the_same(cluster, executor, tmp_path):
+def test_a_ray_client_does_the_same_though_its_server_dies_at_first(cluster, executor, tmp_path, monkeypatch):
     executor.close()
     assert not ray.is_initialized()
+    start, died = ClientWorker._server_init, []
+
+    def init(*args):
+        start(*args)
+        if not died:
+            died.append(True)
+            raise ConnectionAbortedError("Initialization failure from server:")
+
+    monkeypatch.setattr(ClientWorker, "_server_init", init)
     with closing(RayExecutor(cluster.client, run(), "cpu", slots=1)) as client:
         client.put("clips", clips())
         state = tmp_path / "sub02.state"

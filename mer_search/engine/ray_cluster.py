@@ -47,7 +47,7 @@ def connect(address: str) -> bool:
     try:
         _knock(address)
         with warnings.catch_warnings(action="ignore"), shielded(), _own_handler(), _no_stderr():
-            ray.init(address or None, log_to_driver=False, logging_level=logging.CRITICAL, **options)
+            _init(address or None, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except Exception as error:  # ConnectionError, RuntimeError, ValueError and Ray's own
         with suppress(Exception):
             ray.shutdown()
@@ -58,6 +58,18 @@ def connect(address: str) -> bool:
         ) from error
     ray_worker.print_to_stdstream = lambda *_, **__: None  # nothing else keeps Ray from printing which workers died
     return True
+
+
+def _init(*args: Any, **options: Any) -> None:
+    """`ray.init`, again where the server of this client dies as it is forked, as happens with gRPC."""
+    for attempts_left in (2, 1, 0):
+        try:
+            ray.init(*args, **options)
+            return
+        except ConnectionAbortedError:
+            ray.shutdown()
+            if not attempts_left:
+                raise
 
 
 def _knock(address: str) -> None:
