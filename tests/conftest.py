@@ -183,6 +183,7 @@ STUDY = """
 base = "V4"
 subjects = "all"
 trials = 3
+finalists = 0
 sampler = "random"
 pruner = "none"
 [set]

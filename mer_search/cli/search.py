@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -72,6 +73,7 @@ def run(
     from mer_search.report.trials import print_next, state_line, study_table
     from mer_search.search import space, study
     from mer_search.search.cost import search_cost
+    from mer_search.search.finals import run_finals
     from mer_search.search.progress import progress_of
     from mer_search.search.scheduler import Scheduler
     from mer_search.search.storage import best_trial, check_name, ended
@@ -101,7 +103,8 @@ def run(
         live.print_cost(cost, terminal.slots(trainer.slots))
         scheduler = Scheduler(trainer, together)
         with live.Live(opened, wanted, ended(opened), search.out / "artifacts") as shown:
-            for event in study.run(search, opened, scheduler, wanted, shown.preparing):
+            trained = study.run(search, opened, scheduler, wanted, shown.preparing)
+            for event in chain(trained, run_finals(search, opened, scheduler, shown.preparing)):
                 shown.show(event)
         live.print_wasted(scheduler)
         terminal.show(study_table(opened, best_trial(opened)))

@@ -12,8 +12,9 @@ from rich.text import Text
 from mer_search.engine.stop import check
 from mer_search.report.dashboard import describe_study, describe_trial
 from mer_search.report.terminal import duration, err, note, operations
-from mer_search.report.trials import trial_line, values_text
+from mer_search.report.trials import final_line, trial_line, values_text
 from mer_search.search.cost import Cost
+from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import ENDED, score
 from mer_search.search.study import Begun, Event, Lost, Scored, Trained
@@ -33,7 +34,8 @@ def print_cost(cost: Cost, where: str) -> None:
         return
     trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
     disk = f", and {cost.disk / 1e9:.2g} GB of disk while it goes on" if cost.disk > DISK else ""
-    note(f"cost: {trials}, {effort(cost, where)} if none is stopped early{disk}")
+    finals = f" and {cost.finals} of finals" if cost.finals else ""
+    note(f"cost: {trials}{finals}, {effort(cost, where)} if none is stopped early{disk}")
     if 0 < cost.last_map < SMALL_MAP:
         note(
             f"warning: the last map of all networks in this space has no more than {cost.last_map} x {cost.last_map} "
@@ -88,7 +90,7 @@ class Live:
         check()
         self.progress.update(self.epochs, completed=done, total=total, description=what, visible=True)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event | Final) -> None:
         """What has happened."""
         if isinstance(event, Begun):
             self.progress.update(self.trials, completed=event.done)
@@ -102,6 +104,8 @@ class Live:
             self.progress.console.print(line, markup=False, soft_wrap=not err.is_terminal)
         elif isinstance(event, Evaluation):
             describe_trial(event.trial, event, self.artifacts)
+        elif isinstance(event, Final):
+            self.progress.console.print(final_line(event), markup=False, soft_wrap=not err.is_terminal)
         else:
             self._told(event.trial, event.best)
 

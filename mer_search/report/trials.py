@@ -1,6 +1,7 @@
 """A study on the terminal: its trials, and what to do next."""
 
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import optuna
@@ -8,7 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from mer_search.report.terminal import out, say
-from mer_search.search.storage import DEFAULT, score, shown
+from mer_search.search.finals import Final
+from mer_search.search.storage import DEFAULT, FINALS, score, shown
 
 
 def values_text(values: dict[str, Any]) -> str:
@@ -36,22 +38,31 @@ def trial_line(trial: FrozenTrial) -> str:
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
 
 
+def final_line(final: Final) -> str:
+    """How a finalist stands, in one line."""
+    each = ", ".join(f"{uf1:.3f}" for uf1 in final.uf1_by_seed)
+    return f"trial {final.number:3d}  in the finals: UF1 {mean(final.uf1_by_seed):.3f}, the mean of its seeds' {each}"
+
+
 def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -> Table:
     """The best trials of a study."""
     table = Table(
         title=f"{study.study_name}: {study.user_attrs['dataset']}",
-        caption="* the best; ~ an estimate, of a trial that was stopped early",
+        caption="* the best; ~ an estimate, of a trial that was stopped early; finals: the mean with further seeds, by "
+        "which the best is chosen",
         title_justify="left",
         caption_justify="left",
     )
-    for column in ("trial", "UF1", "folds", "GFLOP", "values"):
+    for column in ("trial", "UF1", "finals", "folds", "GFLOP", "values"):
         table.add_column(column, justify="left" if column == "values" else "right")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    finals = study.user_attrs.get(FINALS, {})
     for trial in sorted(trials, key=score, reverse=True)[:rows]:
         stopped = trial.user_attrs.get("stopped_after")
         table.add_row(
             f"{trial.number}{' *' if best is not None and trial.number == best.number else ''}",
             f"{'~' if stopped else ''}{score(trial):.3f}",
+            f"{mean([score(trial), *finals[str(trial.number)]]):.3f}" if str(trial.number) in finals else "",
             str(stopped or len(study.user_attrs["subjects"])),
             f"{trial.user_attrs['gflop']:.3g}",
             values_text(trial.params),

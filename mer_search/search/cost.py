@@ -13,6 +13,7 @@ from mer_search.engine.executor import Executor, seconds_per_step
 from mer_search.errors import UsageError
 from mer_search.model.flops import state_bytes, step_flop
 from mer_search.model.network import last_map
+from mer_search.search.finals import SEEDS
 from mer_search.search.race import RACES
 from mer_search.search.storage import ended
 from mer_search.search.trial import Search
@@ -32,6 +33,7 @@ class Cost(NamedTuple):
     flop: float
     seconds: float
     disk: int = 0  # bytes of folds that are kept half-trained until their trial has ended
+    finals: int = 0  # folds of a search's finalists
     last_map: int = 0  # pixels a side of the largest last map of the networks that a search was counted on
 
 
@@ -53,8 +55,11 @@ def search_cost(
     has_rungs = len(RACES[search.file.pruner].milestones(runs[median].train.epochs)) > 1
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
+    finals = 0 if search.file.also else min(search.file.finalists, trials) * SEEDS * len(search.subjects)
+    whole = folds + finals
     flop = float(np.mean([_fold(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)]))
-    return Cost(left, folds, flop * folds, flop * folds / speed / executor.slots, kept, max(map(last_map, runs)))
+    seconds = flop * whole / speed / executor.slots
+    return Cost(left, folds, flop * whole, seconds, kept, finals, max(map(last_map, runs)))
 
 
 def confirmation_costs(jobs: "Sequence[Confirmation]", executor: Executor) -> list[Cost]:

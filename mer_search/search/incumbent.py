@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from mer_search.search import race as races
-from mer_search.search.storage import best_of, ran_to_its_end
+from mer_search.search.storage import ran_to_its_end, ranked
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import load_folds
 from mer_search.training.metrics import Rule, pooled_uf1
@@ -77,7 +77,7 @@ def find_incumbents(
     each = races.MEASURES[race.measure].class_weights(labels, len(loaded.run.data.classes))
     weights = np.array([each[loaded.labels[people == subject]].sum() for subject in subjects])
     alone = Incumbents(race, rule, subjects, each, weights)
-    best = best_of(told) if race.stops_some else None
+    best = next(iter(ranked(told)), None) if race.stops_some else None
     if best is None:
         return alone
     whole = [trial.number for trial in told if ran_to_its_end(trial) and trial.number != best.number]

@@ -36,6 +36,7 @@ FIELDS = {
     "sampler": Entry("tpe", "what proposes the next trial", tuple(SAMPLERS)),
     "pruner": Entry("recall-rungs", "the race: when a trial is stopped early", tuple(RACES)),
     "also": Entry("", "what is minimised beside UF1, for a Pareto front; goes with nsga2 and pruner none", ALSO),
+    "finalists": Entry(3, "how many of the best trials get further seeds, over which the best one is chosen; 0 none"),
     "trials": Entry(100, "how many trials in all; `--trials` goes before it"),
     "set": Entry({}, "values that are fixed, by their dotted paths"),
     "space": Entry({}, "axes that are varied, by their dotted paths; at least one"),
@@ -102,6 +103,7 @@ class StudyFile:
     sampler: str
     pruner: str
     also: str  # what is minimised beside UF1, "gflop" or "parameters"; "" for nothing
+    finalists: int  # how many of the best trials get further seeds
     trials: int
     digest: str  # of everything that must not change between two calls
     settings: Mapping[str, Value]  # `set`
@@ -189,8 +191,9 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         if entry.allowed and value not in entry.allowed:
             raise UsageError(f"{key} must be one of {', '.join(entry.allowed)}, but got {value!r}")
     given = {key: tree.get(key, entry.default) for key, entry in FIELDS.items()}
-    if given["trials"] < 1:
-        raise UsageError(f"trials must be at least 1, but got {given['trials']}")
+    for field, least in (("trials", 1), ("finalists", 0)):
+        if given[field] < least:
+            raise UsageError(f"{field} must be at least {least}, but got {given[field]}")
     base = with_values(preset(given["base"]), given["set"])
     axes = tuple(_axis(key, spec) for key, spec in given["space"].items())
     if not axes:
@@ -220,6 +223,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         axes,
         when,
         start,
+        finalists=given["finalists"],
         trials=given["trials"],
         settings=given["set"],
         digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],

@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -31,6 +32,7 @@ LIBPQ = {
 }
 LETTERS = 60  # of a study's name
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+FINALS = "finals"  # attribute of a study: trial -> UF1 with each further seed (see finals)
 NOT_TRIED = "foretold_by"  # attribute of a trial that was not tried (see fits)
 
 
@@ -162,32 +164,37 @@ def score(trial: FrozenTrial) -> float:
     return float(trial.values[0])
 
 
-def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Of the trials those that ran to their end, the best first.
+def ranked(
+    trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]] = MappingProxyType({})
+) -> list[FrozenTrial]:
+    """Of the trials those that ran to their end, the best first: finalists, by their mean over seeds, before others.
 
     A configuration that was tried again, with another seed, counts once, with the mean over its trials; its first one
     stands for it.
+
+    Args:
+        finals: what the study's finals found, by trial; without them a trial's own seed decides.
     """
+
+    def mean_uf1(equals: Sequence[FrozenTrial]) -> tuple[bool, float]:
+        further = [uf1 for trial in equals for uf1 in finals.get(str(trial.number), ())]
+        return bool(further), mean([*map(score, equals), *further])
+
     configurations: dict[str, list[FrozenTrial]] = {}
     for trial in filter(ran_to_its_end, trials):
         configurations.setdefault(json.dumps(trial.params, sort_keys=True), []).append(trial)
-    best_first = sorted(configurations.values(), key=lambda equals: mean(map(score, equals)), reverse=True)
+    best_first = sorted(configurations.values(), key=mean_uf1, reverse=True)
     return [equals[0] for equals in best_first]
 
 
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The study's trials that ran to their end, the best first."""
-    return ranked(study.get_trials(deepcopy=False))
-
-
-def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The best of the ranked trials; None while there is none."""
-    return next(iter(ranked(trials)), None)
+    """The study's trials that ran to their end, the best first: see `ranked`."""
+    return ranked(study.get_trials(deepcopy=False), study.user_attrs.get(FINALS, {}))
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
     """The study's best trial; None while there is none."""
-    return best_of(study.get_trials(deepcopy=False))
+    return next(iter(ranked_trials(study)), None)
 
 
 def ended(study: optuna.Study) -> int:

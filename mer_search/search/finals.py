@@ -1,0 +1,134 @@
+"""Finals: a search's best trials are trained with further seeds, so that luck with the first one does not choose.
+
+The finalists are scored on the study's subjects again, one seed after the other. Who then lies clearly behind the
+leader is out, as in a race; the others are ranked by their mean UF1 over all seeds, and the first of them is the
+study's best trial.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
+
+from mer_search.engine.task import Finished
+from mer_search.search import race as races
+from mer_search.search.incumbent import Incumbents, find_incumbents
+from mer_search.search.scheduler import Job, Scheduler, Want, list_job
+from mer_search.search.storage import FINALS, ranked
+from mer_search.search.study import Scored
+from mer_search.search.trial import Search
+from mer_search.search.workspace import Progress, silent
+from mer_search.training.fold_store import claim, load_folds
+from mer_search.training.metrics import RULES, pooled_uf1
+from mer_search.training.predictions import Predictions
+
+SEEDS = 2  # further ones, at most
+FIRST_SEED = 98  # above the search's own, whose repeats have those that follow it
+OUT = races.Race(errors=1.64)  # who is no finalist any more
+
+
+class Final(NamedTuple):
+    """A finalist has been scored with one more seed."""
+
+    number: int
+    uf1_by_seed: tuple[float, ...]  # the first is the trial's own
+
+
+def finalists(search: Search, study: optuna.Study) -> list[FrozenTrial]:
+    """The study's best trials by their own seed; none where a second value is minimised."""
+    if search.file.also:
+        return []
+    best = ranked(study.get_trials(deepcopy=False))[: search.file.finalists]
+    return best if len(best) > 1 else []
+
+
+def run_finals(
+    search: Search, study: optuna.Study, scheduler: Scheduler, progress: Progress = silent
+) -> Generator[Scored | Final]:
+    """Score the finalists with further seeds, and keep what was found in the study; yield what happens.
+
+    What an earlier call has trained is not trained again.
+
+    Args:
+        search: whose trials have all been told.
+        study: opened by this process alone.
+        scheduler: where folds are trained.
+        progress: told of motion that is measured anew.
+
+    Raises:
+        MerSearchError: if a fold cannot be trained.
+    """
+    left = finalists(search, study)
+    jury = find_incumbents([], search.folder, search.loaded, search.subjects, OUT, RULES[search.file.rule])
+    found = {trial.number: [list(load_folds(search.folder(trial.number)).values())] for trial in left}
+    for seed in range(search.seed + FIRST_SEED, search.seed + FIRST_SEED + SEEDS):
+        if len(left) < 2:
+            return
+        number = {_job(search, trial, seed, progress): trial.number for trial in left}
+        with closing(scheduler.run(partial(next, iter(number), None))) as events:
+            for job, event in events:
+                if isinstance(event, Finished):
+                    yield Scored(number[job], event.task.subject, *job.progress, _so_far(job, search))
+                if event is None and job.error:
+                    raise job.error
+                if event is None:
+                    found[number[job]].append(job.outcome)
+        _keep(study, found, search)
+        for trial in left:
+            yield Final(trial.number, tuple(_uf1(folds, search) for folds in found[trial.number]))
+        left = _still_in(left, found, jury, search)
+
+
+def final_folder(out: Path, number: int) -> Path:
+    """Where a finalist's folds with further seeds are, in its study's folder."""
+    return out / "finals" / f"trial-{number}"
+
+
+def _job(search: Search, trial: FrozenTrial, seed: int, progress: Progress) -> Job:
+    loaded = search.loaded.with_values(trial.params, progress)
+    folder = final_folder(search.out, trial.number)
+    claim(folder, loaded.run)
+    wanted = [Want(seed, subject, loaded.run.train.epochs) for subject in search.subjects]
+    return list_job(f"trial {trial.number}", loaded, folder, wanted)
+
+
+def _uf1(folds: Sequence[Predictions], search: Search) -> float:
+    return pooled_uf1(folds, RULES[search.file.rule])
+
+
+def _so_far(job: Job, search: Search) -> float:
+    return _uf1([fold for fold in job.done.values() if isinstance(fold, Predictions)], search)
+
+
+def _keep(study: optuna.Study, found: dict[int, list[list[Predictions]]], search: Search) -> None:
+    """Note each finalist's UF1 with every further seed."""
+    told = {str(number): [_uf1(folds, search) for folds in seeds[1:]] for number, seeds in found.items()}
+    study.set_user_attr(FINALS, study.user_attrs.get(FINALS, {}) | told)
+
+
+def _still_in(
+    left: Sequence[FrozenTrial], found: dict[int, list[list[Predictions]]], jury: Incumbents, search: Search
+) -> list[FrozenTrial]:
+    """Those of the finalists that do not lie clearly behind the leader."""
+    if len(left) < 2:
+        return list(left)
+    uf1 = [np.mean([_uf1(folds, search) for folds in found[trial.number]]) for trial in left]
+    scores = np.array([_scores(found[trial.number], jury) for trial in left])
+    leader = int(np.argmax(uf1))
+    variance = races.difference_variance(np.delete(scores, leader, axis=0), scores[leader], jury.weights)  # type: ignore[arg-type]
+    return [
+        trial
+        for trial, own in zip(left, scores, strict=True)
+        if not OUT.is_inferior(own, scores[leader], jury.weights, variance)
+    ]
+
+
+def _scores(seeds: Sequence[Sequence[Predictions]], jury: Incumbents) -> np.ndarray:
+    """(S,) scores of the study's subjects, mean over seeds."""
+    by_subject = [{fold.subject: jury.score(fold) for fold in folds} for folds in seeds]
+    return np.mean([[scored[subject] for subject in jury.subjects] for scored in by_subject], axis=0)

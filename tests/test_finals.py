@@ -1,0 +1,91 @@
+"""Finals: the best trials get further seeds, which decide between them, and nothing is trained twice."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import STUDY, drive, folds_of
+
+from mer_search.search.finals import FIRST_SEED, SEEDS, Final, final_folder, finalists, run_finals
+from mer_search.search.scheduler import Scheduler
+from mer_search.search.storage import FINALS, best_trial, ranked_trials
+from mer_search.search.study import Scored, open_study
+from mer_search.training.metrics import pooled_uf1, tail
+from mer_search.training.predictions import save
+
+TEXT = STUDY.replace("finalists = 0", "finalists = 2").replace("trials = 3", "trials = 4")
+
+
+def play(search, study, executor, stop_after=None):
+    """The finals' events; perhaps stopped after so many folds."""
+    seen = []
+    with closing(run_finals(search, study, Scheduler(executor, 2))) as events:
+        for event in events:
+            seen.append(event)
+            if sum(isinstance(each, Scored) for each in seen) == stop_after:
+                break
+    return seen
+
+
+@pytest.fixture
+def searched(make_search, storage, executor):
+    """A search whose four trials were told, and its study."""
+    search = make_search(TEXT)
+    study = open_study(search, storage, "small")
+    drive(search, study, executor, 4)
+    return search, study
+
+
+def test_finalists_get_further_seeds_whose_mean_decides(searched, executor):
+    search, study = searched
+    by_own_seed = [trial.number for trial in ranked_trials(study)]
+    assert [trial.number for trial in finalists(search, study)] == by_own_seed[:2]
+    assert [type(event) for event in play(search, study, executor)].count(Final) == 2 * SEEDS
+    values, means = study.user_attrs[FINALS], {}
+    for number in by_own_seed[:2]:
+        folds = folds_of(final_folder(search.out, number))
+        assert {fold.subject for fold in folds} == set(search.subjects)
+        seeds = [search.seed + FIRST_SEED + more for more in range(SEEDS)]
+        scores = [pooled_uf1([fold for fold in folds if fold.seed == seed], tail) for seed in seeds]
+        assert values[str(number)] == scores
+        means[number] = np.mean([study.get_trials()[number].value, *scores])
+    assert best_trial(study).number == max(means, key=means.get)
+    assert {trial.number for trial in ranked_trials(study)[:2]} == set(by_own_seed[:2])  # before all others
+
+
+def test_finals_that_were_stopped_go_on_where_they_were(searched, executor):
+    search, study = searched
+    play(search, study, executor, stop_after=3)
+    assert FINALS not in study.user_attrs
+    there = {path: path.stat().st_mtime_ns for path in search.out.glob("finals/*/folds/*.npz")}
+    assert len(there) >= 3
+    play(search, study, executor)
+    assert {path: path.stat().st_mtime_ns for path in there} == there
+    assert not any(isinstance(event, Scored) for event in play(search, study, executor))
+
+
+def test_who_lies_clearly_behind_the_leader_is_out(make_search, storage, executor):
+    search = make_search(TEXT.replace("finalists = 2", "finalists = 3"))
+    study = open_study(search, storage, "small")
+    drive(search, study, executor, 4)
+    worst = finalists(search, study)[-1].number
+    for fold in folds_of(search.folder(worst)):  # as if it had told every clip wrong, and was sure of it
+        wrong = np.eye(3, dtype=np.float16)[(fold.labels + 1) % 3]
+        save(search.folder(worst) / "folds" / f"{fold.seed}-{fold.subject}.npz",
+             replace(fold, probabilities=np.broadcast_to(wrong, fold.probabilities.shape).copy()))  # fmt: skip
+    play(search, study, executor)
+    seeds = {int(number): len(found) for number, found in study.user_attrs[FINALS].items()}
+    assert seeds.pop(worst) == 1
+    assert set(seeds.values()) == {SEEDS}
+
+
+@pytest.mark.parametrize(
+    "text", [TEXT.replace("finalists = 2", "finalists = 0"), TEXT.replace("finalists = 2", "finalists = 1")]
+)
+def test_fewer_than_two_finalists_are_not_trained_again(make_search, storage, executor, text):
+    search = make_search(text)
+    study = open_study(search, storage, "small")
+    drive(search, study, executor, 2)
+    assert play(search, study, executor) == []
+    assert FINALS not in study.user_attrs
