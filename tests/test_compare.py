@@ -108,7 +108,7 @@ def test_folds_are_shared_with_a_confirmation(everywhere, trained, target, flow_
         comparing.contestant(job, folds_of(job.store)).matrices, found.contestants[0].matrices
     )
     assert sorted(path.name for path in (job.store / "checkpoints").iterdir()) == [
-        f"sub0{k}.safetensors" for k in (1, 2, 3, 4)
+        f"{seed}-sub0{k}.safetensors" for seed in job.seeds for k in (1, 2, 3, 4)
     ]
 
 

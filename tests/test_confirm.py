@@ -94,7 +94,7 @@ def test_the_files_that_the_design_names(confirmation, executor):
     summary = summaries.summarise(confirmation, folds)
     summaries.write(confirmation, folds, summary)
     assert json.loads((confirmation.folder / "summary.json").read_text())["title"] == summary["title"]
-    assert len(list((confirmation.folder / "checkpoints").iterdir())) == 4
+    assert len(list((confirmation.folder / "checkpoints").iterdir())) == len(folds)
     with (confirmation.folder / "subjects.csv").open() as file:
         rows = {row["subject"]: row for row in csv.DictReader(file)}
     assert [row["searched"] for row in rows.values()] == ["1", "1", "1", "0"]

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from mer_search.presets import preset
 from mer_search.search import export as exporting
 from mer_search.search.export import export
 from mer_search.search.judging import Confirmed
-from mer_search.training.judge import judge, load_network
+from mer_search.training.fold_store import checkpoint_file
+from mer_search.training.judge import judge
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -41,16 +43,17 @@ def confirmed(tmp_path):
         run = with_values(preset(name), SMALL | values)
         if data.exists():
             run = fit(with_values(run, {"data.task": "3"}), folder := open_folder(data, "3"), folder.clips)
-        made = Confirmed("trial 3 of small", tmp_path, run, ("sub01", "sub02"), data, "CASME II", False)
-        for seed, (subject, count) in enumerate(zip(made.subjects, units, strict=True)):
-            torch.manual_seed(seed)
-            made.checkpoint(subject).parent.mkdir(exist_ok=True)
+        made = Confirmed("trial 3 of small", tmp_path, run, ("sub01", "sub02"), (1000, 1001), data, "CASME II", False)
+        for number, (seed, (subject, count)) in enumerate(product(made.seeds, zip(made.subjects, units, strict=True))):
+            torch.manual_seed(number)
+            path = checkpoint_file(tmp_path, seed, subject)
+            path.parent.mkdir(exist_ok=True)
             network = Network(run, count)
             for part in network.modules():  # statistics as training leaves them
                 if isinstance(part, torch.nn.BatchNorm2d):
                     part.running_mean.uniform_(-0.2, 0.2)
                     part.running_var.uniform_(0.5, 2)
-            save_file(network.state_dict(), made.checkpoint(subject))
+            save_file(network.state_dict(), path)
         return made
 
     return make
@@ -75,10 +78,12 @@ def test_each_family_says_what_torch_says_for_any_number_of_clips(confirmed, nam
     assert [each.path.name for each in written] == ["sub01.onnx", "sub02.onnx"]
     assert all(each.difference < exporting.TOLERANCE and each.real == 0 for each in written)
     for each in written:
-        network = load_network(made.checkpoint(each.subject), made.run, "cpu")
+        one, other = made.networks(each.subject, "cpu")
         for clips in (1, 5):
             motion, onset, said = _said(each.path, made.run, clips, seed=clips)
-            torch.testing.assert_close(said, judge(network, made.run, motion, onset), atol=1e-5, rtol=0)
+            chances = [judge(network, made.run, motion, onset) for network in (one, other)]
+            assert not torch.equal(*chances)
+            torch.testing.assert_close(said, (chances[0] + chances[1]) / 2, atol=1e-5, rtol=0)
             assert (onset is not None) == made.run.model.position
     assert not torch.equal(*(_said(each.path, made.run, 3, seed=0)[2] for each in written))
 
@@ -109,8 +114,8 @@ def test_a_file_that_does_not_agree_with_torch_is_removed(confirmed, monkeypatch
     (tmp_path / "onnx" / "sub01.onnx").write_bytes(b"of an earlier version")
     filled = exporting._filled
 
-    def wrong(graph, network, metadata):  # the weights of another network
-        return filled(graph, Network(made.run).eval(), metadata)
+    def wrong(graph, judge, metadata):  # the weights of other networks
+        return filled(graph, exporting._Judge([Network(made.run).eval() for _ in made.seeds], made.run), metadata)
 
     monkeypatch.setattr(exporting, "_filled", wrong)
     with pytest.raises(DataError, match="must say what torch says"):

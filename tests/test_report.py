@@ -17,7 +17,8 @@ from mer_search.report.trials import values_text
 from mer_search.report.verdicts import comparison_lines, gap, top_table
 from mer_search.search.compare import Comparison, Contestant
 
-SCORE = {"uf1": 0.6, "uar": 0.61, "accuracy": 0.62, "sd": 0.02, "ci95": (0.5, 0.7), "seed_mean_uf1": 0.65}
+TOGETHER = {"uf1": 0.65, "ci95": (0.55, 0.75)}
+SCORE = {"uf1": 0.6, "uar": 0.61, "accuracy": 0.62, "sd": 0.02, "ci95": (0.5, 0.7), "averaged": TOGETHER}
 SUMMARY = {
     "title": "trial <7>", "dataset": "CASME II, 5 classes (synthetic)", "synthetic": True, "epochs": 24,
     "protocol": "leave-one-subject-out", "seeds": [1000, 1001], "n_clips": 246, "n_subjects": 26, "n_unsearched": 16,
@@ -51,20 +52,23 @@ def test_figures_are_pictures():
 
 def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
     rows = summary_rows(SUMMARY)
-    assert rows[0] == ("tail, leak-free", "26 all", "0.600", "0.020", "0.500-0.700", "0.650")
+    assert rows[0] == ("tail, leak-free", "26 all", "0.600", "0.020", "0.500-0.700")
+    assert rows[2] == ("tail, seeds averaged", "26 all", "0.650", "", "0.550-0.750")
     assert [row[0] for row in rows if "LEAKS" in row[0]] == ["best test epoch (LEAKS)"] * 2
-    assert ("search's best, corrected", "10 searched", "0.440", "", "0.200-0.600", "") in rows
+    assert ("search's best, corrected", "10 searched", "0.440", "", "0.200-0.600") in rows
 
 
 def test_one_seed_has_no_deviation():
-    alone = SUMMARY | {"rules": {"tail": {"all": SCORE | {"sd": None}}}}
+    alone = SUMMARY | {"rules": {"tail": {"all": SCORE | {"sd": None}}}, "seeds": [1000]}
     assert summary_rows(alone)[0][3] == ""
+    assert "averaged" not in str(summary_rows(alone)) + verdict(alone)
 
 
 @pytest.mark.parametrize(("uf1", "words"), [(0.56, "is above the better baseline's"), (0.54, "does NOT beat")])
 def test_the_verdict_says_it_when_a_baseline_is_better(uf1, words):
     summary = SUMMARY | {"rules": {"tail": {"all": SCORE | {"uf1": uf1}}}}
     assert words in verdict(summary)
+    assert verdict(summary).endswith("Its 2 seeds averaged have 0.650.")
     assert "RBF SVM" in verdict(summary)
 
 

@@ -74,7 +74,7 @@ def test_the_headline_is_what_scikit_learn_computes_from_the_log(confirmation):
     truth, guess = zip(*((int(row[1]), int(row[2])) for row in lines if len(row) == 3), strict=True)
     summary = json.loads((confirmation / "summary.json").read_text())
     found = f1_score(truth, guess, average="macro", labels=sorted({*truth, *guess}), zero_division=0)
-    assert summary["rules"]["tail"]["all"]["seed_mean_uf1"] == pytest.approx(found, abs=1e-12)
+    assert summary["rules"]["tail"]["all"]["averaged"]["uf1"] == pytest.approx(found, abs=1e-12)
 
 
 def _file(name, change):
@@ -153,8 +153,8 @@ CONFIRMATION = {
     ),
     "no table": (_delete("subjects.csv"), "must be a table of subjects"),
     "a line of the log": (_edit("megc_log.txt", "EP00", "EP99"), "megc_log.txt must be what"),
-    "a checkpoint": (_cut("checkpoints/sub03.safetensors"), "sub03.safetensors must hold a network"),
-    "no checkpoint": (_delete("checkpoints/sub03.safetensors"), "sub03.safetensors must hold a network"),
+    "a checkpoint": (_cut("checkpoints/1001-sub03.safetensors"), "1001-sub03.safetensors must hold a network"),
+    "no checkpoint": (_delete("checkpoints/1001-sub03.safetensors"), "1001-sub03.safetensors must hold a network"),
 }
 
 

@@ -26,6 +26,7 @@ from mer_search.report.page import write_study
 from mer_search.search.looks import looks, verdicts
 from mer_search.search.mistakes import ENOUGH, Judged, of_study
 from mer_search.search.study import open_study
+from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.judge import judge, load_network
 
 
@@ -57,19 +58,19 @@ def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confir
     loaded, folder = confirmation.loaded, confirmation.folder
     told = verdicts(folds_of(confirmation.store), 1000)
     assert {each.clip for each in told} == set(loaded.tensors.names)
-    network = load_network(folder / "checkpoints" / f"{told[0].subject}.safetensors", loaded.run, "cpu")
+    network = load_network(checkpoint_file(folder, 1000, told[0].subject), loaded.run, "cpu")
     place = loaded.tensors.names.index(told[0].clip)
     chances = judge(network, loaded.run, loaded.tensors.flow[place : place + 1].float(), None)
     assert told[0].chances == pytest.approx(chances[0].numpy(), abs=2e-3)  # stored in half precision
-    seen = looks(folder, loaded, told, silent)
+    seen = looks(folder, loaded, 1000, told, silent)
     assert set(seen) == set(loaded.tensors.names)
     assert {each.truth.shape for each in seen.values()} == {(14, 14)}
     assert {len(each.attention) for each in seen.values()} == {1}
     for each in told:
         assert np.array_equal(seen[each.clip].truth, seen[each.clip].guess) or not each.right
-    (folder / "checkpoints" / f"{told[0].subject}.safetensors").write_bytes(b"damaged")
+    (checkpoint_file(folder, 1000, told[0].subject)).write_bytes(b"damaged")
     with pytest.raises(DataError, match="must hold a network of its run"):
-        looks(folder, loaded, told, silent)
+        looks(folder, loaded, 1000, told, silent)
 
 
 def test_classes_and_the_worst_mistakes_are_shown(confirmed):

@@ -41,7 +41,8 @@ def predict(
     """Class probabilities of clips, by a confirmed run's networks. Exit code 1: a clip cannot be judged.
 
     A CLIP is the id of a clip of the study's data, a folder of frames, a video, or for a study of flow images one such.
-    People who were in training are judged by the one network that never saw them, others by the mean of all.
+    People who were in training are judged by the networks that never saw them, one a seed, others by all; what is
+    said is the networks' mean.
     """
     from mer_search.data.clips import Problem
     from mer_search.data.loose import Moments
@@ -66,12 +67,13 @@ def predict(
 
 @click.command(epilog=example("mer-search export --subject sub05"))
 @trial_option
-@click.option("--subject", help="Only the network that never saw this person.  [default: all networks]")
+@click.option("--subject", help="Only the networks that never saw this person.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: onnx in the confirmation's folder]")
 @storage_option
 @name_option
 def export(trial: int | None, subject: str | None, out: Path | None, storage: str, name: str | None) -> None:
-    """Write a confirmed run's networks as ONNX, one file a network, each checked against torch with onnxruntime."""
+    """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,
+    checked against torch with onnxruntime."""
     from mer_search.report import judgements, terminal
     from mer_search.search.export import export as write
     from mer_search.search.judging import find_confirmed

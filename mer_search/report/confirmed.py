@@ -33,7 +33,7 @@ def estimates(summary: dict[str, Any]) -> list[Block]:
         ),
         *map(Text, [verdict(summary), *summary["verdict"], gap(summary)]),
         Table(
-            ("estimate", "subjects", "UF1", "sd", "95 % interval", "averaged"),
+            ("estimate", "subjects", "UF1", "sd", "95 % interval"),
             rows,
             f"UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. {LEGEND} It is shown "
             "to compare with papers, and is higher for that reason alone.",

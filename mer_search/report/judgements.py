@@ -10,7 +10,8 @@ from mer_search.search.judging import Confirmed, Judged
 
 def print_judged(confirmed: Confirmed, judged: Sequence[Judged | Problem]) -> None:
     """Each clip: what was taken, who judged, the probabilities; an error for each that cannot be judged."""
-    say(f"{confirmed.title}: {confirmed.dataset}, {len(confirmed.subjects)} networks, each of all people but one")
+    people, seeds = len(confirmed.subjects), len(confirmed.seeds)
+    say(f"{confirmed.title}: {confirmed.dataset}, networks of all people but one: {people} people, {seeds} seeds each")
     if confirmed.synthetic:
         say("They learned from synthetic clips: what they say of real faces means nothing.")
     for each in judged:
@@ -30,9 +31,9 @@ def _print_one(judged: Judged) -> None:
         say(f"\n{found.name}: {moments}, {found.origin}{label}")
         say(f"Frames looked at: {' '.join(map(str, judged.frames))}.")
     if len(judged.networks) == 1:
-        say(f"By the network that never saw {judged.networks[0]}, who was in the training of the others.")
+        say(f"By the mean of the networks that never saw {judged.networks[0]}, who was in the training of the others.")
     else:
-        say(f"By the mean of {len(judged.networks)} networks, for somebody who was not in training.")
+        say("By the mean of all networks, for somebody who was not in training.")
     table = plain_table("class", "probability", "")
     for name, chance in zip(judged.classes, judged.probabilities, strict=True):
         best = name == judged.best
@@ -43,7 +44,7 @@ def _print_one(judged: Judged) -> None:
 def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
     """The files and how far they are from torch."""
     say(
-        f"{confirmed.title}: {confirmed.dataset}, {len(written)} network{'s' * (len(written) > 1)} as ONNX in "
+        f"{confirmed.title}: {confirmed.dataset}, the mean of {len(confirmed.seeds)} networks a file as ONNX in "
         f"{written[0].path.parent}"
     )
     table = plain_table("file", "differs from torch by", "real clips checked")
@@ -51,6 +52,6 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
         table.add_row(each.path.name, f"{each.difference:.1e}", str(each.real))
     show(table)
     say(
-        "A file has the name of the person that its network never saw. Largest difference of a probability, on random "
+        "A file has the name of the person that its networks never saw. Largest difference of a probability, on random "
         "motion and on a clip of that person."
     )

@@ -83,7 +83,7 @@ def _sheets(
     folder: Path, loaded: Loaded, told: Sequence[Verdict], wrong: Sequence[Verdict], progress: Progress
 ) -> list[Block]:
     classes, depth = loaded.run.data.classes, loaded.run.model.depth
-    seen = looks(folder, loaded, [*(each for each in told if each.right), *wrong], progress)
+    seen = looks(folder, loaded, FIRST_SEED, [*(each for each in told if each.right), *wrong], progress)
     clips = {clip.id: clip for clip in loaded.clips}
     by_class = [
         _class_tile(name, [each for each in told if each.truth == number], seen, clips, depth)

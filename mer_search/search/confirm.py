@@ -23,7 +23,7 @@ from mer_search.search.storage import find_trial, only_trainer, ran_to_its_end, 
 from mer_search.search.study import kept_study
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded, Progress, load_data
-from mer_search.training.fold_store import Key, claim, load_folds, read_config
+from mer_search.training.fold_store import Key, checkpoint_file, claim, load_folds, read_config
 from mer_search.training.predictions import Predictions
 
 FIRST_SEED = 1000  # a search's seeds lie below
@@ -247,7 +247,7 @@ def confirm_all(
 
 
 def train(jobs: Sequence[Confirmation], executor: Executor, progress: Progress) -> None:
-    """Train the folds that are not on disk. The first seed's networks are kept as checkpoints.
+    """Train the folds that are not on disk, and keep their networks.
 
     Raises:
         MerSearchError: if a fold cannot be trained.
@@ -272,8 +272,7 @@ def _job(equal: Sequence[Confirmation]) -> Job:
     claim(first.store, first.loaded.run)
     epochs = first.loaded.run.train.epochs
     keys = dict.fromkeys(key for job in equal for key in job.wanted)
-
-    def checkpoint(key: Key) -> Path | None:
-        return first.store / "checkpoints" / f"{key[1]}.safetensors" if key[0] == FIRST_SEED else None
-
-    return list_job(first.target.title, first.loaded, first.store, [Want(*key, epochs) for key in keys], checkpoint)
+    wanted = [Want(*key, epochs) for key in keys]
+    return list_job(
+        first.target.title, first.loaded, first.store, wanted, lambda key: checkpoint_file(first.store, *key)
+    )

@@ -1,5 +1,7 @@
 """Networks of a confirmed run as ONNX files, for programs without torch. Each is checked against torch.
 
+A file holds the networks that never saw one person, one a seed, and says their mean.
+
 Inputs: `motion` (B, T, P, H, W) float32, as data.flow measures it, and where the network has a position branch `onset`
 (B, 3, H, W) float32, the prepared onset frame, RGB in 0..255. Output: `probabilities` (B, K). Channels, the small onset
 image and the mean with the mirrored clip are made inside. What the file's user must know stands in its metadata.
@@ -27,7 +29,7 @@ from mer_search.files import write_whole
 from mer_search.model.network import Network
 from mer_search.search.judging import Confirmed
 from mer_search.search.workspace import Progress, cache
-from mer_search.training.judge import judgement, load_network
+from mer_search.training.judge import judgement
 
 TOLERANCE = 1e-4  # of a probability, between onnxruntime and torch
 RANDOM = 3  # clips of random motion that a file is checked on
@@ -35,27 +37,27 @@ SEEN = "what it says of anybody else in training is no test: it learned from the
 
 
 class Exported(NamedTuple):
-    """A network that was written."""
+    """The networks of a fold that were written."""
 
-    subject: str  # that it never saw
+    subject: str  # that they never saw
     path: Path
     difference: float  # from torch's probabilities, the largest
     real: int  # clips with which it was checked, beside random motion
 
 
 class _Judge(nn.Module):
-    """Flow and onset images -> probabilities, as a module."""
+    """Flow and onset images -> the networks' mean probabilities, as a module."""
 
-    def __init__(self, network: Network, run: Run) -> None:
+    def __init__(self, networks: Sequence[Network], run: Run) -> None:
         super().__init__()
-        self.network, self.run = network, run
+        self.networks, self.run = nn.ModuleList(networks).requires_grad_(False), run
 
     def forward(self, motion: Tensor, onset: Tensor | None = None) -> Tensor:
-        return judgement(self.network, self.run, motion, onset)
+        return torch.stack([judgement(each, self.run, motion, onset) for each in self.networks]).mean(0)  # type: ignore[arg-type]
 
 
 def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, progress: Progress) -> list[Exported]:
-    """Write `<out>/<subject>.onnx` for the network that never saw each subject.
+    """Write `<out>/<subject>.onnx` for the networks that never saw each subject.
 
     The graph is made once, and again only for a network of other shapes (with units, they may differ); the others are
     the same graph with their own weights.
@@ -78,13 +80,13 @@ def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, prog
     graphs: dict[tuple[torch.Size, ...], Any] = {}
     written = []
     for done, subject in enumerate(subjects, 1):
-        network = load_network(confirmed.checkpoint(subject), run, "cpu").requires_grad_(False)
-        shapes = tuple(item.shape for item in network.state_dict().values())
+        judge = _Judge(confirmed.networks(subject, "cpu"), run)
+        shapes = tuple(item.shape for item in judge.state_dict().values())
         if shapes not in graphs:
-            graphs[shapes] = _graph(network, run)
-        content = _filled(graphs[shapes], network, _metadata(confirmed, subject))
+            graphs[shapes] = _graph(judge)
+        content = _filled(graphs[shapes], judge, _metadata(confirmed, subject))
         path, real = out / f"{subject}.onnx", _real(clips.get(subject), run)
-        difference = _difference(content, network, run, [_random(run), *real])
+        difference = _difference(content, judge, [_random(run), *real])
         if not difference <= TOLERANCE:  # NaN is no agreement
             path.unlink(missing_ok=True)
             raise DataError(
@@ -125,10 +127,11 @@ def _components(run: Run) -> tuple[str, ...]:
     return ("u", "v", "strain") if DATASETS[run.data.dataset].flow_images else ("u", "v")
 
 
-def _graph(network: Network, run: Run) -> Any:
-    """torch's ONNXProgram of the network, whose batch may have any size."""
+def _graph(judge: _Judge) -> Any:
+    """torch's ONNXProgram of the networks, whose batch may have any size."""
     from onnxscript import opset18 as op
 
+    run = judge.run
     inputs = _random(run, 2)
     missing: dict[Callable[..., Any], Callable[..., Any]] = {  # of torch's own table
         torch.ops.aten.hypot.default: lambda u, v: op.Sqrt(op.Add(op.Mul(u, u), op.Mul(v, v)))
@@ -137,7 +140,7 @@ def _graph(network: Network, run: Run) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
             return torch.onnx.export(
-                _Judge(network, run), inputs, dynamo=True, verbose=False,
+                judge, inputs, dynamo=True, verbose=False,
                 optimize=False,  # which folds weights into each other; onnxruntime does that when it loads a file
                 custom_translation_table=missing,
                 input_names=["motion", "onset"][: len(inputs)], output_names=["probabilities"],
@@ -149,19 +152,19 @@ def _graph(network: Network, run: Run) -> Any:
             error = error.__cause__
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise UsageError(
-            f"torch {torch.__version__} cannot export the network of run {digest(run)} as ONNX ({reason}); "
-            "`mer-search predict` can use it"
+            f"torch {torch.__version__} cannot export the networks of run {digest(run)} as ONNX ({reason}); "
+            "`mer-search predict` can use them"
         ) from None
 
 
-def _filled(graph: Any, network: Network, metadata: dict[str, str]) -> bytes:
-    """The file's content: the graph with this network's weights."""
+def _filled(graph: Any, judge: _Judge, metadata: dict[str, str]) -> bytes:
+    """The file's content: the graph with these networks' weights."""
     import onnx_ir
 
     initializers = graph.model.graph.initializers
-    for name, item in network.state_dict().items():
-        if (key := f"network.{name}") in initializers:  # counts of batches are no part of the graph
-            initializers[key].const_value = onnx_ir.tensor(item.numpy(), name=key)
+    for name, item in judge.state_dict().items():
+        if name in initializers:  # counts of batches are no part of the graph
+            initializers[name].const_value = onnx_ir.tensor(item.numpy(), name=name)
     graph.model.metadata_props.update(metadata)
     return graph.model_proto.SerializeToString()
 
@@ -186,6 +189,7 @@ def _metadata(confirmed: Confirmed, subject: str) -> dict[str, str]:
         "prep": json.dumps(run.prep.model_dump()),
         "flow": json.dumps(run.flow.model_dump()),
         "never_saw": subject,
+        "seeds": json.dumps(confirmed.seeds),
         "leak_free": f"for {subject}, and for people outside the dataset; {SEEN}",
     }
 
@@ -209,7 +213,7 @@ def _real(clip: Clip | None, run: Run) -> list[tuple[Tensor, ...]]:
     return [tuple(torch.from_numpy(each).float() for each in arrays if each is not None)]
 
 
-def _difference(content: bytes, network: Network, run: Run, cases: Sequence[tuple[Tensor, ...]]) -> float:
+def _difference(content: bytes, judge: _Judge, cases: Sequence[tuple[Tensor, ...]]) -> float:
     """The largest difference between onnxruntime's and torch's probabilities; NaN where one has none."""
     import onnxruntime
 
@@ -218,5 +222,5 @@ def _difference(content: bytes, network: Network, run: Run, cases: Sequence[tupl
     for inputs in cases:
         (said,) = session.run(None, {name: each.numpy() for name, each in zip(names, inputs, strict=True)})
         with torch.no_grad():
-            found.append(np.abs(said - _Judge(network, run)(*inputs).numpy()).max())
+            found.append(np.abs(said - judge(*inputs).numpy()).max())
     return float(np.max(found))

@@ -1,4 +1,4 @@
-"""A confirmed run judges clips: those of people in training with the one network that never saw them."""
+"""A confirmed run judges clips: those of people in training with the networks that never saw them, one a seed."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,28 +18,35 @@ from mer_search.data.flow import Measured, measure
 from mer_search.data.frames import frame_sets
 from mer_search.data.loose import Found, Moments, find
 from mer_search.errors import DataError, MerSearchError, UsageError
+from mer_search.model.network import Network
 from mer_search.search.confirm import FIRST_SEED
 from mer_search.search.hindsight import confirmation
 from mer_search.search.workspace import Progress
-from mer_search.training.fold_store import load_folds, read_config
+from mer_search.training.fold_store import checkpoint_file, load_folds, read_config
 from mer_search.training.judge import judge, load_network
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A confirmed run, whose networks can be used. A fold's network has the name of whom it never saw."""
+    """A confirmed run, whose networks can be used. A fold's networks have the name of whom they never saw."""
 
     title: str  # "trial 7 of demo"
     folder: Path
     run: Run
-    subjects: tuple[str, ...]  # all people in training; each has a network that never saw them
+    subjects: tuple[str, ...]  # all people in training; each has networks that never saw them
+    seeds: tuple[int, ...]  # that these networks were trained with
     data: Path
     dataset: str
     synthetic: bool
 
-    def checkpoint(self, subject: str) -> Path:
-        """The network that never saw the subject."""
-        return self.folder / "checkpoints" / f"{subject}.safetensors"
+    def networks(self, subject: str, device: str) -> list[Network]:
+        """The networks that never saw the subject, one a seed, whose mean is asked for.
+
+        Raises:
+            DataError: if one of them is missing or damaged.
+        """
+        files = [checkpoint_file(self.folder, seed, subject) for seed in self.seeds]
+        return [load_network(path, self.run, device) for path in files]
 
     def check_subject(self, subject: str) -> None:
         """Raise UsageError unless it was in training."""
@@ -58,14 +65,18 @@ def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
         DataError: if its folder is damaged.
     """
     folder, facts = confirmation(study, trial), study.user_attrs
-    folds = [fold for fold in load_folds(folder).values() if fold.seed == FIRST_SEED]
-    if not folds:
+    by_seed: dict[int, set[str]] = {}
+    for seed, subject in load_folds(folder):
+        by_seed.setdefault(seed, set()).add(subject)
+    if FIRST_SEED not in by_seed:
         raise DataError(f"{folder} must hold the folds of a confirmation; confirm the trial again")
+    subjects = by_seed[FIRST_SEED]
     return Confirmed(
         f"trial {folder.name.removeprefix('trial-')} of {study.study_name}",
         folder,
         read_config(folder / "config.json"),
-        tuple(sorted(fold.subject for fold in folds)),
+        tuple(sorted(subjects)),
+        tuple(seed for seed in by_seed if by_seed[seed] == subjects),
         Path(facts["data"]),
         facts["dataset"],
         facts["synthetic"],
@@ -112,8 +123,8 @@ def predict(
 ) -> list[Judged | Problem]:
     """What the networks say about each clip, or why they cannot.
 
-    A clip of somebody in training is judged by the one network that never saw that person; any other by the mean of all
-    networks. Each network is loaded once.
+    A clip of somebody in training is judged by the mean of the networks that never saw that person; any other by the
+    mean of all networks. Each network is loaded once.
 
     Args:
         confirmed: whose networks judge.
@@ -140,10 +151,11 @@ def predict(
     sums = [np.zeros(len(confirmed.run.data.classes)) for _ in met]
     wanted = sorted({name for _, _, networks in met for name in networks})
     for done, name in enumerate(wanted, 1):
-        network = load_network(confirmed.checkpoint(name), confirmed.run, device)
+        ensemble = confirmed.networks(name, device)
         for total, (_, measured, networks) in zip(sums, met, strict=True):
             if name in networks:
-                total += judge(network, confirmed.run, *tensors(measured, device))[0].cpu().numpy()
+                motion = tensors(measured, device)
+                total += np.mean([judge(each, confirmed.run, *motion)[0].cpu().numpy() for each in ensemble], axis=0)
         progress("asking networks", done, len(wanted))
     judged = (
         Judged(found, confirmed.run.data.classes, networks, _looked_at(found, confirmed.run), total / len(networks))

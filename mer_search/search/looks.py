@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mer_search.engine.local import choose_device
 from mer_search.search.workspace import Loaded, Progress
+from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.judge import load_network
 from mer_search.training.metrics import last
 from mer_search.training.predictions import Predictions
@@ -41,7 +42,7 @@ class Look(NamedTuple):
 
 
 def verdicts(folds: Sequence[Predictions], seed: int) -> list[Verdict]:
-    """Of the networks that are kept as checkpoints: those of the first seed."""
+    """What the networks of a seed say of the clips of the people that they never saw."""
     return [
         Verdict(clip, fold.subject, int(truth), int(row.argmax()), row)
         for fold in folds
@@ -50,11 +51,12 @@ def verdicts(folds: Sequence[Predictions], seed: int) -> list[Verdict]:
     ]
 
 
-def looks(folder: Path, loaded: Loaded, told: Sequence[Verdict], progress: Progress) -> Mapping[str, Look]:
+def looks(folder: Path, loaded: Loaded, seed: int, told: Sequence[Verdict], progress: Progress) -> Mapping[str, Look]:
     """Clip -> what its network looked at.
 
     Args:
         folder: of the confirmation.
+        seed: whose networks are asked.
         loaded: its clips.
         told: the verdicts on the clips that are asked for.
         progress: told of every subject.
@@ -67,8 +69,7 @@ def looks(folder: Path, loaded: Loaded, told: Sequence[Verdict], progress: Progr
     place = {clip: number for number, clip in enumerate(tensors.names)}
     subjects = sorted({each.subject for each in told})
     for done, subject in enumerate(subjects, 1):
-        path = folder / "checkpoints" / f"{subject}.safetensors"
-        network = load_network(path, loaded.run, device).requires_grad_(False)
+        network = load_network(checkpoint_file(folder, seed, subject), loaded.run, device).requires_grad_(False)
         own = [each for each in told if each.subject == subject]
         for start in range(0, len(own), loaded.run.train.batch):
             batch = own[start : start + loaded.run.train.batch]

@@ -68,7 +68,7 @@ def gap(rules: Mapping[str, Any]) -> float:
 
 
 def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> dict[str, Any]:
-    """Means over seeds, sd over seeds, interval over subjects, and the seeds' probabilities averaged."""
+    """Means over seeds, sd over seeds, interval over subjects, and the same of the seeds' mean probability."""
     by_seed: dict[int, list[NDArray[np.int64]]] = {}
     chances: dict[str, list[NDArray[np.float64]]] = {}
     labels = {}
@@ -79,12 +79,11 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> 
             labels[fold.subject] = fold.labels
     matrices = np.array(list(by_seed.values()))  # (seeds, subjects, K, K)
     each = [scores(matrix.sum(0)) for matrix in matrices]
-    averaged = np.sum(
+    together = np.array(
         [
             confusion(labels[subject], np.mean(chances[subject], axis=0).argmax(-1), matrices.shape[-1])
             for subject in chances
-        ],
-        axis=0,
+        ]
     )
     return {
         "uf1": float(np.mean([score.uf1 for score in each])),
@@ -93,7 +92,7 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> 
         "sd": float(np.std([score.uf1 for score in each], ddof=1)) if len(each) > 1 else None,
         "ci95": uf1_interval(matrices),
         "uf1_by_seed": [score.uf1 for score in each],
-        "seed_mean_uf1": float(uf1(averaged)),
+        "averaged": {"uf1": float(uf1(together.sum(0))), "ci95": uf1_interval(together[None])},
         "classes_left_out": each[0].left_out,
     }
 

@@ -6,6 +6,7 @@ Each difference is one line: where, what is there and what it should be, and wha
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +18,19 @@ from safetensors import safe_open
 from mer_search.config import Run, digest, with_values
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.search.compare import Comparison, Contestant
-from mer_search.search.confirm import FIRST_SEED
 from mer_search.search.hindsight import store_of
 from mer_search.search.storage import results
 from mer_search.search.summary import averaged, baseline, baselines_file, corrected, gap, megc_log, scored, subject_rows
 from mer_search.search.trial import trial_folder
-from mer_search.training.fold_store import FOLDS, TRAIN_AGAIN, Key, load_folds, read_config, read_history
+from mer_search.training.fold_store import (
+    FOLDS,
+    TRAIN_AGAIN,
+    Key,
+    checkpoint_file,
+    load_folds,
+    read_config,
+    read_history,
+)
 from mer_search.training.metrics import RULES, fold_confusion, pooled_uf1, tail
 from mer_search.training.predictions import Predictions
 
@@ -192,8 +200,8 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     ):
         if (folder / name).read_bytes() != text.encode():
             yield f"{name} must be what the predictions give, but is not; {CONFIRM_AGAIN}"
-    for subject in subjects if FIRST_SEED in summary["seeds"] else ():
-        yield from _of_checkpoint(store / "checkpoints" / f"{subject}.safetensors")
+    for seed, subject in product(summary["seeds"], subjects):
+        yield from _of_checkpoint(checkpoint_file(store, seed, subject))
 
 
 def _summary(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ config.json                     the run, its digest
 folds/0-sub05.npz               probabilities after every epoch, of folds that stopped on their way, too
 folds/0-sub05.csv               its history: a row an epoch
 unfinished/0-sub05.state        a fold that may go on, with its weights
+checkpoints/0-sub05.safetensors the fold's network at its end, where networks are kept
 env.json                        versions and machine
 """
 
@@ -38,6 +39,11 @@ def fold_file(folder: Path, seed: int, subject: str) -> Path:
 def state_file(folder: Path, seed: int, subject: str) -> Path:
     """Where a fold is kept that may go on."""
     return folder / UNFINISHED / f"{seed}-{subject}.state"
+
+
+def checkpoint_file(folder: Path, seed: int, subject: str) -> Path:
+    """Where the network of a fold is kept that has ended."""
+    return folder / "checkpoints" / f"{seed}-{subject}.safetensors"
 
 
 def load_folds(folder: Path) -> dict[Key, Predictions]:
