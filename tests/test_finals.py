@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import STUDY, drive, folds_of
 
-from mer_search.search.finals import FIRST_SEED, SEEDS, Final, final_folder, finalists, run_finals
+from mer_search.search.finals import SEEDS, Final, final_folder, finalists, further_seeds, run_finals
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import FINALS, best_trial, ranked_trials
 from mer_search.search.study import Scored, open_study
@@ -46,8 +46,8 @@ def test_finalists_get_further_seeds_whose_mean_decides(searched, executor):
     for number in by_own_seed[:2]:
         folds = folds_of(final_folder(search.out, number))
         assert {fold.subject for fold in folds} == set(search.subjects)
-        seeds = [search.seed + FIRST_SEED + more for more in range(SEEDS)]
-        scores = [pooled_uf1([fold for fold in folds if fold.seed == seed], tail) for seed in seeds]
+        by_seed = [[fold for fold in folds if fold.seed == seed] for seed in further_seeds(search.seed)]
+        scores = [pooled_uf1(each, tail) for each in by_seed]
         assert values[str(number)] == scores
         means[number] = np.mean([study.get_trials()[number].value, *scores])
     assert best_trial(study).number == max(means, key=means.get)

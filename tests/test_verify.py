@@ -34,7 +34,7 @@ def confirmed(tmp_path_factory):
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         write_flow_images(folder / "flow")
-        Path("small.toml").write_text(STUDY.replace('subjects = "all"', 'subjects = "1-3"'))
+        Path("small.toml").write_text(STUDY.replace('"all"', '"1-3"').replace("finalists = 0", "finalists = 2"))
         mer_search("run", "--study", "small.toml", "--data", "flow", "--trials", "2")
         mer_search("confirm", "--seeds", "2", "--against", "V4")
     return folder
@@ -171,6 +171,12 @@ def test_whatever_is_changed_in_a_trial_is_found(small, what):
     damage(small / "trial-0001")
     _found(verify_study(find_study(open_storage(URL), None)), words)
     assert "difference" in mer_search("verify", small / "trial-0001", code=1).stdout
+
+
+@pytest.mark.parametrize("what", ["a fold that was turned round", "a fold that is gone"])
+def test_whatever_is_changed_in_the_finals_is_found(small, what):
+    FOLD[what][0](small / "finals" / "trial-1")
+    _found(verify_study(find_study(open_storage(URL), None)), "finals/trial-1 must give the study's UF1")
 
 
 def _found(checked, words):

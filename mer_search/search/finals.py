@@ -66,7 +66,7 @@ def run_finals(
     left = finalists(search, study)
     jury = find_incumbents([], search.folder, search.loaded, search.subjects, OUT, RULES[search.file.rule])
     found = {trial.number: [list(load_folds(search.folder(trial.number)).values())] for trial in left}
-    for seed in range(search.seed + FIRST_SEED, search.seed + FIRST_SEED + SEEDS):
+    for seed in further_seeds(search.seed):
         if len(left) < 2:
             return
         number = {_job(search, trial, seed, progress): trial.number for trial in left}
@@ -82,6 +82,11 @@ def run_finals(
         for trial in left:
             yield Final(trial.number, tuple(_uf1(folds, search) for folds in found[trial.number]))
         left = _still_in(left, found, jury, search)
+
+
+def further_seeds(own: int) -> range:
+    """The seeds of the finals of a search with its own."""
+    return range(own + FIRST_SEED, own + FIRST_SEED + SEEDS)
 
 
 def final_folder(out: Path, number: int) -> Path:

@@ -18,8 +18,9 @@ from safetensors import safe_open
 from mer_search.config import Run, digest, with_values
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.search.compare import Comparison, Contestant
+from mer_search.search.finals import final_folder, further_seeds
 from mer_search.search.hindsight import store_of
-from mer_search.search.storage import results
+from mer_search.search.storage import FINALS, results
 from mer_search.search.summary import averaged, baseline, baselines_file, corrected, gap, megc_log, scored, subject_rows
 from mer_search.search.trial import trial_folder
 from mer_search.training.fold_store import (
@@ -126,6 +127,19 @@ def _of_trial(folder: Path, trial: FrozenTrial, facts: Mapping[str, Any]) -> Ite
                 f"its predictions give UF1 {value!r} under the {facts['rule']} rule, but the study has "
                 f"{trial.values[0]!r}; {RESTORE}"
             )
+    yield from _of_finals(
+        final_folder(folder.parent, trial.number), facts, facts.get(FINALS, {}).get(str(trial.number))
+    )
+
+
+def _of_finals(folder: Path, facts: Mapping[str, Any], told: Sequence[float] | None) -> Iterator[str]:
+    """Whether a finalist's folds give the UF1 that the study has for each further seed."""
+    folds = load_folds(folder) if told else {}
+    for seed, uf1 in zip(further_seeds(facts["seed"]), told or (), strict=False):
+        there = [folds[seed, subject] for subject in facts["subjects"] if (seed, subject) in folds]
+        value = pooled_uf1(there, RULES[facts["rule"]]) if len(there) == len(facts["subjects"]) else None
+        if value != uf1:
+            yield f"{folder} must give the study's UF1 {uf1!r} with seed {seed}, but gives {value!r}; {RESTORE}"
 
 
 def _config(folder: Path) -> Run:
