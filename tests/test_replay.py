@@ -20,7 +20,7 @@ from mer_search.training.predictions import Predictions
 def fake(tmp_path_factory):
     """A study, a table of it whose best learning rate is known, and each configuration's quality."""
     path = tmp_path_factory.mktemp("table") / "demo.npz"
-    file, quality = fake_table.write(path)
+    file, quality = fake_table.write(path, seeds=4)
     return file, fold_table.load(path, file), quality
 
 
@@ -74,18 +74,42 @@ def test_a_search_without_a_race_pays_for_every_epoch(fake):
 def test_every_strategy_stays_within_its_budget_but_for_its_last_trial(fake, strategy):
     file, table, _ = fake
     run = replay(table, file, strategy, 1200, 1)  # less than stopping early leaves of 30 configurations
-    assert run.spent[-2] < 1200 <= run.spent[-1] < 1200 + 160 + 1
+    finals = strategy.finalists * 2 * 160
+    assert run.spent[-2] < 1200 <= run.spent[-1] < 1200 + 160 + 1 + finals
     again = replay(table, file, strategy, 1200, 1)
     np.testing.assert_array_equal(run.truth, again.truth)
 
 
-def test_the_truth_is_of_a_seed_that_the_search_did_not_see(fake):
+@pytest.mark.parametrize("finalists", [0, 3])
+def test_the_truth_is_of_a_seed_that_neither_the_search_nor_its_finals_saw(fake, finalists):
     file, table, _ = fake
     blind = replace(table, counts=table.counts.copy())
-    seen = int(np.random.default_rng([4, 1]).integers(2))
-    blind.counts[:, 1 - seen] = np.eye(5, dtype=np.int32)  # all right
-    run = replay(blind, file, Strategy("random", "random"), 1600, 4)
+    seen = int(np.random.default_rng([4, 1]).integers(4))
+    blind.counts[:, (seen + 3) % 4] = np.eye(5, dtype=np.int32)  # all right
+    run = replay(blind, file, Strategy("random", "random", finalists=finalists), 1600, 4)
     assert (run.truth == 1).all()
+
+
+def test_finals_cost_what_they_train_and_choose_better_than_one_seed(fake):
+    file, table, _ = fake
+    alone, with_finals = Strategy("random", "random"), Strategy("finals", "random", finalists=3)
+    runs = [[replay(table, file, strategy, 3200, repeat) for strategy in (alone, with_finals)] for repeat in range(12)]
+    for one, more in runs:
+        shared = min(len(one.spent), len(more.spent))
+        dearer = more.spent[:shared] - one.spent[:shared]
+        assert dearer[0] == 0
+        assert set(dearer[3:] // 160) <= {3, 4, 5, 6}  # of three, the first further seed; then of those still in
+    assert np.mean([more.truth[12] - one.truth[12] for one, more in runs]) > 0
+
+
+def test_a_table_of_two_seeds_has_no_finals(fake, tmp_path):
+    file, _, _ = fake
+    fake_table.write(tmp_path / "demo.npz")
+    table = fold_table.load(tmp_path / "demo.npz", file)
+    found = tournament(
+        table, file, [Strategy("random", "random"), Strategy("finals", finalists=3)], 4, 2, lambda *_: None
+    )
+    assert [result.strategy.name for result in found] == ["random"]
 
 
 def test_a_race_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):

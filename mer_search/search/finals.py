@@ -29,7 +29,6 @@ from mer_search.training.predictions import Predictions
 
 SEEDS = 2  # further ones, at most
 FIRST_SEED = 98  # above the search's own, whose repeats have those that follow it
-OUT = races.Race(errors=1.64)  # who is no finalist any more
 
 
 class Final(NamedTuple):
@@ -64,7 +63,7 @@ def run_finals(
         MerSearchError: if a fold cannot be trained.
     """
     left = finalists(search, study)
-    jury = find_incumbents([], search.folder, search.loaded, search.subjects, OUT, RULES[search.file.rule])
+    jury = find_incumbents([], search.folder, search.loaded, search.subjects, races.FINALS, RULES[search.file.rule])
     found = {trial.number: [list(load_folds(search.folder(trial.number)).values())] for trial in left}
     for seed in further_seeds(search.seed):
         if len(left) < 2:
@@ -81,7 +80,9 @@ def run_finals(
         _keep(study, found, search)
         for trial in left:
             yield Final(trial.number, tuple(_uf1(folds, search) for folds in found[trial.number]))
-        left = _still_in(left, found, jury, search)
+        uf1 = [np.mean([_uf1(folds, search) for folds in found[trial.number]]) for trial in left]
+        scores = [_scores(found[trial.number], jury) for trial in left]
+        left = [left[place] for place in races.still_in(uf1, scores, jury.weights)]
 
 
 def further_seeds(own: int) -> range:
@@ -114,23 +115,6 @@ def _keep(study: optuna.Study, found: dict[int, list[list[Predictions]]], search
     """Note each finalist's UF1 with every further seed."""
     told = {str(number): [_uf1(folds, search) for folds in seeds[1:]] for number, seeds in found.items()}
     study.set_user_attr(FINALS, study.user_attrs.get(FINALS, {}) | told)
-
-
-def _still_in(
-    left: Sequence[FrozenTrial], found: dict[int, list[list[Predictions]]], jury: Incumbents, search: Search
-) -> list[FrozenTrial]:
-    """Those of the finalists that do not lie clearly behind the leader."""
-    if len(left) < 2:
-        return list(left)
-    uf1 = [np.mean([_uf1(folds, search) for folds in found[trial.number]]) for trial in left]
-    scores = np.array([_scores(found[trial.number], jury) for trial in left])
-    leader = int(np.argmax(uf1))
-    variance = races.difference_variance(np.delete(scores, leader, axis=0), scores[leader], jury.weights)  # type: ignore[arg-type]
-    return [
-        trial
-        for trial, own in zip(left, scores, strict=True)
-        if not OUT.is_inferior(own, scores[leader], jury.weights, variance)
-    ]
 
 
 def _scores(seeds: Sequence[Sequence[Predictions]], jury: Incumbents) -> np.ndarray:

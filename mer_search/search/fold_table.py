@@ -22,6 +22,7 @@ from mer_search.engine.task import Finished
 from mer_search.errors import DataError
 from mer_search.files import check_archive, write_whole
 from mer_search.search import space
+from mer_search.search.finals import SEEDS
 from mer_search.search.race import MEASURES
 from mer_search.search.samplers import SAMPLERS
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
@@ -65,6 +66,11 @@ class Table:
         """M, R, S."""
         configurations, seeds, subjects = self.counts.shape[:3]
         return configurations, seeds, subjects
+
+    @property
+    def has_finals(self) -> bool:
+        """Whether there are seeds for finals, beside the one that a search sees and one for the truth."""
+        return self.shape[1] >= 2 + SEEDS
 
     def scores(self, measure: str, configuration: int, seed: int, epochs: int) -> NDArray[np.float64]:
         """(S,) of a configuration after so many epochs, or at its end if that comes before."""

@@ -196,6 +196,7 @@ class Race:
         return is_last and not at_end if self.after_all else not (is_last and at_end)
 
 
+FINALS = Race(errors=1.64)  # among finalists, who have been scored on all subjects
 RACES = {
     "recall-rungs": Race(errors=1.64, rungs=(0.25, 1.0)),  # the default: docs/search.md says why
     "recall": Race(errors=1.64),
@@ -211,6 +212,19 @@ RACES = {
     "wilcoxon-rungs-all": Race("likelihood", p=0.1, rungs=(0.25, 0.5, 1.0), after_all=True),
     "none": Race(),
 }
+
+
+def still_in(uf1: ArrayLike, scores: ArrayLike, weights: Floats) -> list[int]:
+    """Which of the finalists do not lie clearly behind the leader, the one with the highest UF1.
+
+    Args:
+        uf1: of each finalist, the mean over its seeds (F,).
+        scores: of each and each subject, the mean over its seeds (F, S).
+        weights: of the subjects (S,).
+    """
+    leader, each = int(np.argmax(uf1)), np.asarray(scores, np.float64)
+    variance = difference_variance(list(np.delete(each, leader, axis=0)), each[leader], weights)
+    return [place for place, own in enumerate(each) if not FINALS.is_inferior(own, each[leader], weights, variance)]
 
 
 def subject_order(n_subjects: int, seed: int, trial: int) -> list[int]:

@@ -3,7 +3,8 @@
 The sampler proposes, the nearest configuration that has not been tried yet is taken, its folds are looked up one after
 the other, and the race decides how far it goes. Cost is counted in fold-epochs: one epoch of one fold. The search sees
 one seed; the truth about a configuration is its UF1 with the other seeds, so that luck with the one does not count.
-Shapes: M configurations, R seeds, S subjects, E epochs, T trials, K classes.
+A table of four seeds or more keeps two of them for finals, and they are no part of the truth then. Shapes: M
+configurations, R seeds, S subjects, E epochs, T trials, K classes.
 """
 
 from collections.abc import Sequence
@@ -15,27 +16,30 @@ import optuna
 from numpy.typing import NDArray
 
 from mer_search.search import race as races
+from mer_search.search.finals import SEEDS
 from mer_search.search.fold_table import Table, Values
 from mer_search.search.samplers import sampler
 from mer_search.search.space import Axis, StudyFile
-from mer_search.training.metrics import uf1
+from mer_search.training.metrics import Floats, uf1
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A way to search: who proposes, who is stopped, and what is maximised."""
+    """A way to search: who proposes, who is stopped, what is maximised, and how many have finals."""
 
     name: str
     sampler: str = "tpe"
     race: str = "none"  # in race.RACES
     rule: str = "tail"
+    objective: str = "uf1"  # or a measure of race.MEASURES
+    finalists: int = 0
 
 
 class Replayed(NamedTuple):
     """One replayed search: after each of its trials, T."""
 
-    spent: NDArray[np.int64]  # (T,) fold-epochs so far
-    truth: NDArray[np.float64]  # (T,) true UF1 of the best so far
+    spent: NDArray[np.int64]  # (T,) fold-epochs so far, those of finals counted in that would follow
+    truth: NDArray[np.float64]  # (T,) true UF1 of what would be chosen now
     ends: NDArray[np.bool_]  # (T,) whether the trial ran to its end
 
 
@@ -47,40 +51,72 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
     random = np.random.default_rng([repeat, 1])
     _, seeds, subjects = table.shape
     seen = int(random.integers(seeds))
-    others = [seed for seed in range(seeds) if seed != seen]
-    truth = uf1(table.final(table.counts).sum(2))[:, others].mean(1)  # (M,)
-    counts = {"tail": table.counts, "best_test_epoch": table.leaky}[strategy.rule][:, seen]  # (M, S, E, K, K)
+    others = [(seen + place) % seeds for place in range(1, seeds)]
+    further = others[:SEEDS] if table.has_finals else []
+    by_seed = uf1(table.final(table.counts).sum(2))  # (M, R)
+    truth = by_seed[:, others[len(further) :]].mean(1)  # (M,)
+    value_of = _values(table, strategy)[:, seen]  # (M,)
     study = optuna.create_study(direction="maximize", sampler=sampler(strategy.sampler, int(random.integers(2**31))))
     space = _Space(table.values, file.axes)
     race = races.RACES[strategy.race]
     best: int | None = None
     whole: list[int] = []  # configurations that ran to their end
-    best_value = -1.0
     spent: list[int] = []
     truths: list[float] = []
     ends: list[bool] = []
+    searched = 0  # fold-epochs of trials
 
     while len(spent) < len(table.values) and (not spent or spent[-1] < budget):
         asked = study.ask()
         m = space.take(file.suggest(asked))
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        others = [other for other in whole[-races.RECENT :] if other != best]
-        rivals = None if best is None else (best, others)
+        rivals = None if best is None else (best, [other for other in whole[-races.RECENT :] if other != best])
         ran = run_race(table, race, random.permutation(subjects).tolist(), (m, seen), rivals, seen)
         if ran.behind is None:
             whole.append(m)
-            value = float(uf1(counts[m, :, ran.epochs - 1].sum(0)))
-            if value > best_value:
-                best, best_value = m, value
+            value = float(value_of[m])
+            best = m if best is None or value > value_of[best] else best
         else:
-            value = races.estimate(best_value, ran.behind)
+            assert best is not None  # noqa: S101 (for the type checker: without an incumbent no trial is stopped)
+            value = races.estimate(float(value_of[best]), ran.behind)
         study.add_trial(
             optuna.trial.create_trial(params=dict(table.values[m]), distributions=space.distributions(m), value=value)
         )
-        spent.append(ran.spent + (spent[-1] if spent else 0))
-        truths.append(truth[best] if best is not None else 0.0)
+        leaders = sorted(whole, key=lambda m: -value_of[m])[: strategy.finalists]
+        chosen, cost = _finals(table, leaders, [seen, *further]) if len(leaders) > 1 else (best, 0)
+        searched += ran.spent
+        spent.append(searched + cost)
+        truths.append(truth[chosen])
         ends.append(ran.behind is None)
     return Replayed(np.array(spent), np.array(truths), np.array(ends))
+
+
+def _values(table: Table, strategy: Strategy) -> Floats:
+    """(M, R) what a strategy maximises."""
+    if strategy.objective == "uf1":
+        counts = {"tail": table.counts, "best_test_epoch": table.leaky}[strategy.rule]
+        return np.asarray(uf1(table.final(counts).sum(2)))
+    weights, rows = table.weights[strategy.objective], np.arange(len(table.values))
+    return np.asarray(
+        np.average(table.measures[strategy.objective][rows, :, :, table.epochs - 1], axis=2, weights=weights)
+    )
+
+
+def _finals(table: Table, left: list[int], seeds: Sequence[int]) -> tuple[int, int]:
+    """The configuration that wins the finals, and what they cost. The first seed has been seen before."""
+    measure, cost = races.FINALS.measure, 0
+    by_seed, means = uf1(table.final(table.counts).sum(2)), dict[int, float]()
+    for used in range(2, len(seeds) + 1):
+        if len(left) < 2:
+            break
+        cost += table.shape[2] * int(table.epochs[left].sum())
+        so_far = list(seeds[:used])
+        means |= {m: float(by_seed[m, so_far].mean()) for m in left}
+        scores = [
+            np.mean([table.scores(measure, m, seed, int(table.epochs[m])) for seed in so_far], axis=0) for m in left
+        ]
+        left = [left[at] for at in races.still_in([means[m] for m in left], scores, table.weights[measure])]
+    return max(means, key=means.__getitem__), cost
 
 
 def run_race(

@@ -28,6 +28,10 @@ STRATEGIES = (
     Strategy("gp, no race", "gp"),
     Strategy("gp, recall", "gp", "recall"),
     Strategy("tpe, no race, published rule", "tpe", "none", "best_test_epoch"),
+    *(Strategy(f"tpe, recall-rungs, {k} finalists", "tpe", "recall-rungs", finalists=k) for k in (2, 3, 5)),
+    Strategy("tpe, recall-rungs, by recall", "tpe", "recall-rungs", objective="recall"),
+    Strategy("tpe, recall-rungs, by recall, 3 finalists", "tpe", "recall-rungs", objective="recall", finalists=3),
+    Strategy("random, no race, 3 finalists", "random", finalists=3),
 )
 BEFORE = 10  # trials that have run to their end, in what is asked about equals
 GOOD = 0.25  # share of the configurations, the best, among which equals are sought: a best trial is one of these
@@ -56,6 +60,7 @@ def tournament(
     subjects = table.shape[2]
     budget = round(trials * subjects * float(table.epochs.mean()))
     results = []
+    strategies = [strategy for strategy in strategies if table.has_finals or not strategy.finalists]
     for place, strategy in enumerate(strategies):
         runs = []
         for repeat in range(repeats):
