@@ -203,7 +203,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     ("arguments", "code", "words"),
     [
         (["run", "--data", "nowhere"], 1, ["nowhere does not exist"]),
-        (["run", "--study", "nope"], 2, ["default, demo, megc2019", "'nope'"]),
+        (["run", "--study", "nope"], 2, ["demo, megc2019", "'nope'"]),
         (["run", "--study", "wrong.toml"], 2, ["did you mean 'train.lr'"]),
         (["run", "--study", "wide.toml"], 2, ["model.attention_width", "2048", "999999"]),
         (["run", "--study", "tiny.toml", "--data", "flow", "--storage", "what"], 2, ["must be a URL"]),

@@ -123,7 +123,7 @@ def test_an_impossible_width_fails_when_the_file_is_read():
 
 
 def test_an_unknown_study_lists_the_known_ones(tmp_path):
-    with pytest.raises(UsageError, match=r"default, demo, megc2019, but got 'nope'"):
+    with pytest.raises(UsageError, match=r"default, default-plus, demo, megc2019, but got 'nope'"):
         space.load("nope")
     with pytest.raises(UsageError, match="must be a readable file"):
         space.load(str(tmp_path / "nope.toml"))
