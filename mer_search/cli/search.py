@@ -76,12 +76,13 @@ def run(
     from mer_search.search.finals import run_finals
     from mer_search.search.progress import progress_of
     from mer_search.search.scheduler import Scheduler
-    from mer_search.search.storage import best_trial, check_name, ended
+    from mer_search.search.storage import best_trial, check_name, check_url, ended
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
 
     chosen = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
     check_name(name or (chosen.name if chosen else "default"))
+    check_url(storage)
     device = choose_device(device, executor)
     with ExitStack() as stack:
         stack.enter_context(stop.polling())

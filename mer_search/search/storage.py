@@ -43,23 +43,17 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         UsageError: if `url` is no URL of such a database, or its driver is not installed.
         StorageError: if the database cannot be opened.
     """
+    check_url(url)
     driver, _, place = url.partition("://")
-    kind = driver.partition("+")[0]
-    if kind not in BACKENDS or not place.strip("/"):
-        raise UsageError(
-            f"a storage must be a URL such as {DEFAULT} or postgresql+psycopg://user:password@host/database, "
-            f"but got {shown(url)!r}"
-        )
-    if place.partition("/")[0].count("@") > 1:  # a part of the password, which the driver's message would show
-        raise UsageError(f"an @ in a password must be written %40, and the URL is {shown(url)!r}")
     if (file := _sqlite_file(url)) and not create and not file.exists():
         raise StorageError(
             f"{url} must hold a study, but there is no such file; run `mer-search run` first, or give its --storage"
         )
     try:
-        return RDBStorage(url, engine_kwargs=_connection(kind, driver, place))
+        return RDBStorage(url, engine_kwargs=_connection(driver, place))
     except ImportError as error:
-        raise UsageError(f"{shown(url)} needs a driver that is not installed; {INSTALL.get(kind, '')}") from error
+        install = INSTALL.get(driver.partition("+")[0], "")
+        raise UsageError(f"{shown(url)} needs a driver that is not installed; {install}") from error
     except Exception as error:  # drivers, SQLAlchemy, alembic and Optuna each have their own
         raise StorageError(
             f"the storage {shown(url)} must be a database that can be opened, but is not ({_reason(error)}); "
@@ -67,10 +61,22 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         ) from error
 
 
-def _connection(kind: str, driver: str, place: str) -> dict[str, Any]:
+def check_url(url: str) -> None:
+    """Raise UsageError unless this can be the URL of a database that Optuna uses."""
+    driver, _, place = url.partition("://")
+    if driver.partition("+")[0] not in BACKENDS or not place.strip("/"):
+        raise UsageError(
+            f"a storage must be a URL such as {DEFAULT} or postgresql+psycopg://user:password@host/database, "
+            f"but got {shown(url)!r}"
+        )
+    if place.partition("/")[0].count("@") > 1:  # a part of the password, which the driver's message would show
+        raise UsageError(f"an @ in a password must be written %40, and the URL is {shown(url)!r}")
+
+
+def _connection(driver: str, place: str) -> dict[str, Any]:
     """How a server is connected to: one that does not answer, or is gone, is given up in time."""
     settings = LIBPQ if driver in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2") else {}
-    if kind == "mysql":
+    if driver.startswith("mysql"):
         settings = {"connect_timeout": CONNECT}
     own = {key: value for key, value in settings.items() if f"{key}=" not in place}
     return {"connect_args": own, "pool_pre_ping": True} if own else {}
