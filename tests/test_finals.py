@@ -78,6 +78,9 @@ def test_who_lies_clearly_behind_the_leader_is_out(make_search, storage, executo
     seeds = {int(number): len(found) for number, found in study.user_attrs[FINALS].items()}
     assert seeds.pop(worst) == 1
     assert set(seeds.values()) == {SEEDS}
+    finals = study.user_attrs[FINALS]
+    study.set_user_attr(FINALS, finals | {str(worst): [1.0]})  # who left before the last seed, which was bad for all
+    assert best_trial(study).number != worst
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _finals(table: Table, left: list[int], seeds: Sequence[int]) -> tuple[int, i
             break
         cost += table.shape[2] * int(table.epochs[left].sum())
         so_far = list(seeds[:used])
-        means |= {m: float(by_seed[m, so_far].mean()) for m in left}
+        means = {m: float(by_seed[m, so_far].mean()) for m in left}
         scores = [
             np.mean([table.scores(measure, m, seed, int(table.epochs[m])) for seed in so_far], axis=0) for m in left
         ]

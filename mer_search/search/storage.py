@@ -173,7 +173,8 @@ def score(trial: FrozenTrial) -> float:
 def ranked(
     trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]] = MappingProxyType({})
 ) -> list[FrozenTrial]:
-    """Of the trials those that ran to their end, the best first: finalists, by their mean over seeds, before others.
+    """Of the trials those that ran to their end, the best first: finalists before others, and before those that left
+    the finals earlier, for only means over the same seeds can be compared.
 
     A configuration that was tried again, with another seed, counts once, with the mean over its trials; its first one
     stands for it.
@@ -182,14 +183,14 @@ def ranked(
         finals: what the study's finals found, by trial; without them a trial's own seed decides.
     """
 
-    def mean_uf1(equals: Sequence[FrozenTrial]) -> tuple[bool, float]:
+    def standing(equals: Sequence[FrozenTrial]) -> tuple[int, float]:
         further = [uf1 for trial in equals for uf1 in finals.get(str(trial.number), ())]
-        return bool(further), mean([*map(score, equals), *further])
+        return len(further), mean([*map(score, equals), *further])
 
     configurations: dict[str, list[FrozenTrial]] = {}
     for trial in filter(ran_to_its_end, trials):
         configurations.setdefault(json.dumps(trial.params, sort_keys=True), []).append(trial)
-    best_first = sorted(configurations.values(), key=mean_uf1, reverse=True)
+    best_first = sorted(configurations.values(), key=standing, reverse=True)
     return [equals[0] for equals in best_first]
 
 
