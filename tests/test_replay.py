@@ -47,13 +47,13 @@ def test_a_table_scores_prefixes_as_the_rules_do(tmp_path):
 def test_fewer_epochs_are_configurations_of_their_own(tmp_path):
     file = space.load("megc2019")
     values = fold_table.drawn(file, 3)
-    assert {each["train.epochs"] for each in values} == {24}
-    assert values[0]["train.lr"] == 1e-3  # the study's first trial
-    chances = np.full((3, 2, 24, 4, 3), 1 / 3)
+    assert {each["train.epochs"] for each in values} == {30}
+    assert values[0]["train.lr"] == 8e-4  # the study's first trial
+    chances = np.full((3, 2, 30, 4, 3), 1 / 3)
     fold_table.pack(tmp_path / "t.npz", values, np.zeros(4, int), np.arange(4), chances)
     table = fold_table.load(tmp_path / "t.npz", file)
-    assert table.epochs.tolist() == [12, 24] * 3
-    assert [each["train.epochs"] for each in table.values] == [12, 24] * 3
+    assert table.epochs.tolist() == [10, 20, 30] * 3
+    assert [each["train.epochs"] for each in table.values] == [10, 20, 30] * 3
 
 
 def test_a_damaged_table_is_one_clear_error(tmp_path):
