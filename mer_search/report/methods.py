@@ -33,7 +33,7 @@ def paragraph(run: Run, summary: dict[str, Any], study: dict[str, Any] | None, e
     Args:
         run: the configuration that was confirmed.
         summary: what its summary.json holds.
-        study: of its search {sampler, race, trials, subjects}; None without one.
+        study: of its search {sampler, race, trials, subjects, finalists}; None without one.
         environment: what its env.json holds.
     """
     seeds = f"{len(summary['seeds'])} seed{'s' if len(summary['seeds']) > 1 else ''}"
@@ -109,10 +109,15 @@ def _training(run: Run) -> str:
 
 
 def _search(study: dict[str, Any]) -> str:
+    finals = (
+        f"the best {study['finalists']} were trained with further seeds, and the best mean was chosen; "
+        if study["finalists"]
+        else ""
+    )
     return (
         f"The configuration was found by {study['trials']} trials of {study['sampler']} search on {study['subjects']} "
         f"subjects ({'no trial was stopped early' if study['race'] == 'none' else 'trials raced: ' + study['race']}); "
-        "the figures of the other subjects had no part in it."
+        f"{finals}the figures of the other subjects had no part in it."
     )
 
 

@@ -14,7 +14,7 @@ from mer_search.report.trials import proxy_line, state_line, values_text
 from mer_search.search.hindsight import proxy
 from mer_search.search.progress import progress_of
 from mer_search.search.space import parse
-from mer_search.search.storage import best_trial, ran_to_its_end, results, score
+from mer_search.search.storage import FINALS, best_trial, ran_to_its_end, results, score
 from mer_search.search.study import kept_study
 
 ENOUGH = 8  # trials that ran to their end; importances of fewer are noise
@@ -30,6 +30,7 @@ def facts(study: optuna.Study) -> dict[str, Any]:
         "race": file.pruner,
         "trials": len(ended),
         "subjects": len(study.user_attrs["subjects"]),
+        "finalists": len(study.user_attrs.get(FINALS, {})),
     }
 
 
