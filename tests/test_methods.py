@@ -36,7 +36,7 @@ def test_what_is_configured_is_what_is_said():
         "denoised (non-local means, h = 4) and masked by a template first",
         "trained for 40 epochs with AdamW",
         "the sigmoid focal loss",
-        "100 trials of tpe search on 10 subjects (trials raced: recall-rungs); the best 3 were trained with further seeds",
+        "100 trials of tpe search on 10 subjects (trials raced: recall-rungs); the best 3 were trained with",
         "with 3 seeds that the search never used",
         "over the last 8 epochs",
     ):
