@@ -2,15 +2,17 @@
 
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from mer_search.report.terminal import out, say
-from mer_search.search.finals import Final
 from mer_search.search.storage import DEFAULT, FINALS, score, shown
+
+if TYPE_CHECKING:
+    from mer_search.search.finals import Final
 
 
 def values_text(values: dict[str, Any]) -> str:
@@ -38,7 +40,7 @@ def trial_line(trial: FrozenTrial) -> str:
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
 
 
-def final_line(final: Final) -> str:
+def final_line(final: "Final") -> str:
     """How a finalist stands, in one line."""
     each = ", ".join(f"{uf1:.3f}" for uf1 in final.uf1_by_seed)
     return f"trial {final.number:3d}  in the finals: UF1 {mean(final.uf1_by_seed):.3f}, the mean of its seeds' {each}"
