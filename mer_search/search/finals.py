@@ -15,12 +15,12 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from mer_search.engine.task import Finished
+from mer_search.engine.task import Failed, Finished, Task
 from mer_search.search import race as races
 from mer_search.search.incumbent import Incumbents, find_incumbents
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import FINALS, ranked
-from mer_search.search.study import Scored
+from mer_search.search.study import Lost, Scored
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, silent
 from mer_search.training.fold_store import claim, load_folds
@@ -48,7 +48,7 @@ def finalists(search: Search, study: optuna.Study) -> list[FrozenTrial]:
 
 def run_finals(
     search: Search, study: optuna.Study, scheduler: Scheduler, progress: Progress = silent
-) -> Generator[Scored | Final]:
+) -> Generator[Scored | Lost | Final]:
     """Score the finalists with further seeds, and keep what was found in the study; yield what happens.
 
     What an earlier call has trained is not trained again.
@@ -73,9 +73,11 @@ def run_finals(
             for job, event in events:
                 if isinstance(event, Finished):
                     yield Scored(number[job], event.task.subject, *job.progress, _so_far(job, search))
-                if event is None and job.error:
+                elif isinstance(event, Failed) and isinstance(event.task, Task):
+                    yield Lost(number[job], event.task.subject, event.cause)
+                elif event is None and job.error:
                     raise job.error
-                if event is None:
+                elif event is None:
                     found[number[job]].append(job.outcome)
         _keep(study, found, search)
         for trial in left:
