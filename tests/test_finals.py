@@ -1,12 +1,16 @@
 """Finals: the best trials get further seeds, which decide between them, and nothing is trained twice."""
 
+import re
 from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import STUDY, drive, folds_of
+from conftest import STUDY, drive, folds_of, silent
+from optuna_dashboard._note import get_note_from_system_attrs as note_of
 
+from mer_search.report.live import Live
+from mer_search.search.cost import search_cost
 from mer_search.search.finals import SEEDS, Final, final_folder, finalists, further_seeds, run_finals
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import FINALS, best_trial, ranked_trials
@@ -83,12 +87,24 @@ def test_who_lies_clearly_behind_the_leader_is_out(make_search, storage, executo
     assert best_trial(study).number != worst
 
 
-@pytest.mark.parametrize(
-    "text", [TEXT.replace("finalists = 2", "finalists = 0"), TEXT.replace("finalists = 2", "finalists = 1")]
-)
-def test_fewer_than_two_finalists_are_not_trained_again(make_search, storage, executor, text):
-    search = make_search(text)
+@pytest.mark.parametrize("finalists", [0, 1])
+def test_fewer_than_two_finalists_are_not_trained_again(make_search, storage, executor, finalists):
+    search = make_search(TEXT.replace("finalists = 2", f"finalists = {finalists}"))
     study = open_study(search, storage, "small")
     drive(search, study, executor, 2)
     assert play(search, study, executor) == []
     assert FINALS not in study.user_attrs
+    assert search_cost(search, study, executor, 4, 1, silent).finals == 0
+
+
+def test_the_cost_of_finals_is_told_before_and_their_outcome_in_the_dashboard(
+    searched, executor, make_search, tmp_path
+):
+    search, study = searched
+    assert search_cost(search, study, executor, 5, 1, silent).finals == 2 * SEEDS * 4
+    live = Live(study, 4, 4, tmp_path)
+    for event in play(search, study, executor):
+        live.show(event)
+    order = [trial.number for trial in ranked_trials(study)]
+    note = note_of(study._storage.get_study_system_attrs(study._study_id), None)["body"]
+    assert [int(number) for number in re.findall(r"^\| (\d+) \|", note, re.M)][: len(order)] == order

@@ -24,7 +24,7 @@ from mer_search.model.network import Network
 from mer_search.search.statistics import bbc, paired_interval, permutation_p, uf1_interval
 from mer_search.search.workspace import load_data
 from mer_search.training import baselines
-from mer_search.training.judge import load_network
+from mer_search.training.fold_store import load_network
 from mer_search.training.loop import train_fold
 from mer_search.training.metrics import tail
 from mer_search.training.predictions import Predictions, load, save

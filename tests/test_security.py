@@ -26,7 +26,7 @@ from mer_search.report import dashboard
 from mer_search.search import fold_table, space, storage, study
 from mer_search.search.compare import load_plan
 from mer_search.search.storage import shown
-from mer_search.training.judge import load_network
+from mer_search.training.fold_store import load_network
 from mer_search.training.predictions import load
 
 ROOT = Path(mer_search.__file__).parent

@@ -173,6 +173,17 @@ def test_whatever_is_changed_in_a_trial_is_found(small, what):
     assert "difference" in mer_search("verify", small / "trial-0001", code=1).stdout
 
 
+def test_a_network_that_is_gone_is_there_again_after_what_is_advised(small, confirmation):
+    network = next((confirmation / "checkpoints").glob("1001-*"))
+    network.unlink()
+    (said,) = verify_confirmation(confirmation).differences
+    fold = re.search(r"delete it and (\S+\.npz), and confirm again", said)[1]
+    Path(fold).unlink()
+    mer_search("confirm", "--seeds", "2", "--against", "V4")
+    assert network.exists()
+    assert verify_confirmation(confirmation).differences == []
+
+
 @pytest.mark.parametrize("what", ["a fold that was turned round", "a fold that is gone"])
 def test_whatever_is_changed_in_the_finals_is_found(small, what):
     FOLD[what][0](small / "finals" / "trial-1")

@@ -26,8 +26,8 @@ from mer_search.report.page import write_study
 from mer_search.search.looks import looks, verdicts
 from mer_search.search.mistakes import ENOUGH, Judged, of_study
 from mer_search.search.study import open_study
-from mer_search.training.fold_store import checkpoint_file
-from mer_search.training.judge import judge, load_network
+from mer_search.training.fold_store import checkpoint_file, load_network
+from mer_search.training.judge import judge
 
 
 def _confirmed(make_search, executor, storage, text=STUDY):

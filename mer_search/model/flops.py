@@ -117,9 +117,14 @@ def cost(run: Run) -> tuple[int, int]:
     return sum(p.numel() for p in network.parameters()), operations_of(network, (count, channels, height, width))
 
 
+def network_bytes(run: Run) -> int:
+    """Bytes that a network takes on a disk."""
+    return 4 * cost(run)[0]
+
+
 def state_bytes(run: Run) -> int:
     """Bytes that a half-trained fold takes on a disk: its weights and AdamW's two moments."""
-    return 12 * cost(run)[0]
+    return 3 * network_bytes(run)
 
 
 def step_flop(run: Run) -> int:

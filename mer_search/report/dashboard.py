@@ -18,7 +18,7 @@ from mer_search.files import write_whole
 from mer_search.report.terminal import decimals
 from mer_search.report.trials import values_text
 from mer_search.search.hindsight import confirmations
-from mer_search.search.storage import ranked_trials, results, score
+from mer_search.search.storage import final_score, ranked_trials, results, score
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
 from mer_search.training.metrics import RULES, fold_confusion, scores
@@ -87,7 +87,10 @@ def describe_study(study: optuna.Study) -> None:
     from optuna_dashboard import save_note
 
     facts = study.user_attrs
-    best = [[str(trial.number), f"{score(trial):.3f}", values_text(trial.params)] for trial in ranked_trials(study)]
+    best = [
+        [str(trial.number), f"{score(trial):.3f}", decimals(final_score(study, trial)), values_text(trial.params)]
+        for trial in ranked_trials(study)
+    ]
     parts = [
         f"{facts['dataset']}; study file `{facts['study_file']}` on {facts['preset']}; objective: pooled UF1 "
         f"of {len(facts['subjects'])} subjects under the {facts['rule']} rule; seed {facts['seed']}."
@@ -95,7 +98,7 @@ def describe_study(study: optuna.Study) -> None:
     if facts["leaks"]:
         parts.append("**The rule looks at the test subject's labels: these figures leak.**")
     if best:
-        parts.append("\n".join(_table(["trial", "UF1", "values"], best[:SHOWN])))
+        parts.append("\n".join(_table(["trial", "UF1", "finals", "values"], best[:SHOWN])))
     parts.append("The best of many noisy trials looks better than it is: confirm it with `mer-search confirm`.")
     if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
         head = ["confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)"]

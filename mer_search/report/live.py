@@ -21,7 +21,7 @@ from mer_search.search.study import Begun, Event, Lost, Scored, Trained
 from mer_search.search.trial import Evaluation
 from mer_search.training.loop import Epoch
 
-DISK = 10**8  # bytes of half-trained folds that are worth a word
+DISK = 10**8  # bytes that are worth a word
 
 
 SMALL_MAP = 4  # pixels a side of a last map; with 2 on drawn clips UF1 fell by .2 (docs/search.md); published: 14
@@ -30,10 +30,10 @@ SMALL_MAP = 4  # pixels a side of a last map; with 2 on drawn clips UF1 fell by 
 def print_cost(cost: Cost, where: str) -> None:
     """What a search is about to cost."""
     if not cost.trials:
-        err.print("cost: nothing, the study has all its trials")
+        err.print("cost: no trial, the study has all of them, and of its finals what they lack")
         return
     trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
-    disk = f", and {cost.disk / 1e9:.2g} GB of disk while it goes on" if cost.disk > DISK else ""
+    disk = space(cost) and f"{space(cost)} while it goes on"
     finals = f" and {cost.finals} of finals" if cost.finals else ""
     note(f"cost: {trials}{finals}, {effort(cost, where)} if none is stopped early{disk}")
     if 0 < cost.last_map < SMALL_MAP:
@@ -47,6 +47,11 @@ def print_cost(cost: Cost, where: str) -> None:
 def effort(cost: Cost, where: str) -> str:
     """Operations and time: "about 3 TFLOP and 12 s of training on 2 processes"."""
     return f"about {operations(cost.flop)} and {duration(cost.seconds)} of training on {where}"
+
+
+def space(cost: Cost) -> str:
+    """The disk that is taken: ", and 4.4 GB of disk"; "" where that is little."""
+    return f", and {cost.disk / 1e9:.2g} GB of disk" if cost.disk > DISK else ""
 
 
 class _Bars(Progress):
@@ -106,6 +111,7 @@ class Live:
             describe_trial(event.trial, event, self.artifacts)
         elif isinstance(event, Final):
             self.progress.console.print(final_line(event), markup=False, soft_wrap=not err.is_terminal)
+            describe_study(self.study)
         else:
             self._told(event.trial, event.best)
 

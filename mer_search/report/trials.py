@@ -8,8 +8,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from mer_search.report.terminal import out, say
-from mer_search.search.storage import DEFAULT, FINALS, score, shown
+from mer_search.report.terminal import decimals, out, say
+from mer_search.search.storage import DEFAULT, final_score, score, shown
 
 if TYPE_CHECKING:
     from mer_search.search.finals import Final
@@ -58,13 +58,12 @@ def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -
     for column in ("trial", "UF1", "finals", "folds", "GFLOP", "values"):
         table.add_column(column, justify="left" if column == "values" else "right")
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    finals = study.user_attrs.get(FINALS, {})
     for trial in sorted(trials, key=score, reverse=True)[:rows]:
         stopped = trial.user_attrs.get("stopped_after")
         table.add_row(
             f"{trial.number}{' *' if best is not None and trial.number == best.number else ''}",
             f"{'~' if stopped else ''}{score(trial):.3f}",
-            f"{mean([score(trial), *finals[str(trial.number)]]):.3f}" if str(trial.number) in finals else "",
+            decimals(final_score(study, trial)),
             str(stopped or len(study.user_attrs["subjects"])),
             f"{trial.user_attrs['gflop']:.3g}",
             values_text(trial.params),

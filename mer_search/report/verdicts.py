@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from mer_search.report.live import effort
+from mer_search.report.live import effort, space
 from mer_search.report.summaries import TITLES
 from mer_search.report.terminal import decimals, err, plain_table, slots
 from mer_search.search.compare import Comparison
@@ -26,7 +26,7 @@ def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_sid
     each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
     kept = f"; {wanted - whole.folds} are on disk" if whole.folds < wanted else ""
     err.print(
-        f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, slots(side_by_side))}",
+        f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, slots(side_by_side))}{space(whole)}",
         markup=False,
         soft_wrap=False,
     )

@@ -11,9 +11,9 @@ import optuna
 from mer_search.config import Run, Value, with_values
 from mer_search.engine.executor import Executor, seconds_per_step
 from mer_search.errors import UsageError
-from mer_search.model.flops import state_bytes, step_flop
+from mer_search.model.flops import network_bytes, state_bytes, step_flop
 from mer_search.model.network import last_map
-from mer_search.search.finals import SEEDS
+from mer_search.search.finals import SEEDS, most_finalists
 from mer_search.search.race import RACES
 from mer_search.search.storage import ended
 from mer_search.search.trial import Search
@@ -32,7 +32,7 @@ class Cost(NamedTuple):
     folds: int  # of all of them
     flop: float
     seconds: float
-    disk: int = 0  # bytes of folds that are kept half-trained until their trial has ended
+    disk: int = 0  # bytes: of networks, or of folds that are kept half-trained until their trial has ended
     finals: int = 0  # folds of a search's finalists
     last_map: int = 0  # pixels a side of the largest last map of the networks that a search was counted on
 
@@ -55,7 +55,7 @@ def search_cost(
     has_rungs = len(RACES[search.file.pruner].milestones(runs[median].train.epochs)) > 1
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
-    finals = 0 if search.file.also else min(search.file.finalists, trials) * SEEDS * len(search.subjects)
+    finals = min(most_finalists(search.file), trials) * SEEDS * len(search.subjects)
     whole = folds + finals
     flop = float(np.mean([_fold(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)]))
     seconds = flop * whole / speed / executor.slots
@@ -72,7 +72,8 @@ def confirmation_costs(jobs: "Sequence[Confirmation]", executor: Executor) -> li
         counted |= missing
         flop = _fold(job.loaded.run, step, len(job.loaded.clips)) * len(missing)
         seconds = flop / _speed(job.loaded, step, executor) / min(executor.slots, len(missing)) if missing else 0.0
-        costs.append(Cost(bool(missing), len(missing), flop, seconds))
+        disk = len(missing) * network_bytes(job.loaded.run)
+        costs.append(Cost(bool(missing), len(missing), flop, seconds, disk))
     return costs
 
 

@@ -19,6 +19,7 @@ from mer_search.engine.task import Failed, Finished, Task
 from mer_search.search import race as races
 from mer_search.search.incumbent import Incumbents, find_incumbents
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
+from mer_search.search.space import StudyFile
 from mer_search.search.storage import FINALS, ranked
 from mer_search.search.study import Lost, Scored
 from mer_search.search.trial import Search
@@ -38,12 +39,14 @@ class Final(NamedTuple):
     uf1_by_seed: tuple[float, ...]  # the first is the trial's own
 
 
+def most_finalists(file: StudyFile) -> int:
+    """How many finalists a search may have; none where a second value is minimised, for there is no best then."""
+    return file.finalists if file.finalists > 1 and not file.also else 0
+
+
 def finalists(search: Search, study: optuna.Study) -> list[FrozenTrial]:
-    """The study's best trials by their own seed; none where a second value is minimised."""
-    if search.file.also:
-        return []
-    best = ranked(study.get_trials(deepcopy=False))[: search.file.finalists]
-    return best if len(best) > 1 else []
+    """The study's best trials by their own seed."""
+    return ranked(study.get_trials(deepcopy=False), {})[: most_finalists(search.file)]
 
 
 def run_finals(

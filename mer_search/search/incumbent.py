@@ -77,7 +77,7 @@ def find_incumbents(
     each = races.MEASURES[race.measure].class_weights(labels, len(loaded.run.data.classes))
     weights = np.array([each[loaded.labels[people == subject]].sum() for subject in subjects])
     alone = Incumbents(race, rule, subjects, each, weights)
-    best = next(iter(ranked(told)), None) if race.stops_some else None
+    best = next(iter(ranked(told, {})), None) if race.stops_some else None
     if best is None:
         return alone
     whole = [trial.number for trial in told if ran_to_its_end(trial) and trial.number != best.number]

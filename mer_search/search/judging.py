@@ -22,8 +22,8 @@ from mer_search.model.network import Network
 from mer_search.search.confirm import FIRST_SEED
 from mer_search.search.hindsight import confirmation
 from mer_search.search.workspace import Progress
-from mer_search.training.fold_store import checkpoint_file, load_folds, read_config
-from mer_search.training.judge import judge, load_network
+from mer_search.training.fold_store import checkpoint_file, load_folds, load_network, read_config
+from mer_search.training.judge import judge
 
 
 @dataclass(frozen=True)

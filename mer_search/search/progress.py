@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.search.storage import NOT_TRIED, best_trial, score
+from mer_search.search.storage import NOT_TRIED, best_trial, final_score, score
 
 STATE_WORDS = {
     TrialState.COMPLETE: "complete",
@@ -28,7 +28,14 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
         **study.user_attrs,
         "trials": dict(states),
         "fold_epochs": {"trained": sum(own for own, _ in spent), "without_a_race": sum(whole for _, whole in spent)},
-        "best": None if best is None else {"trial": best.number, "uf1": score(best), "values": best.params},
+        "best": None
+        if best is None
+        else {
+            "trial": best.number,
+            "uf1": score(best),
+            "uf1_in_finals": final_score(study, best),
+            "values": best.params,
+        },
         "pareto_front": [
             {"trial": trial.number, "uf1": trial.values[0], study.user_attrs["also"]: trial.values[1]}
             for trial in (study.best_trials if len(study.directions) > 1 else [])

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean
-from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -170,9 +169,7 @@ def score(trial: FrozenTrial) -> float:
     return float(trial.values[0])
 
 
-def ranked(
-    trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]] = MappingProxyType({})
-) -> list[FrozenTrial]:
+def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]]) -> list[FrozenTrial]:
     """Of the trials those that ran to their end, the best first: finalists before others, and before those that left
     the finals earlier, for only means over the same seeds can be compared.
 
@@ -180,7 +177,7 @@ def ranked(
     stands for it.
 
     Args:
-        finals: what the study's finals found, by trial; without them a trial's own seed decides.
+        finals: what the study's finals found, by trial; where they are empty, a trial's own seed decides.
     """
 
     def standing(equals: Sequence[FrozenTrial]) -> tuple[int, float]:
@@ -192,6 +189,12 @@ def ranked(
         configurations.setdefault(json.dumps(trial.params, sort_keys=True), []).append(trial)
     best_first = sorted(configurations.values(), key=standing, reverse=True)
     return [equals[0] for equals in best_first]
+
+
+def final_score(study: optuna.Study, trial: FrozenTrial) -> float | None:
+    """A finalist's mean UF1 over its own and further seeds; None of any other trial."""
+    further = study.user_attrs.get(FINALS, {}).get(str(trial.number))
+    return mean([score(trial), *further]) if further else None
 
 
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -29,6 +29,7 @@ from mer_search.training.fold_store import (
     Key,
     checkpoint_file,
     load_folds,
+    network_again,
     read_config,
     read_history,
 )
@@ -303,10 +304,10 @@ def _of_checkpoint(path: Path) -> Iterator[str]:
         with safe_open(path, "np") as stored:
             finite = all(np.isfinite(stored.get_tensor(name)).all() for name in stored.keys())  # noqa: SIM118 (no dict)
     except Exception as error:  # safetensors has its own
-        yield f"checkpoints/{path.name} must hold a network, but cannot be read ({error}); {TRAIN_AGAIN}"
+        yield f"checkpoints/{path.name} must hold a network, but cannot be read ({error}); {network_again(path)}"
         return
     if not finite:
-        yield f"checkpoints/{path.name} must hold finite weights, but does not; {TRAIN_AGAIN}"
+        yield f"checkpoints/{path.name} must hold finite weights, but does not; {network_again(path)}"
 
 
 def unlike(where: str, expected: Any, stored: Any) -> Iterator[str]:

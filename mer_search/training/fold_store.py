@@ -18,9 +18,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from mer_search.config import Run, digest
 from mer_search.errors import DataError, UsageError
 from mer_search.files import write_whole
+from mer_search.model.network import Network
 from mer_search.training.loop import Epoch
 from mer_search.training.predictions import Predictions, load, save
 
@@ -44,6 +47,32 @@ def state_file(folder: Path, seed: int, subject: str) -> Path:
 def checkpoint_file(folder: Path, seed: int, subject: str) -> Path:
     """Where the network of a fold is kept that has ended."""
     return folder / "checkpoints" / f"{seed}-{subject}.safetensors"
+
+
+def network_again(checkpoint: Path) -> str:
+    """What to do where a fold's network is missing or damaged."""
+    fold = checkpoint.parents[1] / FOLDS / f"{checkpoint.stem}.npz"
+    return f"delete it and {fold}, and confirm again, which trains that fold anew"
+
+
+def load_network(path: Path, run: Run, device: str) -> Network:
+    """A fold's network as it was when its training ended, in evaluation mode.
+
+    Raises:
+        DataError: if the file is missing or damaged, or holds another run's network.
+    """
+    try:
+        state = load_file(path, device)
+        network = Network(run, len(state.get("units.bias", ()))).to(device)
+        network.load_state_dict(state)
+        if not all(item.isfinite().all() for item in state.values()):
+            raise ValueError("it holds weights that are not finite")
+    except Exception as error:  # safetensors and torch each have their own
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{path} must hold a network of its run, but cannot be read ({reason}); {network_again(path)}"
+        ) from error
+    return network.eval()
 
 
 def load_folds(folder: Path) -> dict[Key, Predictions]:

@@ -1,17 +1,13 @@
-"""A network judges clips: in training after every epoch, and afterwards from its file.
+"""A network judges clips: in training after every epoch, and afterwards.
 
 Shapes: B clips, T maps, P components, C channels, K classes.
 """
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mer_search.config import Run
-from mer_search.errors import DataError
 from mer_search.model.channels import channels, imagenet
 from mer_search.model.flops import step_flop
 from mer_search.model.losses import probabilities
@@ -85,21 +81,3 @@ def judgement(network: Network, run: Run, flow: Tensor, onset: Tensor | None) ->
 def _once(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
     logits = network(*network_input(run, flow, onset, network.grid))
     return probabilities(logits.float(), run.train)
-
-
-def load_network(path: Path, run: Run, device: str) -> Network:
-    """A fold's network as it was when its training ended, in evaluation mode.
-
-    Raises:
-        DataError: if the file is missing or damaged, or holds another run's network.
-    """
-    try:
-        state = load_file(path, device)
-        network = Network(run, len(state.get("units.bias", ()))).to(device)
-        network.load_state_dict(state)
-        if not all(item.isfinite().all() for item in state.values()):
-            raise ValueError("it holds weights that are not finite")
-    except Exception as error:  # safetensors and torch each have their own
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} must hold a network of its run, but cannot be read ({reason})") from error
-    return network.eval()
