@@ -3,6 +3,7 @@
 import re
 from contextlib import closing
 from dataclasses import replace
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from conftest import STUDY, drive, folds_of, silent
 from optuna_dashboard._note import get_note_from_system_attrs as note_of
 
 from mer_search.report.live import Live
+from mer_search.report.trials import state_line
 from mer_search.search.cost import search_cost
 from mer_search.search.finals import SEEDS, Final, final_folder, finalists, further_seeds, run_finals
+from mer_search.search.progress import progress_of
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import FINALS, best_trial, ranked_trials
 from mer_search.search.study import Scored, open_study
@@ -108,3 +111,17 @@ def test_the_cost_of_finals_is_told_before_and_their_outcome_in_the_dashboard(
     order = [trial.number for trial in ranked_trials(study)]
     note = note_of(study._storage.get_study_system_attrs(study._study_id), None)["body"]
     assert [int(number) for number in re.findall(r"^\| (\d+) \|", note, re.M)][: len(order)] == order
+
+
+def test_finals_that_are_to_come_or_were_stopped_are_told(searched, executor):
+    search, study = searched
+    told = "finals not over, the same `mer-search run` goes on with them"
+    assert told in state_line(progress_of(study))
+    play(search, study, executor, stop_after=3)
+    assert told in state_line(progress_of(study))
+    play(search, study, executor)
+    assert told not in state_line(progress_of(study))
+    best = best_trial(study)
+    assert progress_of(study)["best"]["uf1_in_finals"] == mean(
+        [best.value, *study.user_attrs[FINALS][str(best.number)]]
+    )

@@ -261,7 +261,7 @@ def test_what_was_taken_is_said(ask, stranger, of_clips):
     text = " ".join(result.stdout.split())
     assert "sub03/EP02_03f: onset 13, apex 21, offset 29, as annotated; annotated as disgust" in text
     assert "By the mean of the networks that never saw sub03" in text
-    assert "By the mean of all networks, for somebody who was not in training" in text
+    assert "all networks, as of somebody who was not in training; else say who it is with --subject" in text
     assert max(map(len, result.stdout.splitlines())) <= 80
     (row,) = json.loads(ask("sub03/EP02_03f", "--json").stdout)["clips"]
     assert row["networks"] == ["sub03"]

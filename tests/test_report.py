@@ -68,7 +68,7 @@ def test_one_seed_has_no_deviation():
 def test_the_verdict_says_it_when_a_baseline_is_better(uf1, words):
     summary = SUMMARY | {"rules": {"tail": {"all": SCORE | {"uf1": uf1}}}}
     assert words in verdict(summary)
-    assert verdict(summary).endswith("Its 2 seeds averaged have 0.650.")
+    assert verdict(summary).endswith("With its 2 seeds averaged: 0.650, above the baseline.")
     assert "RBF SVM" in verdict(summary)
 
 

@@ -85,7 +85,7 @@ def confirm(
     from mer_search.search import compare as comparing
     from mer_search.search import confirm as confirming
     from mer_search.search.hindsight import confirmations
-    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.storage import finals_over, find_study, open_storage
     from mer_search.search.summary import summarise, write
     from mer_search.search.workspace import find_data
 
@@ -104,6 +104,10 @@ def confirm(
     else:
         study = find_study(open_storage(storage), name)
         targets = confirming.top_targets(study, top) if top else [confirming.trial_target(study, trial)]
+        if trial is None and not finals_over(study):
+            terminal.note(
+                "warning: the study's finals are not over, and may choose another best trial; see `mer-search status`"
+            )
         start = _start(study, against, targets)
     met = targets + ([start] if start and start not in targets else [])
     if task:

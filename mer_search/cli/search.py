@@ -105,7 +105,7 @@ def run(
         scheduler = Scheduler(trainer, together)
         with live.Live(opened, wanted, ended(opened), search.out / "artifacts") as shown:
             trained = study.run(search, opened, scheduler, wanted, shown.preparing)
-            for event in chain(trained, run_finals(search, opened, scheduler, shown.preparing)):
+            for event in chain(trained, run_finals(search, opened, Scheduler(trainer, together), shown.preparing)):
                 shown.show(event)
         live.print_wasted(scheduler)
         terminal.show(study_table(opened, best_trial(opened)))

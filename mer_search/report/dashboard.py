@@ -16,9 +16,9 @@ from optuna.storages import BaseStorage
 from mer_search.errors import UsageError
 from mer_search.files import write_whole
 from mer_search.report.terminal import decimals
-from mer_search.report.trials import values_text
+from mer_search.report.trials import finals_text, values_text
 from mer_search.search.hindsight import confirmations
-from mer_search.search.storage import final_score, ranked_trials, results, score
+from mer_search.search.storage import ranked_trials, results, score
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
 from mer_search.training.metrics import RULES, fold_confusion, scores
@@ -88,7 +88,7 @@ def describe_study(study: optuna.Study) -> None:
 
     facts = study.user_attrs
     best = [
-        [str(trial.number), f"{score(trial):.3f}", decimals(final_score(study, trial)), values_text(trial.params)]
+        [str(trial.number), f"{score(trial):.3f}", finals_text(study, trial), values_text(trial.params)]
         for trial in ranked_trials(study)
     ]
     parts = [

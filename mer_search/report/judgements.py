@@ -11,7 +11,8 @@ from mer_search.search.judging import Confirmed, Judged
 def print_judged(confirmed: Confirmed, judged: Sequence[Judged | Problem]) -> None:
     """Each clip: what was taken, who judged, the probabilities; an error for each that cannot be judged."""
     people, seeds = len(confirmed.subjects), len(confirmed.seeds)
-    say(f"{confirmed.title}: {confirmed.dataset}, networks of all people but one: {people} people, {seeds} seeds each")
+    plural = "s" * (seeds > 1)
+    say(f"{confirmed.title}: {confirmed.dataset}, {people} people in training, {seeds} network{plural} without each")
     if confirmed.synthetic:
         say("They learned from synthetic clips: what they say of real faces means nothing.")
     for each in judged:
@@ -33,7 +34,7 @@ def _print_one(judged: Judged) -> None:
     if len(judged.networks) == 1:
         say(f"By the mean of the networks that never saw {judged.networks[0]}, who was in the training of the others.")
     else:
-        say("By the mean of all networks, for somebody who was not in training.")
+        say("By the mean of all networks, as of somebody who was not in training; else say who it is with --subject.")
     table = plain_table("class", "probability", "")
     for name, chance in zip(judged.classes, judged.probabilities, strict=True):
         best = name == judged.best

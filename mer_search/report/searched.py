@@ -2,6 +2,7 @@
 
 import csv
 import io
+from statistics import mean
 from typing import Any
 
 import optuna
@@ -10,12 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.report.document import Block, Code, Picture, Section, Table, Text
 from mer_search.report.figures import Point, history_png, importances_png, proxy_png, slices_png
-from mer_search.report.terminal import decimals
-from mer_search.report.trials import proxy_line, state_line, values_text
+from mer_search.report.trials import finals_text, proxy_line, state_line, values_text
 from mer_search.search.hindsight import proxy
 from mer_search.search.progress import progress_of
 from mer_search.search.space import parse
-from mer_search.search.storage import FINALS, best_trial, final_score, ran_to_its_end, results, score
+from mer_search.search.storage import FINALS, best_trial, final_scores, ran_to_its_end, results, score
 from mer_search.search.study import kept_study
 
 ENOUGH = 8  # trials that ran to their end; importances of fewer are noise
@@ -66,14 +66,14 @@ def _best(study: optuna.Study) -> Table:
     best = best_trial(study)
     chosen = sorted(trials, key=score, reverse=True)[:BEST]
     rows = [
-        (str(trial.number), values_text(trial.params), f"{score(trial):.3f}", decimals(final_score(study, trial)))
+        (str(trial.number), values_text(trial.params), f"{score(trial):.3f}", finals_text(study, trial))
         for trial in chosen
     ]
     place = next((number for number, trial in enumerate(chosen) if best and trial.number == best.number), None)
     return Table(
         ("trial", "values", "UF1", "finals"), rows,
-        "Those that ran to their end; finals: the mean with further seeds, by which the best is chosen. The best of "
-        "many looks better than it is.",
+        "Those that ran to their end; finals: the mean with further seeds (so many in all), by which the best "
+        "is chosen. The best of many looks better than it is.",
         left=2, strong=place,
     )  # fmt: skip
 
@@ -122,7 +122,9 @@ def trials_csv(study: optuna.Study) -> str:
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["trial", "state", "uf1", "estimated", "fold_epochs", "gflop", "parameters", *names])
+    writer.writerow(
+        ["trial", "state", "uf1", "estimated", "uf1_in_finals", "fold_epochs", "gflop", "parameters", *names]
+    )
     for trial in trials:
         done, told = trial.state == TrialState.COMPLETE, trial.user_attrs
         writer.writerow(
@@ -131,6 +133,7 @@ def trials_csv(study: optuna.Study) -> str:
                 trial.state.name.lower(),
                 f"{score(trial):.6f}" if done else "",
                 int(not ran_to_its_end(trial)) if done else "",
+                f"{mean(scores):.6f}" if (scores := final_scores(study, trial)) else "",
                 told.get("fold_epochs", [""])[0],
                 told.get("gflop", ""),
                 told.get("parameters", ""),

@@ -74,7 +74,8 @@ def verdict(summary: dict[str, Any]) -> str:
     )
     title, seeds = TITLES[name].removeprefix("baseline: "), len(summary["seeds"])
     together = summary["rules"]["tail"]["all"]["averaged"]["uf1"]
-    ensemble = f" Its {seeds} seeds averaged have {together:.3f}." if seeds > 1 else ""
+    side = "above" if together > best else "not above"
+    ensemble = f" With its {seeds} seeds averaged: {together:.3f}, {side} the baseline." if seeds > 1 else ""
     if network > best:
         said = f"mean UF1 {network:.3f} is above the better baseline's ({title}, {best:.3f})."
     else:

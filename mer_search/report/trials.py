@@ -8,8 +8,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from mer_search.report.terminal import decimals, out, say
-from mer_search.search.storage import DEFAULT, final_score, score, shown
+from mer_search.report.terminal import out, say
+from mer_search.search.storage import DEFAULT, FINALS_OVER, final_scores, score, shown
 
 if TYPE_CHECKING:
     from mer_search.search.finals import Final
@@ -42,16 +42,23 @@ def trial_line(trial: FrozenTrial) -> str:
 
 def final_line(final: "Final") -> str:
     """How a finalist stands, in one line."""
-    each = ", ".join(f"{uf1:.3f}" for uf1 in final.uf1_by_seed)
-    return f"trial {final.number:3d}  in the finals: UF1 {mean(final.uf1_by_seed):.3f}, the mean of its seeds' {each}"
+    scores = final.uf1_by_seed
+    each = ", ".join(f"{uf1:.3f}" for uf1 in scores)
+    return f"trial {final.number:3d}  finals, {len(scores)} seeds: UF1 {mean(scores):.3f}, the mean of {each}"
+
+
+def finals_text(study: optuna.Study, trial: FrozenTrial) -> str:
+    """A finalist's mean over its seeds, and how many: "0.644 (3)"; "" for any other trial."""
+    scores = final_scores(study, trial)
+    return f"{mean(scores):.3f} ({len(scores)})" if scores else ""
 
 
 def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -> Table:
     """The best trials of a study."""
     table = Table(
         title=f"{study.study_name}: {study.user_attrs['dataset']}",
-        caption="* the best; ~ an estimate, of a trial that was stopped early; finals: the mean with further seeds, by "
-        "which the best is chosen",
+        caption="* the best; ~ an estimate, of a trial that was stopped early; finals: the mean with further seeds (so "
+        "many in all), by which the best is chosen",
         title_justify="left",
         caption_justify="left",
     )
@@ -63,7 +70,7 @@ def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -
         table.add_row(
             f"{trial.number}{' *' if best is not None and trial.number == best.number else ''}",
             f"{'~' if stopped else ''}{score(trial):.3f}",
-            decimals(final_score(study, trial)),
+            finals_text(study, trial),
             str(stopped or len(study.user_attrs["subjects"])),
             f"{trial.user_attrs['gflop']:.3g}",
             values_text(trial.params),
@@ -85,6 +92,8 @@ def state_line(facts: dict[str, Any]) -> str:
     """How many trials are where, and what the race spared."""
     states = ", ".join(f"{count} {state}" for state, count in facts["trials"].items())
     trained, whole = facts["fold_epochs"]["trained"], facts["fold_epochs"]["without_a_race"]
+    if not facts.get(FINALS_OVER, True):
+        states += "; finals not over, the same `mer-search run` goes on with them"
     if trained == whole:  # perhaps because no trial has ended
         return states
     return f"{states}; {trained:,} epochs of folds trained, {trained / whole:.0%} of what it takes to stop no trial"

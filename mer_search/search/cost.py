@@ -13,7 +13,7 @@ from mer_search.engine.executor import Executor, seconds_per_step
 from mer_search.errors import UsageError
 from mer_search.model.flops import network_bytes, state_bytes, step_flop
 from mer_search.model.network import last_map
-from mer_search.search.finals import SEEDS, most_finalists
+from mer_search.search.finals import SEEDS
 from mer_search.search.race import RACES
 from mer_search.search.storage import ended
 from mer_search.search.trial import Search
@@ -55,7 +55,7 @@ def search_cost(
     has_rungs = len(RACES[search.file.pruner].milestones(runs[median].train.epochs)) > 1
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
-    finals = min(most_finalists(search.file), trials) * SEEDS * len(search.subjects)
+    finals = min(search.file.most_finalists, trials) * SEEDS * len(search.subjects)
     whole = folds + finals
     flop = float(np.mean([_fold(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)]))
     seconds = flop * whole / speed / executor.slots

@@ -19,8 +19,7 @@ from mer_search.engine.task import Failed, Finished, Task
 from mer_search.search import race as races
 from mer_search.search.incumbent import Incumbents, find_incumbents
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
-from mer_search.search.space import StudyFile
-from mer_search.search.storage import FINALS, ranked
+from mer_search.search.storage import FINALS, FINALS_OVER, ranked
 from mer_search.search.study import Lost, Scored
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, silent
@@ -39,14 +38,9 @@ class Final(NamedTuple):
     uf1_by_seed: tuple[float, ...]  # the first is the trial's own
 
 
-def most_finalists(file: StudyFile) -> int:
-    """How many finalists a search may have; none where a second value is minimised, for there is no best then."""
-    return file.finalists if file.finalists > 1 and not file.also else 0
-
-
 def finalists(search: Search, study: optuna.Study) -> list[FrozenTrial]:
     """The study's best trials by their own seed."""
-    return ranked(study.get_trials(deepcopy=False), {})[: most_finalists(search.file)]
+    return ranked(study.get_trials(deepcopy=False), {})[: search.file.most_finalists]
 
 
 def run_finals(
@@ -68,9 +62,10 @@ def run_finals(
     left = finalists(search, study)
     jury = find_incumbents([], search.folder, search.loaded, search.subjects, races.FINALS, RULES[search.file.rule])
     found = {trial.number: [list(load_folds(search.folder(trial.number)).values())] for trial in left}
+    study.set_user_attr(FINALS_OVER, len(left) < 2)
     for seed in further_seeds(search.seed):
         if len(left) < 2:
-            return
+            break
         number = {_job(search, trial, seed, progress): trial.number for trial in left}
         with closing(scheduler.run(partial(next, iter(number), None))) as events:
             for job, event in events:
@@ -88,6 +83,7 @@ def run_finals(
         uf1 = [np.mean([_uf1(folds, search) for folds in found[trial.number]]) for trial in left]
         scores = [_scores(found[trial.number], jury) for trial in left]
         left = [left[place] for place in races.still_in(uf1, scores, jury.weights)]
+    study.set_user_attr(FINALS_OVER, True)
 
 
 def further_seeds(own: int) -> range:
@@ -113,7 +109,8 @@ def _uf1(folds: Sequence[Predictions], search: Search) -> float:
 
 
 def _so_far(job: Job, search: Search) -> float:
-    return _uf1([fold for fold in job.done.values() if isinstance(fold, Predictions)], search)
+    there = [job.done.get(want.key) for want in job.plan]
+    return _uf1([fold for fold in there if isinstance(fold, Predictions)], search)
 
 
 def _keep(study: optuna.Study, found: dict[int, list[list[Predictions]]], search: Search) -> None:

@@ -1,12 +1,13 @@
 """How far a study is: told without loading what trains."""
 
 from collections import Counter
+from statistics import mean
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.search.storage import NOT_TRIED, best_trial, final_score, score
+from mer_search.search.storage import NOT_TRIED, best_trial, final_scores, score
 
 STATE_WORDS = {
     TrialState.COMPLETE: "complete",
@@ -33,7 +34,7 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
         else {
             "trial": best.number,
             "uf1": score(best),
-            "uf1_in_finals": final_score(study, best),
+            "uf1_in_finals": mean(scores) if (scores := final_scores(study, best)) else None,
             "values": best.params,
         },
         "pareto_front": [

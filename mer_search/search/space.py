@@ -109,6 +109,11 @@ class StudyFile:
     settings: Mapping[str, Value]  # `set`
     text: str = ""  # the file itself
 
+    @property
+    def most_finalists(self) -> int:
+        """How many finalists a search may have; none where a second value is minimised, for there is no best then."""
+        return self.finalists if self.finalists > 1 and not self.also else 0
+
     def for_task(self, task: str) -> "StudyFile":
         """The same study on another task of the data; "" changes nothing."""
         return replace(self, base=with_values(self.base, {"data.task": task})) if task else self

@@ -32,6 +32,7 @@ LIBPQ = {
 LETTERS = 60  # of a study's name
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 FINALS = "finals"  # attribute of a study: trial -> UF1 with each further seed (see finals)
+FINALS_OVER = "finals_over"  # attribute of a study: whether no finals are to come
 NOT_TRIED = "foretold_by"  # attribute of a trial that was not tried (see fits)
 
 
@@ -191,10 +192,15 @@ def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]])
     return [equals[0] for equals in best_first]
 
 
-def final_score(study: optuna.Study, trial: FrozenTrial) -> float | None:
-    """A finalist's mean UF1 over its own and further seeds; None of any other trial."""
+def final_scores(study: optuna.Study, trial: FrozenTrial) -> list[float]:
+    """A finalist's UF1 with its own and each further seed; [] of any other trial."""
     further = study.user_attrs.get(FINALS, {}).get(str(trial.number))
-    return mean([score(trial), *further]) if further else None
+    return [score(trial), *further] if further else []
+
+
+def finals_over(study: optuna.Study) -> bool:
+    """Whether no finals are to come, or to be gone on with."""
+    return bool(study.user_attrs.get(FINALS_OVER, True))
 
 
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:

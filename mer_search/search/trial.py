@@ -19,6 +19,7 @@ from mer_search.search.incumbent import Incumbents, find_incumbents
 from mer_search.search.optuna_internals import reported
 from mer_search.search.scheduler import Job, Needs, Want
 from mer_search.search.space import StudyFile
+from mer_search.search.storage import FINALS_OVER
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.fold_store import claim
 from mer_search.training.metrics import LEAKS, RULES, pooled_uf1
@@ -59,6 +60,7 @@ class Search:
             "seed": self.seed,
             "out": str(self.out.resolve()),
             "leaks": self.file.rule in LEAKS,
+            FINALS_OVER: self.file.most_finalists == 0,
         }
 
     def folder(self, number: int) -> Path:

@@ -103,7 +103,8 @@ def _checked(name: str, folder: Path, look: Callable[[], Iterator[str]]) -> Chec
         found.append(str(error))
     except (OSError, LookupError, TypeError, ValueError) as error:  # of whatever was changed by hand
         found.append(f"{folder} must hold what a run writes, but something there is not ({error!r}); {RESTORE}")
-    return Checked([f"{name}: {f'{len(found)} differences' if found else 'agrees'}"], found)
+    word = f"{len(found)} difference{'s' * (len(found) > 1)}" if found else "agrees"
+    return Checked([f"{name}: {word}"], found)
 
 
 def _of_trial(folder: Path, trial: FrozenTrial, facts: Mapping[str, Any]) -> Iterator[str]:
@@ -138,9 +139,16 @@ def _of_finals(folder: Path, facts: Mapping[str, Any], told: Sequence[float] | N
     folds = load_folds(folder) if told else {}
     for seed, uf1 in zip(further_seeds(facts["seed"]), told or (), strict=False):
         there = [folds[seed, subject] for subject in facts["subjects"] if (seed, subject) in folds]
-        value = pooled_uf1(there, RULES[facts["rule"]]) if len(there) == len(facts["subjects"]) else None
-        if value != uf1:
+        if missing := [(seed, subject) for subject in facts["subjects"] if (seed, subject) not in folds]:
+            yield f"{folder / FOLDS} lacks {_named(missing)}; `mer-search run` the study again, which trains them"
+        elif (value := pooled_uf1(there, RULES[facts["rule"]])) != uf1:
             yield f"{folder} must give the study's UF1 {uf1!r} with seed {seed}, but gives {value!r}; {RESTORE}"
+
+
+def _named(missing: Sequence[Key]) -> str:
+    """How many folds are missing, and the first of them."""
+    seed, subject = missing[0]
+    return f"{len(missing)} fold{'s' * (len(missing) > 1)}, the first of them {seed}-{subject}.npz"
 
 
 def _config(folder: Path) -> Run:
@@ -187,7 +195,7 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     on_disk = {(fold.seed, fold.subject): fold for fold in every if fold.epochs == run.train.epochs}
     wanted = [(seed, subject) for seed in summary["seeds"] for subject in subjects]
     if missing := [key for key in wanted if key not in on_disk]:
-        yield f"{FOLDS} must hold {len(wanted)} folds, but lacks {len(missing)}; {TRAIN_AGAIN}"
+        yield f"{FOLDS} must hold {len(wanted)} folds, but lacks {_named(missing)}; confirm again, which trains them"
         return
     folds = [on_disk[key] for key in wanted]
     yield from _of_folds(store, run, folds)

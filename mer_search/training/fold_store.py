@@ -40,8 +40,8 @@ def fold_file(folder: Path, seed: int, subject: str) -> Path:
 
 
 def state_file(folder: Path, seed: int, subject: str) -> Path:
-    """Where a fold is kept that may go on."""
-    return folder / UNFINISHED / f"{seed}-{subject}.state"
+    """Where a fold is kept that may go on: for workers, too, wherever they were started."""
+    return folder.absolute() / UNFINISHED / f"{seed}-{subject}.state"
 
 
 def checkpoint_file(folder: Path, seed: int, subject: str) -> Path:
