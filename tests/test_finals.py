@@ -12,7 +12,7 @@ from optuna_dashboard._note import get_note_from_system_attrs as note_of
 
 from mer_search.report.live import Live
 from mer_search.report.trials import state_line
-from mer_search.search.cost import search_cost
+from mer_search.search.cost import NOTHING, search_cost
 from mer_search.search.finals import SEEDS, Final, final_folder, finalists, further_seeds, run_finals
 from mer_search.search.progress import progress_of
 from mer_search.search.scheduler import Scheduler
@@ -118,9 +118,11 @@ def test_finals_that_are_to_come_or_were_stopped_are_told(searched, executor):
     told = "finals not over, the same `mer-search run` goes on with them"
     assert told in state_line(progress_of(study))
     play(search, study, executor, stop_after=3)
+    assert search_cost(search, study, executor, 4, 1, silent) == NOTHING._replace(finals=2 * SEEDS * 4)
     assert told in state_line(progress_of(study))
     play(search, study, executor)
     assert told not in state_line(progress_of(study))
+    assert search_cost(search, study, executor, 4, 1, silent) == NOTHING
     best = best_trial(study)
     assert progress_of(study)["best"]["uf1_in_finals"] == mean(
         [best.value, *study.user_attrs[FINALS][str(best.number)]]

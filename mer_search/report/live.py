@@ -30,7 +30,8 @@ SMALL_MAP = 4  # pixels a side of a last map; with 2 on drawn clips UF1 fell by 
 def print_cost(cost: Cost, where: str) -> None:
     """What a search is about to cost."""
     if not cost.trials:
-        err.print("cost: no trial, the study has all of them, and of its finals what they lack")
+        left = f"its finals, at most {cost.finals} folds" if cost.finals else "nothing"
+        note(f"cost: {left}, the study has all its trials")
         return
     trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
     disk = space(cost) and f"{space(cost)} while it goes on"

@@ -15,7 +15,7 @@ from mer_search.model.flops import network_bytes, state_bytes, step_flop
 from mer_search.model.network import last_map
 from mer_search.search.finals import SEEDS
 from mer_search.search.race import RACES
-from mer_search.search.storage import ended
+from mer_search.search.storage import ended, finals_over
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Loaded, Progress
 
@@ -46,8 +46,9 @@ def search_cost(
     """Of the trials that a study still lacks, if none is stopped early: counted on configurations drawn from the
     space, and timed on the one with the median step."""
     left = max(0, trials - ended(study))
+    finals = min(search.file.most_finalists, trials) * SEEDS * len(search.subjects)
     if not left:
-        return NOTHING
+        return NOTHING if finals_over(study) else NOTHING._replace(finals=finals)
     drawn, runs = _draw(search)
     steps = [step_flop(run) for run in runs]
     median = int(np.argsort(steps)[len(runs) // 2])
@@ -55,7 +56,6 @@ def search_cost(
     has_rungs = len(RACES[search.file.pruner].milestones(runs[median].train.epochs)) > 1
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
-    finals = min(search.file.most_finalists, trials) * SEEDS * len(search.subjects)
     whole = folds + finals
     flop = float(np.mean([_fold(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)]))
     seconds = flop * whole / speed / executor.slots
