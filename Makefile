@@ -1,8 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
-STRICT := config.py presets.py errors.py files.py search/space.py search/race.py search/statistics.py \
-  training/folds.py training/metrics.py training/predictions.py data/clips.py data/frames.py
+STRICT := config.py presets.py errors.py files.py search/space.py search/race.py evaluation/statistics.py \
+  evaluation/folds.py evaluation/metrics.py evaluation/predictions.py data/clips.py data/frames.py
 
 .DEFAULT_GOAL := help
 

@@ -27,11 +27,11 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from mer_search.engine.task import Finished
+from mer_search.evaluation.predictions import Predictions
 from mer_search.search import overhead, space, study
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import open_storage
 from mer_search.search.trial import Search
-from mer_search.training.predictions import Predictions
 
 FACTS = {"gflop": 1.0, "parameters": 10, "bytes": 100, "fold_epochs": [160, 160]}  # as a trial leaves them
 

@@ -12,11 +12,11 @@ from unittest.mock import patch
 import torch
 
 from mer_search.config import with_values
+from mer_search.evaluation.metrics import pooled_uf1, tail
 from mer_search.search import space
 from mer_search.search.workspace import find_data, load_data
 from mer_search.training import judge, learner
 from mer_search.training.loop import train_fold
-from mer_search.training.metrics import pooled_uf1, tail
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import expit, ndtri
 
 from mer_search.data.synthetic import COUNTS
-from mer_search.search.statistics import bbc, uf1_interval
-from mer_search.training.metrics import uf1
+from mer_search.evaluation.metrics import uf1
+from mer_search.evaluation.statistics import bbc, uf1_interval
 
 FIVE = np.array(list(COUNTS.values()))  # (26, 5) clips of each class
 THREE = np.stack([FIVE[:, [1, 2]].sum(1), FIVE[:, 0], FIVE[:, 3]], axis=1)  # as MEGC 2019: negative, positive, surprise

@@ -11,6 +11,8 @@ from mer_search.config import digest, with_values
 from mer_search.engine import executor as engine
 from mer_search.engine.executor import Where
 from mer_search.errors import DataError, UsageError
+from mer_search.evaluation import baselines
+from mer_search.evaluation.metrics import best_test_epoch, inner, pooled_uf1, tail
 from mer_search.report.summaries import summary_rows
 from mer_search.search import confirm as confirming
 from mer_search.search import space
@@ -20,8 +22,6 @@ from mer_search.search.cost import confirmation_costs
 from mer_search.search.storage import find_study, open_storage
 from mer_search.search.study import kept_study, open_study
 from mer_search.search.workspace import load_data
-from mer_search.training import baselines
-from mer_search.training.metrics import best_test_epoch, inner, pooled_uf1, tail
 
 PARTIAL = ('subjects = "all"', 'subjects = "1-3"')
 

@@ -10,6 +10,8 @@ import pytest
 from conftest import STUDY, drive, folds_of, silent
 from optuna_dashboard._note import get_note_from_system_attrs as note_of
 
+from mer_search.evaluation.metrics import pooled_uf1, tail
+from mer_search.evaluation.predictions import save
 from mer_search.report.live import Live
 from mer_search.report.trials import state_line
 from mer_search.search.cost import NOTHING, search_cost
@@ -18,8 +20,6 @@ from mer_search.search.progress import progress_of
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import FINALS, best_trial, ranked_trials
 from mer_search.search.study import Scored, open_study
-from mer_search.training.metrics import pooled_uf1, tail
-from mer_search.training.predictions import save
 
 TEXT = STUDY.replace("finalists = 0", "finalists = 2").replace("trials = 3", "trials = 4")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mer_search.errors import DataError
+from mer_search.evaluation.predictions import Predictions
 from mer_search.training.fold_store import fold_file, go_no_further, keep_fold, load_folds, read_history, state_file
 from mer_search.training.loop import Epoch
-from mer_search.training.predictions import Predictions
 
 
 def _fold(subject, seed=0, epochs=2):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_search.errors import UsageError
-from mer_search.training.folds import fold_seed, leave_one_out, select_subjects
+from mer_search.evaluation.folds import fold_seed, leave_one_out, select_subjects
 
 KNOWN = tuple(f"sub{number:02d}" for number in (3, 1, 2, 4, 7, 17))
 HARDEST = ("sub17", "sub03", "sub01", "sub02", "sub04", "sub07")

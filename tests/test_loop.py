@@ -10,10 +10,10 @@ from one_fold import ALL_AT_ONCE, TEST, TWO_STAGES, losses, train
 
 from mer_search.config import Run, with_values
 from mer_search.errors import Infeasible
+from mer_search.evaluation.folds import fold_seed, leave_one_out
 from mer_search.search.workspace import load_data
 from mer_search.training import judge, learner
 from mer_search.training.augment import mirror
-from mer_search.training.folds import fold_seed, leave_one_out
 from mer_search.training.judge import network_input
 from mer_search.training.loop import train_fold
 

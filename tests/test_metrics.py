@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from mer_search.errors import UsageError
-from mer_search.training import metrics
-from mer_search.training.predictions import Predictions
+from mer_search.evaluation import metrics
+from mer_search.evaluation.predictions import Predictions
 
 pairs = st.integers(2, 6).flatmap(
     lambda k: st.tuples(

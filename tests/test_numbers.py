@@ -19,15 +19,15 @@ from mer_search.data import flow as flows
 from mer_search.data import open_folder
 from mer_search.data.store import Motion
 from mer_search.errors import DataError
+from mer_search.evaluation import baselines
+from mer_search.evaluation.metrics import tail
+from mer_search.evaluation.predictions import Predictions, load, save
+from mer_search.evaluation.statistics import bbc, paired_interval, permutation_p, uf1_interval
 from mer_search.model.channels import channels, n_channels
 from mer_search.model.network import Network
-from mer_search.search.statistics import bbc, paired_interval, permutation_p, uf1_interval
 from mer_search.search.workspace import load_data
-from mer_search.training import baselines
 from mer_search.training.fold_store import load_network
 from mer_search.training.loop import train_fold
-from mer_search.training.metrics import tail
-from mer_search.training.predictions import Predictions, load, save
 
 repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=60)
 SMALL = TINY | {"flow.size": 28, "frames.maps": 1, "input.channels": "z", "model.position": False, "model.blocks": 1}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mer_search.errors import DataError
-from mer_search.training.predictions import Predictions, load, save
+from mer_search.evaluation.predictions import Predictions, load, save
 
 
 def _fold(inner=False):

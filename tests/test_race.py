@@ -2,9 +2,9 @@ import numpy as np
 import optuna
 import pytest
 
+from mer_search.evaluation.metrics import confusion, log_likelihood, tail, uar
+from mer_search.evaluation.predictions import Predictions
 from mer_search.search import race as races
-from mer_search.training.metrics import confusion, log_likelihood, tail, uar
-from mer_search.training.predictions import Predictions
 
 
 def test_the_order_is_a_permutation_that_depends_on_the_trial():

@@ -5,12 +5,12 @@ import pytest
 from conftest import STUDY, drive, folds_of
 from optuna.trial import TrialState
 
+from mer_search.evaluation.metrics import pooled_uf1, tail
 from mer_search.search import race as races
 from mer_search.search.progress import progress_of
 from mer_search.search.storage import best_trial
 from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
-from mer_search.training.metrics import pooled_uf1, tail
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pytest
 import simulation
 from scipy.stats import spearmanr
 
-from mer_search.search import statistics
-from mer_search.search.statistics import bbc, paired_interval, permutation_p, rank_correlation, uf1_interval
-from mer_search.training.metrics import confusion, uf1
+from mer_search.evaluation import statistics
+from mer_search.evaluation.metrics import confusion, uf1
+from mer_search.evaluation.statistics import bbc, paired_interval, permutation_p, rank_correlation, uf1_interval
 
 
 def _trials(rng, skills, subjects=12, clips=8, classes=3):

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from mer_search.config import digest
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import MerSearchError, StorageError, UsageError
+from mer_search.evaluation.metrics import inner, pooled_uf1, tail
 from mer_search.report.live import Live, print_cost
 from mer_search.report.trials import trial_line
 from mer_search.search import study as studies
@@ -20,7 +21,6 @@ from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import claim, read_config
-from mer_search.training.metrics import inner, pooled_uf1, tail
 
 
 def _states(study):

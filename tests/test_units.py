@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
-from mer_search.training.metrics import units_f1
+from mer_search.evaluation.metrics import units_f1
 from mer_search.training.units import table, units_loss
 
 CODES = [("4", "R10"), ("12",), ("L12",), ("?",), (), ("1", "?"), ("4", "17")]

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mer_search.config import Run
+from mer_search.evaluation.predictions import Predictions
 from mer_search.training.loop import Epoch
-from mer_search.training.predictions import Predictions
 
 
 @dataclass(frozen=True, eq=False)

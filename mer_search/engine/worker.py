@@ -9,10 +9,10 @@ from safetensors.torch import save
 
 from mer_search.engine.task import Task, Timing
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSearchError
+from mer_search.evaluation.predictions import Predictions
 from mer_search.training.clips import Clips
 from mer_search.training.learner import splits
 from mer_search.training.loop import Epoch, Trained, seconds_per_step, train_fold
-from mer_search.training.predictions import Predictions
 
 Result = tuple[Predictions, list[Epoch], bytes | None] | float | Exception | str
 

@@ -14,6 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upl
 from optuna.storages import BaseStorage
 
 from mer_search.errors import UsageError
+from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
 from mer_search.report.terminal import decimals
 from mer_search.report.trials import finals_text, values_text
@@ -21,7 +22,6 @@ from mer_search.search.hindsight import confirmations
 from mer_search.search.storage import ranked_trials, results, score
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
-from mer_search.training.metrics import RULES, fold_confusion, scores
 
 SHOWN = 5  # trials in a study's note
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from mer_search.config import Run
+from mer_search.evaluation.metrics import tail_epochs
 from mer_search.report.summaries import TITLES
-from mer_search.training.metrics import tail_epochs
 
 FLOWS = {
     "farneback": "Farneback optical flow",

@@ -9,6 +9,7 @@ import optuna
 
 from mer_search.config import Run
 from mer_search.errors import DataError
+from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.report import confirmed, methods, searched, why
 from mer_search.report.document import Block, Code, Document, Picture, Section, Text, to_html, write_markdown
@@ -19,7 +20,6 @@ from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.fold_store import load_folds, read_config, read_history
-from mer_search.training.predictions import Predictions
 
 NOTHING = (
     "No trial is confirmed yet. The search's own scores, of the best of many noisy trials on few subjects, look better "

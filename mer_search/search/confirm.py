@@ -13,6 +13,7 @@ from mer_search.data import fit
 from mer_search.engine.executor import Executor, Where
 from mer_search.engine.task import Finished
 from mer_search.errors import DataError, MerSearchError, UsageError
+from mer_search.evaluation.predictions import Predictions
 from mer_search.files import sweep
 from mer_search.model.flops import step_flop
 from mer_search.presets import preset
@@ -24,7 +25,6 @@ from mer_search.search.study import kept_study
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded, Progress, load_data
 from mer_search.training.fold_store import Key, checkpoint_file, claim, load_folds, read_config
-from mer_search.training.predictions import Predictions
 
 FIRST_SEED = 1000  # a search's seeds lie below
 

@@ -16,6 +16,8 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from mer_search.engine.task import Failed, Finished, Task
+from mer_search.evaluation.metrics import RULES, pooled_uf1
+from mer_search.evaluation.predictions import Predictions
 from mer_search.search import race as races
 from mer_search.search.incumbent import Incumbents, find_incumbents
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
@@ -24,8 +26,6 @@ from mer_search.search.study import Lost, Scored
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, silent
 from mer_search.training.fold_store import claim, load_folds
-from mer_search.training.metrics import RULES, pooled_uf1
-from mer_search.training.predictions import Predictions
 
 SEEDS = 2  # further ones, at most
 FIRST_SEED = 98  # above the search's own, whose repeats have those that follow it

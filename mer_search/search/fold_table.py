@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
 from mer_search.errors import DataError
+from mer_search.evaluation.metrics import confusion, tail_epochs, uf1
+from mer_search.evaluation.predictions import Predictions
 from mer_search.files import check_archive, write_whole
 from mer_search.search import space
 from mer_search.search.finals import SEEDS
@@ -30,8 +32,6 @@ from mer_search.search.space import StudyFile
 from mer_search.search.trial import Search
 from mer_search.search.workspace import silent
 from mer_search.training.fold_store import claim
-from mer_search.training.metrics import confusion, tail_epochs, uf1
-from mer_search.training.predictions import Predictions
 
 Values = Mapping[str, Any]
 EPOCHS = "train.epochs"

@@ -10,10 +10,10 @@ import numpy as np
 import optuna
 
 from mer_search.errors import DataError, UsageError
+from mer_search.evaluation.folds import hardest_of
+from mer_search.evaluation.metrics import fold_confusion, log_likelihood, tail
+from mer_search.evaluation.predictions import Predictions
 from mer_search.search.storage import ran_to_its_end
-from mer_search.training.folds import hardest_of
-from mer_search.training.metrics import fold_confusion, log_likelihood, tail
-from mer_search.training.predictions import Predictions
 
 ENOUGH = 5  # trials; of fewer a rank correlation says nothing
 SHOWN = 10  # subjects that go into a study file
@@ -38,7 +38,7 @@ def proxy(study: optuna.Study) -> dict[str, Any] | None:
     confirmed = {number: _confirmed(path) for number, path in confirmations(study).items() if number in scores}
     if len(confirmed) < 2:
         return None
-    from mer_search.search.statistics import rank_correlation  # scipy.stats takes a second: not for every `status`
+    from mer_search.evaluation.statistics import rank_correlation  # scipy.stats takes a second: not for every `status`
 
     searched = [scores[number] for number in confirmed]
     found, interval = rank_correlation(searched, list(confirmed.values()))

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
+from mer_search.evaluation.metrics import Rule, pooled_uf1
+from mer_search.evaluation.predictions import Predictions
 from mer_search.search import race as races
 from mer_search.search.storage import ran_to_its_end, ranked
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import load_folds
-from mer_search.training.metrics import Rule, pooled_uf1
-from mer_search.training.predictions import Predictions
 
 Folds = Mapping[str, Predictions]  # by subject
 

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from mer_search.engine.local import choose_device
+from mer_search.evaluation.metrics import last
+from mer_search.evaluation.predictions import Predictions
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.fold_store import checkpoint_file, load_network
-from mer_search.training.metrics import last
-from mer_search.training.predictions import Predictions
 from mer_search.training.saliency import saliency
 
 Map = NDArray[np.float32]  # (G, G)

@@ -10,12 +10,12 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from mer_search.evaluation.metrics import RULES, Rule
+from mer_search.evaluation.predictions import Predictions
 from mer_search.search.hindsight import confirmations
 from mer_search.search.storage import ran_to_its_end, results
 from mer_search.search.trial import trial_folder
 from mer_search.training.fold_store import load_folds
-from mer_search.training.metrics import RULES, Rule
-from mer_search.training.predictions import Predictions
 
 ENOUGH = 3  # networks, of which one may be wrong by bad luck; a confirmation's usual three seeds are as many
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mer_search.errors import UsageError
+from mer_search.evaluation.statistics import bootstrap_mean
 from mer_search.search.samplers import SAMPLERS, sampler
-from mer_search.search.statistics import bootstrap_mean
 
 SEEDS = 10  # draws of a configuration's seed whose mean is taken for the truth about it
 OTHERS = 500  # random configurations with which what was found is compared

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mer_search.training.metrics import Floats
+from mer_search.evaluation.metrics import Floats
 
 STARTUP_FOLDS = 2  # before that no trial is stopped
 OTHERS = 2  # trials beside the incumbent that must have run to their end before differences have a known variance

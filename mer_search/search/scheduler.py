@@ -16,10 +16,10 @@ from mer_search.engine.executor import Executor
 from mer_search.engine.stop import check
 from mer_search.engine.task import Event, Failed, Finished, Progress, Task, Timed, Timing
 from mer_search.errors import Infeasible
+from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import Key, keep_fold, load_folds, state_file
-from mer_search.training.predictions import Predictions
 
 DEATHS = 2  # of the processes that trained a fold, after which its configuration is infeasible
 

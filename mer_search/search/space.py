@@ -12,11 +12,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from mer_search.config import Run, Value, allowed_values, check_key, value_at, with_values
 from mer_search.errors import DataError, UsageError
+from mer_search.evaluation.metrics import RULES
 from mer_search.files import TEXT, content_of, tree_of
 from mer_search.presets import preset
 from mer_search.search.race import RACES
 from mer_search.search.samplers import SAMPLERS
-from mer_search.training.metrics import RULES
 
 ALSO = ("", "gflop", "parameters")
 

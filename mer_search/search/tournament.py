@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from mer_search.evaluation.metrics import uf1
+from mer_search.evaluation.statistics import bootstrap_mean
 from mer_search.search import race as races
 from mer_search.search.fold_table import Table
 from mer_search.search.replay import Replayed, Strategy, replay, run_race
 from mer_search.search.space import StudyFile
-from mer_search.search.statistics import bootstrap_mean
-from mer_search.training.metrics import uf1
 
 STRATEGIES = (
     Strategy("random, no race", "random"),  # the yardstick

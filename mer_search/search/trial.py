@@ -12,6 +12,8 @@ from optuna.trial import FrozenTrial
 from mer_search.config import Run, Value, with_values
 from mer_search.data import fit
 from mer_search.errors import Infeasible, UsageError
+from mer_search.evaluation.metrics import LEAKS, RULES, pooled_uf1
+from mer_search.evaluation.predictions import Predictions
 from mer_search.model.flops import cost
 from mer_search.search import race as races
 from mer_search.search.fits import foretell
@@ -22,8 +24,6 @@ from mer_search.search.space import StudyFile
 from mer_search.search.storage import FINALS_OVER
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.fold_store import claim
-from mer_search.training.metrics import LEAKS, RULES, pooled_uf1
-from mer_search.training.predictions import Predictions
 
 TOLD = "told"  # attribute of a trial: it knows of the trials with lower numbers than this
 

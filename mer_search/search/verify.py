@@ -17,6 +17,8 @@ from safetensors import safe_open
 
 from mer_search.config import Run, digest, with_values
 from mer_search.errors import DataError, MerSearchError, UsageError
+from mer_search.evaluation.metrics import RULES, fold_confusion, pooled_uf1, tail
+from mer_search.evaluation.predictions import Predictions
 from mer_search.search.compare import Comparison, Contestant
 from mer_search.search.finals import final_folder, further_seeds
 from mer_search.search.hindsight import store_of
@@ -33,8 +35,6 @@ from mer_search.training.fold_store import (
     read_config,
     read_history,
 )
-from mer_search.training.metrics import RULES, fold_confusion, pooled_uf1, tail
-from mer_search.training.predictions import Predictions
 
 CLOSE = 1e-9  # figures computed again may differ in their last bits, where subjects are summed in another order
 CONFIRM_AGAIN = "run the same `mer-search confirm` again, which writes it anew"

@@ -17,8 +17,8 @@ from mer_search.data.clips import Clip, Problem, enough
 from mer_search.data.store import Motion, load
 from mer_search.data.synthetic import write_dataset
 from mer_search.errors import DataError
+from mer_search.evaluation.folds import select_subjects
 from mer_search.training.clips import Clips
-from mer_search.training.folds import select_subjects
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
@@ -85,7 +85,7 @@ class Loaded:
         if text.strip().startswith("hardest"):
             hardest = tuple(name for name in self.folder.dataset.hardest if name in present)
             if not hardest:
-                from mer_search.training.baselines import hardest_first  # scikit-learn takes two seconds to load
+                from mer_search.evaluation.baselines import hardest_first  # scikit-learn takes two seconds to load
 
                 hardest = hardest_first(self.motion, self.labels, self.subjects)
         databases: dict[str, set[str]] = {}

@@ -22,10 +22,10 @@ from safetensors.torch import load_file
 
 from mer_search.config import Run, digest
 from mer_search.errors import DataError, UsageError
+from mer_search.evaluation.predictions import Predictions, load, save
 from mer_search.files import write_whole
 from mer_search.model.network import Network
 from mer_search.training.loop import Epoch
-from mer_search.training.predictions import Predictions, load, save
 
 FOLDS, UNFINISHED, BEFORE = "folds", "unfinished", "predictions.npz"
 TRAIN_AGAIN = "delete it and run the same command again, which trains its fold anew"

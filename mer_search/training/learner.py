@@ -17,14 +17,14 @@ from torch import Generator, Tensor
 
 from mer_search.config import Run, Train, Units
 from mer_search.errors import Infeasible
+from mer_search.evaluation.folds import Fold
+from mer_search.evaluation.metrics import units_f1
 from mer_search.model.losses import loss
 from mer_search.model.network import Network
 from mer_search.training.augment import augment, draw, resample
 from mer_search.training.clips import Clips
-from mer_search.training.folds import Fold
 from mer_search.training.graphed import Graphed
 from mer_search.training.judge import judge, mixed_precision, network_input, precision
-from mer_search.training.metrics import units_f1
 from mer_search.training.units import table, units_loss
 
 

@@ -20,13 +20,13 @@ from safetensors.torch import load, save
 
 from mer_search.config import Run
 from mer_search.errors import Infeasible
+from mer_search.evaluation.folds import fold_seed, leave_one_out
+from mer_search.evaluation.metrics import mean_log
+from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.model.network import Network
 from mer_search.training.clips import Clips
-from mer_search.training.folds import fold_seed, leave_one_out
 from mer_search.training.learner import Learner, learning_rate
-from mer_search.training.metrics import mean_log
-from mer_search.training.predictions import Predictions
 
 
 class Epoch(NamedTuple):

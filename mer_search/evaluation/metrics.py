@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_search.errors import UsageError
-from mer_search.training.predictions import Predictions
+from mer_search.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -22,9 +22,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mer_search.data.store import Motion
+from mer_search.evaluation.folds import hardest_of
+from mer_search.evaluation.metrics import Floats
 from mer_search.files import write_whole
-from mer_search.training.folds import hardest_of
-from mer_search.training.metrics import Floats
 
 SIZE = 10  # pixels a side of a thumbnail
 CHOSEN = {

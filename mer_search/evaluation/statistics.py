@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 from scipy.stats import rankdata
 
-from mer_search.training.metrics import Floats, uf1
+from mer_search.evaluation.metrics import Floats, uf1
 
 REPEATS = 2000
 EXACT = 12  # subjects up to which every exchange is tried

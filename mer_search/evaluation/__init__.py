@@ -1,0 +1,1 @@
+"""Folds, predictions, metrics, statistics and baselines: numpy and scikit-learn alone."""
