@@ -5,13 +5,13 @@ import pytest
 from conftest import STUDY, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import with_values
+from mer_search.confirm import compare as comparing
+from mer_search.confirm.compare import Comparison, Contestant, Step, follow, load_plan
+from mer_search.confirm.confirmation import Confirmation, Target, confirm_all, prepare, train
 from mer_search.engine.executor import Where
 from mer_search.engine.task import Task
 from mer_search.errors import UsageError
-from mer_search.search import compare as comparing
 from mer_search.search import space
-from mer_search.search.compare import Comparison, Contestant, Step, follow, load_plan
-from mer_search.search.confirm import Confirmation, Target, confirm_all, prepare, train
 from mer_search.search.workspace import load_data
 
 LEARNS = {"train.epochs": 8, "train.lr": 5e-3}

@@ -8,17 +8,16 @@ import pytest
 from conftest import STUDY, confirmation_of, drive, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import digest, with_values
+from mer_search.confirm import confirmation as confirming
+from mer_search.confirm import summary as summaries
+from mer_search.confirm.compare import compare
 from mer_search.engine import executor as engine
 from mer_search.engine.executor import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import best_test_epoch, inner, pooled_uf1, tail
 from mer_search.report.summaries import summary_rows
-from mer_search.search import confirm as confirming
 from mer_search.search import space
-from mer_search.search import summary as summaries
-from mer_search.search.compare import compare
-from mer_search.search.cost import confirmation_costs
 from mer_search.search.storage import find_study, open_storage
 from mer_search.search.study import kept_study, open_study
 from mer_search.search.workspace import load_data
@@ -158,7 +157,7 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
     start = confirming.preset_target("V4", settings, target.folder.parent)
     jobs = confirming.prepare([target, start, start], target.data, "all", (1000,), silent)
     assert jobs[0].loaded.tensors is jobs[1].loaded.tensors
-    assert [cost.folds for cost in confirmation_costs(jobs, everywhere)] == [4, 4, 0]
+    assert [cost.folds for cost in confirming.confirmation_costs(jobs, everywhere)] == [4, 4, 0]
     told = []
     for _ in range(2):
         folds = confirming.confirm_all(jobs, Where(), silent, lambda _, costs, slots: told.append(costs))

@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from mer_search.config import digest, with_values
 from mer_search.data import fit, open_folder
 from mer_search.errors import DataError, UsageError
+from mer_search.inference import export as exporting
+from mer_search.inference.export import export
+from mer_search.inference.predict import Confirmed
 from mer_search.model.network import Network
 from mer_search.presets import preset
-from mer_search.search import export as exporting
-from mer_search.search.export import export
-from mer_search.search.judging import Confirmed
 from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.judge import judge
 

@@ -16,12 +16,12 @@ from conftest import STUDY, drive, fill, folds_of, over, silent
 from optuna.trial import TrialState
 
 from mer_search import cli
+from mer_search.confirm.confirmation import Confirmation, Target, confirm_all, trial_target
 from mer_search.engine.executor import Where
 from mer_search.errors import DataError, DiskError, Infeasible, StorageError
 from mer_search.search import space
 from mer_search.search import storage as storages
 from mer_search.search import study as studies
-from mer_search.search.confirm import Confirmation, Target, confirm_all, trial_target
 from mer_search.search.incumbent import Incumbents
 from mer_search.search.storage import only_trainer, open_storage, reachable
 from mer_search.search.study import failed_last, hold_study, open_study

@@ -6,11 +6,11 @@ import numpy as np
 import optuna
 import pytest
 
+from mer_search.confirm import hindsight
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import select_subjects
 from mer_search.evaluation.predictions import Predictions
 from mer_search.report.trials import proxy_line
-from mer_search.search import hindsight
 from mer_search.training.fold_store import keep_fold
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from mer_search.confirm.mistakes import ENOUGH, judged, mistakes_csv
 from mer_search.evaluation.metrics import last, tail
 from mer_search.evaluation.predictions import Predictions
-from mer_search.search.mistakes import ENOUGH, judged, mistakes_csv
 
 
 def _fold(seed, clips, labels, *epochs):

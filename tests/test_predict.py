@@ -12,15 +12,15 @@ from conftest import STUDY, TINY, confirmation_of, drive, folds_of, silent, writ
 
 from mer_search import cli
 from mer_search.config import Run
+from mer_search.confirm.confirmation import FIRST_SEED
 from mer_search.data import loose, open_folder
 from mer_search.data.loose import Moments, find
 from mer_search.data.prepare import read_image
 from mer_search.data.spotting import strongest
 from mer_search.engine.local import LocalExecutor
 from mer_search.errors import DataError, UsageError
+from mer_search.inference.predict import find_confirmed, predict
 from mer_search.search import space
-from mer_search.search.confirm import FIRST_SEED
-from mer_search.search.judging import find_confirmed, predict
 from mer_search.search.storage import open_storage
 from mer_search.search.study import open_study
 from mer_search.search.trial import Search

@@ -3,9 +3,9 @@ import torch
 from conftest import NARROW
 
 from mer_search.config import Run, with_values
+from mer_search.inference.saliency import saliency
 from mer_search.model.network import Network
 from mer_search.training.judge import network_input
-from mer_search.training.saliency import saliency
 
 SMALL = NARROW | {"frames.maps": 1, "input.channels": "r", "model.position": False, "model.blocks": 1}
 

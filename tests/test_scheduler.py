@@ -9,9 +9,9 @@ from conftest import STUDY, drive, folds_of
 from optuna.trial import TrialState
 
 from mer_search.config import with_values
+from mer_search.confirm.confirmation import Confirmation, Target, train
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import Infeasible, MerSearchError
-from mer_search.search.confirm import Confirmation, Target, train
 from mer_search.search.scheduler import Scheduler, Want, list_job
 from mer_search.search.storage import open_storage
 from mer_search.search.study import in_flight_of, open_study, run, slots_of

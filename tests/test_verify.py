@@ -13,9 +13,9 @@ from conftest import STUDY, write_flow_images
 from sklearn.metrics import f1_score
 
 from mer_search import cli
+from mer_search.confirm.verify import unlike, verify_confirmation, verify_study
 from mer_search.evaluation.predictions import load, save
 from mer_search.search.storage import find_study, open_storage
-from mer_search.search.verify import unlike, verify_confirmation, verify_study
 
 URL = "sqlite:///mer-search.db"
 

@@ -18,13 +18,13 @@ from conftest import (
     write_flow_images,
 )
 
+from mer_search.confirm.mistakes import ENOUGH, Judged, of_study
 from mer_search.data import open_folder
 from mer_search.errors import DataError
+from mer_search.inference.explain import looks, verdicts
 from mer_search.report import tiles, why
 from mer_search.report.document import Sheet, Table, Text
 from mer_search.report.page import write_study
-from mer_search.search.looks import looks, verdicts
-from mer_search.search.mistakes import ENOUGH, Judged, of_study
 from mer_search.search.study import open_study
 from mer_search.training.fold_store import checkpoint_file, load_network
 from mer_search.training.judge import judge

@@ -30,7 +30,7 @@ from mer_search.errors import DataError, UsageError
 if TYPE_CHECKING:
     import optuna
 
-    from mer_search.search.confirm import Target
+    from mer_search.confirm.confirmation import Target
 
 
 @click.command(epilog=example("mer-search confirm --trial 12 --seeds 3"))
@@ -75,6 +75,10 @@ def confirm(
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
     from mer_search.config import with_values
+    from mer_search.confirm import compare as comparing
+    from mer_search.confirm import confirmation as confirming
+    from mer_search.confirm.hindsight import confirmations
+    from mer_search.confirm.summary import summarise, write
     from mer_search.engine import stop
     from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
@@ -82,11 +86,7 @@ def confirm(
     from mer_search.report import summaries as shown
     from mer_search.report.dashboard import attach_confirmation
     from mer_search.report.page import write_report
-    from mer_search.search import compare as comparing
-    from mer_search.search import confirm as confirming
-    from mer_search.search.hindsight import confirmations
     from mer_search.search.storage import finals_over, find_study, open_storage
-    from mer_search.search.summary import summarise, write
     from mer_search.search.workspace import find_data
 
     options = {"--trial": trial, "--top": top, "--preset": preset_name}
@@ -146,7 +146,7 @@ def confirm(
 
 def _start(study: "optuna.Study", against: str | None, targets: "Sequence[Target]") -> "Target | None":
     """What trials are compared with; None for --against none, or with a word if an earlier version left too little."""
-    from mer_search.search.confirm import start_target
+    from mer_search.confirm.confirmation import start_target
 
     if against == "none":
         return None

@@ -75,13 +75,13 @@ def compare(
 ) -> None:
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
     number of a trial of the study, whose data are then taken. `mer-search report` shows what was found."""
+    from mer_search.confirm import compare as comparing
+    from mer_search.confirm.confirmation import FIRST_SEED, Target, confirm_all, prepare, preset_target, trial_target
     from mer_search.engine import stop
     from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
     from mer_search.report import networks, terminal
     from mer_search.report.verdicts import print_costs
-    from mer_search.search import compare as comparing
-    from mer_search.search.confirm import FIRST_SEED, Target, confirm_all, prepare, preset_target, trial_target
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.workspace import find_data
 

@@ -119,8 +119,8 @@ def run(
 @json_option
 def status(storage: str, name: str | None, as_json: bool) -> None:
     """How far a study is, its best trials, and whether its subjects rank trials as all do, if some are confirmed."""
+    from mer_search.confirm.hindsight import proxy
     from mer_search.report import terminal, trials
-    from mer_search.search.hindsight import proxy
     from mer_search.search.progress import progress_of
     from mer_search.search.storage import best_trial, find_study, open_storage
 
@@ -145,9 +145,9 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 def report(trial: int | None, storage: str, name: str | None) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
+    from mer_search.confirm.hindsight import confirmation, confirmations
     from mer_search.report import terminal
     from mer_search.report.page import write_study
-    from mer_search.search.hindsight import confirmation, confirmations
     from mer_search.search.storage import find_study, open_storage
 
     study = find_study(open_storage(storage), name)

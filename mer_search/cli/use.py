@@ -47,9 +47,9 @@ def predict(
     from mer_search.data.clips import Problem
     from mer_search.data.loose import Moments
     from mer_search.engine.local import choose_device
+    from mer_search.inference.predict import document, find_confirmed
+    from mer_search.inference.predict import predict as judge
     from mer_search.report import judgements, terminal
-    from mer_search.search.judging import document, find_confirmed
-    from mer_search.search.judging import predict as judge
     from mer_search.search.storage import find_study, open_storage
 
     given = Moments(onset, apex, offset)
@@ -74,9 +74,9 @@ def predict(
 def export(trial: int | None, subject: str | None, out: Path | None, storage: str, name: str | None) -> None:
     """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,
     checked against torch with onnxruntime."""
+    from mer_search.inference.export import export as write
+    from mer_search.inference.predict import find_confirmed
     from mer_search.report import judgements, terminal
-    from mer_search.search.export import export as write
-    from mer_search.search.judging import find_confirmed
     from mer_search.search.storage import find_study, open_storage
 
     confirmed = find_confirmed(find_study(open_storage(storage), name), trial)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.storages import BaseStorage
 
+from mer_search.confirm.hindsight import confirmations
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
 from mer_search.report.terminal import decimals
 from mer_search.report.trials import finals_text, values_text
-from mer_search.search.hindsight import confirmations
 from mer_search.search.storage import ranked_trials, results, score
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history

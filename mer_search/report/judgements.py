@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from mer_search.data.clips import Problem
+from mer_search.inference.export import Exported
+from mer_search.inference.predict import Confirmed, Judged
 from mer_search.report.terminal import note, plain_table, say, show
-from mer_search.search.export import Exported
-from mer_search.search.judging import Confirmed, Judged
 
 
 def print_judged(confirmed: Confirmed, judged: Sequence[Judged | Problem]) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import optuna
 
 from mer_search.config import Run
+from mer_search.confirm.compare import kept
+from mer_search.confirm.confirmation import Confirmation
+from mer_search.confirm.mistakes import mistakes_csv, of_study
 from mer_search.errors import DataError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.report import confirmed, methods, searched, why
 from mer_search.report.document import Block, Code, Document, Picture, Section, Text, to_html, write_markdown
-from mer_search.search.compare import kept
-from mer_search.search.confirm import Confirmation
-from mer_search.search.mistakes import mistakes_csv, of_study
 from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded, Progress

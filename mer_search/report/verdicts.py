@@ -5,13 +5,13 @@ from typing import Any
 
 from rich.table import Table
 
+from mer_search.confirm.compare import Comparison
+from mer_search.confirm.confirmation import Confirmation
+from mer_search.confirm.hindsight import Ranked
 from mer_search.report.live import effort, space
 from mer_search.report.summaries import TITLES
 from mer_search.report.terminal import decimals, err, plain_table, slots
-from mer_search.search.compare import Comparison
-from mer_search.search.confirm import Confirmation
 from mer_search.search.cost import Cost
-from mer_search.search.hindsight import Ranked
 
 FEW = 3  # subjects; of fewer a comparison says nothing
 

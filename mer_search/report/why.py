@@ -7,14 +7,14 @@ import numpy as np
 import optuna
 
 from mer_search.config import Run, digest
+from mer_search.confirm.confirmation import FIRST_SEED
+from mer_search.confirm.mistakes import ENOUGH, Judged
 from mer_search.data.clips import Clip
 from mer_search.errors import DataError, MerSearchError
 from mer_search.evaluation.predictions import Predictions
+from mer_search.inference.explain import Look, Verdict, looks, verdicts
 from mer_search.report import tiles
 from mer_search.report.document import Block, Section, Sheet, Table, Text, Tile
-from mer_search.search.confirm import FIRST_SEED
-from mer_search.search.looks import Look, Verdict, looks, verdicts
-from mer_search.search.mistakes import ENOUGH, Judged
 from mer_search.search.workspace import Loaded, Progress, load_data
 
 WORST = 8  # mistakes that are shown

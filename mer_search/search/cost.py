@@ -1,9 +1,7 @@
 """What is about to be trained, and how long that takes: said before it is."""
 
-from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -11,16 +9,13 @@ import optuna
 from mer_search.config import Run, Value, with_values
 from mer_search.engine.executor import Executor, seconds_per_step
 from mer_search.errors import UsageError
-from mer_search.model.flops import network_bytes, state_bytes, step_flop
+from mer_search.model.flops import state_bytes, step_flop
 from mer_search.model.network import last_map
 from mer_search.search.finals import SEEDS
 from mer_search.search.race import RACES
 from mer_search.search.storage import ended, finals_over
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Loaded, Progress
-
-if TYPE_CHECKING:
-    from mer_search.search.confirm import Confirmation
 
 DRAWN = 9  # configurations on which a search's cost is estimated
 
@@ -52,37 +47,24 @@ def search_cost(
     drawn, runs = _draw(search)
     steps = [step_flop(run) for run in runs]
     median = int(np.argsort(steps)[len(runs) // 2])
-    speed = _speed(search.loaded.with_values(drawn[median], progress), steps[median], executor)
+    speed = slot_speed(search.loaded.with_values(drawn[median], progress), steps[median], executor)
     has_rungs = len(RACES[search.file.pruner].milestones(runs[median].train.epochs)) > 1
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
     whole = folds + finals
-    flop = float(np.mean([_fold(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)]))
+    flop = float(
+        np.mean([fold_flop(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)])
+    )
     seconds = flop * whole / speed / executor.slots
     return Cost(left, folds, flop * whole, seconds, kept, finals, max(map(last_map, runs)))
 
 
-def confirmation_costs(jobs: "Sequence[Confirmation]", executor: Executor) -> list[Cost]:
-    """Of the folds of each confirmation that are not on disk, nor an earlier one's too."""
-    costs: list[Cost] = []
-    counted: set[tuple[Path, int, str]] = set()
-    for job in jobs:
-        step = step_flop(job.loaded.run)
-        missing = {(job.store, *key) for key in job.missing} - counted
-        counted |= missing
-        flop = _fold(job.loaded.run, step, len(job.loaded.clips)) * len(missing)
-        seconds = flop / _speed(job.loaded, step, executor) / min(executor.slots, len(missing)) if missing else 0.0
-        disk = len(missing) * network_bytes(job.loaded.run)
-        costs.append(Cost(bool(missing), len(missing), flop, seconds, disk))
-    return costs
-
-
-def _fold(run: Run, step: int, clips: int) -> float:
+def fold_flop(run: Run, step: int, clips: int) -> float:
     """Floating-point operations of a fold, given those of a step."""
     return step / run.train.batch * run.epochs * clips
 
 
-def _speed(loaded: Loaded, step: int, executor: Executor) -> float:
+def slot_speed(loaded: Loaded, step: int, executor: Executor) -> float:
     """Floating-point operations a second of one slot, timed on a step of so many."""
     executor.put(loaded.dataset, loaded.tensors)
     return step / seconds_per_step(executor, loaded.dataset, loaded.run)

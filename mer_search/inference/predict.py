@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mer_search.config import Run
+from mer_search.confirm.confirmation import FIRST_SEED
+from mer_search.confirm.hindsight import confirmation
 from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Problem
 from mer_search.data.flow import Measured, measure
@@ -19,8 +21,6 @@ from mer_search.data.frames import frame_sets
 from mer_search.data.loose import Found, Moments, find
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.model.network import Network
-from mer_search.search.confirm import FIRST_SEED
-from mer_search.search.hindsight import confirmation
 from mer_search.search.workspace import Progress
 from mer_search.training.fold_store import checkpoint_file, load_folds, load_network, read_config
 from mer_search.training.judge import judge

@@ -16,14 +16,23 @@ from optuna.trial import FrozenTrial, TrialState
 from safetensors import safe_open
 
 from mer_search.config import Run, digest, with_values
+from mer_search.confirm.compare import Comparison, Contestant
+from mer_search.confirm.hindsight import store_of
+from mer_search.confirm.summary import (
+    averaged,
+    baseline,
+    baselines_file,
+    corrected,
+    gap,
+    megc_log,
+    scored,
+    subject_rows,
+)
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, pooled_uf1, tail
 from mer_search.evaluation.predictions import Predictions
-from mer_search.search.compare import Comparison, Contestant
 from mer_search.search.finals import final_folder, further_seeds
-from mer_search.search.hindsight import store_of
 from mer_search.search.storage import FINALS, results
-from mer_search.search.summary import averaged, baseline, baselines_file, corrected, gap, megc_log, scored, subject_rows
 from mer_search.search.trial import trial_folder
 from mer_search.training.fold_store import (
     FOLDS,

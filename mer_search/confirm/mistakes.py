@@ -10,9 +10,9 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from mer_search.confirm.hindsight import confirmations
 from mer_search.evaluation.metrics import RULES, Rule
 from mer_search.evaluation.predictions import Predictions
-from mer_search.search.hindsight import confirmations
 from mer_search.search.storage import ran_to_its_end, results
 from mer_search.search.trial import trial_folder
 from mer_search.training.fold_store import load_folds

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mer_search.engine.local import choose_device
 from mer_search.evaluation.metrics import last
 from mer_search.evaluation.predictions import Predictions
+from mer_search.inference.saliency import saliency
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.fold_store import checkpoint_file, load_network
-from mer_search.training.saliency import saliency
 
 Map = NDArray[np.float32]  # (G, G)
 

@@ -26,8 +26,8 @@ from mer_search.data.clips import Clip
 from mer_search.data.store import load
 from mer_search.errors import DataError, UsageError
 from mer_search.files import write_whole
+from mer_search.inference.predict import Confirmed
 from mer_search.model.network import Network
-from mer_search.search.judging import Confirmed
 from mer_search.search.workspace import Progress, cache
 from mer_search.training.judge import judgement
 

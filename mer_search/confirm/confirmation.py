@@ -15,10 +15,10 @@ from mer_search.engine.task import Finished
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import sweep
-from mer_search.model.flops import step_flop
+from mer_search.model.flops import network_bytes, step_flop
 from mer_search.presets import preset
 from mer_search.search import space
-from mer_search.search.cost import NOTHING, Cost, confirmation_costs
+from mer_search.search.cost import NOTHING, Cost, fold_flop, slot_speed
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import find_trial, only_trainer, ran_to_its_end, ranked_trials, results
 from mer_search.search.study import kept_study
@@ -244,6 +244,21 @@ def confirm_all(
             train(jobs, executor, progress)
     there = {store: load_folds(store) for store in stores}
     return [[there[job.store][key] for key in job.wanted] for job in jobs]
+
+
+def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor) -> list[Cost]:
+    """Of the folds of each confirmation that are not on disk, nor an earlier one's too."""
+    costs: list[Cost] = []
+    counted: set[tuple[Path, int, str]] = set()
+    for job in jobs:
+        step = step_flop(job.loaded.run)
+        missing = {(job.store, *key) for key in job.missing} - counted
+        counted |= missing
+        flop = fold_flop(job.loaded.run, step, len(job.loaded.clips)) * len(missing)
+        seconds = flop / slot_speed(job.loaded, step, executor) / min(executor.slots, len(missing)) if missing else 0.0
+        disk = len(missing) * network_bytes(job.loaded.run)
+        costs.append(Cost(bool(missing), len(missing), flop, seconds, disk))
+    return costs
 
 
 def train(jobs: Sequence[Confirmation], executor: Executor, progress: Progress) -> None:

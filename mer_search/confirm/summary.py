@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_search.config import Run, digest
+from mer_search.confirm.confirmation import Confirmation
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import available, best_epoch, confusion, fold_confusion, scores, tail, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import bbc, uf1_interval
 from mer_search.files import write_whole
-from mer_search.search.confirm import Confirmation
 from mer_search.search.workspace import Progress
 from mer_search.training.fold_store import load_folds
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from mer_search.config import Part, digest, explain
+from mer_search.confirm.confirmation import Confirmation
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.metrics import fold_confusion, tail, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import paired_interval, permutation_p, uf1_interval
 from mer_search.files import TEXT, content_of, tree_of, write_whole
-from mer_search.search.confirm import Confirmation
 
 SIGNIFICANT = 0.05
 

@@ -1,0 +1,1 @@
+"""A configuration on all subjects with fresh seeds: its folds, summary and comparisons, and checks of all figures."""

@@ -1,0 +1,1 @@
+"""A confirmed network used: predictions for clips, files for other programs, and what it looks at."""
