@@ -17,12 +17,13 @@ import openpyxl
 import pandas as pd
 import pytest
 
+from mer_search.bench import benchmark, overhead
 from mer_search.config import Run, with_values
 from mer_search.confirm import confirmation as confirm
 from mer_search.confirm import summary
 from mer_search.engine import executor as engine
 from mer_search.engine.local import LocalExecutor
-from mer_search.search import benchmark, overhead, space
+from mer_search.search import space
 from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.storage import open_storage
 from mer_search.search.study import Scored, Trained, run

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mer_search.search import fold_table
+from mer_search.bench import fold_table
 
 
 def write(path, study="demo", configurations=30, seeds=2, subjects=10, epochs=16, clips=8, classes=5, random_seed=0):

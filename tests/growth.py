@@ -26,9 +26,10 @@ from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
+from mer_search.bench import overhead
 from mer_search.engine.task import Finished
 from mer_search.evaluation.predictions import Predictions
-from mer_search.search import overhead, space, study
+from mer_search.search import space, study
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import open_storage
 from mer_search.search.trial import Search

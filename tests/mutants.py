@@ -68,12 +68,13 @@ def _clips(clips: Any) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
     """Commands stop where they would train, measure or serve; what they would use is noted."""
+    from mer_search.bench import benchmark, fold_table
     from mer_search.cli import search as searching
     from mer_search.confirm import confirmation as confirm
     from mer_search.data import check, synthetic
     from mer_search.engine import local
     from mer_search.report import dashboard, speed
-    from mer_search.search import benchmark, cost, fold_table, study
+    from mer_search.search import cost, study
 
     def searched(search: Any, *_: Any) -> tuple[()]:
         loaded = search.loaded

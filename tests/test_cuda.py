@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from conftest import NARROW
 from deadly import Deadly
 
+from mer_search.bench.speed import noise
 from mer_search.config import with_values
 from mer_search.engine.executor import train_all
 from mer_search.engine.local import LocalExecutor
@@ -24,7 +25,6 @@ from mer_search.presets import PRESETS, preset
 from mer_search.training import graphed
 from mer_search.training.judge import network_input
 from mer_search.training.loop import train_fold
-from mer_search.training.speed import noise
 
 pytestmark = [
     pytest.mark.cuda,

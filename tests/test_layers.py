@@ -21,6 +21,7 @@ FLOORS = [  # each imports from those before it alone
     {"search"},
     {"confirm"},
     {"inference"},
+    {"bench"},
     {"report"},
     {"cli"},
 ]
@@ -34,6 +35,7 @@ FORBIDDEN = {
     "search": {"click", "ray"},
     "confirm": {"click", "ray"},
     "inference": {"click", "ray"},
+    "bench": {"click", "ray"},
 }
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mer_search.bench import outside
 from mer_search.errors import UsageError
-from mer_search.search import outside
 
 
 class Table:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from mer_search.bench.conventional import public_network
 from mer_search.config import with_values
 from mer_search.errors import UsageError
 from mer_search.model.channels import NORMALISATIONS, channels
-from mer_search.model.conventional import public_network
 from mer_search.model.network import Network
 from mer_search.model.public import UNUSED, load_public_weights, public_names
 from mer_search.presets import PRESETS, preset

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from conftest import STUDY
 
+from mer_search.bench import fold_table
+from mer_search.bench.replay import Strategy, replay
+from mer_search.bench.tournament import STRATEGIES, facts, tournament, wrongly_stopped
 from mer_search.errors import DataError
 from mer_search.evaluation.metrics import best_test_epoch, fold_confusion, log_likelihood, tail
 from mer_search.evaluation.predictions import Predictions
-from mer_search.search import fold_table, space
 from mer_search.search import race as races
-from mer_search.search.replay import Strategy, replay
-from mer_search.search.tournament import STRATEGIES, facts, tournament, wrongly_stopped
+from mer_search.search import space
 from mer_search.training.fold_store import load_folds
 
 

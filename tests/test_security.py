@@ -20,12 +20,13 @@ from conftest import STUDY, TINY
 
 import mer_search
 from mer_search import cli
+from mer_search.bench import fold_table
 from mer_search.config import Run, with_values
 from mer_search.confirm.compare import load_plan
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.predictions import load
 from mer_search.report import dashboard
-from mer_search.search import fold_table, space, storage, study
+from mer_search.search import space, storage, study
 from mer_search.search.storage import shown
 from mer_search.training.fold_store import load_network
 

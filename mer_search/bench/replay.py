@@ -15,10 +15,10 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from mer_search.bench.fold_table import Table, Values
 from mer_search.evaluation.metrics import Floats, uf1
 from mer_search.search import race as races
 from mer_search.search.finals import SEEDS
-from mer_search.search.fold_table import Table, Values
 from mer_search.search.samplers import sampler
 from mer_search.search.space import Axis, StudyFile
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from mer_search.bench import overhead, speed
+from mer_search.bench.speed import Times
 from mer_search.config import Run, with_values
 from mer_search.engine.executor import open_executor, train_all
 from mer_search.engine.local import LocalExecutor
@@ -20,12 +22,10 @@ from mer_search.engine.task import Task
 from mer_search.engine.worker import settle
 from mer_search.model.flops import memory, step_flop
 from mer_search.presets import preset
-from mer_search.search import overhead, space
+from mer_search.search import space
 from mer_search.search.workspace import Loaded, Progress
-from mer_search.training import speed
 from mer_search.training.clips import Clips
 from mer_search.training.judge import precision
-from mer_search.training.speed import Times
 
 PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")
 SMALL = {"flow.size": 48, "train.batch": 4}  # of a preset, where 224 px would take minutes a step

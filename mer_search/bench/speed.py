@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from mer_search.bench.conventional import public_network
 from mer_search.config import Run
 from mer_search.data.clips import Clip
 from mer_search.data.flow import farneback
 from mer_search.data.store import Motion
 from mer_search.model.channels import channels, n_channels
-from mer_search.model.conventional import public_network
 from mer_search.model.network import TYPICAL_UNITS, Network
 from mer_search.training.clips import Clips
 from mer_search.training.loop import epochs_timed

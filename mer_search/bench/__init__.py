@@ -1,0 +1,1 @@
+"""How fast this machine trains, and replays of searches, which compare ways to search."""
