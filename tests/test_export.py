@@ -53,7 +53,7 @@ def confirmed(tmp_path):
                 if isinstance(part, torch.nn.BatchNorm2d):
                     part.running_mean.uniform_(-0.2, 0.2)
                     part.running_var.uniform_(0.5, 2)
-            save_file(network.state_dict(), path)
+            save_file({name: item.contiguous() for name, item in network.state_dict().items()}, path)
         return made
 
     return make

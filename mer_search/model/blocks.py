@@ -28,54 +28,38 @@ ALIGNED = 8  # channels of bfloat16 are 16 bytes, which a GPU's units for matrix
 FEW = 4096  # weights of a 1x1 convolution that a CPU computes faster as a product of matrices
 
 
-class Pointwise(nn.Conv2d):
-    """A 1x1 convolution with stride 1: (N, C, H, W) -> (N, C', H, W)."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        if self.weight.numel() > FEW:
-            return super().forward(images)
-        weight = self.weight.flatten(1).expand(
-            images.shape[0], -1, -1
-        )  # not len(), which an export would take as fixed
-        product = torch.bmm(weight, images.flatten(2)).unflatten(2, images.shape[2:])
-        return product if self.bias is None else product + self.bias[:, None, None]
-
-
 class SpatialConv(nn.Sequential):
     """A (1, kernel, kernel) convolution and its batch normalisation: (B, T, C, H, W) -> (B, T, C', H', W').
 
     It is a 2D convolution over B*T images.
 
     Args:
-        aligned: it may put out zeros in further channels, because another convolution follows, which takes them. Units
-            of a GPU for bfloat16 want a multiple of `ALIGNED` channels; else every tensor is copied into such a one.
+        aligned: it may put out zeros in further channels on a GPU, because another convolution follows, which takes
+            them. Units of a GPU for bfloat16 want a multiple of `ALIGNED` channels; else every tensor is copied into
+            such a one.
     """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False, aligned: bool = False
     ) -> None:
-        kind = Pointwise if kernel == stride == 1 else nn.Conv2d
-        super().__init__(kind(inputs, outputs, kernel, stride, kernel // 2, bias=bias), nn.BatchNorm2d(outputs))
+        super().__init__(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias), nn.BatchNorm2d(outputs))
         self.aligned = aligned
 
     def forward(self, maps: Tensor) -> Tensor:
-        images = maps.flatten(0, 1)
-        if maps.is_cuda:
-            convolution: Any = self[0]
-            images = self.padded(images, convolution.weight, convolution.stride, convolution.padding)
-        else:
-            images = super().forward(images)
+        convolution: Any = self[0]
+        align = self.aligned and maps.is_cuda
+        images = self.convolved(maps.flatten(0, 1), convolution.weight, convolution.stride, convolution.padding, align)
         return images.unflatten(0, maps.shape[:2])
 
-    def padded(self, images: Tensor, weight: Tensor, stride: Any, padding: Any) -> Tensor:
-        """Convolution and normalisation of images (N, C, H, W), perhaps with zeros in further channels: on a GPU."""
+    def convolved(self, images: Tensor, weight: Tensor, stride: Any, padding: Any, align: bool) -> Tensor:
+        """Convolution and normalisation of images (N, C, H, W); with zeros in further channels, if they are aligned."""
         convolution, norm = cast(Any, self)
-        taken, added = images.shape[1] - weight.shape[1], -len(weight) % ALIGNED if self.aligned else 0
+        taken, added = images.shape[1] - weight.shape[1], -len(weight) % ALIGNED if align else 0
         bias = convolution.bias
         if taken or added:
             weight = F.pad(weight, (0, 0, 0, 0, 0, taken, 0, added))
             bias = None if bias is None else F.pad(bias, (0, added))
-        images = F.conv2d(images, weight, bias, stride, padding)
+        images = _convolve(images, weight, bias, stride, padding)
         if not added:
             return norm(images)
         values = norm.running_mean, norm.running_var, norm.weight, norm.bias
@@ -88,11 +72,17 @@ class SpatialConv(nn.Sequential):
         return images
 
 
+def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any) -> Tensor:
+    """torch's conv2d, but a small 1x1 convolution on a CPU is a product of matrices. It must have stride 1."""
+    if images.is_cuda or weight.numel() > FEW or weight.shape[2:] != (1, 1):
+        return F.conv2d(images.contiguous(memory_format=torch.channels_last), weight, bias, stride, padding)
+    return F.linear(images.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
+
+
 class TemporalConv(SpatialConv):
     """A (kernel, 1, 1) convolution over T and its batch normalisation: (B, T, C, H, W) -> (B, T', C', H, W).
 
-    It is a 1x1 convolution over the kernel*C channels of each window of maps; on a GPU one over images of T x H*W
-    pixels, for which nothing is copied where channels are last in memory.
+    It is a 2D convolution over images of T x H*W pixels, for which nothing is copied where channels are last in memory.
     """
 
     def __init__(
@@ -102,20 +92,17 @@ class TemporalConv(SpatialConv):
         self.time = time
 
     def forward(self, maps: Tensor) -> Tensor:
-        if maps.is_cuda:
-            return self.over_pixels(maps)
-        if self.time.padding == 0 and self.time.kernel == maps.shape[1]:
-            return super().forward(maps.flatten(1, 2).unsqueeze(1))  # one window, which need not be copied
-        padded = F.pad(maps, (0, 0, 0, 0, 0, 0, self.time.padding, self.time.padding)) if self.time.padding else maps
-        windows = padded.unfold(1, self.time.kernel, self.time.stride)  # (B, T', C, H, W, kernel)
-        return super().forward(windows.movedim(-1, 2).flatten(2, 3))  # (B, T', kernel*C, H, W)
-
-    def over_pixels(self, maps: Tensor) -> Tensor:
-        """The same, as on a GPU."""
+        kernel, stride, padding = self.time
+        if kernel == 1:  # equals its stride, and avoids a crash, as in CABlock
+            maps, stride = maps[:, ::stride], 1
         convolution: Any = self[0]
-        weight = convolution.weight.unflatten(1, (self.time.kernel, -1))[..., 0].transpose(1, 2)  # (C', C, kernel, 1)
+        weight = (
+            convolution.weight.unflatten(1, (kernel, -1))[..., 0].transpose(1, 2).contiguous()
+        )  # (C', C, kernel, 1)
         pixels = maps.transpose(1, 2).flatten(3)  # (B, C, T, H*W)
-        pixels = self.padded(pixels, weight, (self.time.stride, 1), (self.time.padding, 0))  # (B, C', T', H*W)
+        pixels = self.convolved(
+            pixels, weight, (stride, 1), (padding, 0), self.aligned and maps.is_cuda
+        )  # (B, C', T', H*W)
         return pixels.unflatten(3, maps.shape[-2:]).transpose(1, 2)
 
 

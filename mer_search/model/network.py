@@ -32,7 +32,7 @@ def _external(run: Run) -> nn.Sequential:
     time = Time(run.frames.maps, 1, 0) if model.temporal == "collapse" else Time(3, 1, 1)
     spatial = SpatialConv(channels, model.stem_mid, model.stem_kernel, model.stem_stride, aligned=True)
     temporal = TemporalConv(model.stem_mid, model.stem_width, time, aligned=True)
-    return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU())
+    return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU(inplace=True))
 
 
 def _internal(model: Model) -> nn.Sequential:
@@ -41,7 +41,7 @@ def _internal(model: Model) -> nn.Sequential:
         return nn.Sequential(SpatialConv(model.stem_width, model.attention_width, 3), nn.ReLU())
     spatial = SpatialConv(model.stem_width, model.internal_mid, 3, aligned=True)
     temporal = TemporalConv(model.internal_mid, model.attention_width, Time(3, 1, 1))
-    return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU())
+    return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU(inplace=True))
 
 
 def _blocks(model: Model) -> list[CABlock]:
@@ -85,6 +85,7 @@ class Network(nn.Module):
         self.units = None if run.units.use == "none" else nn.Linear(features, units)
         self.head = nn.Linear(features + (0 if self.units is None else units), len(run.data.classes))
         self.apply(_initialise)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
         """maps (B, T, C, H, W), onset (B, 3, G, G) with G = self.grid (None without position branch) -> (B, K)."""

@@ -24,7 +24,7 @@ from mer_search.model.network import Network
 from mer_search.training.augment import augment, draw, resample
 from mer_search.training.clips import Clips
 from mer_search.training.graphed import Graphed
-from mer_search.training.judge import judge, mixed_precision, network_input, precision
+from mer_search.training.judge import judge, mixed_precision, network_input
 from mer_search.training.units import table, units_loss
 
 
@@ -109,8 +109,6 @@ class Learner:
         self.units = torch.as_tensor(units, device=device)  # (N, A)
         self.emotions = F.one_hot(clips.labels, len(run.data.classes)).float()  # (N, K)
         self.network = Network(run, len(names)).to(device)
-        if precision(run, device.type) is torch.bfloat16:  # whose units want channels last
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.vectors = run.flow.method != "difference"  # whether a map's values point somewhere
         self.train = torch.as_tensor(fold.train, device=device)
         self.test = torch.as_tensor(fold.test, device=device)
@@ -169,8 +167,10 @@ class Learner:
             self.run, augment(clips.flow[sets].float(), moves, self.vectors), onset, self.network.grid
         )
         if config.noise:
-            spread = maps.std((-2, -1), keepdim=True)
-            maps = maps + config.noise * spread * torch.randn(maps.shape, generator=self.random, device=maps.device)
+            centred = maps - maps.mean((-2, -1), keepdim=True)  # torch.std takes ten times as long
+            spread = torch.linalg.vector_norm(centred, dim=(-2, -1), keepdim=True) / math.sqrt(maps[0, 0, 0].numel())
+            noise = torch.randn(maps.shape, generator=self.random, device=maps.device)
+            maps = torch.addcmul(maps, spread, noise, value=config.noise)
         return maps, small, targets[indices]
 
     def mixed(
