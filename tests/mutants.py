@@ -71,7 +71,8 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
     from mer_search.bench import benchmark, fold_table
     from mer_search.cli import search as searching
     from mer_search.confirm import confirmation as confirm
-    from mer_search.data import check, synthetic
+    from mer_search.data import check
+    from mer_search.data.synthetic import dataset as synthetic
     from mer_search.engine import local
     from mer_search.report import dashboard, speed
     from mer_search.search import cost, study

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit, ndtri
 
-from mer_search.data.synthetic import COUNTS
+from mer_search.data.synthetic.dataset import COUNTS
 from mer_search.evaluation.metrics import uf1
 from mer_search.evaluation.statistics import bbc, uf1_interval
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from conftest import STUDY, write_flow_images
 
-from mer_search.data.synthetic import write_dataset
+from mer_search.data.synthetic.dataset import write_dataset
 
 IN_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
 START = "from mer_search.cli import main; main(prog_name='mer-search')"

@@ -4,7 +4,7 @@ import pytest
 from conftest import COLUMNS, write_book, write_frames
 
 from mer_search.data import open_folder
-from mer_search.data.annotation import action_units, number, without_zeros
+from mer_search.data.readers.annotation import action_units, number, without_zeros
 from mer_search.errors import DataError
 
 

@@ -2,9 +2,9 @@ import pytest
 from conftest import write_casme2, write_sheet
 
 from mer_search.data import open_folder
-from mer_search.data.casme2 import read
 from mer_search.data.check import check_folder
 from mer_search.data.clips import checksum
+from mer_search.data.readers.casme2 import read
 from mer_search.errors import DataError
 
 

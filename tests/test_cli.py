@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from conftest import STUDY, write_casme2
 
 from mer_search import cli
-from mer_search.data import synthetic
+from mer_search.data.synthetic import dataset as synthetic
 from mer_search.search.storage import open_storage
 
 PLAN = """

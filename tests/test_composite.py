@@ -2,7 +2,8 @@ import pytest
 from conftest import COLUMNS, samm_row, silent, smic_row, write_book, write_frames, write_samm, write_smic
 
 from mer_search.config import Run, with_values
-from mer_search.data import composite, open_folder
+from mer_search.data import open_folder
+from mer_search.data.readers import composite
 from mer_search.errors import DataError
 from mer_search.search.workspace import load_data
 

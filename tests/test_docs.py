@@ -18,7 +18,7 @@ from mer_search import cli
 from mer_search.cli.options import values_of
 from mer_search.config import Run, digest, keys, with_values
 from mer_search.confirm import compare as comparing
-from mer_search.data import synthetic
+from mer_search.data.synthetic import dataset as synthetic
 from mer_search.presets import preset
 from mer_search.report import reference
 from mer_search.search import space

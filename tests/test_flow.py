@@ -9,9 +9,9 @@ from conftest import texture, write_casme2
 
 from mer_search.config import Flow, with_values
 from mer_search.data import open_folder
-from mer_search.data.faces import person_of
 from mer_search.data.flow import METHODS, difference, measure, read_flow_image, resize_flow
 from mer_search.data.frames import frame_sets
+from mer_search.data.synthetic.faces import person_of
 from mer_search.errors import UsageError
 
 

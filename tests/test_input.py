@@ -14,12 +14,13 @@ from damage_files import REFUSED, decodes, jpeg_of, png, png_bomb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_search.data import annotation, images, open_folder
-from mer_search.data.annotation import number, without_zeros
+from mer_search.data import images, open_folder
 from mer_search.data.check import check_folder
 from mer_search.data.images import read_image
-from mer_search.data.tables import COLUMNS as WIDEST
-from mer_search.data.tables import read_table
+from mer_search.data.readers import annotation
+from mer_search.data.readers.annotation import number, without_zeros
+from mer_search.data.readers.tables import COLUMNS as WIDEST
+from mer_search.data.readers.tables import read_table
 from mer_search.errors import DataError, UsageError
 from mer_search.files import check_archive, content_of, tree_of
 from mer_search.search import space

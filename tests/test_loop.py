@@ -15,7 +15,6 @@ from mer_search.search.workspace import load_data
 from mer_search.training import judge, learner
 from mer_search.training.augment import mirror
 from mer_search.training.judge import network_input
-from mer_search.training.loop import train_fold
 
 SMALL = TINY | {
     "flow.size": 28, "frames.maps": 1, "input.channels": "z", "input.components": "uvo", "model.position": False,

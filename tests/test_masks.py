@@ -7,8 +7,8 @@ import pytest
 from conftest import face_points, texture, write_openface
 
 from mer_search.data.clips import Clip
-from mer_search.data.faces import person_of
 from mer_search.data.masks import landmarks, onset_points, onset_row, template
+from mer_search.data.synthetic.faces import person_of
 from mer_search.errors import DataError
 
 HEIGHT, WIDTH = 60, 48

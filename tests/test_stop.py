@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 import pytest
 from stop_campaign import LINE, Command, unfinished
 
-from mer_search.data.synthetic import write_dataset
+from mer_search.data.synthetic.dataset import write_dataset
 from mer_search.data.threads import in_threads
 from mer_search.files import HERE
 from mer_search.processes import shielded

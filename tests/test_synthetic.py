@@ -8,8 +8,8 @@ import numpy as np
 import openpyxl
 import pytest
 
-from mer_search.data import synthetic
-from mer_search.data.synthetic import clip_motion, displacement, plan_clips, profile, render_clip, write_dataset
+from mer_search.data.synthetic import dataset as synthetic
+from mer_search.data.synthetic.dataset import clip_motion, displacement, plan_clips, profile, render_clip, write_dataset
 from mer_search.errors import UsageError
 
 SMALL = {"height": 64, "width": 64, "threads": 1}

@@ -2,9 +2,10 @@ import pytest
 from conftest import silent, write_casme2, write_sheet
 
 from mer_search.config import with_values
-from mer_search.data import DATASETS, casme2, fit, open_folder, samm
+from mer_search.data import DATASETS, fit, open_folder
 from mer_search.data.clips import checksum
-from mer_search.data.synthetic import COUNTS
+from mer_search.data.readers import casme2, samm
+from mer_search.data.synthetic.dataset import COUNTS
 from mer_search.errors import UsageError
 from mer_search.search.workspace import load_data
 

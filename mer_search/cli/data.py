@@ -80,7 +80,7 @@ def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str,
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def synth(out: Path, size: str, seed: int) -> None:
     """Write synthetic clips in CASME II's layout: 26 subjects, 246 clips."""
-    from mer_search.data.synthetic import write_dataset
+    from mer_search.data.synthetic.dataset import write_dataset
     from mer_search.report import terminal
 
     height, width = _size(size)

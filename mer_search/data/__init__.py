@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mer_search.config import Data, Run, with_values
-from mer_search.data import casme2, composite, flow_images, samm, smic, synthetic
 from mer_search.data.clips import Clip, Problem, checksum, presentable, with_landmarks
+from mer_search.data.readers import casme2, composite, flow_images, samm, smic
+from mer_search.data.synthetic import dataset as synthetic
 from mer_search.data.tasks import Task, assign, outside_of
 from mer_search.data.tasks import find as find_task
 from mer_search.errors import DataError, UsageError

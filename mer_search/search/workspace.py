@@ -15,7 +15,7 @@ from mer_search.config import Run, Value, digest, with_values
 from mer_search.data import Folder, fit, open_folder
 from mer_search.data.clips import Clip, Problem, enough
 from mer_search.data.store import Motion, load
-from mer_search.data.synthetic import write_dataset
+from mer_search.data.synthetic.dataset import write_dataset
 from mer_search.errors import DataError
 from mer_search.evaluation.folds import select_subjects
 from mer_search.training.clips import Clips

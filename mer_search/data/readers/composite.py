@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mer_search.data import casme2, samm, smic
-from mer_search.data.annotation import Layout, number
 from mer_search.data.clips import Clip, Problem, with_landmarks
-from mer_search.data.tables import read_table
+from mer_search.data.readers import casme2, samm, smic
+from mer_search.data.readers.annotation import Layout, number
+from mer_search.data.readers.tables import read_table
 from mer_search.data.tasks import Task, assign, plain
 from mer_search.errors import DataError
 

@@ -5,7 +5,7 @@ which a spreadsheet program drops the zeros in front. Source: Davison et al., "S
 Computing 2018, and the files themselves.
 """
 
-from mer_search.data.annotation import Layout, without_zeros
+from mer_search.data.readers.annotation import Layout, without_zeros
 from mer_search.data.tasks import Task, plain
 
 NAME = "samm"

@@ -6,7 +6,7 @@ spaces. Frames: `Cropped/sub01/EP02_01f/reg_img46.jpg`, `CASME2_RAW_selected/sub
 spreadsheet's frame number. Source: Yan et al., "CASME II", PLoS ONE 2014, and the files themselves.
 """
 
-from mer_search.data.annotation import Layout
+from mer_search.data.readers.annotation import Layout
 from mer_search.data.tasks import Task, plain
 
 NAME = "casme2"

@@ -22,8 +22,8 @@ import numpy as np
 import openpyxl
 from numpy.typing import NDArray
 
-from mer_search.data.casme2 import CLASSES, HARDEST
-from mer_search.data.faces import Floats, Person, bump, displacement, person_of
+from mer_search.data.readers.casme2 import CLASSES, HARDEST
+from mer_search.data.synthetic.faces import Floats, Person, bump, displacement, person_of
 from mer_search.data.threads import Check, in_threads
 from mer_search.errors import UsageError
 from mer_search.files import whole_folder

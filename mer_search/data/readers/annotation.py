@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mer_search.data.clips import Clip, Problem
-from mer_search.data.tables import read_table
+from mer_search.data.readers.tables import read_table
 from mer_search.errors import DataError
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}

@@ -6,7 +6,7 @@ the spreadsheet's, not the folder's. SMIC-VIS and SMIC-NIR have clips of the sam
 Li et al., "A Spontaneous Micro-expression Database", FG 2013, and the files themselves.
 """
 
-from mer_search.data.annotation import Layout, without_zeros
+from mer_search.data.readers.annotation import Layout, without_zeros
 from mer_search.data.tasks import plain
 
 NAME = "smic"
