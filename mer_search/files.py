@@ -189,6 +189,40 @@ def check_archive(path: Path, most: int = UNPACKED) -> None:
         raise DataError(f"{path} must have {most:,} bytes at most when unpacked, but would have {size:,}")
 
 
+def shipped(folder: str = "") -> Path:
+    """The studies that come with the package, or a folder beside them: within an installed package, or in the
+    repository next to it."""
+    package = Path(__file__).parent
+    return next(path for path in (package / "studies", package.parent / "studies") if path.is_dir()) / folder
+
+
+def toml_names(folder: Path) -> list[str]:
+    """The TOML files in a folder, without their ending."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def toml_text(what: str, folder: Path, name_or_path: str) -> str:
+    """The text of a TOML file that is given by its path, or by its name in a folder.
+
+    Args:
+        what: it is, such as "study".
+        folder: with the files that have names.
+        name_or_path: given by a user.
+
+    Raises:
+        UsageError: if there is none, or it cannot be read.
+    """
+    path, names = Path(name_or_path), toml_names(folder)
+    if path.suffix != ".toml" and not path.is_file():
+        if name_or_path not in names:
+            raise UsageError(f"a {what} must be a .toml file or one of {', '.join(names)}, but got {name_or_path!r}")
+        path = folder / f"{name_or_path}.toml"
+    try:
+        return content_of(path, TEXT).decode()
+    except (OSError, UnicodeDecodeError, DataError) as error:
+        raise UsageError(f"a {what} must be a readable file, but {path} is not ({error})") from error
+
+
 def tree_of(text: str) -> dict[str, Any]:
     """What a TOML text says.
 

@@ -6,8 +6,9 @@ from conftest import STUDY, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import with_values
 from mer_search.confirm import compare as comparing
-from mer_search.confirm.compare import Comparison, Contestant, Step, follow, load_plan
+from mer_search.confirm.compare import Comparison, Contestant
 from mer_search.confirm.confirmation import Confirmation, Target, confirm_all, prepare, train
+from mer_search.confirm.plans import Step, follow, load_plan, plans
 from mer_search.engine.executor import Where
 from mer_search.engine.task import Task
 from mer_search.errors import UsageError
@@ -162,7 +163,7 @@ def _follow(steps, strength):
 
 
 def test_plans_that_come_with_the_package():
-    assert comparing.plans() == ["ablation", "decision"]
+    assert plans() == ["ablation", "decision"]
     assert [step.subjects for step in load_plan("decision")] == ["1-10", "1-10", "all"]
     assert load_plan("ablation") == (
         Step(name="ablation", compare=("V3NR", "ablation-A", "ablation-B"), subjects="all"),
@@ -229,8 +230,8 @@ def test_a_plan_that_is_not_there_or_no_toml(tmp_path):
     with pytest.raises(UsageError, match="one of ablation, decision, but got 'decisoin'"):
         load_plan("decisoin")
     (tmp_path / "none.toml").write_text("this is no TOML")
-    with pytest.raises(UsageError, match=r"readable TOML file, but .*none\.toml is not \(not valid TOML: Expected '='"):
+    with pytest.raises(UsageError, match=r"plan .*none\.toml: not valid TOML: Expected '='"):
         load_plan(str(tmp_path / "none.toml"))
     (tmp_path / "none.toml").unlink()
-    with pytest.raises(UsageError, match="readable TOML file"):
+    with pytest.raises(UsageError, match="a plan must be a readable file"):
         load_plan(str(tmp_path / "none.toml"))

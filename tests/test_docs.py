@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from mer_search import cli
 from mer_search.cli.options import values_of
 from mer_search.config import Run, digest, keys, with_values
-from mer_search.confirm import compare as comparing
+from mer_search.confirm.plans import load_plan
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.presets import preset
 from mer_search.report import reference
@@ -79,7 +79,7 @@ def only_parsed(monkeypatch):
         if study_name and not study_name.endswith(".toml"):
             space.load(study_name)
         if plan:
-            comparing.load_plan(plan)
+            load_plan(plan)
 
     for command in _all(cli.main):
         monkeypatch.setattr(command, "callback", look)

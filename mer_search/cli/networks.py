@@ -77,6 +77,7 @@ def compare(
     number of a trial of the study, whose data are then taken. `mer-search report` shows what was found."""
     from mer_search.confirm import compare as comparing
     from mer_search.confirm.confirmation import FIRST_SEED, Target, confirm_all, prepare, preset_target, trial_target
+    from mer_search.confirm.plans import Step, follow, load_plan
     from mer_search.engine import stop
     from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
@@ -91,7 +92,7 @@ def compare(
     if plan and subjects != "all":
         raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {subjects!r}")
     values = values_of(settings) | ({"data.task": task} if task else {})
-    steps = comparing.load_plan(plan) if plan else (comparing.Step(name="", compare=names, subjects=subjects),)
+    steps = load_plan(plan) if plan else (Step(name="", compare=names, subjects=subjects),)
     where = Where(executor, choose_device(device, executor), slots)
 
     def target(network: str) -> Target:
@@ -113,7 +114,7 @@ def compare(
             return comparing.compare(jobs, confirm_all(jobs, where, progress, print_costs))
 
     found = []
-    for step, met, comparison in comparing.follow(steps, evaluate):
+    for step, met, comparison in follow(steps, evaluate):
         if comparison:
             comparing.keep(comparison, out)
         found.append({"step": step.name, "networks": met, **(comparison.facts if comparison else {"winner": met[0]})})

@@ -2,23 +2,21 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
 
-from mer_search.config import Part, digest, explain
+from mer_search.config import digest
 from mer_search.confirm.confirmation import Confirmation
-from mer_search.errors import DataError, UsageError
+from mer_search.errors import DataError
 from mer_search.evaluation.metrics import fold_confusion, tail, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import paired_interval, permutation_p, uf1_interval
-from mer_search.files import TEXT, content_of, tree_of, write_whole
+from mer_search.files import write_whole
 
 SIGNIFICANT = 0.05
 
@@ -214,89 +212,3 @@ def _pair(first: Contestant, second: Contestant) -> Pair:
         paired_interval(first.matrices, second.matrices),
         permutation_p(first.matrices, second.matrices),
     )
-
-
-class Step(Part):
-    """One comparison of a plan. Names may be earlier steps', which stand for their winners."""
-
-    name: str
-    compare: tuple[str, ...] = Field(min_length=2)
-    subjects: str
-    only_if: str = ""  # a network that must be among them; else the first wins without a comparison
-
-
-def plans() -> list[str]:
-    """The plans that come with the package."""
-    return sorted(path.name.removesuffix(".toml") for path in _folder().iterdir() if path.name.endswith(".toml"))
-
-
-def _folder() -> Any:
-    return resources.files("mer_search.studies") / "plans"
-
-
-def load_plan(name_or_path: str) -> tuple[Step, ...]:
-    """A plan by its name or file.
-
-    Raises:
-        UsageError: if there is none, or it is not a valid plan; the message says where.
-    """
-    path = Path(name_or_path)
-    if path.suffix != ".toml" and name_or_path not in plans():
-        raise UsageError(f"a plan must be a .toml file or one of {', '.join(plans())}, but got {name_or_path!r}")
-    try:
-        own = path.suffix == ".toml"
-        text = content_of(path, TEXT).decode() if own else (_folder() / f"{name_or_path}.toml").read_text()
-        tree = tree_of(text)
-    except (OSError, UnicodeDecodeError, DataError, UsageError) as error:
-        raise UsageError(f"a plan must be a readable TOML file, but {name_or_path} is not ({error})") from error
-    entries = tree.get("step")
-    if not isinstance(entries, list) or not entries or set(tree) != {"step"}:
-        raise UsageError(f"plan {name_or_path}: must hold [[step]] entries and nothing else, but has {list(tree)}")
-    try:
-        steps = tuple(Step.model_validate(entry) for entry in entries)
-    except ValidationError as error:
-        raise UsageError(
-            f"plan {name_or_path}: a step must have a name, compare = two networks or more, subjects, and may have "
-            f"only_if; {explain(error)}"
-        ) from None
-    _check_order(steps, name_or_path)
-    return steps
-
-
-def _check_order(steps: Sequence[Step], plan: str) -> None:
-    """Raise UsageError unless each step has a name of its own and looks back only, at what can be there."""
-    outcomes: dict[str, set[str]] = {}  # step -> the networks that may win it
-    names = {step.name for step in steps}
-    for step in steps:
-        if step.name in outcomes:
-            raise UsageError(f"plan {plan}: a step must have a name of its own, but two are called {step.name!r}")
-        for name in step.compare:
-            if name in names - set(outcomes):
-                raise UsageError(
-                    f"plan {plan}: step {step.name!r} must compare networks or earlier steps, but {name!r} is no "
-                    "earlier one"
-                )
-        possible = {network for name in step.compare for network in outcomes.get(name, {name})}
-        if step.only_if and step.only_if not in possible:
-            raise UsageError(
-                f"plan {plan}: only_if of step {step.name!r} must be one of {', '.join(sorted(possible))}, but is "
-                f"{step.only_if!r}"
-            )
-        outcomes[step.name] = possible
-
-
-def follow(
-    steps: Sequence[Step], evaluate: Callable[[Sequence[str], str], Comparison]
-) -> Iterator[tuple[Step, tuple[str, ...], Comparison | None]]:
-    """The steps of a plan one after the other, with the networks that meet in them; None where there is no need.
-
-    Args:
-        steps: of the plan.
-        evaluate: compares the networks of these names on these subjects.
-    """
-    winners: dict[str, str] = {}
-    for step in steps:
-        names = tuple(winners.get(name, name) for name in step.compare)
-        comparison = evaluate(names, step.subjects) if not step.only_if or step.only_if in names else None
-        winners[step.name] = comparison.winner if comparison else names[0]
-        yield step, names, comparison

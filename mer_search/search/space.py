@@ -4,16 +4,15 @@ import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mer_search.config import Run, Value, allowed_values, check_key, value_at, with_values
-from mer_search.errors import DataError, UsageError
+from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES
-from mer_search.files import TEXT, content_of, tree_of
+from mer_search.files import shipped, toml_names, toml_text, tree_of
 from mer_search.presets import preset
 from mer_search.search.race import RACES
 from mer_search.search.samplers import SAMPLERS
@@ -129,11 +128,7 @@ class StudyFile:
 
 def names() -> list[str]:
     """The studies that come with the package."""
-    return sorted(
-        path.name.removesuffix(".toml")
-        for path in resources.files("mer_search.studies").iterdir()
-        if path.name.endswith(".toml")
-    )
+    return toml_names(shipped())
 
 
 def load(name_or_path: str) -> StudyFile:
@@ -143,15 +138,7 @@ def load(name_or_path: str) -> StudyFile:
         UsageError: if there is none, or it is not a valid study; the message says where.
     """
     path = Path(name_or_path)
-    if path.suffix == ".toml" or (path.exists() and path.is_file()):
-        try:
-            text = content_of(path, TEXT).decode()
-        except (OSError, UnicodeDecodeError, DataError) as error:
-            raise UsageError(f"a study must be a readable file, but {path} is not ({error})") from error
-        return parse(text, path.stem)
-    if name_or_path not in names():
-        raise UsageError(f"a study must be a .toml file or one of {', '.join(names())}, but got {name_or_path!r}")
-    return parse((resources.files("mer_search.studies") / f"{name_or_path}.toml").read_text(), name_or_path)
+    return parse(toml_text("study", shipped(), name_or_path), path.stem if path.is_file() else name_or_path)
 
 
 def parse(text: str, name: str) -> StudyFile:
