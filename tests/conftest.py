@@ -1,45 +1,24 @@
-"""Small datasets that the tests write themselves, and small runs on them."""
+"""Fixtures of all tests."""
 
-import csv
 import os
-import shutil
-import subprocess
-from collections.abc import Iterable
-from contextlib import closing, suppress
-from pathlib import Path
-from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the processes that they start
 
-import cv2
-import numpy as np
-import openpyxl
-import pandas as pd
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
+from small import STUDY, TINY, write_flow_images
 
 from mer_search.bench import benchmark, overhead
 from mer_search.config import Run, with_values
-from mer_search.confirm import confirmation as confirm
-from mer_search.confirm import summary
 from mer_search.engine import executor as engine
 from mer_search.engine.local import LocalExecutor
 from mer_search.search import space
-from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.storage import open_storage
-from mer_search.search.study import Scored, Trained, run
 from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data, silent
-from mer_search.training.fold_store import load_folds
-
-TINY = {
-    "prep.size": 32, "flow.size": 16, "frames.maps": 2, "frames.jitter": 0.5, "model.stem_mid": 4, "model.blocks": 2,
-    "model.stem_width": 4, "model.attention_width": 4, "train.epochs": 3, "train.batch": 8, "train.weight_decay": 0.1,
-}  # fmt: skip
-NARROW = {
-    "flow.size": 32, "model.stem_mid": 4, "model.stem_width": 4, "model.internal_mid": 4, "model.attention_width": 4,
-}  # fmt: skip
-COLUMNS = ["Subject", "Filename ", "Unnamed: 2", "OnsetFrame", " ApexFrame", "OffsetFrame", "Unnamed: 6",
-           "Action Units", "Estimated Emotion"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -51,162 +30,6 @@ def _own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def tiny() -> Run:
     return with_values(Run(), TINY)
-
-
-def texture(seed: int, size: int = 48) -> np.ndarray:
-    """A smooth random picture (size, size), floats 0..255, that flow can follow."""
-    noise = np.random.default_rng(seed).uniform(0, 255, (size, size)).astype(np.float32)
-    smooth = cv2.GaussianBlur(noise, (0, 0), 2)
-    return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX)
-
-
-def write_clip(folder: Path, onset: int, offset: int, shift: tuple[float, float], seed: int, prefix: str) -> None:
-    """Frames onset..offset of a picture that moves to `shift` at the middle and back."""
-    folder.mkdir(parents=True)
-    picture = texture(seed)
-    for number in range(onset, offset + 1):
-        rise = np.sin(np.pi * (number - onset) / (offset - onset))
-        matrix = np.float32([[1, 0, shift[0] * rise], [0, 1, shift[1] * rise]])
-        moved = cv2.warpAffine(picture, matrix, picture.shape[::-1], borderMode=cv2.BORDER_REFLECT)
-        cv2.imwrite(str(folder / f"{prefix}{number}.jpg"), moved)
-
-
-MOTIONS = {"happiness": (2.0, 0.0), "disgust": (0.0, 2.0), "others": (-2.0, 0.0), "surprise": (0.0, -2.0)}
-
-
-def write_casme2(
-    root: Path, subjects: int = 4, per_subject: int = 4, layout: str = "Cropped/sub{:02d}", prefix: str = "reg_img"
-) -> list[list]:
-    """A CASME II folder whose clips move by their label; returns the spreadsheet's rows."""
-    rows = []
-    for subject in range(1, subjects + 1):
-        for k, label in enumerate(list(MOTIONS)[:per_subject]):
-            name, onset, offset = f"EP{k + 1:02d}_{subject:02d}f", 10 + subject, 26 + subject
-            write_clip(root / layout.format(subject) / name, onset, offset, MOTIONS[label], 10 * subject + k, prefix)
-            rows.append([subject, name, "", onset, onset + 8, offset, "", "4+R10" if k else 12, label])
-    write_sheet(root / "CASME2-coding-20140508.xlsx", rows)
-    return rows
-
-
-def face_points(height: int, width: int) -> np.ndarray:
-    """The 68 points (68, 2) of a face that fills an image, in its pixels; only jaw and eyes lie where they should."""
-    points = np.full((68, 2), (0.5, 0.6))
-    angle = np.linspace(np.pi, 0, 17)
-    points[:17] = np.stack([0.5 + 0.4 * np.cos(angle), 0.5 + 0.4 * np.sin(angle)], 1)
-    eye = np.array([(-1, 0), (-0.4, -0.3), (0.4, -0.3), (1, 0), (0.4, 0.3), (-0.4, 0.3)]) * 0.08
-    points[36:42], points[42:48] = eye + np.array((0.3, 0.36)), eye + np.array((0.7, 0.36))
-    return points * (width, height) - 0.5
-
-
-def write_openface(path: Path, faces: list[np.ndarray], success: int = 1) -> Path:
-    """A CSV as OpenFace writes it: a row for each of `faces` (68, 2), spaces before the columns' names."""
-    names = ["frame", " face_id", " success", *(f" {axis}_{point}" for axis in "xy" for point in range(68))]
-    rows = [[k, 0, success, *face[:, 0], *face[:, 1]] for k, face in enumerate(faces, 1)]
-    pd.DataFrame(rows, columns=names).to_csv(path, index=False)
-    return path
-
-
-def write_sheet(path: Path, rows: list[list]) -> None:
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    if path.suffix == ".xlsx":
-        table.to_excel(path, index=False)
-    else:
-        table.to_csv(path, index=False)
-
-
-def write_book(path: Path, rows: list[list], tab: str = "Sheet1", other: str = "") -> None:
-    """A spreadsheet with the cells as they are (.xlsx, perhaps behind a sheet `other`) or as text (.csv)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows(rows)
-        return
-    book = openpyxl.Workbook()
-    book.active.title = other or tab
-    sheet = book.create_sheet(tab) if other else book.active
-    for row in rows:
-        sheet.append(row)
-    book.save(path)
-
-
-def write_frames(folder: Path, names: Iterable[str]) -> None:
-    """Small grey pictures of those names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        cv2.imwrite(str(folder / name), np.full((16, 16), 128, np.uint8))
-
-
-SAMM_TITLES = ["Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame", "Offset Frame", "Duration",
-               "Micro", "Action Units", "Estimated Emotion", "Objective Classes", "Notes"]  # fmt: skip
-SMIC_TITLES = ["Subject", "Filename", "OnsetF", "OffsetF", "FirstF", "LastF", "Emotion"]
-
-
-def samm_row(subject: int | str, name: str, emotion: str, onset: int = 5562, units: int | str = "AU4+AU7") -> list:
-    """A row of SAMM's sheet: 11 frames, the apex in the middle."""
-    return [subject, name, 1, onset, onset + 5, onset + 10, 11, "1/2", units, emotion, 1, None]
-
-
-def write_samm(root: Path, rows: list[list], name: str = "SAMM_Micro_FACS_Codes_v2.xlsx") -> None:
-    """A SAMM folder: the titles on row 14 of the second sheet, and the frames of the rows."""
-    notes = [[f"Note {line}", None, "Subject numbers are as recorded"] for line in range(1, 14)]
-    write_book(root / name, [*notes, SAMM_TITLES, *rows], "MICRO_ONLY", other="MICRO_AND_MACRO")
-    for row in rows:
-        subject = str(row[1])[:3]
-        write_frames(root / subject / row[1], (f"{subject}_{k:05d}.jpg" for k in range(row[3], row[5] + 1)))
-
-
-def smic_row(subject: int, name: str, emotion: str, onset: int = 90823) -> list:
-    """A row of SMIC's sheet: 9 frames."""
-    return [subject, name, onset, onset + 8, onset - 50, onset + 60, emotion]
-
-
-def write_smic(root: Path, rows: list[list], frame: str = "reg_image{:05d}.bmp") -> None:
-    """A SMIC-HS folder: the annotation's first sheet is another, and the frames of the rows."""
-    write_book(root / "SMIC-HS-E_annotation.xlsx", [SMIC_TITLES, *rows], "HS", other="VIS")
-    kinds = {"ne": "negative", "po": "positive", "sur": "surprise"}
-    for subject, clip, onset, offset, *_ in rows:
-        folder = root / "SMIC_all_cropped" / "HS" / f"s{subject:02d}" / "micro" / kinds[clip.split("_")[1]] / clip
-        write_frames(folder, (frame.format(number) for number in range(onset, offset + 1)))
-
-
-def write_flow_images(root: Path, subjects: int = 4, per_class: int = 2) -> None:
-    """A MEGC 2019 folder: noise with a blob whose place and channel tell the label."""
-    for subject in range(1, subjects + 1):
-        for label in range(3):
-            for k in range(per_class):
-                random = np.random.default_rng([subject, label, k])
-                image = random.uniform(90, 160, (28, 28, 3))
-                image[8 * label : 8 * label + 8, 10:18, label] += 90
-                folder = root / f"sub{subject:02d}" / "u_test" / str(label)
-                folder.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(folder / f"sub{subject:02d}_EP{label}{k} .png"), image[:, :, ::-1])
-
-
-STUDY = """
-base = "V4"
-subjects = "all"
-trials = 3
-finalists = 0
-sampler = "random"
-pruner = "none"
-[set]
-"flow.size" = 28
-"frames.maps" = 1
-"input.channels" = "z"
-"model.position" = false
-"model.blocks" = 1
-"model.stem_mid" = 4
-"model.stem_width" = 4
-"model.attention_width" = 4
-"train.epochs" = 2
-"train.batch" = 8
-[space]
-"input.components" = { choice = ["uv", "uvo", "o"] }
-"train.lr" = { float = [1e-3, 1e-2], log = true }
-[[start]]
-"train.lr" = 5e-3
-"input.components" = "uvo"
-"""
 
 
 @pytest.fixture
@@ -249,50 +72,6 @@ def storage(tmp_path):
     return open_storage(f"sqlite:///{tmp_path}/study.db", create=True)
 
 
-class Seen(NamedTuple):
-    """What a search did: how many epochs and folds it trained."""
-
-    epochs: int = 0
-    folds: int = 0
-
-
-def drive(search, study, executor, trials, in_flight=1, stop_after=None, then=None) -> Seen:
-    """Run a search; after so many folds do something, or be stopped."""
-    seen = Seen()
-    with closing(run(search, study, Scheduler(executor, in_flight), trials)) as events:
-        for event in events:
-            seen = Seen(seen.epochs + isinstance(event, Trained), seen.folds + isinstance(event, Scored))
-            if isinstance(event, Scored) and seen.folds == stop_after:
-                if then is None:
-                    raise KeyboardInterrupt
-                then()
-    return seen
-
-
-def confirmation_of(study, seeds=(1000, 1001)) -> confirm.Confirmation:
-    """The confirmation of a study's best trial on all subjects."""
-    target = confirm.trial_target(study, None)
-    loaded = load_data(target.data, target.run, silent)
-    return confirm.Confirmation(target, loaded, loaded.select("all"), seeds)
-
-
-def write_confirmation(job, executor) -> None:
-    """Train a confirmation, and leave its files behind."""
-    confirm.train([job], executor, silent)
-    folds = folds_of(job.store)
-    summary.write(job, folds, summary.summarise(job, folds))
-
-
-def over(search, trial, outcome=None, error=None) -> Job:
-    """The job of a trial that has ended already, with values or an error."""
-    return Job(trial, search.loaded, search.folder(trial.number), outcome=outcome, error=error, over=True)
-
-
-def folds_of(folder: Path) -> list:
-    """All folds in a run's folder."""
-    return list(load_folds(folder).values())
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A function (bytes) -> a folder that is a disk of that size; skipped where none may be mounted."""
@@ -310,12 +89,3 @@ def small_disk(tmp_path):
     yield make
     for folder in mounted:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """A file that takes whatever a small disk has left."""
-    ballast = folder / "ballast"
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while file.write(b"\0" * 4096):
-            pass
-    return ballast

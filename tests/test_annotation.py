@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from conftest import COLUMNS, write_book, write_frames
+from small import COLUMNS, write_book, write_frames
 
 from mer_search.data import open_folder
 from mer_search.data.readers.annotation import action_units, number, without_zeros

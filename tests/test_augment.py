@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import texture
+from small import texture
 
 from mer_search.config import Flow, Train
 from mer_search.data.flow import farneback

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import STUDY, write_flow_images
+from small import STUDY, write_flow_images
 
 from mer_search import cli
 

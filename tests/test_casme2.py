@@ -1,5 +1,5 @@
 import pytest
-from conftest import write_casme2, write_sheet
+from small import write_casme2, write_sheet
 
 from mer_search.data import open_folder
 from mer_search.data.check import check_folder

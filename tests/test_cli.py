@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 from click.testing import CliRunner
-from conftest import STUDY, write_casme2
+from small import STUDY, write_casme2
 
 from mer_search import cli
 from mer_search.data.synthetic import dataset as synthetic

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import STUDY, folds_of, silent, write_casme2, write_flow_images
+from small import STUDY, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import with_values
 from mer_search.confirm import compare as comparing

@@ -1,5 +1,5 @@
 import pytest
-from conftest import COLUMNS, samm_row, silent, smic_row, write_book, write_frames, write_samm, write_smic
+from small import COLUMNS, samm_row, silent, smic_row, write_book, write_frames, write_samm, write_smic
 
 from mer_search.config import Run, with_values
 from mer_search.data import open_folder

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from conftest import STUDY, confirmation_of, drive, folds_of, silent, write_casme2, write_flow_images
+from small import STUDY, confirmation_of, drive, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import digest, with_values
 from mer_search.confirm import confirmation as confirming

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import NARROW
 from deadly import Deadly
+from small import NARROW
 
 from mer_search.bench.speed import noise
 from mer_search.config import with_values

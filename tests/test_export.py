@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NARROW, silent, write_casme2
 from safetensors.torch import save_file
+from small import NARROW, silent, write_casme2
 
 from mer_search.config import digest, with_values
 from mer_search.data import fit, open_folder

@@ -12,8 +12,8 @@ from pathlib import Path
 import optuna
 import pytest
 from click.testing import CliRunner
-from conftest import STUDY, drive, fill, folds_of, over, silent
 from optuna.trial import TrialState
+from small import STUDY, drive, fill, folds_of, over, silent
 
 from mer_search import cli
 from mer_search.confirm.confirmation import Confirmation, Target, confirm_all, trial_target

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import fill
+from small import fill
 
 from mer_search import files
 from mer_search.errors import DiskError

@@ -7,8 +7,8 @@ from statistics import mean
 
 import numpy as np
 import pytest
-from conftest import STUDY, drive, folds_of, silent
 from optuna_dashboard._note import get_note_from_system_attrs as note_of
+from small import STUDY, drive, folds_of, silent
 
 from mer_search.evaluation.metrics import pooled_uf1, tail
 from mer_search.evaluation.predictions import save

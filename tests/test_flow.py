@@ -5,7 +5,7 @@ from typing import get_args
 import cv2
 import numpy as np
 import pytest
-from conftest import texture, write_casme2
+from small import texture, write_casme2
 
 from mer_search.config import Flow, with_values
 from mer_search.data import open_folder

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import write_flow_images
+from small import write_flow_images
 
 from mer_search.data import open_folder
 from mer_search.data.clips import counts

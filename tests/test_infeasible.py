@@ -6,8 +6,8 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from conftest import STUDY, drive, folds_of, over
 from optuna.trial import TrialState
+from small import STUDY, drive, folds_of, over
 
 from mer_search.config import with_values
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSearchError, UsageError

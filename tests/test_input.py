@@ -1,4 +1,4 @@
-"""Damaged input: some of what tests/mutants.py tries, in every run, and each defect that it has found."""
+"""Damaged input: some of what benchmarks/mutants.py tries, in every run, and each defect that it has found."""
 
 import os
 import random
@@ -8,11 +8,11 @@ import cv2
 import mutants
 import numpy as np
 import pytest
-from conftest import COLUMNS, texture, write_book, write_casme2, write_flow_images, write_frames
 from damage import FAR, FILES, SHEETS, repacked, write_bases
 from damage_files import REFUSED, decodes, jpeg_of, png, png_bomb
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import COLUMNS, texture, write_book, write_casme2, write_flow_images, write_frames
 
 from mer_search.data import images, open_folder
 from mer_search.data.check import check_folder

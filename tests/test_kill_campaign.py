@@ -1,4 +1,4 @@
-"""A short campaign of kills, in every run; the long one is tests/kill_campaign.py by hand."""
+"""A short campaign of kills, in every run; the long one is benchmarks/kill_campaign.py by hand."""
 
 import random
 

@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, write_casme2, write_flow_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_fold import ALL_AT_ONCE, TEST, TWO_STAGES, losses, train
+from small import TINY, write_casme2, write_flow_images
 
 from mer_search.config import Run, with_values
 from mer_search.errors import Infeasible

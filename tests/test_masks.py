@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import face_points, texture, write_openface
+from small import face_points, texture, write_openface
 
 from mer_search.data.clips import Clip
 from mer_search.data.masks import landmarks, onset_points, onset_row, template

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import TINY, silent, texture, write_casme2, write_flow_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_fold import train
 from safetensors.torch import load_file, save_file
+from small import TINY, silent, texture, write_casme2, write_flow_images
 
 from mer_search import cli
 from mer_search.config import Flow, Input, Run, with_values

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import STUDY, TINY, confirmation_of, drive, folds_of, silent, write_casme2, write_clip, write_confirmation
+from small import STUDY, TINY, confirmation_of, drive, folds_of, silent, write_casme2, write_clip, write_confirmation
 
 from mer_search import cli
 from mer_search.config import Run

@@ -4,7 +4,7 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
-from conftest import face_points, texture, write_openface
+from small import face_points, texture, write_openface
 
 from mer_search.config import Prep
 from mer_search.data import masks, prepare

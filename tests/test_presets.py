@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import NARROW, silent, write_casme2
+from small import NARROW, silent, write_casme2
 from torch.utils.flop_counter import FlopCounterMode
 
 from mer_search.config import with_values

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import STUDY, drive, folds_of
 from optuna.trial import TrialState
+from small import STUDY, drive, folds_of
 
 from mer_search.evaluation.metrics import pooled_uf1, tail
 from mer_search.search import race as races

@@ -9,8 +9,8 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
 from safetensors.torch import load
+from small import TINY
 
 from mer_search.config import Run, with_values
 from mer_search.engine.executor import Silence

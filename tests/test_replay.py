@@ -4,7 +4,7 @@ from dataclasses import replace
 import fake_table
 import numpy as np
 import pytest
-from conftest import STUDY
+from small import STUDY
 
 from mer_search.bench import fold_table
 from mer_search.bench.replay import Strategy, replay

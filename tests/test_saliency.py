@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import NARROW
+from small import NARROW
 
 from mer_search.config import Run, with_values
 from mer_search.inference.saliency import saliency

@@ -1,5 +1,5 @@
 import pytest
-from conftest import samm_row, write_book, write_frames, write_samm
+from small import samm_row, write_book, write_frames, write_samm
 
 from mer_search.data import open_folder
 from mer_search.data.clips import checksum

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import STUDY, drive, folds_of
 from optuna.trial import TrialState
+from small import STUDY, drive, folds_of
 
 from mer_search.config import with_values
 from mer_search.confirm.confirmation import Confirmation, Target, train

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
-from conftest import STUDY, TINY
+from small import STUDY, TINY
 
 import mer_search
 from mer_search import cli

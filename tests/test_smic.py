@@ -1,5 +1,5 @@
 import pytest
-from conftest import SMIC_TITLES, smic_row, write_book, write_frames, write_smic
+from small import SMIC_TITLES, smic_row, write_book, write_frames, write_smic
 
 from mer_search.data import open_folder
 

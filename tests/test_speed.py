@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import NARROW, STUDY
+from small import NARROW, STUDY
 
 from mer_search.bench import benchmark, overhead, speed
 from mer_search.config import with_values

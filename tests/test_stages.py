@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import write_casme2
 from one_fold import TEST, TWO_STAGES, losses, train
+from small import write_casme2
 
 from mer_search.config import with_values
 from mer_search.errors import Infeasible

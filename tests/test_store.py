@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import face_points, texture, write_casme2, write_flow_images, write_openface
+from small import face_points, texture, write_casme2, write_flow_images, write_openface
 
 from mer_search.config import Run, with_values
 from mer_search.data import open_folder, store

@@ -3,8 +3,8 @@ import shutil
 import numpy as np
 import optuna
 import pytest
-from conftest import STUDY, drive, folds_of, over, silent
 from optuna.trial import TrialState
+from small import STUDY, drive, folds_of, over, silent
 
 from mer_search.config import digest
 from mer_search.engine.task import Failed, Finished, Progress

@@ -1,5 +1,5 @@
 import pytest
-from conftest import silent, write_casme2, write_sheet
+from small import silent, write_casme2, write_sheet
 
 from mer_search.config import with_values
 from mer_search.data import DATASETS, fit, open_folder

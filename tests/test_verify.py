@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from click.testing import CliRunner
-from conftest import STUDY, write_flow_images
 from sklearn.metrics import f1_score
+from small import STUDY, write_flow_images
 
 from mer_search import cli
 from mer_search.confirm.verify import unlike, verify_confirmation, verify_study

@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from conftest import (
+from small import (
     STUDY,
     confirmation_of,
     drive,

@@ -1,4 +1,6 @@
-"""How often intervals cover the truth, in studies whose truth is known. `python tests/simulation.py` prints a table.
+"""How often intervals cover the truth, in studies whose truth is known.
+
+    python benchmarks/simulation.py  # prints a table
 
 The truth is a population of people: how many clips of each class someone has is a row of CASME II's table, how hard
 someone is to read, and for which network, is drawn. A study sees S of them; a network's true UF1 is that of the whole

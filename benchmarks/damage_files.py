@@ -12,8 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from conftest import STUDY
 from damage import Base, Damaged, Fact
+from small import STUDY
 
 # Images
 

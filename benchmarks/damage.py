@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import openpyxl
-from conftest import (
+from small import (
     COLUMNS,
     SAMM_TITLES,
     SMIC_TITLES,

@@ -1,9 +1,11 @@
 """Small well-formed datasets, study files and command lines, damaged on purpose, and what becomes of them.
 
-`python tests/mutants.py --count 400 --seed 0` makes so many, each in a process of its own with a time limit and a limit
-on memory, and prints a table and every defect. A mutant must be refused, with exit code 1 or 2 and one line on stderr,
-or be used correctly: what is used of a damaged dataset has the label and the frames that its undamaged cells and files
-give it, and what is not used is named. Training is not part of it.
+    PYTHONPATH=tests python benchmarks/mutants.py --count 400 --seed 0
+
+makes so many, each in a process of its own with a time limit and a limit on memory, and prints a table and every
+defect. A mutant must be refused, with exit code 1 or 2 and one line on stderr, or be used correctly: what is used of a
+damaged dataset has the label and the frames that its undamaged cells and files give it, and what is not used is named.
+Training is not part of it.
 """
 
 import argparse
@@ -31,7 +33,7 @@ import damage
 import damage_files
 import numpy as np
 from click.testing import CliRunner
-from conftest import STUDY
+from small import STUDY
 
 from mer_search import cli
 

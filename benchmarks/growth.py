@@ -1,5 +1,7 @@
-"""What a trial costs beside its training when many came before it. Run it: python tests/growth.py 100 1000 5000, and to
-see whether anything grows through thousands of trials in one process, python tests/growth.py 0 --timed 2000
+"""What a trial costs beside its training when many came before it.
+
+    python benchmarks/growth.py 100 1000 5000
+    python benchmarks/growth.py 0 --timed 2000  # does anything grow through thousands of trials in one process?
 
 Trials train nothing: their folds are random probabilities. Those that came before are written into the database at
 once, as rows of Optuna's own tables, for trial by trial it would take hours. So memory and time of the trials after

@@ -1,5 +1,6 @@
 """Commands that are stopped at random moments of each stage: does any hang, or leave something behind?
-Run it: python tests/stop_campaign.py --times 10
+
+    PYTHONPATH=tests python benchmarks/stop_campaign.py --times 10
 
 Half of the stops are one signal, half are two, .05 to 1 s apart: SIGINT or SIGTERM, to the command alone or to its
 group, in a terminal or not. Everything is real, but small.
@@ -19,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from conftest import STUDY, write_flow_images
+from small import STUDY, write_flow_images
 
 from mer_search.data.synthetic.dataset import write_dataset
 

@@ -1,4 +1,4 @@
-"""What bfloat16 does to UF1, over the same folds and seeds. Run it: python tests/precision.py --device cuda
+"""What bfloat16 does to UF1, over the same folds and seeds. Run it: python benchmarks/precision.py --device cuda
 
 On a CPU without units for bfloat16 it is emulated, which is slow and changes nothing about the result. What is shown:
 the difference of the seeds' mean UF1, beside the standard deviation that the seeds alone have.

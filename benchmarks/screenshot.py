@@ -1,4 +1,7 @@
-"""Pictures of pages for docs/: `python tests/screenshot.py ADDRESS PNG WIDTH HEIGHT [TEXT]`, scrolled to TEXT."""
+"""Pictures of pages for docs/, perhaps scrolled to a text.
+
+PYTHONPATH=tests python benchmarks/screenshot.py ADDRESS PNG WIDTH HEIGHT [TEXT]
+"""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,7 @@
-"""Searches and confirmations whose processes are killed at random moments: is anything lost, doubled, condemned or left
-behind? Run it: python tests/kill_campaign.py --driver 100 --confirm 20 --worker 100 --ray-worker 20 --ray-node 10
+"""Searches and confirmations whose processes are killed: is anything lost, doubled, condemned or left behind?
+
+    PYTHONPATH=tests python benchmarks/kill_campaign.py \\
+        --driver 100 --confirm 20 --worker 100 --ray-worker 20 --ray-node 10
 
 A driver is killed with its whole process group, as a machine's out-of-memory killer or a batch system may do it, or
 alone, and the same command is called again. A process that trains, or a node of a Ray cluster, is killed while the
@@ -20,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import optuna
-from conftest import STUDY, write_flow_images
+from small import STUDY, write_flow_images
 
 from mer_search.config import digest
 from mer_search.search.storage import find_study, open_storage, ranked_trials
