@@ -105,17 +105,17 @@ def _values(table: Table, strategy: Strategy) -> Floats:
 def _finals(table: Table, left: list[int], seeds: Sequence[int]) -> tuple[int, int]:
     """The configuration that wins the finals, and what they cost. The first seed has been seen before."""
     measure, cost = races.FINALS.measure, 0
-    by_seed, means = uf1(table.final(table.counts).sum(2)), dict[int, float]()
-    for used in range(2, len(seeds) + 1):
-        if len(left) < 2:
-            break
-        cost += table.shape[2] * int(table.epochs[left].sum())
+    by_seed = uf1(table.final(table.counts).sum(2))
+    for used in range(1, len(seeds) + 1):
         so_far = list(seeds[:used])
         means = {m: float(by_seed[m, so_far].mean()) for m in left}
         scores = [
             np.mean([table.scores(measure, m, seed, int(table.epochs[m])) for seed in so_far], axis=0) for m in left
         ]
-        left = [left[at] for at in races.still_in([means[m] for m in left], scores, table.weights[measure])]
+        left = [left[at] for at in races.still_in(list(means.values()), scores, table.weights[measure])]
+        if len(left) < 2:
+            break
+        cost += table.shape[2] * int(table.epochs[left].sum()) * (used < len(seeds))
     return max(means, key=means.__getitem__), cost
 
 

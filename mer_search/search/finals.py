@@ -1,8 +1,8 @@
 """Finals: a search's best trials are trained with further seeds, so that luck with the first one does not choose.
 
-The finalists are scored on the study's subjects again, one seed after the other. Who then lies clearly behind the
-leader is out, as in a race; the others are ranked by their mean UF1 over all seeds, and the first of them is the
-study's best trial.
+The finalists are scored on the study's subjects again, one seed after the other. Before each seed, finalists that lie
+clearly behind the leader are out, as in a race; the others are ranked by their mean UF1 over all seeds, and the first
+of them is the study's best trial.
 """
 
 from collections.abc import Generator, Sequence
@@ -64,6 +64,9 @@ def run_finals(
     found = {trial.number: [list(load_folds(search.folder(trial.number)).values())] for trial in left}
     study.set_user_attr(FINALS_OVER, len(left) < 2)
     for seed in further_seeds(search.seed):
+        uf1 = [np.mean([_uf1(folds, search) for folds in found[trial.number]]) for trial in left]
+        scores = [_scores(found[trial.number], jury) for trial in left]
+        left = [left[place] for place in races.still_in(uf1, scores, jury.weights)] if left else []
         if len(left) < 2:
             break
         number = {_job(search, trial, seed, progress): trial.number for trial in left}
@@ -80,9 +83,6 @@ def run_finals(
         _keep(study, found, search)
         for trial in left:
             yield Final(trial.number, tuple(_uf1(folds, search) for folds in found[trial.number]))
-        uf1 = [np.mean([_uf1(folds, search) for folds in found[trial.number]]) for trial in left]
-        scores = [_scores(found[trial.number], jury) for trial in left]
-        left = [left[place] for place in races.still_in(uf1, scores, jury.weights)]
     study.set_user_attr(FINALS_OVER, True)
 
 
@@ -115,7 +115,9 @@ def _so_far(job: Job, search: Search) -> float:
 
 def _keep(study: optuna.Study, found: dict[int, list[list[Predictions]]], search: Search) -> None:
     """Note each finalist's UF1 with every further seed."""
-    told = {str(number): [_uf1(folds, search) for folds in seeds[1:]] for number, seeds in found.items()}
+    told = {
+        str(number): [_uf1(folds, search) for folds in further] for number, (_, *further) in found.items() if further
+    }
     study.set_user_attr(FINALS, study.user_attrs.get(FINALS, {}) | told)
 
 
