@@ -17,13 +17,13 @@ from typing import Any
 
 from mer_search.errors import DataError, DiskError, UsageError
 
-MOST = 256 << 20  # bytes of a file that is read whole: a frame, a table, a study
-TEXT = 1 << 20  # bytes of a study file or a plan
-WHOLE = 2**53  # integers in them lie between this and its negative: a float holds them all
-HERE = re.sub(r"\W", "_", socket.gethostname())
+MAX_BYTES = 256 << 20  # bytes of a file that is read whole: a frame, a table, a study
+MAX_TEXT = 1 << 20  # bytes of a study file or a plan
+MAX_INTEGER = 2**53  # integers in them lie between this and its negative: a float holds them all
+HOST = re.sub(r"\W", "_", socket.gethostname())
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)  # no fault of the program's
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of file systems whose folders need none, or have none
-UNPACKED = 4 << 30  # bytes that an archive may have unpacked: 10,000 epochs of 442 clips and 100 seeds have 3 G
+MAX_UNPACKED = 4 << 30  # bytes that an archive may have unpacked: 10,000 epochs of 442 clips and 100 seeds have 3 G
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
     Raises:
         DiskError: if the disk is full, or the folder cannot be written.
     """
-    temporary = path.parent / f".{path.name}.{HERE}-{os.getpid()}.partial"
+    temporary = path.parent / f".{path.name}.{HOST}-{os.getpid()}.partial"
     with disk(path):
         _make(path.parent)
         with _unfinished(temporary):
@@ -67,8 +67,8 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A new folder to fill. In the end it becomes `path`, which must be absent or empty; on an error it is deleted."""
-    building = path.with_name(f".{path.name}.{HERE}-{os.getpid()}.part")
-    _sweep(path.parent.glob(f".{glob.escape(path.name)}.{HERE}-*.part"))
+    building = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.part")
+    _sweep(path.parent.glob(f".{glob.escape(path.name)}.{HOST}-*.part"))
     with _unfinished(building):
         building.mkdir(parents=True)
         yield building
@@ -79,7 +79,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Delete what killed processes of this machine left in a folder and below it: files that were not whole yet."""
-    _sweep(folder.rglob(f".*.{HERE}-*.partial"))
+    _sweep(folder.rglob(f".*.{HOST}-*.partial"))
 
 
 def delete_unfinished() -> None:
@@ -155,7 +155,7 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def content_of(path: Path, most: int = MOST) -> bytes:
+def content_of(path: Path, most: int = MAX_BYTES) -> bytes:
     """What stands in a file.
 
     Raises:
@@ -174,7 +174,7 @@ def _size(path: Path) -> int:
     return facts.st_size
 
 
-def check_archive(path: Path, most: int = UNPACKED) -> None:
+def check_archive(path: Path, most: int = MAX_UNPACKED) -> None:
     """Refuse an archive (.xlsx, .npz) by what its list of contents says, before anything is unpacked; zipfile gives
     nobody more than that.
 
@@ -218,7 +218,7 @@ def toml_text(what: str, folder: Path, name_or_path: str) -> str:
             raise UsageError(f"a {what} must be a .toml file or one of {', '.join(names)}, but got {name_or_path!r}")
         path = folder / f"{name_or_path}.toml"
     try:
-        return content_of(path, TEXT).decode()
+        return content_of(path, MAX_TEXT).decode()
     except (OSError, UnicodeDecodeError, DataError) as error:
         raise UsageError(f"a {what} must be a readable file, but {path} is not ({error})") from error
 
@@ -235,8 +235,8 @@ def tree_of(text: str) -> dict[str, Any]:
         raise UsageError("not valid TOML: it is nested too deeply") from None
     except ValueError as error:  # also of numbers with thousands of digits
         raise UsageError(f"not valid TOML: {error}") from error
-    if any(abs(number) > WHOLE for number in _integers(tree)):
-        raise UsageError(f"an integer must lie within {WHOLE:,} of 0, but one does not")
+    if any(abs(number) > MAX_INTEGER for number in _integers(tree)):
+        raise UsageError(f"an integer must lie within {MAX_INTEGER:,} of 0, but one does not")
     return tree
 
 

@@ -11,9 +11,9 @@ TWO_STAGES = {
 TEST = "sub02"  # its clips are the 6 from number 6 on; 18 train
 
 
-def train(loaded, seed=0, on_epoch=lambda epoch: None, clips=None, until=None, kept=None, pieces=1, **values):
+def train(loaded, seed=0, on_epoch=lambda epoch: None, clips=None, until=None, kept=None, microbatches=1, **values):
     run = with_values(loaded.run, {key.replace("__", "."): value for key, value in values.items()})
-    return train_fold(run, clips or loaded.tensors, TEST, seed, on_epoch, until, kept, pieces)
+    return train_fold(run, clips or loaded.tensors, TEST, seed, on_epoch, until, kept, microbatches)
 
 
 def losses(trained):

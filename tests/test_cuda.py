@@ -22,9 +22,9 @@ from mer_search.engine.worker import execute, on_device, settle
 from mer_search.errors import CLIPS_DO_NOT_FIT
 from mer_search.model.network import Network
 from mer_search.presets import PRESETS, preset
-from mer_search.training import graphed
-from mer_search.training.judge import network_input
+from mer_search.training import cuda_graph
 from mer_search.training.loop import train_fold
+from mer_search.training.predict_proba import network_input
 
 pytestmark = [
     pytest.mark.cuda,
@@ -63,8 +63,8 @@ def _run(name="V3NR", **values):
     return with_values(preset(name), SMALL | {key.replace("__", "."): value for key, value in values.items()})
 
 
-def _probabilities(run, clips, until=None, kept=None, pieces=1):
-    trained = train_fold(run, clips, "s1", 0, until=until, kept=kept, pieces=pieces)
+def _probabilities(run, clips, until=None, kept=None, microbatches=1):
+    trained = train_fold(run, clips, "s1", 0, max_epochs=until, checkpoint=kept, microbatches=microbatches)
     return trained.predictions.probabilities
 
 
@@ -131,7 +131,7 @@ def test_a_step_in_bfloat16_is_nearly_that_in_single_precision():
 def test_a_recorded_step_is_the_step_itself(run, exact, monkeypatch):
     clips = noise(run, 32, subjects=4).to("cuda")
     recorded = _probabilities(run, clips)
-    monkeypatch.setattr(graphed, "WARM_UP", 10**9)
+    monkeypatch.setattr(cuda_graph, "WARM_UP", 10**9)
     np.testing.assert_array_equal(recorded, _probabilities(run, clips))
 
 
@@ -172,12 +172,12 @@ def test_batches_that_do_not_fit_are_cut_into_pieces(exact, little_memory):
     run = with_values(preset("V3NR"), {"train.epochs": 2, "train.batch": 16})
     clips = noise(run, 48, subjects=3).to("cuda")
     torch.cuda.reset_peak_memory_stats()
-    expected = _probabilities(run, clips, pieces=2)
+    expected = _probabilities(run, clips, microbatches=2)
     needed = torch.cuda.max_memory_reserved() - torch.cuda.memory_reserved()
     little_memory(max(needed, torch.cuda.max_memory_allocated()))
     predictions, history, _ = execute(Task(run, "noise", 0, "s1", 2), lambda: clips, lambda epoch: None)
-    assert {row.pieces for row in history} <= {2, 4}
-    if history[0].pieces == 2:
+    assert {row.microbatches for row in history} <= {2, 4}
+    if history[0].microbatches == 2:
         np.testing.assert_array_equal(predictions.probabilities, expected)
 
 

@@ -19,7 +19,7 @@ from mer_search.inference.predict import Confirmed
 from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.training.fold_store import checkpoint_file
-from mer_search.training.judge import judge
+from mer_search.training.predict_proba import predict_proba
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -81,7 +81,7 @@ def test_each_family_says_what_torch_says_for_any_number_of_clips(confirmed, nam
         one, other = made.networks(each.subject, "cpu")
         for clips in (1, 5):
             motion, onset, said = _said(each.path, made.run, clips, seed=clips)
-            chances = [judge(network, made.run, motion, onset) for network in (one, other)]
+            chances = [predict_proba(network, made.run, motion, onset) for network in (one, other)]
             assert not torch.equal(*chances)
             torch.testing.assert_close(said, (chances[0] + chances[1]) / 2, atol=1e-5, rtol=0)
             assert (onset is not None) == made.run.model.position
@@ -114,8 +114,8 @@ def test_a_file_that_does_not_agree_with_torch_is_removed(confirmed, monkeypatch
     (tmp_path / "onnx" / "sub01.onnx").write_bytes(b"of an earlier version")
     filled = exporting._filled
 
-    def wrong(graph, judge, metadata):  # the weights of other networks
-        return filled(graph, exporting._Judge([Network(made.run).eval() for _ in made.seeds], made.run), metadata)
+    def wrong(graph, ensemble, metadata):  # the weights of other networks
+        return filled(graph, exporting._Ensemble([Network(made.run).eval() for _ in made.seeds], made.run), metadata)
 
     monkeypatch.setattr(exporting, "_filled", wrong)
     with pytest.raises(DataError, match="must say what torch says"):

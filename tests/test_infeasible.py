@@ -14,9 +14,9 @@ from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSea
 from mer_search.model.channels import n_channels
 from mer_search.model.flops import memory
 from mer_search.model.network import Network
-from mer_search.search import fits
+from mer_search.search import memory_limit
 from mer_search.search import study as studies
-from mer_search.search.fits import foretell
+from mer_search.search.memory_limit import foretell
 from mer_search.search.storage import NOT_TRIED, best_trial, ended
 from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
@@ -65,7 +65,7 @@ def _holds(run):
     ids=["the best fits easily", "the best is the largest that fits"],
 )
 def test_at_most_12_of_100_trials_are_lost_where_a_third_does_not_fit(run_stubbed, monkeypatch, score):
-    monkeypatch.setattr(fits, "memory", _holds)
+    monkeypatch.setattr(memory_limit, "memory", _holds)
 
     def evaluate(trial, values):
         one, other = values["train.mixup"], values["train.noise"]
@@ -84,7 +84,7 @@ def test_at_most_12_of_100_trials_are_lost_where_a_third_does_not_fit(run_stubbe
 
 
 def test_a_trial_that_holds_no_less_than_one_that_did_not_fit_is_not_tried(run_stubbed, monkeypatch):
-    monkeypatch.setattr(fits, "memory", lambda run: 3e9 * run.train.mixup)
+    monkeypatch.setattr(memory_limit, "memory", lambda run: 3e9 * run.train.mixup)
     tried = []
 
     def evaluate(trial, values):
@@ -103,8 +103,8 @@ def test_a_trial_that_holds_no_less_than_one_that_did_not_fit_is_not_tried(run_s
 
 
 def test_a_space_in_which_hardly_anything_fits_ends_the_run(run_stubbed, monkeypatch):
-    monkeypatch.setattr(fits, "memory", lambda run: 3e9)
-    monkeypatch.setattr(fits, "IN_A_ROW", 5)
+    monkeypatch.setattr(memory_limit, "memory", lambda run: 3e9)
+    monkeypatch.setattr(memory_limit, "IN_A_ROW", 5)
 
     def evaluate(trial, values):
         raise Infeasible("must fit", DOES_NOT_FIT)

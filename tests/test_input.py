@@ -81,7 +81,7 @@ def test_what_is_read_of_a_whole_image_is_what_opencv_decodes(tmp_path, kind, de
 
 def test_an_image_is_refused_by_the_size_in_its_header_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    monkeypatch.setattr(images, "LARGEST", 10_000)
+    monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
     (tmp_path / "a.png").write_bytes(png_bomb(101))
     (tmp_path / "b.jpg").write_bytes(jpeg_of(_jpeg(), 60000, 60000))
     (tmp_path / "c.png").write_bytes(png(2**31 - 1, 2**31 - 1, b""))

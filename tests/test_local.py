@@ -19,7 +19,7 @@ from mer_search.engine.task import Failed, Finished, Progress, Task
 from mer_search.engine.worker import Defect
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, UsageError
 from mer_search.search.workspace import silent
-from mer_search.training.clips import Clips
+from mer_search.training.dataset import Clips
 from mer_search.training.loop import train_fold
 
 SUBJECTS = ("sub01", "sub02", "sub03", "sub04")
@@ -238,25 +238,25 @@ def test_where_little_memory_can_be_shared_each_worker_gets_a_copy(own, loaded, 
 
 
 @pytest.mark.parametrize(
-    ("batch", "fits", "pieces"),
+    ("batch", "fits", "microbatches"),
     [(36, 36, [1]), (36, 9, [1, 2, 4]), (36, 5, [1, 2, 4, 8]), (7, 7, [1]), (8, 4, [1, 2]), (36, 3, [1, 2, 4, 8])],
 )
 def test_batches_are_cut_into_as_few_pieces_as_fit_but_into_none_of_less_than_four(
-    loaded, monkeypatch, batch, fits, pieces
+    loaded, monkeypatch, batch, fits, microbatches
 ):
     tried = []
 
-    def train_fold(run, clips, subject, seed, on_epoch, until, kept, pieces):
-        tried.append(pieces)
-        if math.ceil(run.train.batch / pieces) > fits:
+    def train_fold(run, clips, subject, seed, on_epoch, until, kept, microbatches):
+        tried.append(microbatches)
+        if math.ceil(run.train.batch / microbatches) > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
         raise Infeasible("trained", "trained")
 
     monkeypatch.setattr(worker, "train_fold", train_fold)
     (task,) = _tasks(replace(loaded, run=with_values(loaded.run, {"train.batch": batch})), ["sub01"])
     found = worker.execute(task, lambda: loaded.tensors, lambda epoch: None)
-    assert found.constraint == ("trained" if math.ceil(batch / pieces[-1]) <= fits else DOES_NOT_FIT)
-    assert tried == pieces
+    assert found.constraint == ("trained" if math.ceil(batch / microbatches[-1]) <= fits else DOES_NOT_FIT)
+    assert tried == microbatches
 
 
 def test_clips_that_do_not_fit_the_device_are_told_as_that(loaded, monkeypatch):

@@ -12,9 +12,9 @@ from mer_search.config import Run, with_values
 from mer_search.errors import Infeasible
 from mer_search.evaluation.folds import fold_seed, leave_one_out
 from mer_search.search.workspace import load_data
-from mer_search.training import judge, learner
+from mer_search.training import learner, predict_proba
 from mer_search.training.augment import mirror
-from mer_search.training.judge import network_input
+from mer_search.training.predict_proba import network_input
 
 SMALL = TINY | {
     "flow.size": 28, "frames.maps": 1, "input.channels": "z", "input.components": "uvo", "model.position": False,
@@ -87,7 +87,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(either):
     ids=["plain", "all at once", "bfloat16"],
 )
 def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_path, monkeypatch, values, kind):
-    monkeypatch.setattr(judge, "precision", lambda run, device: kind)
+    monkeypatch.setattr(predict_proba, "precision", lambda run, device: kind)
     whole = train(loaded, train__epochs=5, **values)
     kept, told = tmp_path / "kept.safetensors", []
     first = train(loaded, train__epochs=5, until=2, kept=kept, **values)
@@ -109,10 +109,10 @@ def test_a_batch_in_pieces_is_the_batch_but_for_its_statistics(loaded, monkeypat
     monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", lambda self, x: x * self.weight[:, None, None] / 2)
     whole, other = train(loaded), train(loaded, seed=1)
     for pieces in (2, 4):
-        cut = train(loaded, pieces=pieces)
+        cut = train(loaded, microbatches=pieces)
         assert losses(cut) == pytest.approx(losses(whole), rel=1e-3)
         np.testing.assert_allclose(cut.predictions.probabilities, whole.predictions.probabilities, atol=1e-3)
-        assert {row.pieces for row in cut.history} == {pieces}
+        assert {row.microbatches for row in cut.history} == {pieces}
     assert np.abs(whole.predictions.probabilities - other.predictions.probabilities).max() > 0.01
 
 
@@ -348,7 +348,7 @@ def test_bfloat16_is_used_where_there_are_units_for_it_and_a_step_is_not_too_sma
         (False, large, torch.float32),
     ):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda units=units: units)
-        assert judge.precision(run, "cpu") is kind
+        assert predict_proba.precision(run, "cpu") is kind
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, units=units: units)
-        assert judge.precision(run, "cuda") is kind
-        assert judge.mixed_precision(run, torch.device("cpu"))._enabled == (kind is torch.bfloat16)
+        assert predict_proba.precision(run, "cuda") is kind
+        assert predict_proba.mixed_precision(run, torch.device("cpu"))._enabled == (kind is torch.bfloat16)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mer_search.bench import outside
+from mer_search.bench import hpo_tables
 from mer_search.errors import UsageError
 
 
@@ -23,14 +23,14 @@ class Table:
 
 @pytest.fixture
 def _one_table(monkeypatch):
-    monkeypatch.setattr(outside, "_tables", lambda: {"one": Table()})
+    monkeypatch.setattr(hpo_tables, "_tables", lambda: {"one": Table()})
 
 
 @pytest.mark.usefixtures("_one_table")
 def test_more_trials_find_what_fewer_configurations_are_better_than():
     told = []
-    few = outside.opinions(["random"], 3, 8, lambda *progress: told.append(progress))[0]
-    many = outside.opinions(["random"], 60, 8, lambda *progress: None)[0]
+    few = hpo_tables.opinions(["random"], 3, 8, lambda *progress: told.append(progress))[0]
+    many = hpo_tables.opinions(["random"], 60, 8, lambda *progress: None)[0]
     assert told == [(done, 8) for done in range(1, 9)]
     assert few.better.mean() > 0.1
     assert many.better.mean() < 0.05
@@ -38,7 +38,7 @@ def test_more_trials_find_what_fewer_configurations_are_better_than():
 
 @pytest.mark.usefixtures("_one_table")
 def test_the_sampler_that_learns_is_first():
-    rows = outside.facts(outside.opinions(["random", "tpe"], 20, 6, lambda *progress: None))
+    rows = hpo_tables.facts(hpo_tables.opinions(["random", "tpe"], 20, 6, lambda *progress: None))
     assert [row["sampler"] for row in rows] == ["tpe", "random"]
     assert sum(row["rank"]["mean"] for row in rows) == 3
     assert rows[0]["tables"] == {"one": rows[0]["better"]["mean"]}
@@ -46,7 +46,7 @@ def test_the_sampler_that_learns_is_first():
 
 def test_an_unknown_sampler_is_named():
     with pytest.raises(UsageError, match="must be some of tpe, gp, random, qmc, nsga2, but got bayes"):
-        outside.opinions(["bayes"], 2, 2, lambda *progress: None)
+        hpo_tables.opinions(["bayes"], 2, 2, lambda *progress: None)
 
 
 def test_a_table_of_the_package_is_searched(monkeypatch):
@@ -54,6 +54,6 @@ def test_a_table_of_the_package_is_searched(monkeypatch):
     monkeypatch.setattr(packed, "HPOLib", packed.HPOBench)
     monkeypatch.setattr(packed, "NASBench201", packed.HPOBench)
     monkeypatch.setattr(packed.HPOBench, "available_dataset_names", ["car"])
-    found = outside.opinions(["random"], 15, 3, lambda *progress: None)
+    found = hpo_tables.opinions(["random"], 15, 3, lambda *progress: None)
     assert [opinion.table for opinion in found] == ["HPOBench car"]
     assert 0 < found[0].better.mean() < 0.5

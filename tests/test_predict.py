@@ -110,8 +110,8 @@ def _with(confirmed, found, subject):
     if not copy.exists():
         shutil.copytree(found.clip.frames[0].parent, copy)
     clip = found.clip
-    (judged,) = _ask(confirmed, copy, subject=subject, given=Moments(clip.onset, clip.apex, clip.offset))
-    return judged.probabilities
+    (one,) = _ask(confirmed, copy, subject=subject, given=Moments(clip.onset, clip.apex, clip.offset))
+    return one.probabilities
 
 
 def test_a_stranger_is_judged_by_the_mean_of_all_networks(of_clips, stranger):
@@ -170,7 +170,7 @@ def test_too_much_video_and_damaged_video_are_refused(place, stranger, monkeypat
     half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=r"can be decoded, where it says 17"):
         _find(half, tiny)
-    monkeypatch.setattr(loose, "LARGEST", 10 * 48 * 48 * 3)
+    monkeypatch.setattr(loose, "MAX_VIDEO_BYTES", 10 * 48 * 48 * 3)
     with pytest.raises(DataError, match=r"17 frames of 48 x 48 pixels .* take more"):
         _find(path, tiny)
 

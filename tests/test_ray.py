@@ -17,7 +17,7 @@ from mer_search.engine.executor import Silence
 from mer_search.engine.task import Failed, Finished, Progress, Task, Timed, Timing
 from mer_search.engine.worker import Defect
 from mer_search.errors import Infeasible, MerSearchError
-from mer_search.training.clips import Clips
+from mer_search.training.dataset import Clips
 from mer_search.training.loop import train_fold
 
 ray = pytest.importorskip("ray")

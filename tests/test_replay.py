@@ -8,7 +8,7 @@ from small import STUDY
 
 from mer_search.bench import fold_table
 from mer_search.bench.replay import Strategy, replay
-from mer_search.bench.tournament import STRATEGIES, facts, tournament, wrongly_stopped
+from mer_search.bench.strategies import STRATEGIES, facts, tournament, wrongly_stopped
 from mer_search.errors import DataError
 from mer_search.evaluation.metrics import best_test_epoch, fold_confusion, log_likelihood, tail
 from mer_search.evaluation.predictions import Predictions

@@ -9,13 +9,13 @@ from rich.console import Console
 
 from mer_search.confirm.compare import Comparison, Contestant
 from mer_search.report import document, figures
-from mer_search.report.confirmed import estimates
+from mer_search.report.conclusions import comparison_lines, gap, top_table
+from mer_search.report.confirmation import estimates
 from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
 from mer_search.report.figures import Point
 from mer_search.report.summaries import summary_rows, verdict
 from mer_search.report.terminal import duration, operations
 from mer_search.report.trials import values_text
-from mer_search.report.verdicts import comparison_lines, gap, top_table
 
 TOGETHER = {"uf1": 0.65, "ci95": (0.55, 0.75)}
 SCORE = {"uf1": 0.6, "uar": 0.61, "accuracy": 0.62, "sd": 0.02, "ci95": (0.5, 0.7), "averaged": TOGETHER}

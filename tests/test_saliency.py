@@ -5,7 +5,7 @@ from small import NARROW
 from mer_search.config import Run, with_values
 from mer_search.inference.saliency import saliency
 from mer_search.model.network import Network
-from mer_search.training.judge import network_input
+from mer_search.training.predict_proba import network_input
 
 SMALL = NARROW | {"frames.maps": 1, "input.channels": "r", "model.position": False, "model.blocks": 1}
 

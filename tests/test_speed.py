@@ -13,7 +13,7 @@ from mer_search.bench import benchmark, overhead, speed
 from mer_search.config import with_values
 from mer_search.presets import preset
 from mer_search.report.speed import print_speed
-from mer_search.training.clips import Clips
+from mer_search.training.dataset import Clips
 
 SMALL = NARROW | {"prep.size": 40, "train.batch": 4}
 

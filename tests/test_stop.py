@@ -13,7 +13,7 @@ from stop_campaign import LINE, Command, unfinished
 
 from mer_search.data.synthetic.dataset import write_dataset
 from mer_search.data.threads import in_threads
-from mer_search.files import HERE
+from mer_search.files import HOST
 from mer_search.processes import shielded
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -185,7 +185,7 @@ def test_two_stops_of_a_group_while_clips_are_drawn_leave_nothing(tmp_path, numb
 def test_what_a_killed_process_left_of_a_dataset_is_deleted_when_the_next_is_written(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    alive, gone = (tmp_path / f".set.{HERE}-{pid}.part" for pid in (os.getppid(), dead.pid))
+    alive, gone = (tmp_path / f".set.{HOST}-{pid}.part" for pid in (os.getppid(), dead.pid))
     for folder in (alive, gone):
         folder.mkdir()
         (folder / "image").touch()

@@ -100,7 +100,7 @@ def test_a_trial_whose_batches_were_cut_to_fit_says_so(storage, executor, make_s
     real = executor.poll
 
     def cut(event):
-        return event._replace(epoch=event.epoch._replace(pieces=4 if event.task.subject == "sub03" else 2))
+        return event._replace(epoch=event.epoch._replace(microbatches=4 if event.task.subject == "sub03" else 2))
 
     monkeypatch.setattr(
         executor, "poll", lambda: [cut(event) if isinstance(event, Progress) else event for event in real()]
@@ -109,8 +109,8 @@ def test_a_trial_whose_batches_were_cut_to_fit_says_so(storage, executor, make_s
     study = open_study(search, storage, "small")
     drive(search, study, executor, 1)
     (trial,) = study.get_trials()
-    assert trial.user_attrs["pieces"] == 4
-    assert ", batches in 4 pieces, to fit  components=uvo" in trial_line(trial)
+    assert trial.user_attrs["microbatches"] == 4
+    assert ", batches cut into 4, to fit  components=uvo" in trial_line(trial)
 
 
 def test_a_repeated_configuration_runs_with_another_seed(storage, executor, make_search):

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
 from mer_search.evaluation.metrics import units_f1
-from mer_search.training.units import table, units_loss
+from mer_search.training.action_units import table, units_loss
 
 CODES = [("4", "R10"), ("12",), ("L12",), ("?",), (), ("1", "?"), ("4", "17")]
 TRAIN = np.arange(6)  # the last clip is the test subject's

@@ -18,16 +18,17 @@ from small import (
     write_flow_images,
 )
 
-from mer_search.confirm.mistakes import ENOUGH, Judged, of_study
+from mer_search.confirm.mistakes import MIN_NETWORKS, ClipErrors, of_study
 from mer_search.data import open_folder
 from mer_search.errors import DataError
-from mer_search.inference.explain import looks, verdicts
-from mer_search.report import tiles, why
+from mer_search.inference.saliency import clip_predictions, saliency_maps
+from mer_search.report import saliency as page
+from mer_search.report import tiles
 from mer_search.report.document import Sheet, Table, Text
 from mer_search.report.page import write_study
 from mer_search.search.study import open_study
 from mer_search.training.fold_store import checkpoint_file, load_network
-from mer_search.training.judge import judge
+from mer_search.training.predict_proba import predict_proba
 
 
 def _confirmed(make_search, executor, storage, text=STUDY):
@@ -50,19 +51,19 @@ def _kinds(section):
 
 
 def _looked_at(confirmation, clips):
-    return why.looked_at(confirmation.folder, folds_of(confirmation.store), confirmation.loaded.run, clips, silent)
+    return page.looked_at(confirmation.folder, folds_of(confirmation.store), confirmation.loaded.run, clips, silent)
 
 
 def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confirmed):
     _, confirmation = confirmed
     loaded, folder = confirmation.loaded, confirmation.folder
-    told = verdicts(folds_of(confirmation.store), 1000)
+    told = clip_predictions(folds_of(confirmation.store), 1000)
     assert {each.clip for each in told} == set(loaded.tensors.names)
     network = load_network(checkpoint_file(folder, 1000, told[0].subject), loaded.run, "cpu")
     place = loaded.tensors.names.index(told[0].clip)
-    chances = judge(network, loaded.run, loaded.tensors.flow[place : place + 1].float(), None)
-    assert told[0].chances == pytest.approx(chances[0].numpy(), abs=2e-3)  # stored in half precision
-    seen = looks(folder, loaded, 1000, told, silent)
+    probs = predict_proba(network, loaded.run, loaded.tensors.flow[place : place + 1].float(), None)
+    assert told[0].probs == pytest.approx(probs[0].numpy(), abs=2e-3)  # stored in half precision
+    seen = saliency_maps(folder, loaded, 1000, told, silent)
     assert set(seen) == set(loaded.tensors.names)
     assert {each.truth.shape for each in seen.values()} == {(14, 14)}
     assert {len(each.attention) for each in seen.values()} == {1}
@@ -70,7 +71,7 @@ def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confir
         assert np.array_equal(seen[each.clip].truth, seen[each.clip].guess) or not each.right
     (checkpoint_file(folder, 1000, told[0].subject)).write_bytes(b"damaged")
     with pytest.raises(DataError, match="must hold a network of its run"):
-        looks(folder, loaded, 1000, told, silent)
+        saliency_maps(folder, loaded, 1000, told, silent)
 
 
 def test_classes_and_the_worst_mistakes_are_shown(confirmed):
@@ -78,20 +79,20 @@ def test_classes_and_the_worst_mistakes_are_shown(confirmed):
     section = _looked_at(confirmation, confirmation.loaded)
     assert _kinds(section) == [Text, Sheet, Table, Sheet]
     classes, mistakes = section.blocks[1], section.blocks[3]
-    told = verdicts(folds_of(confirmation.store), 1000)
+    told = clip_predictions(folds_of(confirmation.store), 1000)
     right = [sum(each.right and each.truth == k for each in told) for k in range(3)]
     assert [tile.text.split(" clips")[0] for tile in classes.tiles] == [f"{n} of 8" for n in right]
     assert [len(tile.pictures) for tile in classes.tiles] == [5 if n else 0 for n in right]
-    worst = min((each for each in told if not each.right), key=lambda each: each.chances[each.truth])
+    worst = min((each for each in told if not each.right), key=lambda each: each.probs[each.truth])
     assert mistakes.tiles[0].title.startswith(f"{worst.clip}: ")
     assert section.blocks[2].rows[0][0] == worst.clip
-    assert len(mistakes.tiles) == min(why.WORST, 24 - sum(right)) == len(section.blocks[2].rows)
+    assert len(mistakes.tiles) == min(page.MISTAKES_SHOWN, 24 - sum(right)) == len(section.blocks[2].rows)
 
 
 def test_a_network_that_makes_no_mistake_is_said_to_make_none(confirmed):
     _, confirmation = confirmed
     all_right = [replace(fold, labels=fold.probabilities[-1].argmax(-1)) for fold in folds_of(confirmation.store)]
-    section = why.looked_at(confirmation.folder, all_right, confirmation.loaded.run, confirmation.loaded, silent)
+    section = page.looked_at(confirmation.folder, all_right, confirmation.loaded.run, confirmation.loaded, silent)
     assert _kinds(section) == [Text, Sheet, Text]
 
 
@@ -100,7 +101,7 @@ def test_a_network_without_attention_is_said_to_have_none(make_search, executor,
         make_search, executor, storage, STUDY.replace("[set]", '[set]\n"model.attention" = false')
     )
     section = _looked_at(confirmation, confirmation.loaded)
-    assert section.blocks[1] == Text(why.NO_ATTENTION)
+    assert section.blocks[1] == Text(page.NO_ATTENTION)
     labels = {label for sheet in section.blocks[2::2] for tile in sheet.tiles for label, _ in tile.pictures}
     assert "its Grad-CAM" in labels
     assert not any("attention" in label for label in labels)
@@ -135,21 +136,21 @@ def test_without_its_data_the_report_keeps_its_tables_and_says_why(confirmed, fl
 
 def test_clips_are_judged_by_all_trials_and_confirmations(confirmed):
     study, confirmation = confirmed
-    assert {row.judged for row in of_study(study)} == {4}  # two trials, two seeds
+    assert {row.n_networks for row in of_study(study)} == {4}  # two trials, two seeds
     shutil.rmtree(confirmation.folder)
-    assert {row.judged for row in of_study(study)} == {2}
+    assert {row.n_networks for row in of_study(study)} == {2}
 
 
-def _always(number, wrong=4, judged=4):
-    return Judged(f"sub01/sub01_EP{number}", 0, 1, wrong, judged, 0.1)
+def _always(number, wrong=4, networks=4):
+    return ClipErrors(f"sub01/sub01_EP{number}", 0, 1, wrong, networks, 0.1)
 
 
 def test_the_list_is_cut_and_says_so(confirmed, monkeypatch):
     _, confirmation = confirmed
     names = ["a", "b", "c"]
-    monkeypatch.setattr(why, "LISTED", 2)
-    monkeypatch.setattr(why, "SHOWN", 1)
-    section = why.always_wrong(
+    monkeypatch.setattr(page, "CLIPS_LISTED", 2)
+    monkeypatch.setattr(page, "CLIPS_SHOWN", 1)
+    section = page.always_wrong(
         [_always("00"), _always("01"), _always("10"), _always("11", 3)], names, confirmation.loaded
     )
     assert _kinds(section) == [Text, Text, Table, Sheet]
@@ -162,10 +163,10 @@ def test_the_list_is_cut_and_says_so(confirmed, monkeypatch):
 
 def test_no_such_clip_and_too_few_networks_are_said():
     missing = Text("no data")
-    assert "0 were taken" in why.always_wrong([_always("00", 0)], ["a"], missing).blocks[0].text
-    few = why.always_wrong([_always("00", 2, ENOUGH - 1)], ["a"], missing)
+    assert "0 were taken" in page.always_wrong([_always("00", 0)], ["a"], missing).blocks[0].text
+    few = page.always_wrong([_always("00", 2, MIN_NETWORKS - 1)], ["a"], missing)
     assert _kinds(few) == [Text]
-    assert f"{ENOUGH} networks or more" in few.blocks[0].text
+    assert f"{MIN_NETWORKS} networks or more" in few.blocks[0].text
 
 
 def test_faces_are_shown_where_there_are_frames(tmp_path):

@@ -24,8 +24,8 @@ from mer_search.model.flops import memory, step_flop
 from mer_search.presets import preset
 from mer_search.search import space
 from mer_search.search.workspace import Loaded, Progress
-from mer_search.training.clips import Clips
-from mer_search.training.judge import precision
+from mer_search.training.dataset import Clips
+from mer_search.training.predict_proba import precision
 
 PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")
 SMALL = {"flow.size": 48, "train.batch": 4}  # of a preset, where 224 px would take minutes a step
@@ -177,8 +177,8 @@ def _trial(run: Run, loaded: Loaded, subjects: Sequence[str], runs: int) -> dict
 
         ours = speed.timed(trial, max(2, runs // 2))
     conventional = speed.conventional_step(run, "cpu", runs)
-    people = Counter(loaded.subjects)
-    steps = sum(math.ceil((len(loaded.clips) - people[subject]) / run.train.batch) for subject in subjects)
+    n_clips = Counter(loaded.subjects)
+    steps = sum(math.ceil((len(loaded.clips) - n_clips[subject]) / run.train.batch) for subject in subjects)
     whole = ours.median * run.train.epochs / short.train.epochs
     return {
         "trial_s": whole,

@@ -196,30 +196,30 @@ class _Scored(NamedTuple):
     measures: dict[str, NDArray[np.float64]]
 
 
-def _scored(chances: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> _Scored:
+def _scored(probs: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> _Scored:
     """Of probabilities (R, E, N, K)."""
-    seeds, epochs, _, classes = chances.shape
-    sums = np.concatenate([np.zeros_like(chances[:, :1]), chances.cumsum(1, dtype=np.float64)], axis=1)
+    seeds, epochs, _, classes = probs.shape
+    sums = np.concatenate([np.zeros_like(probs[:, :1]), probs.cumsum(1, dtype=np.float64)], axis=1)
     ends = np.arange(1, epochs + 1)
     lengths = np.array([tail_epochs(end) for end in ends])
     smooth = (sums[:, ends] - sums[:, ends - lengths]) / lengths[:, None, None]  # (R, E, N, K)
-    people = [owner == s for s in range(int(owner.max()) + 1)]
+    clips_of = [owner == s for s in range(int(owner.max()) + 1)]
     measures = {
         name: np.stack(
-            [measure.of(smooth[:, :, own], labels[own], measure.class_weights(labels, classes)) for own in people],
+            [measure.of(smooth[:, :, own], labels[own], measure.class_weights(labels, classes)) for own in clips_of],
             axis=1,
         )
         for name, measure in MEASURES.items()
     }
-    shape = (seeds, len(people), epochs, classes, classes)
+    shape = (seeds, len(clips_of), epochs, classes, classes)
     counts, leaky = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     for r in range(seeds):
-        for s, own in enumerate(people):
+        for s, own in enumerate(clips_of):
             mine = labels[own]
             plain = np.zeros(shape[2:], np.int32)
             for e in range(epochs):
                 counts[r, s, e] = confusion(mine, smooth[r, e, own].argmax(-1), classes)
-                plain[e] = confusion(mine, chances[r, e, own].argmax(-1), classes)
+                plain[e] = confusion(mine, probs[r, e, own].argmax(-1), classes)
             f1, best = uf1(plain).round(12), 0
             for e in range(epochs):
                 best = e if f1[e] > f1[best] else best

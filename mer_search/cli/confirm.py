@@ -82,7 +82,7 @@ def confirm(
     from mer_search.engine import stop
     from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
-    from mer_search.report import datasets, terminal, verdicts
+    from mer_search.report import conclusions, datasets, terminal
     from mer_search.report import summaries as shown
     from mer_search.report.dashboard import attach_confirmation
     from mer_search.report.page import write_report
@@ -117,13 +117,13 @@ def confirm(
         path = data or targets[0].data or find_data(None, progress)
         jobs = confirming.prepare(met, path, subjects, seeds_used, progress)
         datasets.print_data(jobs[0].loaded)
-        folds = confirming.confirm_all(jobs, where, progress, verdicts.print_costs)
+        folds = confirming.confirm_all(jobs, where, progress, conclusions.print_costs)
         terminal.err.print("scoring, also the baselines on the same folds ...")
         summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
     if len(jobs) > 1 or start:
         comparison = comparing.compare(jobs, folds)
         unsearched = jobs[0].groups.get("unsearched", ())
-        lines = verdicts.comparison_lines(comparison, len(targets), start.title if start else None, unsearched)
+        lines = conclusions.comparison_lines(comparison, len(targets), start.title if start else None, unsearched)
         summaries[0] |= {"comparison": comparison.facts, "verdict": lines}
     for job, trained, summary in reversed(list(zip(jobs, folds, summaries, strict=True))):  # the first is the latest
         write(job, trained, summary)
@@ -133,10 +133,10 @@ def confirm(
     if as_json:
         click.echo(json.dumps(summaries if top else summaries[0], indent=1))
         return
-    terminal.show(verdicts.top_table(summaries) if top else shown.summary_table(summaries[0]))
+    terminal.show(conclusions.top_table(summaries) if top else shown.summary_table(summaries[0]))
     for summary in summaries[: len(targets)]:
         terminal.say(shown.verdict(summary))
-    terminal.say(verdicts.gap(summaries[0]))
+    terminal.say(conclusions.gap(summaries[0]))
     for line in summaries[0]["verdict"]:
         terminal.say(line)
     terminal.out.print(f"took {terminal.duration(time.monotonic() - began)}; files, to read in a browser:")

@@ -82,7 +82,7 @@ def compare(
     from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
     from mer_search.report import networks, terminal
-    from mer_search.report.verdicts import print_costs
+    from mer_search.report.conclusions import print_costs
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.workspace import find_data
 

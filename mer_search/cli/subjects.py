@@ -23,7 +23,7 @@ def rank(folder: Path | None, storage: str, name: str | None, as_json: bool) -> 
     confirmation's; without it the study's last one is taken."""
     from mer_search.confirm import hindsight
     from mer_search.report import terminal
-    from mer_search.report.verdicts import subjects_table
+    from mer_search.report.conclusions import subjects_table
     from mer_search.search.storage import find_study, open_storage
 
     folder = folder or hindsight.latest(find_study(open_storage(storage), name))

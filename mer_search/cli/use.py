@@ -38,7 +38,7 @@ def predict(
     device: str,
     as_json: bool,
 ) -> None:
-    """Class probabilities of clips, by a confirmed run's networks. Exit code 1: a clip cannot be judged.
+    """Class probabilities of clips, by a confirmed run's networks. Exit code 1: a clip cannot be one.
 
     A CLIP is the id of a clip of the study's data, a folder of frames, a video, or for a study of flow images one such.
     People who were in training are judged by the networks that never saw them, one a seed, others by all; what is
@@ -48,8 +48,8 @@ def predict(
     from mer_search.data.loose import Moments
     from mer_search.engine.local import choose_device
     from mer_search.inference.predict import document, find_confirmed
-    from mer_search.inference.predict import predict as judge
-    from mer_search.report import judgements, terminal
+    from mer_search.inference.predict import predict as predict_clips
+    from mer_search.report import predictions, terminal
     from mer_search.search.storage import find_study, open_storage
 
     given = Moments(onset, apex, offset)
@@ -57,12 +57,12 @@ def predict(
         raise UsageError(f"--onset, --apex and --offset are of one clip, but got {len(clips)}; call once for each")
     confirmed = find_confirmed(find_study(open_storage(storage), name), trial)
     with terminal.bars() as progress:
-        judged = judge(confirmed, clips, subject, given, choose_device(device), progress)
+        predicted = predict_clips(confirmed, clips, subject, given, choose_device(device), progress)
     if as_json:
-        click.echo(json.dumps(document(confirmed, judged), indent=1))
+        click.echo(json.dumps(document(confirmed, predicted), indent=1))
     else:
-        judgements.print_judged(confirmed, judged)
-    sys.exit(1 if any(isinstance(each, Problem) for each in judged) else 0)
+        predictions.print_predictions(confirmed, predicted)
+    sys.exit(1 if any(isinstance(each, Problem) for each in predicted) else 0)
 
 
 @click.command(epilog=example("mer-search export --subject sub05"))
@@ -76,10 +76,10 @@ def export(trial: int | None, subject: str | None, out: Path | None, storage: st
     checked against torch with onnxruntime."""
     from mer_search.inference.export import export as write
     from mer_search.inference.predict import find_confirmed
-    from mer_search.report import judgements, terminal
+    from mer_search.report import predictions, terminal
     from mer_search.search.storage import find_study, open_storage
 
     confirmed = find_confirmed(find_study(open_storage(storage), name), trial)
     with terminal.bars() as progress:
         written = write(confirmed, [subject] if subject else confirmed.subjects, out, progress)
-    judgements.print_exported(confirmed, written)
+    predictions.print_exported(confirmed, written)

@@ -15,8 +15,8 @@ from mer_search.evaluation.metrics import fold_confusion, log_likelihood, tail
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search.storage import ran_to_its_end
 
-ENOUGH = 5  # trials; of fewer a rank correlation says nothing
-SHOWN = 10  # subjects that go into a study file
+MIN_TRIALS = 5  # trials; of fewer a rank correlation says nothing
+SUBJECTS_SHOWN = 10  # subjects that go into a study file
 
 
 def confirmations(study: optuna.Study) -> dict[int, Path]:
@@ -42,14 +42,14 @@ def proxy(study: optuna.Study) -> dict[str, Any] | None:
 
     searched = [scores[number] for number in confirmed]
     found, interval = rank_correlation(searched, list(confirmed.values()))
-    enough = len(confirmed) >= ENOUGH
+    enough = len(confirmed) >= MIN_TRIALS
     return {
         "trials": list(confirmed),
         "searched_uf1": searched,
         "confirmed_uf1": list(confirmed.values()),
         "spearman": found,
         "ci95": interval if enough else None,
-        "verdict": _verdict(interval) if enough else f"too few to tell ({ENOUGH} are the least)",
+        "verdict": _verdict(interval) if enough else f"too few to tell ({MIN_TRIALS} are the least)",
     }
 
 
@@ -144,4 +144,4 @@ def _mean_errors(folds: Sequence[Predictions]) -> float:
 
 def study_line(rows: Sequence[Ranked]) -> str:
     """The hardest subjects as a study file has them."""
-    return f'subjects = "{", ".join(row.subject for row in rows[:SHOWN])}"'
+    return f'subjects = "{", ".join(row.subject for row in rows[:SUBJECTS_SHOWN])}"'

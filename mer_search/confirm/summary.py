@@ -70,19 +70,19 @@ def gap(rules: Mapping[str, Any]) -> float:
 def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> dict[str, Any]:
     """Means over seeds, sd over seeds, interval over subjects, and the same of the seeds' mean probability."""
     by_seed: dict[int, list[NDArray[np.int64]]] = {}
-    chances: dict[str, list[NDArray[np.float64]]] = {}
+    probs: dict[str, list[NDArray[np.float64]]] = {}
     labels = {}
     for fold in folds:
         if fold.subject in members:
             by_seed.setdefault(fold.seed, []).append(fold_confusion(fold, rule))
-            chances.setdefault(fold.subject, []).append(rule(fold))
+            probs.setdefault(fold.subject, []).append(rule(fold))
             labels[fold.subject] = fold.labels
     matrices = np.array(list(by_seed.values()))  # (seeds, subjects, K, K)
     each = [scores(matrix.sum(0)) for matrix in matrices]
     together = np.array(
         [
-            confusion(labels[subject], np.mean(chances[subject], axis=0).argmax(-1), matrices.shape[-1])
-            for subject in chances
+            confusion(labels[subject], np.mean(probs[subject], axis=0).argmax(-1), matrices.shape[-1])
+            for subject in probs
         ]
     )
     return {
@@ -116,9 +116,9 @@ def baseline(
     n_classes: int,
 ) -> dict[str, Any]:
     """A scikit-learn baseline's scores on the same folds, from each clip's class, label and subject."""
-    people, out = np.array(subjects), {}
+    owner, out = np.array(subjects), {}
     for group, members in groups.items():
-        own = [people == member for member in members]
+        own = [owner == member for member in members]
         matrices = np.array([confusion(labels[which], predicted[which], n_classes) for which in own])
         score = scores(matrices.sum(0))
         out[group] = {
@@ -153,12 +153,12 @@ def corrected(trials: Sequence[Path], searched: Sequence[str]) -> dict[str, Any]
 
 def averaged(folds: Sequence[Predictions]) -> dict[str, tuple[Predictions, NDArray[np.int64]]]:
     """subject -> its first seed's predictions, and the class (n,) of each clip by the seeds' mean under tail."""
-    chances: dict[str, list[NDArray[np.float64]]] = {}
+    probs: dict[str, list[NDArray[np.float64]]] = {}
     first: dict[str, Predictions] = {}
     for fold in folds:
-        chances.setdefault(fold.subject, []).append(tail(fold))
+        probs.setdefault(fold.subject, []).append(tail(fold))
         first.setdefault(fold.subject, fold)
-    return {subject: (first[subject], np.mean(chances[subject], axis=0).argmax(-1)) for subject in sorted(first)}
+    return {subject: (first[subject], np.mean(probs[subject], axis=0).argmax(-1)) for subject in sorted(first)}
 
 
 def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: dict[str, Any]) -> None:

@@ -182,10 +182,10 @@ def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[
             rows.setdefault((row.seed, row.subject), []).append(row.epoch)
     classes = len(run.data.classes)
     for fold in folds:
-        name, chances = f"fold {fold.subject}, seed {fold.seed}", fold.probabilities.astype(np.float64)
-        if chances.shape[1:] != (len(fold.clips), classes) or fold.labels.shape != (len(fold.clips),):
+        name, probs = f"fold {fold.subject}, seed {fold.seed}", fold.probabilities.astype(np.float64)
+        if probs.shape[1:] != (len(fold.clips), classes) or fold.labels.shape != (len(fold.clips),):
             yield f"{name} must have {classes} probabilities and a label a clip, but has others; {TRAIN_AGAIN}"
-        elif not np.allclose(chances.sum(-1), 1, atol=0.01) or not set(fold.labels.tolist()) <= set(range(classes)):
+        elif not np.allclose(probs.sum(-1), 1, atol=0.01) or not set(fold.labels.tolist()) <= set(range(classes)):
             yield f"{name} must have probabilities that sum to 1 and labels below {classes}; {TRAIN_AGAIN}"
         if fold.epochs > run.train.epochs:
             yield f"{name} must have at most {run.train.epochs} epochs, but has {fold.epochs}; {TRAIN_AGAIN}"

@@ -2,7 +2,7 @@
 
 OpenCV decodes. It fills what a damaged JPEG or TIFF lacks with grey or rubbish and says so on stderr alone, so a
 stricter decoder is asked first: libjpeg-turbo through simplejpeg, at an eighth of the size, whose warnings are errors,
-or libtiff through Pillow. A header that announces more than `LARGEST` is refused before anything is decoded.
+or libtiff through Pillow. A header that announces more than `MAX_PIXELS` is refused before anything is decoded.
 """
 
 import io
@@ -17,16 +17,16 @@ from PIL import Image
 from mer_search.errors import DataError
 from mer_search.files import content_of
 
-LARGEST = 40_000_000  # pixels; SAMM's frames have 2 million, an 8K film's 33
+MAX_PIXELS = 40_000_000  # pixels; SAMM's frames have 2 million, an 8K film's 33
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
-Image.MAX_IMAGE_PIXELS = None  # LARGEST is less than Pillow's own limit, which warns on stderr
+Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is less than Pillow's own limit, which warns on stderr
 
 
 def read_image(path: Path) -> MatLike:
     """A colour image (H, W, 3), BGR, 8 bits a channel whatever the file has; what is transparent is not.
 
     Raises:
-        DataError: if the file is no whole image, or of more than `LARGEST` pixels.
+        DataError: if the file is no whole image, or of more than `MAX_PIXELS` pixels.
         OSError: if it cannot be read.
     """
     content = content_of(path)
@@ -42,8 +42,8 @@ def read_image(path: Path) -> MatLike:
 def _decoded(content: bytes) -> MatLike:
     with Image.open(io.BytesIO(content), formats=FORMATS) as header:
         width, height = header.size
-        if width * height > LARGEST:
-            raise DataError(f"has {width} x {height} pixels, and {LARGEST:,} in all are the most")
+        if width * height > MAX_PIXELS:
+            raise DataError(f"has {width} x {height} pixels, and {MAX_PIXELS:,} in all are the most")
         if header.format == "TIFF":
             header.load()
     if content.startswith(b"\xff\xd8"):

@@ -18,12 +18,12 @@ from mer_search.config import Run
 from mer_search.data import Folder
 from mer_search.data.clips import Clip
 from mer_search.data.prepare import Read, read_image
-from mer_search.data.readers.annotation import FEWEST, IMAGES, pictures, processed
+from mer_search.data.readers.annotation import IMAGES, MIN_FRAMES, pictures, processed
 from mer_search.data.spotting import strongest
 from mer_search.errors import DataError
 
-LARGEST = 2**30  # bytes that a video's decoded frames may take
-CUT_OFF = 0.9  # a video of which less than this share can be decoded is damaged: its header only estimates
+MAX_VIDEO_BYTES = 2**30  # bytes that a video's decoded frames may take
+MIN_DECODED = 0.9  # a video of which less than this share can be decoded is damaged: its header only estimates
 
 
 class Moments(NamedTuple):
@@ -171,11 +171,11 @@ def _between(
         parts.append("the strongest motion found")
     onset, apex, offset = chosen
     assert onset is not None and offset is not None  # noqa: S101 (given, annotated or found)
-    if offset - onset + 1 < FEWEST or not (apex is None or onset <= apex <= offset):
+    if offset - onset + 1 < MIN_FRAMES or not (apex is None or onset <= apex <= offset):
         shown = [None if place is None else footage.numbers[place] for place in chosen]
         raise DataError(
-            f"a clip must have {FEWEST} frames from onset to offset, and its apex between, but onset, apex and offset "
-            f"are {', '.join(map(str, shown))} ({', '.join(parts)}); give --onset, --apex and --offset"
+            f"a clip must have {MIN_FRAMES} frames from onset to offset, and its apex between, but onset, apex and "
+            f"offset are {', '.join(map(str, shown))} ({', '.join(parts)}); give --onset, --apex and --offset"
         )
     chosen_clip = replace(whole, frames=footage.frames[onset : offset + 1], onset=onset, apex=apex, offset=offset)
     return Found(text, chosen_clip, subject, ", ".join(parts), footage.numbers, 0, footage.read)
@@ -189,9 +189,9 @@ def _folder(path: Path) -> Footage:
             if (number := int(match[1])) in by_number:
                 raise DataError(f"frames must differ in number, but {by_number[number]} and {picture.name} do not")
             by_number[number] = picture
-    if len(by_number) < FEWEST:
+    if len(by_number) < MIN_FRAMES:
         raise DataError(
-            f"a clip's folder must hold {FEWEST} frames or more such as img46.jpg, but {path} has {len(by_number)}"
+            f"a clip's folder must hold {MIN_FRAMES} frames or more such as img46.jpg, but {path} has {len(by_number)}"
         )
     numbers = tuple(sorted(by_number))
     return Footage(path, numbers, tuple(by_number[number] for number in numbers), read_image)
@@ -205,18 +205,19 @@ def _video(path: Path) -> Footage:
     )
     images: list[MatLike] = []
     size, step = 0, 3 * width * height  # bytes so far, and of a frame
-    while size + step <= LARGEST and (decoded := capture.read())[0]:
+    while size + step <= MAX_VIDEO_BYTES and (decoded := capture.read())[0]:
         images.append(decoded[1])
         size += decoded[1].nbytes
     capture.release()
-    if size + step > LARGEST:
+    if size + step > MAX_VIDEO_BYTES:
         raise DataError(
-            f"a video's frames must take at most {LARGEST >> 20} MiB when decoded, but {max(said, len(images) + 1)} "
-            f"frames of {width} x {height} pixels of {path} take more; cut it around the expression, or make it smaller"
+            f"a video's frames must take at most {MAX_VIDEO_BYTES >> 20} MiB when decoded, but "
+            f"{max(said, len(images) + 1)} frames of {width} x {height} pixels of {path} take more; cut it around the "
+            "expression, or make it smaller"
         )
-    if len(images) < max(FEWEST, CUT_OFF * said):
+    if len(images) < max(MIN_FRAMES, MIN_DECODED * said):
         raise DataError(
-            f"a clip must be a folder of frames or a video of {FEWEST} frames or more, but of {path} "
+            f"a clip must be a folder of frames or a video of {MIN_FRAMES} frames or more, but of {path} "
             f"{len(images) or 'none'} can be decoded{f', where it says {said}' if said > len(images) else ''}"
         )
     frames = tuple(path / str(number) for number in range(len(images)))

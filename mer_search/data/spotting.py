@@ -19,8 +19,8 @@ from mer_search.errors import DataError
 
 SIZE = 128  # pixels a side at which motion is looked for
 BLOCKS, GREATEST = 6, 12
-LITTLE = 0.2  # share of the apex's motion that an onset or offset has at most
-MOST = 2000  # frames that are looked through
+MAX_REST = 0.2  # share of the apex's motion that an onset or offset has at most
+MAX_FRAMES = 2000  # frames that are looked through
 
 
 def strongest(
@@ -42,10 +42,10 @@ def strongest(
     first = clip.onset if onset is None else onset
     last = clip.offset if offset is None else offset
     numbers = range(first, last + 1)
-    if not 1 < len(numbers) <= MOST:
+    if not 1 < len(numbers) <= MAX_FRAMES:
         raise DataError(
-            f"the strongest motion is looked for in 2 to {MOST} frames, but there are {len(numbers)}; give --onset and "
-            "--offset"
+            f"the strongest motion is looked for in 2 to {MAX_FRAMES} frames, but there are {len(numbers)}; give "
+            "--onset and --offset"
         )
     prep = run.prep.model_copy(update={"size": SIZE, "denoise": 0.0})
     images = {k: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for k, image in prepared(clip, numbers, prep, read).items()}
@@ -53,7 +53,7 @@ def strongest(
     peak = max(moved, key=lambda number: moved[number]) if apex is None else apex
     if not moved.get(peak):
         raise DataError("its strongest motion cannot be found, for nothing moves; give --onset, --apex and --offset")
-    still = [number for number in numbers if moved[number] <= LITTLE * moved[peak]]
+    still = [number for number in numbers if moved[number] <= MAX_REST * moved[peak]]
     before, after = [k for k in still if k < peak], [k for k in still if k > peak]
     return (
         onset if onset is not None else before[-1] if before else first,

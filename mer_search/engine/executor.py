@@ -14,7 +14,7 @@ from mer_search.config import Run
 from mer_search.engine.stop import check
 from mer_search.engine.task import Event, Failed, Finished, Task, Timed, Timing
 from mer_search.errors import MerSearchError, UsageError
-from mer_search.training.clips import Clips
+from mer_search.training.dataset import Clips
 
 PATIENCE = 3600.0  # seconds without an epoch, while it is not known how long epochs take, after which a worker hangs
 FACTOR = 20.0  # ... or so many times the longest epoch of the same configuration, once it is

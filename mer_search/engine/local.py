@@ -21,9 +21,9 @@ from mer_search.engine.task import Event, Failed, Task, Timing, event_of
 from mer_search.engine.worker import Cancelled, Defect, execute, on_device, settle
 from mer_search.errors import UsageError
 from mer_search.processes import forked, leave_with_parent
-from mer_search.training.clips import Clips
-from mer_search.training.judge import fills_gpu, large
+from mer_search.training.dataset import Clips
 from mer_search.training.loop import Epoch
+from mer_search.training.predict_proba import fills_gpu, large
 
 CANCEL = "cancel"
 SLOTS_OF_GPU = 4  # for small networks: ten folds of `demo` took 1.6 s in four, 2.8 s in one (H200)

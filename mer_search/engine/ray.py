@@ -17,9 +17,9 @@ from mer_search.engine.stop import check
 from mer_search.engine.task import Event, Failed, Task, Timing, event_of
 from mer_search.engine.worker import Cancelled, Defect, Result, execute, on_device, settle
 from mer_search.errors import MerSearchError, UsageError
-from mer_search.training.clips import Clips
-from mer_search.training.judge import large
+from mer_search.training.dataset import Clips
 from mer_search.training.loop import Epoch
+from mer_search.training.predict_proba import large
 
 try:
     import ray

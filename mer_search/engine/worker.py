@@ -10,8 +10,8 @@ from safetensors.torch import save
 from mer_search.engine.task import Task, Timing
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSearchError
 from mer_search.evaluation.predictions import Predictions
-from mer_search.training.clips import Clips
-from mer_search.training.learner import splits
+from mer_search.training.dataset import Clips
+from mer_search.training.learner import microbatch_counts
 from mer_search.training.loop import Epoch, Trained, seconds_per_step, train_fold
 
 Result = tuple[Predictions, list[Epoch], bytes | None] | float | Exception | str
@@ -96,11 +96,11 @@ def execute(task: Task | Timing, clips: Callable[[], Clips], tell: Callable[[Epo
 
 
 def _fitting(task: Task, clips: Clips, tell: Callable[[Epoch], None]) -> Trained:
-    """Train a fold, its batches whole or in as few pieces as fit the device."""
-    *fewer, most = splits(task.run.train.batch)
-    for pieces in fewer:
+    """Train a fold, its batches whole or in as few microbatches as fit the device."""
+    *fewer, most = microbatch_counts(task.run.train.batch)
+    for microbatches in fewer:
         try:
-            return train_fold(task.run, clips, task.subject, task.seed, tell, task.epochs, task.state, pieces)
+            return train_fold(task.run, clips, task.subject, task.seed, tell, task.epochs, task.state, microbatches)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

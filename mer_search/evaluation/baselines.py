@@ -98,10 +98,9 @@ def log_loss(motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str])
     features, out = thumbnails(motion), np.zeros(len(labels))
     for train, test in LeaveOneGroupOut().split(features, labels, subjects):
         model = _fitted("logistic_regression", features[train], labels[train])
-        chances = dict(zip(model.classes_, model.predict_proba(features[test]).T, strict=True))
+        probs = dict(zip(model.classes_, model.predict_proba(features[test]).T, strict=True))
         out[test] = [
-            -np.log(max(chances.get(label, np.zeros(len(test)))[place], 1e-4))
-            for place, label in enumerate(labels[test])
+            -np.log(max(probs.get(label, np.zeros(len(test)))[place], 1e-4)) for place, label in enumerate(labels[test])
         ]
     return out
 

@@ -138,9 +138,9 @@ def log_likelihood(fold: Predictions, rule: Rule) -> float:
     return mean_log(rule(fold), fold.labels)
 
 
-def mean_log(chances: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Mean log of the chances (n, K) given to the true classes (n,), none counted as less than 1e-4."""
-    given = chances[np.arange(len(labels)), labels].astype(np.float64)
+def mean_log(probs: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Mean log of the probs (n, K) given to the true classes (n,), none counted as less than 1e-4."""
+    given = probs[np.arange(len(labels)), labels].astype(np.float64)
     return float(np.log(np.maximum(given, 1e-4)).mean())
 
 

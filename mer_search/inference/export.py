@@ -29,7 +29,7 @@ from mer_search.files import write_whole
 from mer_search.inference.predict import Confirmed
 from mer_search.model.network import Network
 from mer_search.search.workspace import Progress, cache
-from mer_search.training.judge import judgement
+from mer_search.training.predict_proba import mean_proba
 
 TOLERANCE = 1e-4  # of a probability, between onnxruntime and torch
 RANDOM = 3  # clips of random motion that a file is checked on
@@ -45,7 +45,7 @@ class Exported(NamedTuple):
     real: int  # clips with which it was checked, beside random motion
 
 
-class _Judge(nn.Module):
+class _Ensemble(nn.Module):
     """Flow and onset images -> the networks' mean probabilities, as a module."""
 
     def __init__(self, networks: Sequence[Network], run: Run) -> None:
@@ -53,7 +53,7 @@ class _Judge(nn.Module):
         self.networks, self.run = nn.ModuleList(networks).requires_grad_(False), run
 
     def forward(self, motion: Tensor, onset: Tensor | None = None) -> Tensor:
-        return torch.stack([judgement(each, self.run, motion, onset) for each in self.networks]).mean(0)  # type: ignore[arg-type]
+        return torch.stack([mean_proba(each, self.run, motion, onset) for each in self.networks]).mean(0)  # type: ignore[arg-type]
 
 
 def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, progress: Progress) -> list[Exported]:
@@ -80,13 +80,13 @@ def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, prog
     graphs: dict[tuple[torch.Size, ...], Any] = {}
     written = []
     for done, subject in enumerate(subjects, 1):
-        judge = _Judge(confirmed.networks(subject, "cpu"), run)
-        shapes = tuple(item.shape for item in judge.state_dict().values())
+        ensemble = _Ensemble(confirmed.networks(subject, "cpu"), run)
+        shapes = tuple(item.shape for item in ensemble.state_dict().values())
         if shapes not in graphs:
-            graphs[shapes] = _graph(judge)
-        content = _filled(graphs[shapes], judge, _metadata(confirmed, subject))
+            graphs[shapes] = _graph(ensemble)
+        content = _filled(graphs[shapes], ensemble, _metadata(confirmed, subject))
         path, real = out / f"{subject}.onnx", _real(clips.get(subject), run)
-        difference = _difference(content, judge, [_random(run), *real])
+        difference = _difference(content, ensemble, [_random(run), *real])
         if not difference <= TOLERANCE:  # NaN is no agreement
             path.unlink(missing_ok=True)
             raise DataError(
@@ -127,11 +127,11 @@ def _components(run: Run) -> tuple[str, ...]:
     return ("u", "v", "strain") if DATASETS[run.data.dataset].flow_images else ("u", "v")
 
 
-def _graph(judge: _Judge) -> Any:
+def _graph(ensemble: _Ensemble) -> Any:
     """torch's ONNXProgram of the networks, whose batch may have any size."""
     from onnxscript import opset18 as op
 
-    run = judge.run
+    run = ensemble.run
     inputs = _random(run, 2)
     missing: dict[Callable[..., Any], Callable[..., Any]] = {  # of torch's own table
         torch.ops.aten.hypot.default: lambda u, v: op.Sqrt(op.Add(op.Mul(u, u), op.Mul(v, v)))
@@ -140,7 +140,7 @@ def _graph(judge: _Judge) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
             return torch.onnx.export(
-                judge, inputs, dynamo=True, verbose=False,
+                ensemble, inputs, dynamo=True, verbose=False,
                 optimize=False,  # which folds weights into each other; onnxruntime does that when it loads a file
                 custom_translation_table=missing,
                 input_names=["motion", "onset"][: len(inputs)], output_names=["probabilities"],
@@ -157,12 +157,12 @@ def _graph(judge: _Judge) -> Any:
         ) from None
 
 
-def _filled(graph: Any, judge: _Judge, metadata: dict[str, str]) -> bytes:
+def _filled(graph: Any, ensemble: _Ensemble, metadata: dict[str, str]) -> bytes:
     """The file's content: the graph with these networks' weights."""
     import onnx_ir
 
     initializers = graph.model.graph.initializers
-    for name, item in judge.state_dict().items():
+    for name, item in ensemble.state_dict().items():
         if name in initializers:  # counts of batches are no part of the graph
             initializers[name].const_value = onnx_ir.tensor(item.numpy(), name=name)
     graph.model.metadata_props.update(metadata)
@@ -213,7 +213,7 @@ def _real(clip: Clip | None, run: Run) -> list[tuple[Tensor, ...]]:
     return [tuple(torch.from_numpy(each).float() for each in arrays if each is not None)]
 
 
-def _difference(content: bytes, judge: _Judge, cases: Sequence[tuple[Tensor, ...]]) -> float:
+def _difference(content: bytes, ensemble: _Ensemble, cases: Sequence[tuple[Tensor, ...]]) -> float:
     """The largest difference between onnxruntime's and torch's probabilities; NaN where one has none."""
     import onnxruntime
 
@@ -222,5 +222,5 @@ def _difference(content: bytes, judge: _Judge, cases: Sequence[tuple[Tensor, ...
     for inputs in cases:
         (said,) = session.run(None, {name: each.numpy() for name, each in zip(names, inputs, strict=True)})
         with torch.no_grad():
-            found.append(np.abs(said - judge(*inputs).numpy()).max())
+            found.append(np.abs(said - ensemble(*inputs).numpy()).max())
     return float(np.max(found))

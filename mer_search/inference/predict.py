@@ -23,7 +23,7 @@ from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.model.network import Network
 from mer_search.search.workspace import Progress
 from mer_search.training.fold_store import checkpoint_file, load_folds, load_network, read_config
-from mer_search.training.judge import judge
+from mer_search.training.predict_proba import predict_proba
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ClipPrediction:
     """What networks say about a clip."""
 
     found: Found
@@ -111,23 +111,21 @@ class Judged:
             **{name: None if number is None else self.found.shown(number) for name, number in moments.items()},
             "frames": list(self.frames),
             "annotated_as": clip.label or None,
-            "probabilities": {
-                name: float(chance) for name, chance in zip(self.classes, self.probabilities, strict=True)
-            },
+            "probabilities": {name: float(prob) for name, prob in zip(self.classes, self.probabilities, strict=True)},
             "prediction": self.best,
         }
 
 
 def predict(
     confirmed: Confirmed, clips: Sequence[str], subject: str | None, given: Moments, device: str, progress: Progress
-) -> list[Judged | Problem]:
+) -> list[ClipPrediction | Problem]:
     """What the networks say about each clip, or why they cannot.
 
-    A clip of somebody in training is judged by the mean of the networks that never saw that person; any other by the
-    mean of all networks. Each network is loaded once.
+    A clip of a subject in training gets the mean of the networks that never saw that subject; any other clip the mean
+    of all networks. Each network is loaded once.
 
     Args:
-        confirmed: whose networks judge.
+        confirmed: whose networks predict.
         clips: ids or paths, see data.loose.find.
         subject: who is in the clips, if it was in training; None where the clips tell.
         given: their onset, apex and offset; what is not given is as annotated, or found.
@@ -135,11 +133,12 @@ def predict(
         progress: told of clips that are read and of networks.
 
     Raises:
-        UsageError: if nobody of that name was in training.
+        UsageError: if no subject of that name was in training.
         DataError: if a network is damaged.
     """
     if subject is not None:
         confirmed.check_subject(subject)
+    run = confirmed.run
     known = functools.cache(lambda: open_folder(confirmed.data, confirmed.run.data.task))
     taken: list[tuple[Found, Measured, tuple[str, ...]] | Problem] = []
     for done, text in enumerate(clips, 1):
@@ -155,13 +154,14 @@ def predict(
         for total, (_, measured, networks) in zip(sums, met, strict=True):
             if name in networks:
                 motion = tensors(measured, device)
-                total += np.mean([judge(each, confirmed.run, *motion)[0].cpu().numpy() for each in ensemble], axis=0)
+                probs = [predict_proba(each, confirmed.run, *motion)[0].cpu().numpy() for each in ensemble]
+                total += np.mean(probs, axis=0)
         progress("asking networks", done, len(wanted))
-    judged = (
-        Judged(found, confirmed.run.data.classes, networks, _looked_at(found, confirmed.run), total / len(networks))
+    predicted = (
+        ClipPrediction(found, run.data.classes, networks, _frames(found, run), total / len(networks))
         for total, (found, _, networks) in zip(sums, met, strict=True)
     )
-    return [each if isinstance(each, Problem) else next(judged) for each in taken]
+    return [each if isinstance(each, Problem) else next(predicted) for each in taken]
 
 
 def _take(
@@ -187,7 +187,7 @@ def measure_once(found: Found, run: Run) -> Measured:
     return measure(found.clip, frame_sets(found.clip, run.frames)[:1], run, found.read)
 
 
-def _looked_at(found: Found, run: Run) -> tuple[int, ...]:
+def _frames(found: Found, run: Run) -> tuple[int, ...]:
     return tuple(found.shown(number) for number in frame_sets(found.clip, run.frames)[0])
 
 
@@ -197,7 +197,7 @@ def tensors(measured: Measured, device: str) -> tuple[torch.Tensor, torch.Tensor
     return flow.float().to(device), None if onset is None else torch.from_numpy(onset).float().to(device)
 
 
-def document(confirmed: Confirmed, judged: Sequence[Judged | Problem]) -> dict[str, Any]:
+def document(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> dict[str, Any]:
     """All that was asked, as one JSON document."""
     return {
         "title": confirmed.title,
@@ -205,6 +205,6 @@ def document(confirmed: Confirmed, judged: Sequence[Judged | Problem]) -> dict[s
         "synthetic": confirmed.synthetic,
         "classes": list(confirmed.run.data.classes),
         "clips": [
-            {"clip": each.clip, "error": each.what} if isinstance(each, Problem) else each.facts for each in judged
+            {"clip": each.clip, "error": each.what} if isinstance(each, Problem) else each.facts for each in predicted
         ],
     }

@@ -25,7 +25,7 @@ KEEP_ATTENTION = (STILL, Time(3, 2, 1), Time(1, 1, 0), Time(2, 2, 0))
 
 
 ALIGNED = 8  # channels of bfloat16 are 16 bytes, which a GPU's units for matrix products read at once
-FEW = 4096  # weights of a 1x1 convolution that a CPU computes faster as a product of matrices
+MAX_MATMUL_WEIGHTS = 4096  # weights of a 1x1 convolution that a CPU computes faster as a product of matrices
 
 
 class SpatialConv(nn.Sequential):
@@ -74,8 +74,8 @@ class SpatialConv(nn.Sequential):
 
 def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any) -> Tensor:
     """torch's conv2d, but a small 1x1 convolution on a CPU is a product of matrices. It must have stride 1."""
-    if images.is_cuda or weight.numel() > FEW or weight.shape[2:] != (1, 1):
-        return F.conv2d(images.contiguous(memory_format=torch.channels_last), weight, bias, stride, padding)
+    if images.device.type != "cpu" or weight.numel() > MAX_MATMUL_WEIGHTS or weight.shape[2:] != (1, 1):
+        return F.conv2d(images, weight, bias, stride, padding)
     return F.linear(images.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
 
 

@@ -20,9 +20,9 @@ def cross_entropy(logits: Tensor, targets: Tensor, config: Train) -> Tensor:
 def sigmoid_focal(logits: Tensor, targets: Tensor, config: Train) -> Tensor:
     """Focal loss of K independent sigmoids a clip (B,) (Lin et al., 2017; as torchvision.ops.sigmoid_focal_loss
     defines it), averaged over classes."""
-    chance = torch.sigmoid(logits)
+    prob = torch.sigmoid(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    right = chance * targets + (1 - chance) * (1 - targets)
+    right = prob * targets + (1 - prob) * (1 - targets)
     alpha = config.focal_alpha * targets + (1 - config.focal_alpha) * (1 - targets)
     return (alpha * (1 - right).clamp_min(TINY).pow(config.focal_gamma) * entropy).mean(1)
 

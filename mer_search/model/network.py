@@ -102,7 +102,8 @@ class Network(nn.Module):
 
     def features(self, maps: Tensor, onset: Tensor | None) -> Tensor:
         """As forward, but -> what the last layer sees of the clip (B, D * cells)."""
-        x = self.internal(self.external(maps))  # (B, 1, 256, 112, 112)
+        images = maps.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # as the weights are
+        x = self.internal(self.external(images.unflatten(0, maps.shape[:2])))  # (B, 1, 256, 112, 112)
         attention = None
         for block in self.blocks:
             x, attention = block(x, attention)  # (B, 1, 256, 112, 112) ... (B, 1, 1024, 14, 14)

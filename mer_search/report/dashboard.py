@@ -23,7 +23,7 @@ from mer_search.search.storage import ranked_trials, results, score
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
 
-SHOWN = 5  # trials in a study's note
+TRIALS_SHOWN = 5  # trials in a study's note
 
 
 def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path) -> None:
@@ -31,7 +31,7 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     trial takes no artifact."""
     from optuna_dashboard import save_note
 
-    from mer_search.report.confirmed import curves
+    from mer_search.report.confirmation import curves
     from mer_search.report.figures import confusion_png
 
     rule, classes = RULES[evaluation.rule], evaluation.run.data.classes
@@ -98,7 +98,7 @@ def describe_study(study: optuna.Study) -> None:
     if facts["leaks"]:
         parts.append("**The rule looks at the test subject's labels: these figures leak.**")
     if best:
-        parts.append("\n".join(_table(["trial", "UF1", "finals", "values"], best[:SHOWN])))
+        parts.append("\n".join(_table(["trial", "UF1", "finals", "values"], best[:TRIALS_SHOWN])))
     parts.append("The best of many noisy trials looks better than it is: confirm it with `mer-search confirm`.")
     if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
         head = ["confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)"]

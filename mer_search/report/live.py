@@ -117,8 +117,8 @@ class Live:
             self._told(event.trial, event.best)
 
     def _epoch(self, epoch: Epoch, of: int) -> None:
-        pieces = f", batches in {epoch.pieces}" if epoch.pieces > 1 else ""
-        text = f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}{pieces}"
+        cut = f", batches cut into {epoch.microbatches}" if epoch.microbatches > 1 else ""
+        text = f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}{cut}"
         self.progress.update(self.epochs, completed=epoch.epoch, total=of, description=text, visible=True)
 
     def _told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:

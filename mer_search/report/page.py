@@ -14,7 +14,9 @@ from mer_search.confirm.mistakes import mistakes_csv, of_study
 from mer_search.errors import DataError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
-from mer_search.report import confirmed, methods, searched, why
+from mer_search.report import confirmation as confirmation_page
+from mer_search.report import methods, search
+from mer_search.report import saliency as saliency_page
 from mer_search.report.document import Block, Code, Document, Picture, Section, Text, to_html, write_markdown
 from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import trial_folder
@@ -30,10 +32,10 @@ NOTHING = (
 def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summary: dict[str, Any]) -> dict[str, bytes]:
     """confusion.png and report.html in the confirmation's folder; the page's pictures by name."""
     history = read_history(confirmation.store)
-    sections = confirmed.sections(summary, folds, history, confirmation.target.searched)
+    sections = confirmation_page.sections(summary, folds, history, confirmation.target.searched)
     pictures = {block.name: block.png for section in sections for block in section.blocks if isinstance(block, Picture)}
     write_whole(confirmation.folder / "confusion.png", pictures["confusion"])
-    document = Document(summary["title"], confirmed.estimates(summary), sections)
+    document = Document(summary["title"], confirmation_page.estimates(summary), sections)
     write_whole(confirmation.folder / "report.html", to_html(document))
     return pictures
 
@@ -50,22 +52,22 @@ def write_study(study: optuna.Study, folder: Path | None, progress: Progress) ->
         the page.
     """
     out = results(study)
-    lead: list[Block] = [*([confirmed.SYNTHETIC] if study.user_attrs["synthetic"] else []), Text(NOTHING, True)]
+    lead: list[Block] = [*([confirmation_page.SYNTHETIC] if study.user_attrs["synthetic"] else []), Text(NOTHING, True)]
     found: list[Section] = []
     wrong: list[Section] = []
     paper: list[Section] = []
     if run := _run(study, folder):
-        clips, judged = why.clips_of(study, run, progress), of_study(study)
-        wrong = [why.always_wrong(judged, run.data.classes, clips)]
-        write_whole(out / "always_wrong.csv", mistakes_csv(judged, run.data.classes))
+        clips, errors = saliency_page.clips_of(study, run, progress), of_study(study)
+        wrong = [saliency_page.always_wrong(errors, run.data.classes, clips)]
+        write_whole(out / "always_wrong.csv", mistakes_csv(errors, run.data.classes))
         if folder:
             lead, found, paper = _confirmed(study, folder, run, clips, progress)
-    others = confirmed.compared(kept(out.parent, study.user_attrs["dataset"]))
+    others = confirmation_page.compared(kept(out.parent, study.user_attrs["dataset"]))
     title = f"{study.study_name}: {study.user_attrs['dataset']}"
-    document = Document(title, lead, [*found, *others, *wrong, *searched.sections(study), *paper])
+    document = Document(title, lead, [*found, *others, *wrong, *search.sections(study), *paper])
     write_whole(out / "report.html", to_html(document))
     write_markdown(document, out / "report.md")
-    write_whole(out / "trials.csv", searched.trials_csv(study))
+    write_whole(out / "trials.csv", search.trials_csv(study))
     return out / "report.html"
 
 
@@ -86,12 +88,12 @@ def _confirmed(
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} must hold a confirmation, but cannot be read ({error}); confirm it again") from error
     folds = [fold for fold in load_folds(folder).values() if fold.seed in summary["seeds"]]
-    text = methods.paragraph(run, summary, searched.facts(study), environment)
+    text = methods.paragraph(run, summary, search.facts(study), environment)
     return (
-        confirmed.estimates(summary),
+        confirmation_page.estimates(summary),
         [
-            *confirmed.sections(summary, folds, read_history(folder), study.user_attrs["subjects"]),
-            why.looked_at(folder, folds, run, clips, progress),
+            *confirmation_page.sections(summary, folds, read_history(folder), study.user_attrs["subjects"]),
+            saliency_page.looked_at(folder, folds, run, clips, progress),
         ],
         [Section("For a paper", [Text(text), Code(methods.latex(summary))])],
     )

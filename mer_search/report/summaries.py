@@ -34,13 +34,13 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     if summary["uf1_bbc"]:
         found.append(("search's best, corrected", {"searched": summary["uf1_bbc"]}))
     found += [(TITLES[name], groups) for name, groups in summary["baselines"].items()]
-    people = {"all": summary["n_subjects"], "unsearched": summary["n_unsearched"]}
+    n_subjects = {"all": summary["n_subjects"], "unsearched": summary["n_unsearched"]}
     if summary["uf1_bbc"]:
-        people["searched"] = summary["uf1_bbc"]["n_subjects"]
+        n_subjects["searched"] = summary["uf1_bbc"]["n_subjects"]
     return [
         (
             title,
-            f"{people[group]} {group}",
+            f"{n_subjects[group]} {group}",
             *(decimals(score.get(key)) for key in ("uf1", "sd", "ci95")),
         )
         for title, groups in found

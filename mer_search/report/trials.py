@@ -35,8 +35,8 @@ def trial_line(trial: FrozenTrial) -> str:
         result = f"stopped after {reached}, UF1 about {score(trial):.3f}"
     else:
         result = f"UF1 {score(trial):.3f}"
-    if "pieces" in trial.user_attrs:
-        result += f", batches in {trial.user_attrs['pieces']} pieces, to fit"
+    if "microbatches" in trial.user_attrs:
+        result += f", batches cut into {trial.user_attrs['microbatches']}, to fit"
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
 
 

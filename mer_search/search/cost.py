@@ -17,7 +17,7 @@ from mer_search.search.storage import ended, finals_over
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Loaded, Progress
 
-DRAWN = 9  # configurations on which a search's cost is estimated
+SAMPLED_CONFIGURATIONS = 9  # configurations on which a search's cost is estimated
 
 
 class Cost(NamedTuple):
@@ -74,11 +74,14 @@ def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:
     """Some configurations of the space, always the same; those that cannot be are left out."""
     draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=search.seed))
     drawn, runs = [], []
-    for _ in range(DRAWN):
+    for _ in range(SAMPLED_CONFIGURATIONS):
         values = search.file.suggest(draws.ask())
         with suppress(UsageError):
             runs.append(with_values(search.loaded.run, values))
             drawn.append(values)
     if not runs:
-        raise UsageError(f"the space must hold possible configurations, but of {DRAWN} drawn none is; narrow its axes")
+        raise UsageError(
+            f"the space must hold possible configurations, but of {SAMPLED_CONFIGURATIONS} drawn none is; narrow its "
+            "axes"
+        )
     return drawn, runs

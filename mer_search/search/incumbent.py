@@ -72,21 +72,21 @@ def find_incumbents(
     Raises:
         DataError: if a trial's folds are damaged.
     """
-    people = np.array(loaded.subjects)
-    labels = loaded.labels[np.isin(people, subjects)]
+    owner = np.array(loaded.subjects)
+    labels = loaded.labels[np.isin(owner, subjects)]
     each = races.MEASURES[race.measure].class_weights(labels, len(loaded.run.data.classes))
-    weights = np.array([each[loaded.labels[people == subject]].sum() for subject in subjects])
+    weights = np.array([each[loaded.labels[owner == subject]].sum() for subject in subjects])
     alone = Incumbents(race, rule, subjects, each, weights)
     best = next(iter(ranked(told, {})), None) if race.stops_some else None
     if best is None:
         return alone
     whole = [trial.number for trial in told if ran_to_its_end(trial) and trial.number != best.number]
-    first, *rest = (_folds(folder(number)) for number in (best.number, *whole[-races.RECENT :]))
+    first, *rest = (_folds(folder(number)) for number in (best.number, *whole[-races.MAX_OTHERS :]))
     there = [folds for folds in rest if set(subjects) <= set(folds)]  # not those whose folder was deleted
     return replace(alone, best=first, others=there) if set(subjects) <= set(first) else alone
 
 
-@lru_cache(2 * races.RECENT)
+@lru_cache(2 * races.MAX_OTHERS)
 def _folds(folder: Path) -> Folds:
     """Of a trial that has ended, so they never change."""
     return {fold.subject: fold for fold in load_folds(folder).values()}

@@ -23,9 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 from mer_search.evaluation.metrics import Floats
 
 STARTUP_FOLDS = 2  # before that no trial is stopped
-OTHERS = 2  # trials beside the incumbent that must have run to their end before differences have a known variance
-RECENT = 30  # of these, the latest: so that a long study takes no longer
-LEAST = 1e-4  # probability that is not counted as less where its log is taken
+MIN_OTHERS = 2  # trials beside the incumbent that must have run to their end before differences have a known variance
+MAX_OTHERS = 30  # of these, the latest: so that a long study takes no longer
+MIN_PROB = 1e-4  # probability that is not counted as less where its log is taken
 
 
 class Measure(NamedTuple):
@@ -59,7 +59,7 @@ def _hits(probabilities: NDArray[Any], given: Floats) -> Floats:
 
 
 MEASURES = {
-    "likelihood": Measure(lambda _, given: np.log(np.maximum(given, LEAST)), balanced=False),
+    "likelihood": Measure(lambda _, given: np.log(np.maximum(given, MIN_PROB)), balanced=False),
     "recall": Measure(lambda _, given: given, balanced=True),
     "rank": Measure(_rank, balanced=True),
     "hits": Measure(_hits, balanced=True),
@@ -88,7 +88,7 @@ def difference_variance(others: Sequence[ArrayLike], best: ArrayLike, weights: F
         best: of the best trial (S,).
         weights: of the subjects (S,).
     """
-    if len(others) < OTHERS:
+    if len(others) < MIN_OTHERS:
         return None
     difference = np.asarray(others, np.float64) - np.asarray(best, np.float64)  # (trials, S)
     rest = difference - (difference @ weights / weights.sum())[:, None]

@@ -43,7 +43,7 @@ FIELDS = {
     "start": Entry([], "the first trials, before the sampler chooses"),
 }
 LASTING = ("base", "subjects", "set", "space", "when", "rule", "sampler", "pruner", "also")  # they never change
-SHOWN = 3  # differences that a message names
+DIFFERENCES_SHOWN = 3  # differences that a message names
 
 
 class Trial(Protocol):
@@ -156,8 +156,10 @@ def changed(there: str, here: str) -> str:
     except UsageError:
         return ""
     keys = [key for key in one | other if one.get(key) != other.get(key)]
-    shown = [f"{key} is {one.get(key, 'absent')} there, {other.get(key, 'absent')} here" for key in keys[:SHOWN]]
-    return "; ".join(shown + ([f"and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else []))
+    shown = [
+        f"{key} is {one.get(key, 'absent')} there, {other.get(key, 'absent')} here" for key in keys[:DIFFERENCES_SHOWN]
+    ]
+    return "; ".join(shown + ([f"and {len(keys) - DIFFERENCES_SHOWN} more"] if len(keys) > DIFFERENCES_SHOWN else []))
 
 
 def _lasting(tree: Mapping[str, Any]) -> dict[str, Any]:

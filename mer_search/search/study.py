@@ -29,7 +29,7 @@ from mer_search.errors import (
     UsageError,
 )
 from mer_search.files import REFUSALS, disk, sweep, write_whole
-from mer_search.search.fits import note_need
+from mer_search.search.memory_limit import note_need
 from mer_search.search.optuna_internals import prune_without_value, wait_again
 from mer_search.search.samplers import Afresh
 from mer_search.search.scheduler import Job, Scheduler
@@ -272,7 +272,7 @@ def _shown(evaluation: Evaluation, event: Progress | Finished | Failed) -> Itera
     """What is told of an epoch or a fold."""
     if isinstance(event, Progress):
         schedule = evaluation.run.units if event.epoch.stage == 1 else evaluation.run.train
-        evaluation.microbatches = max(evaluation.microbatches, event.epoch.pieces)
+        evaluation.microbatches = max(evaluation.microbatches, event.epoch.microbatches)
         yield Trained(evaluation.number, event.epoch, schedule.epochs)
     elif isinstance(event, Failed):
         assert isinstance(event.task, Task)  # noqa: S101 (for the type checker: trials have no others)

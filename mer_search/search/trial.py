@@ -16,8 +16,8 @@ from mer_search.evaluation.metrics import LEAKS, RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.model.flops import cost
 from mer_search.search import race as races
-from mer_search.search.fits import foretell
 from mer_search.search.incumbent import Incumbents, find_incumbents
+from mer_search.search.memory_limit import foretell
 from mer_search.search.optuna_internals import reported
 from mer_search.search.scheduler import Job, Needs, Want
 from mer_search.search.space import StudyFile
@@ -149,7 +149,7 @@ class Evaluation:
         self.trial.set_user_attr("gflop", round(flop / 1e9, 3))
         self.trial.set_user_attr("fold_epochs", [outcome.spent, len(self.subjects) * self.run.train.epochs])
         if self.microbatches > 1:
-            self.trial.set_user_attr("pieces", self.microbatches)
+            self.trial.set_user_attr("microbatches", self.microbatches)
         if outcome.behind is not None:
             self.trial.set_user_attr("stopped_after", len(outcome.subjects))
             self.trial.set_user_attr("stopped_epochs", outcome.epochs)

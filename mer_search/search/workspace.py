@@ -18,7 +18,7 @@ from mer_search.data.store import Motion, load
 from mer_search.data.synthetic.dataset import write_dataset
 from mer_search.errors import DataError
 from mer_search.evaluation.folds import select_subjects
-from mer_search.training.clips import Clips
+from mer_search.training.dataset import Clips
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 

@@ -21,11 +21,11 @@ from mer_search.evaluation.folds import Fold
 from mer_search.evaluation.metrics import units_f1
 from mer_search.model.losses import loss
 from mer_search.model.network import Network
+from mer_search.training.action_units import table, units_loss
 from mer_search.training.augment import augment, draw, resample
-from mer_search.training.clips import Clips
-from mer_search.training.graphed import Graphed
-from mer_search.training.judge import judge, mixed_precision, network_input
-from mer_search.training.units import table, units_loss
+from mer_search.training.cuda_graph import Graphed
+from mer_search.training.dataset import Clips
+from mer_search.training.predict_proba import mixed_precision, network_input, predict_proba
 
 
 def _batches(indices: Tensor, batch: int, generator: Generator) -> Sequence[Tensor]:
@@ -75,24 +75,24 @@ def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment
 
 
-LEAST = 4  # clips of a piece: batch statistics of fewer are noise
+MIN_MICROBATCH = 4  # clips of a microbatch: batch statistics of fewer are noise
 
 
-def splits(batch: int) -> list[int]:
-    """Into how many pieces a batch may be cut whose activations do not fit the device: 1, 2, 4 ..."""
-    return [2**times for times in range(int(math.log2(max(1, batch / LEAST))) + 1)]
+def microbatch_counts(batch: int) -> list[int]:
+    """Into how many microbatches a batch may be cut whose activations do not fit the device: 1, 2, 4 ..."""
+    return [2**times for times in range(int(math.log2(max(1, batch / MIN_MICROBATCH))) + 1)]
 
 
 class Learner:
     """One fold's training, a step after the other.
 
     Args:
-        pieces: how many a batch is cut into. Their gradients add up to the batch's, but batch normalisation sees one
-            piece at a time, and class weights are averaged within it.
+        microbatches: how many a batch is cut into. Their gradients add up to the batch's, but batch normalisation sees
+            one microbatch at a time, and class weights are averaged within it.
     """
 
-    def __init__(self, run: Run, clips: Clips, fold: Fold, seed: int, pieces: int = 1) -> None:
-        self.run, self.clips, self.pieces = run, clips, pieces
+    def __init__(self, run: Run, clips: Clips, fold: Fold, seed: int, microbatches: int = 1) -> None:
+        self.run, self.clips, self.microbatches = run, clips, microbatches
         device = clips.flow.device
         self.on_gpu = device.type == "cuda"
         torch.manual_seed(seed)
@@ -130,7 +130,7 @@ class Learner:
         self.graphed = {}
 
     def state(self) -> dict[str, Tensor]:
-        """All that the stage's next epoch depends on, for `go_on`."""
+        """All that the stage's next epoch depends on, for `resume`."""
         moments = self.optimiser.state_dict()["state"]
         mixing = json.dumps(self.mixing.bit_generator.state).encode()
         tensors = {
@@ -142,7 +142,7 @@ class Learner:
         }
         return {name: item.contiguous() for name, item in tensors.items()}
 
-    def go_on(self, schedule: Train | Units, state: dict[str, Tensor]) -> None:
+    def resume(self, schedule: Train | Units, state: dict[str, Tensor]) -> None:
         """Take a stage up where another learner of this fold left it."""
         self.network.load_state_dict(_under("network", state))
         self.start(schedule)
@@ -266,16 +266,16 @@ class Learner:
 
     def _call(self, what: Any, work: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Call a function, which a GPU records at its first calls; `what` tells functions apart."""
-        if not self.on_gpu or self.pieces > 1:
+        if not self.on_gpu or self.microbatches > 1:
             return work(*inputs)
         if what not in self.graphed:
             self.graphed[what] = Graphed(self.random)
         return self.graphed[what](work, *inputs)
 
     def _cut(self, maps: Tensor, small: Tensor | None, targets: Tensor) -> Iterator[tuple[Tensor, Any, Tensor]]:
-        """A batch's pieces."""
-        images = repeat(None) if small is None else small.chunk(self.pieces)
-        return zip(maps.chunk(self.pieces), images, targets.chunk(self.pieces), strict=False)
+        """A batch's microbatches."""
+        images = repeat(None) if small is None else small.chunk(self.microbatches)
+        return zip(maps.chunk(self.microbatches), images, targets.chunk(self.microbatches), strict=False)
 
     def predict(self, indices: Tensor) -> np.ndarray:
         """(n, K) half-precision probabilities of clips (n,), unjittered and unaugmented."""
@@ -284,7 +284,7 @@ class Learner:
 
     @torch.no_grad()
     def _predict(self, indices: Tensor) -> Tensor:
-        return torch.cat([judge(self.network, self.run, *clips) for clips in self._plain(indices)])
+        return torch.cat([predict_proba(self.network, self.run, *clips) for clips in self._plain(indices)])
 
     @torch.no_grad()
     def test_units(self) -> float:

@@ -25,7 +25,7 @@ from mer_search.evaluation.metrics import mean_log
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.model.network import Network
-from mer_search.training.clips import Clips
+from mer_search.training.dataset import Clips
 from mer_search.training.learner import Learner, learning_rate
 
 
@@ -43,7 +43,7 @@ class Epoch(NamedTuple):
     test_au_f1: float = math.nan  # to look at; nothing is chosen by it
     seconds: float = math.nan
     stage: int = 2  # 1 action units, 2 emotions
-    pieces: int = 1  # that a batch was cut into, so that its activations fit the device
+    microbatches: int = 1  # that a batch was cut into, so that its activations fit the device
 
 
 class Trained(NamedTuple):
@@ -68,9 +68,9 @@ def train_fold(
     subject: str,
     seed: int,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    until: int | None = None,
-    kept: Path | None = None,
-    pieces: int = 1,
+    max_epochs: int | None = None,
+    checkpoint: Path | None = None,
+    microbatches: int = 1,
 ) -> Trained:
     """Train a network on everybody but `subject` and those held out, and predict these two after every epoch.
 
@@ -80,22 +80,22 @@ def train_fold(
         subject: who is tested.
         seed: of the run; the fold's own is made of it and of the subject.
         on_epoch: called after every epoch that is trained.
-        until: how many epochs (of emotions) there shall be; all of the run's if None.
-        kept: a file. If it is there and whole, the fold goes on from it, to the bit as if it had never stopped; if
-            epochs are left in the end, the fold is kept there.
-        pieces: how many a batch is cut into (see Learner).
+        max_epochs: (of emotions) after which to stop; all of the run's if None.
+        checkpoint: a file. If it is there and whole, training resumes from it, to the bit as if it had never stopped;
+            if epochs are left in the end, the fold is saved there.
+        microbatches: how many a batch is cut into (see Learner).
 
     Raises:
         Infeasible: if the loss stops being a finite number, or two stages find no known action units to learn.
     """
-    until = run.train.epochs if until is None else until
+    max_epochs = run.train.epochs if max_epochs is None else max_epochs
     own_seed = fold_seed(seed, subject)
     fold = leave_one_out(clips.subjects, subject, run.train.inner, own_seed)
-    learner = Learner(run, clips, fold, own_seed, pieces)
-    so_far = (_resume(kept, learner) if kept else None) or _SoFar([], [], [])
+    learner = Learner(run, clips, fold, own_seed, microbatches)
+    so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [])
 
     def add(row: Epoch) -> None:
-        so_far.history.append(row._replace(pieces=pieces))
+        so_far.history.append(row._replace(microbatches=microbatches))
         on_epoch(so_far.history[-1])
 
     if not so_far.probabilities:
@@ -104,7 +104,7 @@ def train_fold(
                 add(row)
         learner.start(run.train)
     labels, held_out = (clips.labels[indices].cpu().numpy() for indices in (learner.test, learner.inner))
-    for epoch in range(len(so_far.probabilities), until):
+    for epoch in range(len(so_far.probabilities), max_epochs):
         start = time.perf_counter()
         value, hits = learner.train_emotions(epoch)
         predicted = learner.predict(learner.test)
@@ -114,15 +114,15 @@ def train_fold(
         _check_finite(subject, epoch, value, predicted, *so_far.inner[-1:])
         rate, seconds = learning_rate(run.train, epoch), time.perf_counter() - start
         add(Epoch(seed, subject, epoch + 1, rate, value, hits, -mean_log(predicted, labels), seconds=seconds))
-    if kept and until < run.train.epochs:
-        _keep(kept, learner, so_far)
+    if checkpoint and max_epochs < run.train.epochs:
+        _save(checkpoint, learner, so_far)
     names = tuple(clips.names[i] for i in fold.test)
     chosen_by = np.array(so_far.inner) if run.train.inner else None
     predictions = Predictions(seed, subject, names, labels, np.stack(so_far.probabilities), chosen_by)
     return Trained(predictions, so_far.history, learner.network)
 
 
-def _keep(path: Path, learner: Learner, so_far: _SoFar) -> None:
+def _save(path: Path, learner: Learner, so_far: _SoFar) -> None:
     """Write a fold from which it can go on, without waiting for the disk: if the file is lost or torn, the fold is
     trained from its start."""
     tensors = learner.state() | {"probabilities": torch.from_numpy(np.stack(so_far.probabilities))}
@@ -132,18 +132,18 @@ def _keep(path: Path, learner: Learner, so_far: _SoFar) -> None:
 
 
 def _resume(path: Path, learner: Learner) -> _SoFar | None:
-    """Make the learner what it was when the fold was kept; None if the file is absent or torn."""
+    """Make the learner what it was when the fold was saved; None if the file is absent or torn."""
     try:
-        kept = path.read_bytes()
+        stored = path.read_bytes()
     except FileNotFoundError:
         return None
-    content = kept[4:]
-    if zlib.crc32(content).to_bytes(4, "big") != kept[:4]:
+    content = stored[4:]
+    if zlib.crc32(content).to_bytes(4, "big") != stored[:4]:
         return None
     tensors = load(content)
     told = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]  # safetensors' header
     history, inner = (json.loads(told[name]) for name in ("history", "inner"))
-    learner.go_on(learner.run.train, tensors)
+    learner.resume(learner.run.train, tensors)
     return _SoFar([Epoch(*row) for row in history], list(tensors["probabilities"].numpy()), inner)
 
 

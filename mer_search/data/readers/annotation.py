@@ -15,8 +15,8 @@ from mer_search.data.readers.tables import read_table
 from mer_search.errors import DataError
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
-ENOUGH = 0.5  # a clip whose last frames are missing is used if this share of it is there
-FEWEST = 5  # frames that a shortened clip must have
+MIN_SHARE = 0.5  # a clip whose last frames are missing is used if this share of it is there
+MIN_FRAMES = 5  # frames that a shortened clip must have
 DEPTH = 8  # levels of folders that are looked through
 PROCESSED = "denoised_masked"  # in the path of frames that were denoised and masked; their names begin with md_
 
@@ -193,7 +193,7 @@ class Layout:
             int(match[1]): path for path in pictures(folder) if (match := re.search(self.frame, path.stem.lower()))
         }
         wanted = range(onset, offset + 1)
-        if len(by_number) < ENOUGH * len(wanted):  # before they are counted one by one: there may be 10^9
+        if len(by_number) < MIN_SHARE * len(wanted):  # before they are counted one by one: there may be 10^9
             return (), f"of its {len(wanted)} frames {onset}-{offset}, its folder has {len(by_number)} at most"
         missing = [number for number in wanted if number not in by_number]
         if not missing:
@@ -202,7 +202,7 @@ class Layout:
             return tuple(by_number[number] for number in sorted(by_number)), ""
         what = f"{len(missing)} of its frames {onset}-{offset} are missing (the first: {missing[0]})"
         frames = tuple(by_number[number] for number in range(onset, missing[0]))
-        if len(frames) < FEWEST or len(frames) < ENOUGH * len(wanted):
+        if len(frames) < MIN_FRAMES or len(frames) < MIN_SHARE * len(wanted):
             return (), what
         return frames, f"{what}; offset taken as {onset + len(frames) - 1}"
 

@@ -13,7 +13,7 @@ from typing import Any
 from mer_search.errors import DataError
 from mer_search.files import check_archive, content_of
 
-LARGEST = 32 << 20  # bytes of a table, of a spreadsheet unpacked; the datasets' own have a hundredth
+MAX_BYTES = 32 << 20  # bytes of a table, of a spreadsheet unpacked; the datasets' own have a hundredth
 ROWS, COLUMNS = 20_000, 200  # that are looked at
 BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")  # what a text in UTF-16 begins with
 
@@ -29,7 +29,7 @@ def read_table(path: Path, tab: str = "") -> list[list[str]]:
         DataError: if it is no such file, or too large for one.
     """
     try:
-        content = content_of(path, LARGEST)
+        content = content_of(path, MAX_BYTES)
         return _text(content) if path.suffix.lower() == ".csv" else _spreadsheet(path, content, tab)
     except DataError:
         raise
@@ -58,7 +58,7 @@ def _text(content: bytes) -> list[list[str]]:
 def _spreadsheet(path: Path, content: bytes, tab: str) -> list[list[str]]:
     import openpyxl  # slow to load: not in every process
 
-    check_archive(path, LARGEST)
+    check_archive(path, MAX_BYTES)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a table is formatted with
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)

@@ -8,17 +8,17 @@ import optuna
 
 from mer_search.config import Run, digest
 from mer_search.confirm.confirmation import FIRST_SEED
-from mer_search.confirm.mistakes import ENOUGH, Judged
+from mer_search.confirm.mistakes import MIN_NETWORKS, ClipErrors
 from mer_search.data.clips import Clip
 from mer_search.errors import DataError, MerSearchError
 from mer_search.evaluation.predictions import Predictions
-from mer_search.inference.explain import Look, Verdict, looks, verdicts
+from mer_search.inference.saliency import ClipPrediction, ClipSaliency, clip_predictions, saliency_maps
 from mer_search.report import tiles
 from mer_search.report.document import Block, Section, Sheet, Table, Text, Tile
 from mer_search.search.workspace import Loaded, Progress, load_data
 
-WORST = 8  # mistakes that are shown
-LISTED, SHOWN = 20, 12  # clips that are always wrong: in the table, and as pictures
+MISTAKES_SHOWN = 8  # mistakes that are shown
+CLIPS_LISTED, CLIPS_SHOWN = 20, 12  # clips that are always wrong: in the table, and as pictures
 JUDGES = (
     f"Every clip was judged by the network of its fold, which never saw its person: that of seed {FIRST_SEED}, as it "
     "was after the last epoch. Grad-CAM is taken place by place (HiResCAM), for the head weighs each place on its own."
@@ -51,8 +51,8 @@ def looked_at(
     folder: Path, folds: Sequence[Predictions], run: Run, clips: Loaded | Text, progress: Progress
 ) -> Section:
     """What a confirmation's networks look at, class by class and in their worst mistakes."""
-    told = verdicts(folds, FIRST_SEED)
-    wrong = sorted((each for each in told if not each.right), key=lambda each: each.chances[each.truth])[:WORST]
+    told = clip_predictions(folds, FIRST_SEED)
+    wrong = sorted((each for each in told if not each.right), key=lambda each: each.probs[each.truth])[:MISTAKES_SHOWN]
     blocks: list[Block] = [Text(JUDGES), *([] if run.model.attention else [Text(NO_ATTENTION)])]
     try:
         sheets = [clips] if isinstance(clips, Text) else _sheets(folder, clips, told, wrong, progress)
@@ -63,14 +63,14 @@ def looked_at(
     )
 
 
-def _mistakes(wrong: Sequence[Verdict], classes: Sequence[str]) -> list[Block]:
+def _mistakes(wrong: Sequence[ClipPrediction], classes: Sequence[str]) -> list[Block]:
     rows = [
         (
             each.clip,
             classes[each.truth],
             classes[each.guess],
-            f"{each.chances[each.truth]:.3f}",
-            f"{each.chances[each.guess]:.3f}",
+            f"{each.probs[each.truth]:.3f}",
+            f"{each.probs[each.guess]:.3f}",
         )
         for each in wrong
     ]
@@ -80,10 +80,10 @@ def _mistakes(wrong: Sequence[Verdict], classes: Sequence[str]) -> list[Block]:
 
 
 def _sheets(
-    folder: Path, loaded: Loaded, told: Sequence[Verdict], wrong: Sequence[Verdict], progress: Progress
+    folder: Path, loaded: Loaded, told: Sequence[ClipPrediction], wrong: Sequence[ClipPrediction], progress: Progress
 ) -> list[Block]:
     classes, depth = loaded.run.data.classes, loaded.run.model.depth
-    seen = looks(folder, loaded, FIRST_SEED, [*(each for each in told if each.right), *wrong], progress)
+    seen = saliency_maps(folder, loaded, FIRST_SEED, [*(each for each in told if each.right), *wrong], progress)
     clips = {clip.id: clip for clip in loaded.clips}
     by_class = [
         _class_tile(name, [each for each in told if each.truth == number], seen, clips, depth)
@@ -98,10 +98,10 @@ def _sheets(
 
 
 def _class_tile(
-    name: str, told: Sequence[Verdict], seen: Mapping[str, Look], clips: Mapping[str, Clip], depth: int
+    name: str, told: Sequence[ClipPrediction], seen: Mapping[str, ClipSaliency], clips: Mapping[str, Clip], depth: int
 ) -> Tile:
     """The mean over a class's recognised clips, and the one that was recognised most surely."""
-    right = sorted((each for each in told if each.right), key=lambda each: each.chances[each.truth])
+    right = sorted((each for each in told if each.right), key=lambda each: each.probs[each.truth])
     text = f"{len(right)} of {len(told)} clips recognised"
     if not right:
         return Tile(name, text, [])
@@ -109,7 +109,7 @@ def _class_tile(
     cam = tiles.mean_share([seen[each.clip].truth for each in right])
     attention = [np.mean(maps, axis=0) for maps in zip(*(seen[each.clip].attention for each in right), strict=True)]
     best = right[-1]
-    text += f"; the surest: {best.clip}, {best.chances[best.truth]:.2f}"
+    text += f"; the surest: {best.clip}, {best.probs[best.truth]:.2f}"
     pictures = [
         (f"mean of {len(right)}", tiles.grey(below)),
         ("Grad-CAM", tiles.over(below, tiles.stretched(cam))),
@@ -119,9 +119,9 @@ def _class_tile(
     return Tile(name, text, [(label, tiles.png(picture)) for label, picture in pictures])
 
 
-def _mistake_tile(each: Verdict, look: Look, clip: Clip, classes: Sequence[str], depth: int) -> Tile:
+def _mistake_tile(each: ClipPrediction, look: ClipSaliency, clip: Clip, classes: Sequence[str], depth: int) -> Tile:
     truth, guess = classes[each.truth], classes[each.guess]
-    text = ", ".join(f"{name} {chance:.2f}" for name, chance in zip(classes, each.chances, strict=True))
+    text = ", ".join(f"{name} {prob:.2f}" for name, prob in zip(classes, each.probs, strict=True))
     below = tiles.ground(clip)
     pictures = [
         *_one(clip, {f"for {guess}": look.guess, f"for {truth}": look.truth}),
@@ -149,10 +149,10 @@ def _attention(below: tiles.Map, maps: Sequence[tiles.Map], depth: int) -> list[
     ]
 
 
-def always_wrong(judged: Sequence[Judged], classes: Sequence[str], clips: Loaded | Text) -> Section:
+def always_wrong(errors: Sequence[ClipErrors], classes: Sequence[str], clips: Loaded | Text) -> Section:
     """The clips that no network gets right."""
-    wrong = [each for each in judged if each.always_wrong]
-    enough = [each for each in judged if each.judged >= ENOUGH]
+    wrong = [each for each in errors if each.always_wrong]
+    enough = [each for each in errors if each.n_networks >= MIN_NETWORKS]
     blocks: list[Block] = [Text(_summary(wrong, enough, classes))]
     if wrong:
         rows = [
@@ -160,13 +160,13 @@ def always_wrong(judged: Sequence[Judged], classes: Sequence[str], clips: Loaded
                 each.clip,
                 classes[each.truth],
                 classes[each.guess],
-                f"{each.wrong} of {each.judged}",
-                f"{each.chance:.3f}",
+                f"{each.n_wrong} of {each.n_networks}",
+                f"{each.prob:.3f}",
             )
-            for each in wrong[:LISTED]
+            for each in wrong[:CLIPS_LISTED]
         ]
         head = ("clip", "truth", "mostly taken for", "wrong in", "p(truth)")
-        left = f"The first {LISTED} of {len(wrong)}. " if len(wrong) > LISTED else ""
+        left = f"The first {CLIPS_LISTED} of {len(wrong)}. " if len(wrong) > CLIPS_LISTED else ""
         blocks += [
             Text(
                 "Often such labels are wrong, or could be doubted: look at a clip with `mer-search data preview CLIP`."
@@ -178,26 +178,26 @@ def always_wrong(judged: Sequence[Judged], classes: Sequence[str], clips: Loaded
                 f"{left}p(truth): its mean probability, the least first; always_wrong.csv, beside this page, has all.",
                 left=3,
             ),
-            clips if isinstance(clips, Text) else _previews(wrong[:SHOWN], classes, clips),
+            clips if isinstance(clips, Text) else _previews(wrong[:CLIPS_SHOWN], classes, clips),
         ]
     return Section("Clips that are always wrong", blocks)
 
 
-def _summary(wrong: Sequence[Judged], enough: Sequence[Judged], classes: Sequence[str]) -> str:
+def _summary(wrong: Sequence[ClipErrors], enough: Sequence[ClipErrors], classes: Sequence[str]) -> str:
     if not enough:
-        return f"That needs clips on which {ENOUGH} networks or more were tested; a confirmation adds one a seed."
+        return f"That needs clips on which {MIN_NETWORKS} networks or more were tested; a confirmation adds one a seed."
     shares = [
         f"{name} {sum(each.truth == number for each in wrong)} of {sum(each.truth == number for each in enough)}"
         for number, name in enumerate(classes)
     ]
     return (
-        f"Of {len(enough)} clips on which {ENOUGH} networks or more were tested, {len(wrong)} were taken for something "
-        f"else by every one: {', '.join(shares)}. The networks are those of all trials that ran to their end and of "
-        "all confirmations."
+        f"Of {len(enough)} clips on which {MIN_NETWORKS} networks or more were tested, {len(wrong)} were taken for "
+        f"something else by every one: {', '.join(shares)}. The networks are those of all trials that ran to their end "
+        "and of all confirmations."
     )
 
 
-def _previews(wrong: Sequence[Judged], classes: Sequence[str], loaded: Loaded) -> Sheet:
+def _previews(wrong: Sequence[ClipErrors], classes: Sequence[str], loaded: Loaded) -> Sheet:
     clips = {clip.id: clip for clip in loaded.clips}
     sheet = []
     for each in wrong:

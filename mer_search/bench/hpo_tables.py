@@ -17,7 +17,7 @@ from mer_search.evaluation.statistics import bootstrap_mean
 from mer_search.search.samplers import SAMPLERS, sampler
 
 SEEDS = 10  # draws of a configuration's seed whose mean is taken for the truth about it
-OTHERS = 500  # random configurations with which what was found is compared
+RANDOM_CONFIGURATIONS = 500  # random configurations with which what was found is compared
 
 
 class Opinion(NamedTuple):
@@ -49,7 +49,7 @@ def opinions(
     total = len(tables) * len(samplers) * repeats
     for name, table in tables.items():
         random = np.random.default_rng(0)
-        others = np.array([_truth(table, _random(table, random)) for _ in range(OTHERS)])
+        others = np.array([_truth(table, _random(table, random)) for _ in range(RANDOM_CONFIGURATIONS)])
         for each in samplers:
             better = []
             for repeat in range(repeats):

@@ -13,7 +13,7 @@ from mer_search.report.summaries import TITLES
 from mer_search.report.terminal import decimals, err, plain_table, slots
 from mer_search.search.cost import Cost
 
-FEW = 3  # subjects; of fewer a comparison says nothing
+MIN_SUBJECTS = 3  # subjects; of fewer a comparison says nothing
 
 
 def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
@@ -72,7 +72,7 @@ def _start_lines(comparison: Comparison, start: str, unsearched: Sequence[str]) 
         said = f"{found} is NOT shown to be better than {start}: {pair.numbers}."
     else:
         said = f"{found} is {'better' if pair.difference > 0 else 'WORSE'} than {start}: {pair.numbers}."
-    if not FEW <= len(unsearched) < len(comparison.subjects):
+    if not MIN_SUBJECTS <= len(unsearched) < len(comparison.subjects):
         return [said]
     alone = comparison.among(unsearched).pairs[place]
     return [said, f"On the {len(unsearched)} subjects that the search never scored: {alone.numbers}."]

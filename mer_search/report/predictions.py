@@ -4,41 +4,43 @@ from collections.abc import Sequence
 
 from mer_search.data.clips import Problem
 from mer_search.inference.export import Exported
-from mer_search.inference.predict import Confirmed, Judged
+from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.report.terminal import note, plain_table, say, show
 
 
-def print_judged(confirmed: Confirmed, judged: Sequence[Judged | Problem]) -> None:
-    """Each clip: what was taken, who judged, the probabilities; an error for each that cannot be judged."""
-    people, seeds = len(confirmed.subjects), len(confirmed.seeds)
+def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> None:
+    """Each clip: what was taken, who judged, the probabilities; an error for each that cannot be one."""
+    subjects, seeds = len(confirmed.subjects), len(confirmed.seeds)
     plural = "s" * (seeds > 1)
-    say(f"{confirmed.title}: {confirmed.dataset}, {people} people in training, {seeds} network{plural} without each")
+    say(
+        f"{confirmed.title}: {confirmed.dataset}, {subjects} subjects in training, {seeds} network{plural} without each"
+    )
     if confirmed.synthetic:
         say("They learned from synthetic clips: what they say of real faces means nothing.")
-    for each in judged:
+    for each in predicted:
         if isinstance(each, Problem):
             note(f"error: {each.clip}: {each.what}")
         else:
             _print_one(each)
 
 
-def _print_one(judged: Judged) -> None:
-    found, facts = judged.found, judged.facts
+def _print_one(one: ClipPrediction) -> None:
+    found, facts = one.found, one.facts
     label = f"; annotated as {facts['annotated_as']}" if facts["annotated_as"] else ""
     if len(found.clip.frames) == 1:
         say(f"\n{found.name}: a flow image{label}")
     else:
         moments = ", ".join(f"{name} {facts[name]}" for name in ("onset", "apex", "offset") if facts[name] is not None)
         say(f"\n{found.name}: {moments}, {found.origin}{label}")
-        say(f"Frames looked at: {' '.join(map(str, judged.frames))}.")
-    if len(judged.networks) == 1:
-        say(f"By the mean of the networks that never saw {judged.networks[0]}, who was in the training of the others.")
+        say(f"Frames looked at: {' '.join(map(str, one.frames))}.")
+    if len(one.networks) == 1:
+        say(f"By the mean of the networks that never saw {one.networks[0]}, who was in the training of the others.")
     else:
         say("By the mean of all networks, as of somebody who was not in training; else say who it is with --subject.")
     table = plain_table("class", "probability", "")
-    for name, chance in zip(judged.classes, judged.probabilities, strict=True):
-        best = name == judged.best
-        table.add_row(name, f"{chance:.3f}", "best" if best else "", style="bold" if best else None)
+    for name, prob in zip(one.classes, one.probabilities, strict=True):
+        best = name == one.best
+        table.add_row(name, f"{prob:.3f}", "best" if best else "", style="bold" if best else None)
     show(table)
 
 

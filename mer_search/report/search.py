@@ -18,8 +18,8 @@ from mer_search.search.space import parse
 from mer_search.search.storage import FINALS, best_trial, final_scores, ran_to_its_end, results, score
 from mer_search.search.study import kept_study
 
-ENOUGH = 8  # trials that ran to their end; importances of fewer are noise
-BEST = 10  # trials that are shown
+MIN_TRIALS = 8  # trials that ran to their end; importances of fewer are noise
+TRIALS_SHOWN = 10  # trials that are shown
 
 
 def facts(study: optuna.Study) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _point(trial: FrozenTrial) -> Point:
 def _best(study: optuna.Study) -> Table:
     trials = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
     best = best_trial(study)
-    chosen = sorted(trials, key=score, reverse=True)[:BEST]
+    chosen = sorted(trials, key=score, reverse=True)[:TRIALS_SHOWN]
     rows = [
         (str(trial.number), values_text(trial.params), f"{score(trial):.3f}", finals_text(study, trial))
         for trial in chosen
@@ -81,8 +81,8 @@ def _best(study: optuna.Study) -> Table:
 def _importances(study: optuna.Study) -> list[Block]:
     """By fANOVA on the trials that ran to their end; estimates of the others would follow the sampler's beliefs."""
     whole = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
-    if len(whole) < ENOUGH or len({score(trial) for trial in whole}) < 2:
-        return [Text(f"Importances need {ENOUGH} trials that ran to their end; there are {len(whole)}.")]
+    if len(whole) < MIN_TRIALS or len({score(trial) for trial in whole}) < 2:
+        return [Text(f"Importances need {MIN_TRIALS} trials that ran to their end; there are {len(whole)}.")]
     alone = optuna.create_study(direction="maximize")
     alone.add_trials(
         [

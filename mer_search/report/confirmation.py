@@ -11,11 +11,11 @@ from mer_search.confirm.summary import averaged
 from mer_search.evaluation import metrics
 from mer_search.evaluation.metrics import scores, tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions
+from mer_search.report.conclusions import gap
 from mer_search.report.document import Block, Picture, Section, Table, Text
 from mer_search.report.figures import confusion_png, curves_png, subjects_png
 from mer_search.report.summaries import LEGEND, TITLES, summary_rows, verdict
 from mer_search.report.terminal import decimals
-from mer_search.report.verdicts import gap
 from mer_search.training.loop import Epoch
 
 SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", warning=True)

@@ -14,7 +14,7 @@ from mer_search.config import Run, with_values
 from mer_search.errors import DOES_NOT_FIT, Infeasible, UsageError
 from mer_search.model.flops import memory
 from mer_search.search.storage import NOT_TRIED
-from mer_search.training.learner import splits
+from mer_search.training.learner import microbatch_counts
 
 IN_A_ROW = 100  # draws that were foretold not to fit: then hardly anything in the space does
 BYTES = "bytes"  # attribute of a trial
@@ -52,7 +52,7 @@ def note_need(trial: optuna.Trial, run: Run) -> None:
 def _least(run: Run) -> int:
     """Bytes that training holds, its batches cut as small as may be."""
     batch = run.train.batch
-    return memory(with_values(run, {"train.batch": math.ceil(batch / splits(batch)[-1])}))
+    return memory(with_values(run, {"train.batch": math.ceil(batch / microbatch_counts(batch)[-1])}))
 
 
 def _did_not_fit(trial: FrozenTrial) -> bool:

@@ -1,4 +1,4 @@
-"""A network judges clips: in training after every epoch, and afterwards.
+"""A network's class probabilities for clips, in training after every epoch and afterwards.
 
 Shapes: B clips, T maps, P components, C channels, K classes.
 """
@@ -61,21 +61,23 @@ def mixed_precision(run: Run, device: torch.device) -> torch.autocast:
 
 
 @torch.no_grad()
-def judge(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
+def predict_proba(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
     """Flow (B, T, P, H, W) and onset images (B, 3, H, W) -> probabilities (B, K), in the device's precision. The
     network must be in evaluation mode."""
     with mixed_precision(run, flow.device):
-        return judgement(network, run, flow, onset)
+        return mean_proba(network, run, flow, onset)
 
 
-def judgement(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
-    """As `judge`, but plain arithmetic, which can be exported: in the precision of what is given. If the run says so,
-    the mean with the probabilities of the mirrored clips."""
-    chances = _once(network, run, flow, onset)
+def mean_proba(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
+    """As `predict_proba`, but plain arithmetic, which can be exported: in the precision of what is given.
+
+    If the run says so, it is the mean with the probabilities of the mirrored clips.
+    """
+    probs = _once(network, run, flow, onset)
     if not run.train.mirror:
-        return chances
+        return probs
     mirrored = mirror(flow, vectors=run.flow.method != "difference")
-    return (chances + _once(network, run, mirrored, None if onset is None else onset.flip(-1))) / 2
+    return (probs + _once(network, run, mirrored, None if onset is None else onset.flip(-1))) / 2
 
 
 def _once(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:

@@ -34,7 +34,7 @@ STRATEGIES = (
     Strategy("random, no race, 3 finalists", "random", finalists=3),
 )
 BEFORE = 10  # trials that have run to their end, in what is asked about equals
-GOOD = 0.25  # share of the configurations, the best, among which equals are sought: a best trial is one of these
+TOP_SHARE = 0.25  # share of the configurations, the best, among which equals are sought: a best trial is one of these
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def wrongly_stopped(table: Table, race: races.Race, repeats: int = 20) -> float:
     others, drawn from all configurations, have run to their end as in a search of some length.
     """
     truth = uf1(table.final(table.counts).sum(2)).mean(1)
-    good = np.argsort(-truth)[: max(1, round(GOOD * len(truth)))]
+    good = np.argsort(-truth)[: max(1, round(TOP_SHARE * len(truth)))]
     random = np.random.default_rng(0)
     configurations, seeds, subjects = table.shape
     stopped = []
