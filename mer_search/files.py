@@ -176,7 +176,7 @@ def _size(path: Path) -> int:
 
 def check_archive(path: Path, most: int = MAX_UNPACKED) -> None:
     """Refuse an archive (.xlsx, .npz) by what its list of contents says, before anything is unpacked; zipfile gives
-    nobody more than that.
+    no process more than that.
 
     Raises:
         DataError: if that is more bytes than `most`.

@@ -176,7 +176,7 @@ def test_the_dashboard_is_for_this_machine_unless_told_otherwise(mer_search, flo
     assert (alone.exit_code, alone.stderr) == (0, "")
     open_to_all = mer_search("dashboard", "--port", 47_811, "--host", "0.0.0.0")  # noqa: S104 (it is what is warned of)
     assert open_to_all.exit_code == 0
-    assert "warning: the dashboard has no login: whoever reaches 0.0.0.0:47811 can" in open_to_all.stderr
+    assert "warning: the dashboard has no login: anyone who reaches 0.0.0.0:47811 can" in open_to_all.stderr
     assert served == ["127.0.0.1", "0.0.0.0"]  # noqa: S104
     for host in ("no.such.host.invalid", "192.0.2.1", "\udcff", "x" * 300):
         wrong = mer_search("dashboard", "--port", 47_811, "--host", host)

@@ -69,7 +69,7 @@ def first_epoch(folder: str) -> None:
     with closing(open_executor("local", loaded.run, "cpu")) as executor:
         for event in _search(space.load("demo"), loaded, executor, Path(folder), 1):
             if isinstance(event, Trained):
-                os._exit(0)  # nobody waits for what comes after
+                os._exit(0)  # what comes after is not measured
 
 
 def bookkeeping(file: StudyFile, loaded: Loaded) -> Bookkeeping:

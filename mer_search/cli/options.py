@@ -21,7 +21,7 @@ OBJECTS = 50_000  # made before garbage is looked for; at Python's 700, reading 
 
 
 class Refused(click.ClickException):
-    """One line that says what is wrong, whoever found it: click, or we."""
+    """One line that says what is wrong, for click's errors and ours."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)

@@ -172,7 +172,8 @@ def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
     check_port(host, port)
     if exposed(host):
         click.echo(
-            f"warning: the dashboard has no login: whoever reaches {host}:{port} can read, change and delete studies; "
+            f"warning: the dashboard has no login: anyone who reaches {host}:{port} can read, change and delete "
+            "studies; "
             f"without --host, an ssh tunnel reaches it: ssh -L {port}:127.0.0.1:{port} MACHINE",
             err=True,
         )

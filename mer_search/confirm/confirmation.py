@@ -118,7 +118,7 @@ def preset_target(name: str, values: Mapping[str, Value], out: Path) -> Target:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What is confirmed, on whom."""
+    """A configuration to confirm, the subjects and the seeds."""
 
     target: Target
     loaded: Loaded

@@ -1,7 +1,7 @@
 """Clips to judge, from wherever they are: of a dataset by their id, a folder of frames, a video, a flow image.
 
 Who is in a clip matters, for a network must not judge people that it was trained on. It is known from the clip's id or
-from where it lies in the dataset's folder; elsewhere nobody of the dataset is taken to be in it.
+from where it lies in the dataset's folder; elsewhere no subject of the dataset is taken to be in it.
 """
 
 import difflib
@@ -64,7 +64,7 @@ class Found:
 
     name: str  # as it was asked for
     clip: Clip  # without a label where no dataset knows it
-    subject: str  # of the dataset; "" where nobody of it is in the clip
+    subject: str  # of the dataset; "" where no subject of it is in the clip
     origin: str  # where onset, apex and offset come from
     numbers: tuple[int, ...]
     first: int = 0
@@ -135,7 +135,7 @@ def _whose(path: Path, folder: Folder) -> str:
                 return owners.pop()
     raise DataError(
         f"{path} lies among the clips that the networks were trained on, but it cannot be told whose it is; copy it "
-        "elsewhere and say --subject, or leave that out if the study has nobody of that name"
+        "elsewhere and say --subject, or leave that out if the study has no subject of that name"
     )
 
 

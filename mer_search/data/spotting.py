@@ -1,4 +1,4 @@
-"""Where in a clip the strongest motion is, for clips that nobody has annotated.
+"""Where in a clip the strongest motion is, for clips without annotation.
 
 The first frame is the reference, as a neutral face (Liong et al., "Less is more", 2018): the apex is the frame that
 moved most from it, by optical flow. As micro-expressions are local, a frame counts by its face's parts that move most:

@@ -148,7 +148,7 @@ class _Command:
 
 
 def _write(text: str) -> None:
-    """Write to stderr past Python's buffers, which the main thread may hold, unless nobody takes it."""
+    """Write to stderr past Python's buffers, which the main thread may hold, unless stderr is closed."""
     if select.select([], [2], [], 0)[1]:
         os.write(2, f"{SHOW_CURSOR if os.isatty(2) else ''}{text}\n".encode())
 

@@ -18,7 +18,7 @@ Result = tuple[Predictions, list[Epoch], bytes | None] | float | Exception | str
 
 
 class Cancelled(Exception):  # noqa: N818 (no error)
-    """Nobody wants this task any more."""
+    """The task was cancelled."""
 
 
 class Defect(Exception):  # noqa: N818

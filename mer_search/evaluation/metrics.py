@@ -60,7 +60,7 @@ def _mean_over_classes(above: NDArray[Any], below: NDArray[Any]) -> Floats:
 
 
 def units_f1(truth: NDArray[Any], shown: NDArray[Any]) -> float:
-    """Macro F1 of action units, from truth (n, A) of 1, 0 and, where nobody knows, NaN, and what was shown (n, A).
+    """Macro F1 of action units, from truth (n, A) of 1, 0 and, where unknown, NaN, and what was predicted (n, A).
 
     The mean is over the action units that occur or were shown; NaN if no clip's are known.
     """

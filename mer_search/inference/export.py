@@ -136,7 +136,7 @@ def _graph(ensemble: _Ensemble) -> Any:
     missing: dict[Callable[..., Any], Callable[..., Any]] = {  # of torch's own table
         torch.ops.aten.hypot.default: lambda u, v: op.Sqrt(op.Add(op.Mul(u, u), op.Mul(v, v)))
     }
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, whose operators nobody uses
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, whose operators are not used
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
             return torch.onnx.export(

@@ -28,7 +28,7 @@ from mer_search.training.predict_proba import predict_proba
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A confirmed run, whose networks can be used. A fold's networks have the name of whom they never saw."""
+    """A confirmed run, whose networks can be used. A fold's networks are named by the subject that they never saw."""
 
     title: str  # "trial 7 of demo"
     folder: Path
@@ -89,7 +89,7 @@ class ClipPrediction:
 
     found: Found
     classes: tuple[str, ...]
-    networks: tuple[str, ...]  # whom they never saw
+    networks: tuple[str, ...]  # by the subject that they never saw
     frames: tuple[int, ...]  # that were looked at, as the files are numbered
     probabilities: NDArray[np.float64]  # (K,), the networks' mean
 

@@ -53,7 +53,7 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar for each thing that is being done: call it with (what, done, total), also to see whether the
     command is to stop.
 
-    Where nobody sees bars, a line at every tenth.
+    Where the output is no terminal, a line at every tenth.
     """
     with Progress(
         TextColumn("{task.description}", markup=False),

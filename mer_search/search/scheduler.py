@@ -84,7 +84,7 @@ class Job:
                 need = self._need = self.needs.send(fold.until(need.epochs))
         except StopIteration as end:
             self.outcome, self.over = end.value, True
-        except Exception as error:  # of the fold, or of whoever wants it
+        except Exception as error:  # of the fold, or of the job that wants it
             self.error, self.over = error, True
 
     def _there(self, want: Want) -> Predictions | Exception | None:

@@ -30,7 +30,9 @@ class Entry(NamedTuple):
 
 FIELDS = {
     "base": Entry("V3NR", "the preset whose values hold where nothing below says otherwise"),
-    "subjects": Entry("hardest", "on whom trials are scored; each fold still trains on everybody else in the data"),
+    "subjects": Entry(
+        "hardest", "subjects on which trials are scored; each fold still trains on all other subjects in the data"
+    ),
     "rule": Entry("tail", "how a person's predictions are made of those after every epoch", tuple(RULES)),
     "sampler": Entry("tpe", "what proposes the next trial", tuple(SAMPLERS)),
     "pruner": Entry("recall-rungs", "the race: when a trial is stopped early", tuple(RACES)),
@@ -89,7 +91,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A study: what is fixed, what varies, on whom, and how it is judged."""
+    """A study: fixed values, axes, the subjects that score a trial, and how trials are compared."""
 
     name: str
     base: Run  # the base preset with `set` applied
@@ -226,7 +228,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
 
 
 def _check_held_out(base: Run, axes: Sequence[Axis], when: Mapping[str, Any]) -> None:
-    """Raise UsageError if a trial could hold nobody out, by whom the inner rule chooses."""
+    """Raise UsageError if the inner rule is asked for and a trial could hold no subjects out for it."""
     possible = {value for axis in axes if axis.key == "train.inner" for value in axis.values}
     if not possible or "train.inner" in when:
         possible.add(base.train.inner)

@@ -97,7 +97,7 @@ def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) 
 def _open(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
     study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
-    if "mark" not in study.user_attrs:  # new, or whoever made it was killed in the middle of that
+    if "mark" not in study.user_attrs:  # new, or its creation was interrupted
         _make(study, search)
     _check(study, search)
     sweep(search.out)

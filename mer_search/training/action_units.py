@@ -1,6 +1,6 @@
 """Action units as targets: which there are, and which a clip shows.
 
-`?` and an empty cell mean that nobody knows: such a clip has no targets and no part in learning action units.
+`?` and an empty cell mean unknown: such a clip has no targets and no part in learning action units.
 (TM-MMNET's public code makes `?` an action unit of its own, and takes the vocabulary from test subjects too.) Shapes:
 N clips, A action units.
 """
@@ -19,7 +19,7 @@ UNKNOWN = "?"
 def table(
     codes: Sequence[tuple[str, ...]], train: NDArray[np.intp], sides: str
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """The action units that occur in training clips, and for every clip (N, A) 1, 0 or, where nobody knows, NaN.
+    """The action units that occur in training clips, and for every clip (N, A) 1, 0 or, where unknown, NaN.
 
     Args:
         codes: each clip's action units as annotated: ("1", "L2").

@@ -26,7 +26,7 @@ class Graphed:
         self.output = torch.empty(0)
 
     def __call__(self, work: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """What `work`, the function, returns. (It is not kept: whoever owns this would own itself.)"""
+        """What `work`, the function, returns. (It is not kept, which would make a reference cycle.)"""
         self.calls += 1
         if self.calls <= WARM_UP:
             return self._aside(work, *inputs)
