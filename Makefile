@@ -33,8 +33,8 @@ types: setup  ## check types, strictly where it matters most
 	$(BIN)/mypy mer_search
 	$(BIN)/mypy --strict $(addprefix mer_search/,$(STRICT))
 
-docs: setup  ## write the tables of docs/study-file.md anew
-	$(BIN)/python -m mer_search.report.reference docs/study-file.md
+docs: setup  ## write the reference of study files and of the Python API anew
+	$(BIN)/python -m mer_search.report.reference docs
 
 bench: setup  ## measure training, and what is not training, on this machine
 	$(BIN)/mer-search bench

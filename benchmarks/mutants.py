@@ -72,7 +72,7 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
     """Commands stop where they would train, measure or serve; what they would use is noted."""
     from mer_search.bench import benchmark, fold_table
     from mer_search.cli import search as searching
-    from mer_search.confirm import confirmation as confirm
+    from mer_search.confirmation import confirm
     from mer_search.data import check
     from mer_search.data.synthetic import dataset as synthetic
     from mer_search.engine import local

@@ -11,8 +11,8 @@ import numpy as np
 import openpyxl
 import pandas as pd
 
-from mer_search.confirm import confirmation as confirm
-from mer_search.confirm import summary
+from mer_search.confirmation import confirm, summary
+from mer_search.confirmation.target import trial_target
 from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.study import Scored, Trained, run
 from mer_search.search.workspace import load_data, silent
@@ -207,7 +207,7 @@ def drive(search, study, executor, trials, in_flight=1, stop_after=None, then=No
 
 def confirmation_of(study, seeds=(1000, 1001)) -> confirm.Confirmation:
     """The confirmation of a study's best trial on all subjects."""
-    target = confirm.trial_target(study, None)
+    target = trial_target(study, None)
     loaded = load_data(target.data, target.run, silent)
     return confirm.Confirmation(target, loaded, loaded.select("all"), seeds)
 

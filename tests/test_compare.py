@@ -5,10 +5,11 @@ import pytest
 from small import STUDY, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import with_values
-from mer_search.confirm import compare as comparing
-from mer_search.confirm.compare import Comparison, Contestant
-from mer_search.confirm.confirmation import Confirmation, Target, confirm_all, prepare, train
-from mer_search.confirm.plans import Step, follow, load_plan, plans
+from mer_search.confirmation import compare as comparing
+from mer_search.confirmation.compare import Comparison, Contestant
+from mer_search.confirmation.confirm import Confirmation, confirm_all, prepare, train
+from mer_search.confirmation.plans import Step, follow, load_plan, plans
+from mer_search.confirmation.target import Target
 from mer_search.engine.executor import Where
 from mer_search.engine.task import Task
 from mer_search.errors import UsageError

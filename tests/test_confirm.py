@@ -8,9 +8,10 @@ import pytest
 from small import STUDY, confirmation_of, drive, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import digest, with_values
-from mer_search.confirm import confirmation as confirming
-from mer_search.confirm import summary as summaries
-from mer_search.confirm.compare import compare
+from mer_search.confirmation import confirm as confirming
+from mer_search.confirmation import summary as summaries
+from mer_search.confirmation.compare import compare
+from mer_search.confirmation.target import preset_target, start_target, top_targets, trial_target
 from mer_search.engine import executor as engine
 from mer_search.engine.executor import Where
 from mer_search.errors import DataError, UsageError
@@ -130,23 +131,23 @@ def test_the_best_trials_that_ran_to_their_end_are_taken_once_each(study):
         study.add_trial(
             optuna.create_trial(value=3.0, params=trial.params, distributions=trial.distributions, user_attrs=facts)
         )
-    assert [target.title for target in confirming.top_targets(study, 2)] == ["trial 1 of small", "trial 0 of small"]
+    assert [target.title for target in top_targets(study, 2)] == ["trial 1 of small", "trial 0 of small"]
     with pytest.raises(UsageError, match=r"that ran to their end, 2, but got 3"):
-        confirming.top_targets(study, 3)
+        top_targets(study, 3)
 
 
 def test_a_search_started_at_its_base_with_its_settings_and_its_first_starting_point(study):
-    first, second = (confirming.trial_target(study, number) for number in (0, 1))
-    assert confirming.start_target(study, "", [second, first]) is first  # the very configuration, and its folds
-    start = confirming.start_target(study, "", [second])
+    first, second = (trial_target(study, number) for number in (0, 1))
+    assert start_target(study, "", [second, first]) is first  # the very configuration, and its folds
+    start = start_target(study, "", [second])
     assert digest(start.run) == digest(first.run)
     assert start.folder.parent == second.folder.parent
     assert (start.checksum, start.searched, start.trials) == (second.checksum, second.searched, ())
-    other = confirming.start_target(study, "V3NR", [second])
+    other = start_target(study, "V3NR", [second])
     assert (other.run.train.lr, other.run.train.epochs, other.run.model.stem_width) == (8e-4, 2, 4)
     kept_study(Path(study.user_attrs["out"])).unlink()
     with pytest.raises(DataError, match="run `mer-search run` once more"):
-        confirming.start_target(study, "", [second])
+        start_target(study, "", [second])
 
 
 def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
@@ -154,7 +155,7 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
 ):
     target = confirmation.target
     settings = {**space.parse(STUDY, "small").settings, "data.task": "3"}
-    start = confirming.preset_target("V4", settings, target.folder.parent)
+    start = preset_target("V4", settings, target.folder.parent)
     jobs = confirming.prepare([target, start, start], target.data, "all", (1000,), silent)
     assert jobs[0].loaded.tensors is jobs[1].loaded.tensors
     assert [cost.folds for cost in confirming.confirmation_costs(jobs, everywhere)] == [4, 4, 0]
@@ -187,11 +188,11 @@ def test_baselines_are_fitted_once(confirmation, monkeypatch):
 
 
 def test_a_preset_is_confirmed_in_a_folder_of_its_own(tmp_path):
-    target = confirming.preset_target("V3NR", {"train.epochs": 7}, tmp_path)
+    target = preset_target("V3NR", {"train.epochs": 7}, tmp_path)
     assert (target.run.model.stem_width, target.run.train.epochs) == (256, 7)
     assert target.folder == tmp_path / "presets" / "confirm" / "V3NR"
     with pytest.raises(UsageError, match="a preset must be one of"):
-        confirming.preset_target("V9", {}, tmp_path)
+        preset_target("V9", {}, tmp_path)
 
 
 def test_some_subjects_do_not_take_the_place_of_the_whole(confirmation):

@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 from small import STUDY, drive, fill, folds_of, over, silent
 
 from mer_search import cli
-from mer_search.confirm.confirmation import Confirmation, Target, confirm_all, trial_target
+from mer_search.confirmation.confirm import Confirmation, confirm_all
+from mer_search.confirmation.target import Target, trial_target
 from mer_search.engine.executor import Where
 from mer_search.errors import DataError, DiskError, Infeasible, StorageError
 from mer_search.search import space

@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 import pytest
 
-from mer_search.confirm import hindsight
+from mer_search.confirmation import hindsight
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import select_subjects
 from mer_search.evaluation.predictions import Predictions

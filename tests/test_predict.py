@@ -12,7 +12,7 @@ from small import STUDY, TINY, confirmation_of, drive, folds_of, silent, write_c
 
 from mer_search import cli
 from mer_search.config import Run
-from mer_search.confirm.confirmation import FIRST_SEED
+from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data import loose, open_folder
 from mer_search.data.loose import Moments, find
 from mer_search.data.prepare import read_image

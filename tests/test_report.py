@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mer_search.confirm.compare import Comparison, Contestant
+from mer_search.confirmation.compare import Comparison, Contestant
 from mer_search.report import document, figures
 from mer_search.report.conclusions import comparison_lines, gap, top_table
 from mer_search.report.confirmation import estimates

@@ -18,7 +18,7 @@ from small import (
     write_flow_images,
 )
 
-from mer_search.confirm.mistakes import MIN_NETWORKS, ClipErrors, of_study
+from mer_search.confirmation.mistakes import MIN_NETWORKS, ClipErrors, of_study
 from mer_search.data import open_folder
 from mer_search.errors import DataError
 from mer_search.inference.saliency import clip_predictions, saliency_maps

@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 from small import STUDY, drive, folds_of
 
 from mer_search.config import with_values
-from mer_search.confirm.confirmation import Confirmation, Target, train
+from mer_search.confirmation.confirm import Confirmation, train
+from mer_search.confirmation.target import Target
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import Infeasible, MerSearchError
 from mer_search.search.scheduler import Scheduler, Want, list_job

@@ -22,7 +22,7 @@ import mer_search
 from mer_search import cli
 from mer_search.bench import fold_table
 from mer_search.config import Run, with_values
-from mer_search.confirm.plans import load_plan
+from mer_search.confirmation.plans import load_plan
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.predictions import load
 from mer_search.report import dashboard

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from small import STUDY, write_flow_images
 
 from mer_search import cli
-from mer_search.confirm.verify import unlike, verify_confirmation, verify_study
+from mer_search.confirmation.verify import unlike, verify_confirmation, verify_study
 from mer_search.evaluation.predictions import load, save
 from mer_search.search.storage import find_study, open_storage
 

@@ -35,7 +35,7 @@ def test_a_wheel_holds_every_module_and_study_and_finds_them(tmp_path):
         wheel.extractall(tmp_path / "installed")
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "mer_search").rglob("*.py")}
     assert held == modules | {f"mer_search/{path.relative_to(ROOT)}" for path in (ROOT / "studies").rglob("*.toml")}
-    code = "from mer_search.confirm import plans; from mer_search.search import space; "
+    code = "from mer_search.confirmation import plans; from mer_search.search import space; "
     code += "print(plans.__file__, *space.names(), *plans.plans())"
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
     found = subprocess.run(

@@ -30,7 +30,7 @@ from mer_search.errors import DataError, UsageError
 if TYPE_CHECKING:
     import optuna
 
-    from mer_search.confirm.confirmation import Target
+    from mer_search.confirmation.target import Target
 
 
 @click.command(epilog=example("mer-search confirm --trial 12 --seeds 3"))
@@ -74,18 +74,16 @@ def confirm(
 ) -> None:
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
+    from mer_search.api import confirm_targets
     from mer_search.config import with_values
-    from mer_search.confirm import compare as comparing
-    from mer_search.confirm import confirmation as confirming
-    from mer_search.confirm.hindsight import confirmations
-    from mer_search.confirm.summary import summarise, write
+    from mer_search.confirmation.confirm import Confirmation
+    from mer_search.confirmation.target import preset_target, top_targets, trial_target
     from mer_search.engine import stop
     from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
     from mer_search.report import conclusions, datasets, terminal
     from mer_search.report import summaries as shown
-    from mer_search.report.dashboard import attach_confirmation
-    from mer_search.report.page import write_report
+    from mer_search.search.cost import Cost
     from mer_search.search.storage import finals_over, find_study, open_storage
     from mer_search.search.workspace import find_data
 
@@ -97,39 +95,31 @@ def confirm(
         raise UsageError("--set goes with --preset, for a trial has its values; leave it out or name a preset")
     if preset_name and against not in (None, "none"):
         raise UsageError("--against goes with a trial; `mer-search compare` compares presets")
-    seeds_used = range(confirming.FIRST_SEED, confirming.FIRST_SEED + seeds)
-    start = None
+    start = study = None
     if preset_name:
-        targets = [confirming.preset_target(preset_name, values_of(settings), out)]
+        targets = [preset_target(preset_name, values_of(settings), out)]
     else:
         study = find_study(open_storage(storage), name)
-        targets = confirming.top_targets(study, top) if top else [confirming.trial_target(study, trial)]
+        targets = top_targets(study, top) if top else [trial_target(study, trial)]
         if trial is None and not finals_over(study):
             terminal.note(
                 "warning: the study's finals are not over, and may choose another best trial; see `mer-search status`"
             )
         start = _start(study, against, targets)
-    met = targets + ([start] if start and start not in targets else [])
     if task:
-        met = [replace(target, run=with_values(target.run, {"data.task": task})) for target in met]
+        values = {"data.task": task}
+        targets = [replace(target, run=with_values(target.run, values)) for target in targets]
+        start = start and replace(start, run=with_values(start.run, values))
     began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)
+
+    def announce(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
+        datasets.print_data(jobs[0].loaded)
+        conclusions.print_costs(jobs, costs, side_by_side)
+
     with stop.polling(), terminal.bars() as progress:
         path = data or targets[0].data or find_data(None, progress)
-        jobs = confirming.prepare(met, path, subjects, seeds_used, progress)
-        datasets.print_data(jobs[0].loaded)
-        folds = confirming.confirm_all(jobs, where, progress, conclusions.print_costs)
-        terminal.err.print("scoring, also the baselines on the same folds ...")
-        summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
-    if len(jobs) > 1 or start:
-        comparison = comparing.compare(jobs, folds)
-        unsearched = jobs[0].groups.get("unsearched", ())
-        lines = conclusions.comparison_lines(comparison, len(targets), start.title if start else None, unsearched)
-        summaries[0] |= {"comparison": comparison.facts, "verdict": lines}
-    for job, trained, summary in reversed(list(zip(jobs, folds, summaries, strict=True))):  # the first is the latest
-        write(job, trained, summary)
-        pictures = write_report(job, trained, summary)
-        if not preset_name and job.folder in confirmations(study).values():
-            attach_confirmation(study, job.folder.name, pictures)
+        results = confirm_targets(targets, start, path, subjects, seeds, where, study, progress, announce)
+    summaries = [result.summary for result in results]
     if as_json:
         click.echo(json.dumps(summaries if top else summaries[0], indent=1))
         return
@@ -140,13 +130,13 @@ def confirm(
     for line in summaries[0]["verdict"]:
         terminal.say(line)
     terminal.out.print(f"took {terminal.duration(time.monotonic() - began)}; files, to read in a browser:")
-    for job in jobs:
-        terminal.out.print(f"  {job.folder / 'report.html'}")
+    for result in results:
+        terminal.out.print(f"  {result.report()}")
 
 
 def _start(study: "optuna.Study", against: str | None, targets: "Sequence[Target]") -> "Target | None":
     """What trials are compared with; None for --against none, or with a word if an earlier version left too little."""
-    from mer_search.confirm.confirmation import start_target
+    from mer_search.confirmation.target import start_target
 
     if against == "none":
         return None

@@ -75,9 +75,10 @@ def compare(
 ) -> None:
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
     number of a trial of the study, whose data are then taken. `mer-search report` shows what was found."""
-    from mer_search.confirm import compare as comparing
-    from mer_search.confirm.confirmation import FIRST_SEED, Target, confirm_all, prepare, preset_target, trial_target
-    from mer_search.confirm.plans import Step, follow, load_plan
+    from mer_search.confirmation import compare as comparing
+    from mer_search.confirmation.confirm import confirm_all, prepare
+    from mer_search.confirmation.plans import Step, follow, load_plan
+    from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, trial_target
     from mer_search.engine import stop
     from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device

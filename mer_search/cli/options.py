@@ -14,9 +14,8 @@ import click
 
 from mer_search.engine.stop import exit_code, say, stoppable
 from mer_search.errors import MerSearchError, UsageError
-from mer_search.files import disk, tree_of
+from mer_search.files import STORAGE, disk, tree_of
 
-STORAGE = "sqlite:///mer-search.db"
 OBJECTS = 50_000  # made before garbage is looked for; at Python's 700, reading a long study takes twice the time
 
 

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
 
 import click
@@ -71,11 +70,9 @@ def run(
     from mer_search.engine.local import choose_device
     from mer_search.report import datasets, live, terminal
     from mer_search.report.trials import print_next, state_line, study_table
-    from mer_search.search import space, study
-    from mer_search.search.cost import search_cost
-    from mer_search.search.finals import run_finals
+    from mer_search.search import space
     from mer_search.search.progress import progress_of
-    from mer_search.search.scheduler import Scheduler
+    from mer_search.search.session import default_study, open_session
     from mer_search.search.storage import best_trial, check_name, check_url, ended
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
@@ -83,33 +80,33 @@ def run(
     chosen = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
     check_name(name or (chosen.name if chosen else "default"))
     check_url(storage)
-    device = choose_device(device, executor)
+    where = Where(executor, choose_device(device, executor), slots)
     with ExitStack() as stack:
         stack.enter_context(stop.polling())
         with terminal.bars() as progress:
             path = find_data(data, progress)
-            file = (chosen or space.load(_default_study(open_folder(path).dataset.flow_images, device))).for_task(task)
+            if not chosen:
+                suits, reason = default_study(open_folder(path), where.device)
+                terminal.note(f"study: {suits} ({reason}; --study takes another)")
+                chosen = space.load(suits)
+            file = chosen.for_task(task)
             loaded = load_data(path, file.base, progress)
         datasets.print_data(loaded)
-        label = name or file.name
+        label, wanted = name or file.name, trials or file.trials
         search = Search(file, loaded, loaded.select(file.subjects), seed, out / label)
-        opened = stack.enter_context(study.hold_study(search, storage, label))
-        where = Where(executor, device, study.slots_of(opened, slots))
-        trainer = stack.enter_context(where.open(loaded.run))
-        together = study.in_flight_of(opened, in_flight, trainer.slots)
-        wanted = trials or file.trials
-        terminal.note(f"slots: {trainer.slots}, trials in flight: {together} (--slots, --in-flight)")
+        session = stack.enter_context(open_session(search, storage, label, where, in_flight))
+        study, scheduler = session.study, session.scheduler
+        trainer = session.executor
+        terminal.note(f"slots: {trainer.slots}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")
         with terminal.bars() as progress:
-            cost = search_cost(search, opened, trainer, wanted, together, progress)
+            cost = session.cost(wanted, progress)
         live.print_cost(cost, terminal.slots(trainer.slots))
-        scheduler = Scheduler(trainer, together)
-        with live.Live(opened, wanted, ended(opened), search.out / "artifacts") as shown:
-            trained = study.run(search, opened, scheduler, wanted, shown.preparing)
-            for event in chain(trained, run_finals(search, opened, Scheduler(trainer, together), shown.preparing)):
+        with live.Live(study, wanted, ended(study), search.out / "artifacts") as shown:
+            for event in session.events(wanted, shown.preparing):
                 shown.show(event)
         live.print_wasted(scheduler)
-        terminal.show(study_table(opened, best_trial(opened)))
-        terminal.say(state_line(progress_of(opened)))
+        terminal.show(study_table(study, best_trial(study)))
+        terminal.say(state_line(progress_of(study)))
         print_next(storage, label, search.out)
 
 
@@ -119,7 +116,7 @@ def run(
 @json_option
 def status(storage: str, name: str | None, as_json: bool) -> None:
     """How far a study is, its best trials, and whether its subjects rank trials as all do, if some are confirmed."""
-    from mer_search.confirm.hindsight import proxy
+    from mer_search.confirmation.hindsight import proxy
     from mer_search.report import terminal, trials
     from mer_search.search.progress import progress_of
     from mer_search.search.storage import best_trial, find_study, open_storage
@@ -145,7 +142,7 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 def report(trial: int | None, storage: str, name: str | None) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
-    from mer_search.confirm.hindsight import confirmation, confirmations
+    from mer_search.confirmation.hindsight import confirmation, confirmations
     from mer_search.report import terminal
     from mer_search.report.page import write_study
     from mer_search.search.storage import find_study, open_storage
@@ -179,16 +176,3 @@ def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
         )
     click.echo(f"http://{host}:{port}/  (Ctrl-C stops it)")
     serve(opened, folder, host, port)
-
-
-def _default_study(flow_images: bool, device: str) -> str:
-    """The study that suits the data and the device, and a word that it was taken."""
-    chosen, reason = (
-        ("megc2019", "the data are flow images")
-        if flow_images
-        else ("default", "there is a GPU")
-        if device == "cuda"
-        else ("demo", "there is no GPU")
-    )
-    click.echo(f"study: {chosen} ({reason}; --study takes another)", err=True)
-    return chosen

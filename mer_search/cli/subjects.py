@@ -21,7 +21,7 @@ def subjects() -> None:
 def rank(folder: Path | None, storage: str, name: str | None, as_json: bool) -> None:
     """Subjects by how hard they were in a confirmation, and the hardest ten as a line for a study file. FOLDER is a
     confirmation's; without it the study's last one is taken."""
-    from mer_search.confirm import hindsight
+    from mer_search.confirmation import hindsight
     from mer_search.report import terminal
     from mer_search.report.conclusions import subjects_table
     from mer_search.search.storage import find_study, open_storage

@@ -13,7 +13,7 @@ from mer_search.errors import UsageError
 if TYPE_CHECKING:
     import optuna
 
-    from mer_search.confirm.verify import Checked
+    from mer_search.confirmation.verify import Checked
 
 
 @click.command(epilog=example("mer-search verify runs/demo/confirm/trial-7"))
@@ -41,7 +41,7 @@ def verify(ctx: click.Context, folder: Path | None, storage: str, name: str | No
 
 
 def _look(folder: Path | None, storage: str, name: str | None) -> "Checked":
-    from mer_search.confirm.verify import verify_confirmation, verify_study, verify_trial
+    from mer_search.confirmation.verify import verify_confirmation, verify_study, verify_trial
     from mer_search.search.storage import find_study, open_storage
 
     if folder is None:

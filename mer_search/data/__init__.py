@@ -53,6 +53,11 @@ class Folder:
         return DATASETS[self.name]
 
     @property
+    def subjects(self) -> tuple[str, ...]:
+        """The subjects of the clips."""
+        return tuple(sorted({clip.subject for clip in self.clips}))
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The task's classes, in order."""
         return self.dataset.tasks[self.task].classes

@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
-from mer_search.confirm.compare import Comparison
-from mer_search.confirm.confirmation import Confirmation
-from mer_search.confirm.hindsight import Ranked
+from mer_search.confirmation.compare import Comparison
+from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.hindsight import Ranked
 from mer_search.report.live import effort, space
 from mer_search.report.summaries import TITLES
 from mer_search.report.terminal import decimals, err, plain_table, slots

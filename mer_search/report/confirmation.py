@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_search.confirm.summary import averaged
+from mer_search.confirmation.summary import averaged
 from mer_search.evaluation import metrics
 from mer_search.evaluation.metrics import scores, tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions

@@ -6,8 +6,8 @@ from typing import Any
 from rich.table import Table
 
 from mer_search.config import with_values
-from mer_search.confirm.compare import Comparison, hits
-from mer_search.confirm.plans import Step
+from mer_search.confirmation.compare import Comparison, hits
+from mer_search.confirmation.plans import Step
 from mer_search.model.flops import cost
 from mer_search.presets import PRESETS, PUBLIC, preset
 from mer_search.report.terminal import plain_table, say, show

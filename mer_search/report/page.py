@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 
 from mer_search.config import Run
-from mer_search.confirm.compare import kept
-from mer_search.confirm.confirmation import Confirmation
-from mer_search.confirm.mistakes import mistakes_csv, of_study
+from mer_search.confirmation.compare import kept
+from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.mistakes import mistakes_csv, of_study
 from mer_search.errors import DataError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole

@@ -1,15 +1,17 @@
-"""The tables of docs/study-file.md, from what checks a study file: `python -m mer_search.report.reference PAGE`."""
+"""The reference in docs/: study files, from what checks them, and the Python API, from its docstrings."""
 
 import inspect
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+import mer_search
 from mer_search.config import Part, Run, Value, value_at
 from mer_search.presets import PRESETS
 from mer_search.search.space import FIELDS
@@ -88,10 +90,58 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def api_reference() -> str:
+    """Everything that `import mer_search as mer` gives, as Markdown."""
+    return "\n".join(_entry(name, getattr(mer_search, name)) for name in mer_search.API)
+
+
+def _entry(name: str, item: Any) -> str:
+    if not inspect.isclass(item):
+        return f"## mer.{name}\n\n```text\n{_call(name, item)}\n```\n\n{_markdown(item)}\n"
+    members = [
+        f"- `{key}`: {_markdown(member.fget if isinstance(member, property) else member)}"
+        for key, member in vars(item).items()
+        if not key.startswith("_") and (isinstance(member, property) or inspect.isfunction(member))
+    ]
+    return "\n".join([f"## mer.{name}\n\n{_markdown(item)}\n", *members, *([""] if members else [])])
+
+
+def _call(name: str, function: Any) -> str:
+    """How a function is called: its parameters and what they are by default."""
+    shown: list[str] = []
+    for key, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        plain = parameter.default is parameter.empty or callable(parameter.default)
+        shown.append(key if plain else f"{key}={parameter.default!r}")
+    return textwrap.fill(f"mer.{name}({', '.join(shown)})", 100, subsequent_indent="    ", break_on_hyphens=False)
+
+
+def _markdown(item: Any) -> str:
+    """A docstring as Markdown, its arguments and errors as lists."""
+    lines: list[str] = []
+    section = ""
+    for line in (inspect.getdoc(item) or "").splitlines():
+        text = line.strip()
+        if text in {"Args:", "Returns:", "Raises:"}:
+            section = text
+            lines.append(f"**{text.removesuffix(':')}**\n")
+        elif section in {"Args:", "Raises:"} and re.match(r"    \w[\w, ]*: ", line):
+            key, _, rest = text.partition(": ")
+            lines.append(f"- `{key}`: {rest}")
+        else:
+            lines.append(text)
+    return "\n".join(lines)
+
+
+PAGES = {"study-file.md": reference, "api.md": api_reference}
+
+
 def main() -> None:
-    """Write the tables of the page anew; what stands before the mark is written by hand."""
-    page = Path(sys.argv[1])
-    page.write_text(page.read_text().partition(MARK)[0] + MARK + "\n" + reference())
+    """Write the reference of each page in a folder anew; what stands before the mark is written by hand."""
+    for name, write in PAGES.items():
+        page = Path(sys.argv[1]) / name
+        page.write_text(page.read_text().partition(MARK)[0] + MARK + "\n" + write())
 
 
 if __name__ == "__main__":

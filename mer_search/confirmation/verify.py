@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from safetensors import safe_open
 
 from mer_search.config import Run, digest, with_values
-from mer_search.confirm.compare import Comparison, Contestant
-from mer_search.confirm.hindsight import store_of
-from mer_search.confirm.summary import (
+from mer_search.confirmation.compare import Comparison, Contestant
+from mer_search.confirmation.hindsight import store_of
+from mer_search.confirmation.summary import (
     averaged,
     baseline,
     baselines_file,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_search.config import digest
-from mer_search.confirm.confirmation import Confirmation
+from mer_search.confirmation.confirm import Confirmation
 from mer_search.errors import DataError
 from mer_search.evaluation.metrics import fold_confusion, tail, uf1
 from mer_search.evaluation.predictions import Predictions

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_search.config import Run, digest
-from mer_search.confirm.confirmation import Confirmation
+from mer_search.confirmation.confirm import Confirmation
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import available, best_epoch, confusion, fold_confusion, scores, tail, uf1
 from mer_search.evaluation.predictions import Predictions

@@ -1,0 +1,312 @@
+"""What the commands do, from Python: with the same names and the same results. `import mer_search as mer`.
+
+Nothing is printed. In a script, calls that train belong under `if __name__ == "__main__":`, for each process that
+trains imports the script again.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from rich.console import Console
+
+from mer_search.config import Run, Value
+from mer_search.confirmation.compare import compare
+from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all, prepare
+from mer_search.confirmation.hindsight import confirmations
+from mer_search.confirmation.summary import summarise, write
+from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, start_target, trial_target
+from mer_search.data import Folder, open_folder
+from mer_search.data.clips import Clip, Problem
+from mer_search.data.flow import measure
+from mer_search.data.frames import frame_sets
+from mer_search.data.loose import Moments
+from mer_search.engine.executor import Where
+from mer_search.engine.local import choose_device
+from mer_search.errors import UsageError
+from mer_search.evaluation.predictions import Predictions
+from mer_search.files import STORAGE
+from mer_search.inference import export as exporting
+from mer_search.inference import predict as predicting
+from mer_search.inference.export import Exported
+from mer_search.inference.predict import ClipPrediction, Confirmed
+from mer_search.model.network import Network
+from mer_search.report.conclusions import comparison_lines
+from mer_search.report.dashboard import attach_confirmation
+from mer_search.report.page import write_report
+from mer_search.report.summaries import summary_table
+from mer_search.search import space
+from mer_search.search.finals import Final
+from mer_search.search.session import default_study, open_session
+from mer_search.search.storage import check_name, check_url
+from mer_search.search.study import Event
+from mer_search.search.trial import Search
+from mer_search.search.workspace import Progress, find_data, silent
+from mer_search.search.workspace import load_data as load_motion
+from mer_search.training.fold_store import checkpoint_file
+from mer_search.training.fold_store import load_network as load_checkpoint
+
+SEEDS = 3  # of a confirmation
+
+
+def load_data(path: str | Path | None = None, task: str = "") -> Folder:
+    """A dataset's clips, without their motion.
+
+    Args:
+        path: the dataset's folder; None for the synthetic clips, which are drawn once.
+        task: classes to tell apart, such as "5"; "" for the dataset's first.
+
+    Returns:
+        the folder, with `clips`, `subjects`, `classes` and `problems` (clips that cannot be used, and why).
+
+    Raises:
+        DataError: if there is no such folder, or no dataset is recognised in it.
+        UsageError: if the dataset has no such task.
+    """
+    return open_folder(find_data(Path(path).expanduser() if path else None, silent), task)
+
+
+def motion(clip: Clip, config: Run | None = None) -> NDArray[np.float32]:
+    """A clip's motion maps (T, P, H, W): u, v in pixels, to the right and down; of flow images optical strain, too.
+
+    Args:
+        clip: one of a dataset's.
+        config: whose frames, preparation and flow; the default configuration if None.
+
+    Raises:
+        DataError: if its frames cannot be read.
+    """
+    chosen = config or Run()
+    return measure(clip, frame_sets(clip, chosen.frames), chosen).flow[0].astype(np.float32)
+
+
+def run(
+    data: Folder | str | Path | None = None,
+    study: str | Path | None = None,
+    trials: int | None = None,
+    *,
+    storage: str = STORAGE,
+    study_name: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    executor: str = "local",
+    slots: int | None = None,
+    in_flight: int | None = None,
+    out: str | Path = "runs",
+    progress: Progress = silent,
+    on_event: Callable[[Event | Final], None] = lambda event: None,
+) -> optuna.Study:
+    """Search until a study has so many trials, and hold its finals; a study that was stopped is resumed.
+
+    Args:
+        data: a dataset, its folder, or None for the synthetic clips.
+        study: a study file or the name of one that comes with the package; None for the one that suits data and device.
+        trials: in all, earlier calls counted in; None for the study file's.
+        storage: an Optuna storage's URL.
+        study_name: in the storage; None for the study file's.
+        seed: of the search, 0 to 899.
+        device: "auto", "cpu" or "cuda".
+        executor: "local", "ray" or "ray://HOST:10001".
+        slots: folds that are trained at once; None for as many as before, else as many as the machine has.
+        in_flight: trials begun before the first of them has ended; None for as many as before, else as keep slots busy.
+        out: the folder in which results are kept, under the study's name.
+        progress: told (what, done, total) of clips that are read.
+        on_event: told whatever happens to a trial.
+
+    Returns:
+        the study, as Optuna has it: `study.trials_dataframe()`, `optuna.visualization` and the like work on it.
+
+    Raises:
+        UsageError, DataError, StorageError: what `mer-search run` refuses.
+        MerSearchError: after three failures in a row.
+    """
+    folder = data if isinstance(data, Folder) else load_data(data)
+    where = Where(executor, choose_device(device, executor), slots)
+    file = space.load(str(study or default_study(folder, where.device)[0])).for_task(folder.task)
+    name = study_name or file.name
+    check_name(name)
+    check_url(storage)
+    loaded = load_motion(folder.path, file.base, progress)
+    job = Search(file, loaded, loaded.select(file.subjects), seed, Path(out) / name)
+    with open_session(job, storage, name, where, in_flight) as session:
+        for event in session.events(trials or file.trials, progress):
+            on_event(event)
+        return session.study
+
+
+@dataclass(frozen=True)
+class Result:
+    """A confirmed configuration."""
+
+    confirmation: Confirmation
+    predictions: tuple[Predictions, ...]  # of every fold: each epoch's probabilities for the test subject's clips
+    summary: dict[str, Any]  # as summary.json holds it
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are: summary.json, subjects.csv, report.html, checkpoints and folds."""
+        return self.confirmation.folder
+
+    def table(self) -> str:
+        """What `mer-search confirm` shows: every estimate with its interval, and the baselines."""
+        console = Console(file=io.StringIO(), width=100, highlight=False)
+        console.print(summary_table(self.summary))
+        return console.file.getvalue()  # type: ignore[attr-defined]
+
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.folder / "report.html"
+
+    @property
+    def networks(self) -> Confirmed:
+        """Its networks, for `predict` and `export`."""
+        job = self.confirmation
+        folder = job.loaded.folder
+        return Confirmed(
+            job.target.title, job.store, job.loaded.run, job.subjects, job.seeds, folder.path, folder.title,
+            folder.synthetic,
+        )  # fmt: skip
+
+
+def confirm(
+    what: optuna.Study | str,
+    trial: int | None = None,
+    *,
+    against: str | None = "start",
+    values: Mapping[str, Value] | None = None,
+    seeds: int = SEEDS,
+    subjects: str = "all",
+    data: Folder | str | Path | None = None,
+    device: str = "auto",
+    executor: str = "local",
+    slots: int | None = None,
+    out: str | Path = "runs",
+    progress: Progress = silent,
+) -> Result:
+    """Leave-one-subject-out with seeds that no search used, baselines on the same folds, and what it is compared with.
+
+    Args:
+        what: a study, or the name of a published network.
+        trial: of the study; None for its best.
+        against: "start" for where the search started, a published network with the study's settings, or None.
+        values: dotted paths set on a published network, such as {"train.epochs": 30}.
+        seeds: how many.
+        subjects: as in a study file.
+        data: None for the study's, or the synthetic clips.
+        device, executor, slots: as for `run`.
+        out: the folder for results of a published network; a study has its own.
+        progress: told (what, done, total).
+
+    Raises:
+        UsageError, DataError: what `mer-search confirm` refuses.
+        MerSearchError: if a fold cannot be trained; it is named, and finished folds are kept.
+    """
+    if isinstance(what, str):
+        targets, start, study = [preset_target(what, values or {}, Path(out))], None, None
+    elif values:
+        raise UsageError("values go with a published network, for a trial has its own")
+    else:
+        targets, study = [trial_target(what, trial)], what
+        start = start_target(what, "" if against == "start" else against, targets) if against else None
+    folder = data.path if isinstance(data, Folder) else Path(data).expanduser() if data else None
+    path = folder or targets[0].data or find_data(None, progress)
+    where = Where(executor, choose_device(device, executor), slots)
+    return confirm_targets(targets, start, path, subjects, seeds, where, study, progress)[0]
+
+
+def confirm_targets(
+    targets: Sequence[Target],
+    start: Target | None,
+    path: Path,
+    subjects: str,
+    seeds: int,
+    where: Where,
+    study: optuna.Study | None,
+    progress: Progress,
+    announce: Announce = lambda jobs, costs, slots: None,
+) -> list[Result]:
+    """Confirm configurations on the same folds, compare them, and write their files and pages; `start` comes last.
+
+    Args:
+        targets: the first is compared with the others.
+        start: where the search started, if that is to be compared, too.
+        path: the data's folder.
+        subjects: as in a study file.
+        seeds: how many.
+        where: folds are trained.
+        study: whose trials they are, if any.
+        progress: told of motion, folds and baselines.
+        announce: told the cost before anything is trained.
+    """
+    met = [*targets, *([start] if start and start not in targets else [])]
+    jobs = prepare(met, path, subjects, range(FIRST_SEED, FIRST_SEED + seeds), progress)
+    folds = confirm_all(jobs, where, progress, announce)
+    summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
+    if len(jobs) > 1 or start:
+        comparison, unsearched = compare(jobs, folds), jobs[0].groups.get("unsearched", ())
+        lines = comparison_lines(comparison, len(targets), start.title if start else None, unsearched)
+        summaries[0] |= {"comparison": comparison.facts, "verdict": lines}
+    results = [Result(job, tuple(fold), summary) for job, fold, summary in zip(jobs, folds, summaries, strict=True)]
+    for result in reversed(results):  # the first is the latest
+        write(result.confirmation, result.predictions, result.summary)
+        pictures = write_report(result.confirmation, result.predictions, result.summary)
+        if study and result.folder in confirmations(study).values():
+            attach_confirmation(study, result.folder.name, pictures)
+    return results
+
+
+def load_network(result: Result, subject: str, seed: int = FIRST_SEED, device: str = "cpu") -> tuple[Network, Run]:
+    """The network that never saw a subject, as a plain torch module in evaluation mode, and its configuration.
+
+    It takes channels (B, T, C, H, W), and the onset image (B, 3, G, G) where it has a position branch, and gives logits
+    (B, K); `mer_search.training.predict_proba.predict_proba` gives probabilities of motion as `motion` measures it.
+
+    Raises:
+        UsageError: if the subject was not confirmed on.
+        DataError: if the file is missing or damaged.
+    """
+    result.networks.check_subject(subject)
+    run = result.confirmation.loaded.run
+    return load_checkpoint(checkpoint_file(result.confirmation.store, seed, subject), run, device), run
+
+
+def network_of(config: Run) -> Network:
+    """A configuration's network with random weights: channels (B, T, C, H, W) -> logits (B, K)."""
+    return Network(config)
+
+
+def predict(
+    result: Result, clips: Sequence[str], subject: str | None = None, device: str = "auto"
+) -> list[ClipPrediction | Problem]:
+    """Class probabilities of clips, by the mean of the networks that never saw their subject.
+
+    Args:
+        result: whose networks.
+        clips: ids such as "sub05/EP02_01f", folders of frames, videos or flow images.
+        subject: of the dataset, if it is in the clips and their paths do not tell.
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        for each clip a prediction, or the problem that it has.
+    """
+    return predicting.predict(result.networks, clips, subject, Moments(), choose_device(device), silent)
+
+
+def export(result: Result, subjects: Sequence[str], out: str | Path | None = None) -> list[Exported]:
+    """Write the networks that never saw each subject as ONNX files, and check them against torch.
+
+    Args:
+        result: whose networks.
+        subjects: one file each.
+        out: the folder; None for `onnx` in the result's.
+
+    Raises:
+        UsageError: without onnx, onnxscript and onnxruntime.
+        DataError: if a file does not say what torch says.
+    """
+    return exporting.export(result.networks, subjects, Path(out) if out else None, silent)

@@ -1,0 +1,105 @@
+"""What can be confirmed: a trial of a study, where its search started, or a published network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import optuna
+
+from mer_search.config import Run, Value, digest, with_values
+from mer_search.errors import DataError, UsageError
+from mer_search.presets import preset
+from mer_search.search import space
+from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials, results
+from mer_search.search.study import kept_study
+from mer_search.search.trial import trial_folder
+from mer_search.training.fold_store import read_config
+
+FIRST_SEED = 1000  # a search's seeds lie below
+
+
+@dataclass(frozen=True)
+class Target:
+    """A configuration to confirm, and where it comes from."""
+
+    run: Run
+    title: str  # "trial 7 of demo", "V3NR"
+    folder: Path
+    data: Path | None = None  # the study's; None for a preset
+    checksum: str = ""  # of the clips that it was searched on
+    searched: tuple[str, ...] = ()  # the subjects that the search scored; () without a search
+    trials: tuple[Path, ...] = ()  # folders of the search's complete trials
+
+
+def trial_target(study: optuna.Study, number: int | None) -> Target:
+    """A finished trial of a study; the best if `number` is None.
+
+    Raises:
+        UsageError: if there is no such trial.
+        DataError: if its folder is gone.
+    """
+    trial, facts = find_trial(study, number), study.user_attrs
+    out = results(study)
+    complete = tuple(
+        trial_folder(out, other.number) for other in study.get_trials(deepcopy=False) if ran_to_its_end(other)
+    )
+    return Target(
+        read_config(trial_folder(out, trial.number) / "config.json"),
+        f"trial {trial.number} of {study.study_name}",
+        out / "confirm" / f"trial-{trial.number}",
+        Path(facts["data"]),
+        facts["checksum"],
+        tuple(facts["subjects"]),
+        complete,
+    )
+
+
+def top_targets(study: optuna.Study, count: int) -> list[Target]:
+    """The best trials that ran to their end, the best first.
+
+    Raises:
+        UsageError: if there are fewer.
+    """
+    ranked = ranked_trials(study)
+    if len(ranked) < count:
+        raise UsageError(
+            f"--top must be at most the number of different trials of study {study.study_name!r} that ran to their "
+            f"end, {len(ranked)}, but got {count}; those that were stopped early have only an estimate"
+        )
+    return [trial_target(study, trial.number) for trial in ranked[:count]]
+
+
+def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target]) -> Target:
+    """Where a study's search started: its base preset with the values under [set] and those of the first [[start]]. If
+    `preset_name` is given, that preset with the values under [set].
+
+    Args:
+        study: whose kept study file is read.
+        preset_name: "" for where the search started.
+        found: trials of the study; if one of them is the very configuration, it is returned.
+
+    Raises:
+        DataError: if the study file was not kept.
+        UsageError: for an unknown preset, or one that the settings do not suit.
+    """
+    kept = kept_study(results(study))
+    if not kept.exists():
+        raise DataError(
+            f"{kept} must hold the study file, but an earlier version did not keep it; run `mer-search run` once more "
+            "with it, or leave the comparison out with --against none"
+        )
+    file = space.parse(kept.read_text(), study.study_name)
+    if preset_name:
+        run, title = with_values(preset(preset_name), file.settings), f"{preset_name}, set as in the study"
+    else:
+        run, title = with_values(file.base, file.start[0] if file.start else {}), "the search's start"
+    run = run.model_copy(update={"data": found[0].run.data})
+    folder = found[0].folder.with_name(f"against-{digest(run)[:8]}")  # the same configuration has the same folds
+    other = replace(found[0], run=run, title=title, folder=folder, trials=())
+    return next((target for target in found if digest(target.run) == digest(run)), other)
+
+
+def preset_target(name: str, values: Mapping[str, Value], out: Path) -> Target:
+    """A published network with some values of one's own. Its folder's name is completed with the run's digest once the
+    data is known."""
+    return Target(with_values(preset(name), values), name, out / "presets" / "confirm" / name)

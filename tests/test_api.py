@@ -1,0 +1,95 @@
+"""What a notebook does: the same as the commands, with the same results, and nothing printed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from small import STUDY
+
+import mer_search as mer
+from mer_search import cli
+from mer_search.errors import UsageError
+
+
+@pytest.fixture
+def study_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(STUDY)
+    return tmp_path / "small.toml"
+
+
+def test_a_notebook_from_the_data_to_a_network(flow_folder, study_file, everywhere, capsys):
+    data = mer.load_data(flow_folder)
+    assert (len(data.clips), data.subjects, data.problems) == (24, ("sub01", "sub02", "sub03", "sub04"), ())
+    clip = data.clips[0]
+    assert mer.motion(clip, mer.with_values(mer.Run(), {"flow.size": 28})).shape == (1, 3, 28, 28)
+    events = []
+    study = mer.run(data, study_file, trials=3, storage="sqlite:///notebook.db", on_event=events.append)
+    assert len(study.trials) == 3 and events
+    result = mer.confirm(study, trial=1, seeds=2)
+    assert {(fold.seed, fold.subject) for fold in result.predictions} == {
+        (seed, subject) for seed in (1000, 1001) for subject in data.subjects
+    }
+    assert json.loads(json.dumps(result.summary)) == json.loads((result.folder / "summary.json").read_text())
+    assert "tail, leak-free" in result.table() and result.report().read_text().startswith("<!doctype html>")
+    network, run = mer.load_network(result, subject="sub02")
+    assert isinstance(network, torch.nn.Module) and not network.training
+    assert network(torch.zeros(2, 1, 3, 28, 28)).shape == (2, 3)
+    assert mer.network_of(run).state_dict().keys() == network.state_dict().keys()
+    (said,) = mer.predict(result, [clip.id], device="cpu")
+    own = [fold for fold in result.predictions if fold.subject == clip.subject]
+    kept = np.mean([fold.probabilities[-1][fold.clips.index(clip.id)] for fold in own], axis=0)
+    assert said.networks == (clip.subject,)
+    np.testing.assert_allclose(said.probabilities, kept, atol=2e-3)  # kept in half precision
+    (written,) = mer.export(result, ["sub03"])
+    assert written.path == result.folder / "onnx" / "sub03.onnx" and written.path.exists()
+    assert capsys.readouterr().out == ""
+
+
+HERE = {  # what the page says, and what is said here
+    '"~/CASME2"': "folder",
+    'study="default", trials=100': "study_file, trials=2",
+    "sub05/EP02_01f": "sub01/sub01_EP00 ",
+    "sub05": "sub01",
+}
+
+
+def test_what_the_page_shows_runs(flow_folder, study_file, everywhere, capsys):
+    page = (Path(__file__).parents[1] / "docs/api.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    for shown, here in HERE.items():
+        assert shown in code
+        code = code.replace(shown, here)
+    exec(code, {"folder": flow_folder, "study_file": study_file})  # noqa: S102 (it is our own page)
+    assert "tail, leak-free" in capsys.readouterr().out
+
+
+def test_the_commands_find_the_same(flow_folder, study_file, everywhere):
+    study = mer.run(flow_folder, study_file, trials=2, storage="sqlite:///notebook.db", out="notebook")
+    result = mer.confirm(study, seeds=1, against=None)
+    for line in (f"run --study {study_file} --data {flow_folder} --trials 2", "confirm --seeds 1 --against none"):
+        done = CliRunner().invoke(cli.main, line.split())
+        assert done.exit_code == 0, done.output
+    (path,) = study_file.parent.glob("runs/small/confirm/*/summary.json")
+    assert json.loads(path.read_text())["rules"] == json.loads(json.dumps(result.summary["rules"]))
+    again = mer.run(flow_folder, study_file, trials=2, storage="sqlite:///mer-search.db")  # the command's own study
+    assert [trial.value for trial in again.trials] == [trial.value for trial in study.trials]
+
+
+def test_a_published_network_is_confirmed_by_its_name(flow_folder, study_file, everywhere):
+    small = {"flow.size": 28, "frames.maps": 1, "model.position": False, "model.stem_width": 4, "model.stem_mid": 4}
+    small |= {"model.attention_width": 4, "train.epochs": 1, "input.components": "uvo"}
+    result = mer.confirm("V3NR", values=small, data=flow_folder, seeds=1, subjects="1")
+    assert result.summary["title"] == "V3NR" and result.predictions[0].epochs == 1
+    with pytest.raises(UsageError, match="--subject must be one of"):
+        mer.load_network(result, "sub04")
+
+
+def test_what_the_package_offers_is_listed():
+    assert set(mer.__all__) <= set(dir(mer))
+    assert all(getattr(mer, name).__doc__ for name in mer.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        _ = mer.serach
