@@ -18,8 +18,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: setup  ## the main job on synthetic clips: search, confirm the best trial, write the page to look at
 	$(BIN)/mer-search run --study demo
-	$(BIN)/mer-search confirm --name demo
-	$(BIN)/mer-search report --name demo
+	$(BIN)/mer-search confirm --study-name demo
+	$(BIN)/mer-search report --study-name demo
 
 test: setup  ## run the tests
 	$(BIN)/pytest -n 2 --dist loadgroup

@@ -106,7 +106,7 @@ class Campaign:
         (folder / "small.toml").write_text(TEXT)
 
     def start(self, name: str, *arguments: object) -> subprocess.Popen:
-        command = [sys.executable, __file__, "--spy", f"{name}.log", *map(str, arguments), "--name", name]
+        command = [sys.executable, __file__, "--spy", f"{name}.log", *map(str, arguments), "--study-name", name]
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), MARK: str(self.folder)}
         if self.cluster:
             environment["RAY_ADDRESS"] = self.cluster.cluster.address

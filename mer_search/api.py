@@ -18,7 +18,7 @@ from rich.console import Console
 from mer_search.config import Run, Value
 from mer_search.confirmation.compare import compare
 from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all, prepare
-from mer_search.confirmation.hindsight import confirmations
+from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.summary import summarise, write
 from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, start_target, trial_target
 from mer_search.data import Folder, open_folder

@@ -94,7 +94,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert done.exit_code == 0, done.output
     assert "cost: 2 more trials of 4 folds, about " in done.stderr
     assert re.search(r"^trial   1  UF1 0\.\d{3}  ", done.stderr, re.M)
-    assert "mer-search confirm --name small" in done.stdout
+    assert "mer-search confirm --study-name small" in done.stdout
     assert (tmp_path / "runs/small/trial-0001/confusion.png").exists()
 
     again = mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 2)
@@ -156,10 +156,11 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert "subjects = " in ranked.stdout.splitlines()[-1]
     assert [row["clips"] for row in json.loads(mer_search("subjects", "rank", folder, "--json").stdout)] == [6] * 4
     _one_line(mer_search("confirm", "--trial", 99), 2, "(0 to 1)", "99")
-    _one_line(mer_search("status", "--name", "other"), 2, "'other'", "it holds small")
+    _one_line(mer_search("status", "--name", "small"), 2, "--name is called --study-name now", "--study-name small")
+    _one_line(mer_search("status", "--study-name", "other"), 2, "'other'", "it holds small")
     Path("small.toml").write_text(STUDY.replace("1e-2]", "3e-2]"))
     other = mer_search("run", "--study", "small.toml", "--data", flow_folder)
-    _one_line(other, 1, "another space or settings", "--name")
+    _one_line(other, 1, "another space or settings", "--study-name")
 
 
 def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):

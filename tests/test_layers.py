@@ -73,7 +73,7 @@ def test_no_module_is_over_350_lines():
         ("mer_search.cli", {"torch", "cv2", "optuna", "pandas", "sklearn", "matplotlib", "ray"}),
         # what `status` needs
         (
-            "mer_search.report.trials, mer_search.search.progress, mer_search.confirmation.hindsight",
+            "mer_search.report.trials, mer_search.search.progress, mer_search.confirmation.proxy",
             {"torch", "scipy.stats"},
         ),
         ("mer_search.engine.local", {"optuna", "pandas", "scipy.stats", "sklearn", "matplotlib", "ray"}),

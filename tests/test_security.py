@@ -149,7 +149,7 @@ def mer_search(tmp_path, monkeypatch):
 def test_a_studys_name_cannot_lead_out_of_the_results_folder(mer_search, flow_folder, name):
     Path("small.toml").write_text(STUDY)
     Path("...toml").write_text(STUDY)  # whose name is ".."
-    for arguments in (["--study", "small.toml", "--name", name], ["--study", "...toml"]):
+    for arguments in (["--study", "small.toml", "--study-name", name], ["--study", "...toml"]):
         refused = mer_search("run", *arguments, "--data", flow_folder)
         assert refused.exit_code == 2
         assert "a study's name must be" in refused.stderr
@@ -201,10 +201,10 @@ def test_a_password_is_told_nobody(mer_search, flow_folder, tmp_path, monkeypatc
     opened = partial(storage.RDBStorage, "sqlite:///rows.db")
     monkeypatch.setattr(storage, "RDBStorage", lambda url, engine_kwargs: opened())
     Path("small.toml").write_text(STUDY)
-    asked = ["--storage", url, "--name", "secretive"]
+    asked = ["--storage", url, "--study-name", "secretive"]
     searched = ["run", "--study", "small.toml", "--data", flow_folder, "--trials", 1, *asked]
     results = [mer_search(*searched), *(mer_search(command, *asked) for command in ("status", "report"))]
-    results += [mer_search(*searched, "--seed", 1), mer_search("status", "--storage", url, "--name", "none such")]
+    results += [mer_search(*searched, "--seed", 1), mer_search("status", "--storage", url, "--study-name", "none such")]
     assert [result.exit_code for result in results] == [0, 0, 0, 1, 2], results[0].output
     assert ":***@" in results[0].stdout
     assert titles and Path("rows.db").stat().st_size

@@ -223,7 +223,7 @@ def test_a_search_ends_when_its_folder_is_deleted_and_says_so_again(storage, exe
         run()
     assert _states(study)[0] == TrialState.COMPLETE
     assert TrialState.COMPLETE not in _states(study)[1:]
-    with pytest.raises(StorageError, match="restore it, or begin anew with another --name"):
+    with pytest.raises(StorageError, match="restore it, or begin anew with another --study-name"):
         open_study(search, storage, "small")
 
 
@@ -310,7 +310,7 @@ def test_trials_and_studies_that_are_not_there(storage, executor, make_search):
 def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, storage, executor, make_search):
     search = make_search()
     drive(search, open_study(search, storage, "small"), executor, 1)
-    with pytest.raises(StorageError, match="give another --name or --out, or delete the folder"):
+    with pytest.raises(StorageError, match="give another --study-name or --out, or delete the folder"):
         open_study(search, open_storage(f"sqlite:///{tmp_path}/other.db", create=True), "small")
 
 

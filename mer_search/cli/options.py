@@ -3,7 +3,7 @@
 import gc
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
@@ -108,7 +108,23 @@ def example(text: str) -> str:
 storage_option = click.option(
     "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."
 )
-name_option = click.option("--name", help="Study name.  [default: the study made last]")
+
+
+def study_name_option(default: str) -> Callable[[Any], Any]:
+    """`--study-name`, as Optuna calls it; its former name is refused."""
+
+    def refuse(context: click.Context, option: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            raise UsageError(f"--name is called --study-name now; give --study-name {value}")
+
+    def both(command: Any) -> Any:
+        command = click.option("--name", "former", hidden=True, expose_value=False, callback=refuse)(command)
+        return click.option("--study-name", "name", help=f"Study name in the storage.  [default: {default}]")(command)
+
+    return both
+
+
+name_option = study_name_option("the study made last")
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]"
 )

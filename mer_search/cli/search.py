@@ -16,6 +16,7 @@ from mer_search.cli.options import (
     out_option,
     slots_option,
     storage_option,
+    study_name_option,
     task_option,
 )
 from mer_search.processes import warm_up
@@ -24,7 +25,7 @@ from mer_search.processes import warm_up
 @click.command(epilog=example("mer-search run --study megc2019 --data ~/norm_u_v_os --trials 30"))
 @click.option(
     "--study",
-    "study_name",
+    "study_file",
     help="Study file (.toml) or the name of one that comes with the package.  [default: by the data and the device]",
 )
 @data_option
@@ -35,7 +36,7 @@ from mer_search.processes import warm_up
     help="Trials in all, earlier calls counted in.  [default: the study file's]",
 )
 @storage_option
-@click.option("--name", help="Study name in the storage.  [default: the study file's]")
+@study_name_option("the study file's")
 @device_option
 @executor_option
 @slots_option
@@ -47,7 +48,7 @@ from mer_search.processes import warm_up
 @click.option("--seed", type=click.IntRange(0, 899), default=0, show_default=True)
 @out_option
 def run(
-    study_name: str | None,
+    study_file: str | None,
     data: Path | None,
     task: str,
     trials: int | None,
@@ -77,7 +78,7 @@ def run(
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
 
-    chosen = space.load(study_name) if study_name else None  # a wrong study file fails before anything is made
+    chosen = space.load(study_file) if study_file else None  # a wrong study file fails before anything is made
     check_name(name or (chosen.name if chosen else "default"))
     check_url(storage)
     where = Where(executor, choose_device(device, executor), slots)
@@ -116,7 +117,7 @@ def run(
 @json_option
 def status(storage: str, name: str | None, as_json: bool) -> None:
     """How far a study is, its best trials, and whether its subjects rank trials as all do, if some are confirmed."""
-    from mer_search.confirmation.hindsight import proxy
+    from mer_search.confirmation.proxy import proxy
     from mer_search.report import terminal, trials
     from mer_search.search.progress import progress_of
     from mer_search.search.storage import best_trial, find_study, open_storage
@@ -142,7 +143,7 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 def report(trial: int | None, storage: str, name: str | None) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
-    from mer_search.confirmation.hindsight import confirmation, confirmations
+    from mer_search.confirmation.folders import confirmation, confirmations
     from mer_search.report import terminal
     from mer_search.report.page import write_study
     from mer_search.search.storage import find_study, open_storage

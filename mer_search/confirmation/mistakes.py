@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from mer_search.confirmation.hindsight import confirmations
+from mer_search.confirmation.folders import confirmations
 from mer_search.evaluation.metrics import RULES, Rule
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search.storage import ran_to_its_end, results

@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from mer_search.config import Run, digest, with_values
 from mer_search.confirmation.compare import Comparison, Contestant
-from mer_search.confirmation.hindsight import store_of
+from mer_search.confirmation.folders import store_of
 from mer_search.confirmation.summary import (
     averaged,
     baseline,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mer_search.config import Run
-from mer_search.confirmation.hindsight import confirmation
+from mer_search.confirmation.folders import confirmation
 from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Problem

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from mer_search.confirmation.compare import Comparison
 from mer_search.confirmation.confirm import Confirmation
-from mer_search.confirmation.hindsight import Ranked
+from mer_search.confirmation.difficulty import Ranked
 from mer_search.report.live import effort, space
 from mer_search.report.summaries import TITLES
 from mer_search.report.terminal import decimals, err, plain_table, slots

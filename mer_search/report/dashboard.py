@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.storages import BaseStorage
 
-from mer_search.confirmation.hindsight import confirmations
+from mer_search.confirmation.folders import confirmations
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole

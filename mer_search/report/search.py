@@ -9,7 +9,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.confirmation.hindsight import proxy
+from mer_search.confirmation.proxy import proxy
 from mer_search.report.document import Block, Code, Picture, Section, Table, Text
 from mer_search.report.figures import Point, history_png, importances_png, proxy_png, slices_png
 from mer_search.report.trials import finals_text, proxy_line, state_line, values_text

@@ -110,7 +110,7 @@ def proxy_line(found: dict[str, Any]) -> str:
 
 def print_next(storage: str, name: str, folder: Path) -> None:
     """Where to look, and what to do next."""
-    options = ("" if storage == DEFAULT else f" --storage {shown(storage)}") + f" --name {name}"
+    options = ("" if storage == DEFAULT else f" --storage {shown(storage)}") + f" --study-name {name}"
     say("The best of many looks better than it is:")
     out.print(f"  see it:      mer-search status{options}")
     out.print(f"  confirm it:  mer-search confirm{options}")

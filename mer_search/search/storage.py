@@ -115,7 +115,7 @@ def check_name(name: str) -> str:
     if not 0 < len(name) <= LETTERS or "/" in name or name.startswith((".", "-")) or not name.isprintable():
         raise UsageError(
             f"a study's name must be one to {LETTERS} printable letters without / that begin with neither . nor -, for "
-            f"it names a folder, but got {name!a}; give another --name"
+            f"it names a folder, but got {name!a}; give another --study-name"
         )
     return name
 

@@ -112,7 +112,7 @@ def _make(study: optuna.Study, search: Search) -> None:
     if next(search.out.glob("trial-*"), None):
         raise StorageError(
             f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
-            "this storage; give another --name or --out, or delete the folder"
+            "this storage; give another --study-name or --out, or delete the folder"
         )
     for key, value in search.attributes.items():
         study.set_user_attr(key, value)
@@ -132,7 +132,7 @@ def _check(study: optuna.Study, search: Search) -> None:
             remedy = f"give --seed {found}" if key == "seed" else "undo the change"
             raise StorageError(
                 f"study {study.study_name!r} in this storage was made with another {word} "
-                f"({what or f'{found} there, {must} here'}); give another --name, or {remedy}"
+                f"({what or f'{found} there, {must} here'}); give another --study-name, or {remedy}"
             )
     was, here = Path(study.user_attrs["out"]), search.out.resolve()
     _check_folder(study, search, was)
@@ -153,11 +153,11 @@ def _check_folder(study: optuna.Study, search: Search, was: Path) -> None:
     if was == here:
         raise StorageError(
             f"a study must keep its results folder, but {here} was deleted or replaced since the study began "
-            f"({MARK} in it is not the study's); restore it, or begin anew with another --name"
+            f"({MARK} in it is not the study's); restore it, or begin anew with another --study-name"
         )
     raise StorageError(
         f"a study must have one results folder, and its own was made as {was}, but {here} is another one; give the "
-        "--out where it is now, or another --name"
+        "--out where it is now, or another --study-name"
     )
 
 

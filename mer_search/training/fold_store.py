@@ -84,7 +84,7 @@ def load_folds(folder: Path) -> dict[Key, Predictions]:
     if (folder / BEFORE).exists():
         raise DataError(
             f"{folder} must hold a file a fold, but has one {BEFORE} as mer-search 0.1 wrote it; use that version, or "
-            "give another --name or --out"
+            "give another --study-name or --out"
         )
     folds = [load(path) for path in (folder / FOLDS).glob("*.npz")]
     return {(fold.seed, fold.subject): fold for fold in sorted(folds, key=lambda fold: (fold.seed, fold.subject))}
@@ -109,7 +109,7 @@ def claim(folder: Path, run: Run) -> None:
         if (found := digest(read_config(path))) != digest(run):
             raise UsageError(
                 f"{folder} must hold run {digest(run)}, but holds {found}; "
-                "give another --name or --out, or delete the folder"
+                "give another --study-name or --out, or delete the folder"
             )
         return
     write_whole(folder / "env.json", json.dumps(environment(), indent=1))

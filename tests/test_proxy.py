@@ -6,7 +6,9 @@ import numpy as np
 import optuna
 import pytest
 
-from mer_search.confirmation import hindsight
+from mer_search.confirmation.difficulty import rank, study_line
+from mer_search.confirmation.folders import latest
+from mer_search.confirmation.proxy import proxy
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import select_subjects
 from mer_search.evaluation.predictions import Predictions
@@ -46,17 +48,17 @@ SCORES = [0.5, 0.52, 0.55, 0.6, 0.61, 0.65, 0.66, 0.7]
     ],
 )
 def test_the_search_score_is_checked_against_confirmed_trials(confirmed, uf1, words):
-    assert words in proxy_line(hindsight.proxy(confirmed(SCORES, uf1)))
+    assert words in proxy_line(proxy(confirmed(SCORES, uf1)))
 
 
 def test_few_confirmed_trials_tell_nothing_and_one_is_not_even_mentioned(confirmed, tmp_path):
     study = confirmed(SCORES[:4], SCORES[:4])
-    found = hindsight.proxy(study)
+    found = proxy(study)
     assert (found["trials"], found["ci95"]) == ([0, 1, 2, 3], None)
     assert "rank correlation +1.00: too few to tell" in proxy_line(found)
     for number in (0, 1, 2):
         (tmp_path / "confirm" / f"trial-{number}" / "summary.json").unlink()
-    assert hindsight.proxy(study) is None
+    assert proxy(study) is None
 
 
 def test_only_trials_that_ran_to_their_end_and_were_confirmed_on_everybody_count(confirmed, tmp_path):
@@ -64,10 +66,10 @@ def test_only_trials_that_ran_to_their_end_and_were_confirmed_on_everybody_count
     study.add_trial(optuna.create_trial(value=0.1, user_attrs={"stopped_after": 3}))
     for name in ("trial-2", "trial-1-3-subjects-abcdef", "against-01234567"):
         _write(tmp_path / "confirm" / name, 0.9)
-    assert hindsight.proxy(study)["trials"] == [0, 1]
+    assert proxy(study)["trials"] == [0, 1]
     (tmp_path / "confirm" / "trial-1" / "summary.json").write_text("{")
     with pytest.raises(DataError, match="confirm the trial again"):
-        hindsight.proxy(study)
+        proxy(study)
 
 
 def _fold(subject, seed, *right):
@@ -86,7 +88,7 @@ def test_subjects_are_ranked_by_their_share_of_the_loss_not_by_one_unlucky_clip(
     folds = [_fold("s1", 0, 0.125), _fold("s2", 0, 0.5, 0.25, 0.25, 0.25), _fold("s3", 0, 0.75, 0.75)]
     folds += [_fold("s1", 1, 0.5), _fold("s2", 1, 0.5, 0.25, 0.25, 0.25), _fold("s3", 1, 0.75, 0.75)]
     _keep(tmp_path, folds)
-    rows = hindsight.rank(tmp_path)
+    rows = rank(tmp_path)
     assert [(row.subject, row.clips) for row in rows] == [("s2", 4), ("s1", 1), ("s3", 2)]
     assert rows[0].total == pytest.approx(7 * np.log(2))
     assert rows[1].log_loss == pytest.approx(2 * np.log(2))  # mean over seeds of 3 log 2 and log 2
@@ -97,13 +99,13 @@ def test_subjects_are_ranked_by_their_share_of_the_loss_not_by_one_unlucky_clip(
 def test_the_line_for_a_study_file_is_understood_by_one(tmp_path):
     names = [f"{k:03d}" for k in range(1, 13)]
     _keep(tmp_path, [_fold(name, 0, 1 - 0.05 * k) for k, name in enumerate(names, 1)])
-    line = hindsight.study_line(hindsight.rank(tmp_path))
+    line = study_line(rank(tmp_path))
     assert line.startswith('subjects = "012, 011, ')
     assert select_subjects(line.split('"')[1], names, ()) == tuple(names[:1:-1])
 
 
 def test_without_a_confirmation_there_is_nothing_to_rank(confirmed, tmp_path):
     with pytest.raises(UsageError, match="must have a trial confirmed on all subjects"):
-        hindsight.latest(confirmed([], []))
+        latest(confirmed([], []))
     with pytest.raises(DataError, match="has no folds"):
-        hindsight.rank(tmp_path)
+        rank(tmp_path)
