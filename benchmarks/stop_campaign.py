@@ -44,7 +44,7 @@ RUN = "run --study long.toml --trials 1000 --out runs --storage sqlite:///long.d
 CONFIRM = "confirm --trial 0 --against none --out runs --storage sqlite:///small.db --slots 2 --device cpu"
 STAGES = {
     "drawing": Stage(RUN, "making synthetic clips", 2, "cache"),
-    "measuring": Stage(f"{RUN} --data clips", "measuring motion", 2, "cache"),
+    "measuring": Stage(f"{RUN} --data clips", "clips and their motion", 2, "cache"),
     "training": Stage(f"{RUN} --data flow", "cost:", 3),
     "confirming": Stage(f"{CONFIRM} --seeds 100", "cost:", 3),
     "scoring": Stage(f"{CONFIRM} --seeds 1", "scoring", 1, "runs/small/confirm/baselines-*"),

@@ -14,7 +14,7 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.report.conclusions import gap
 from mer_search.report.document import Block, Picture, Section, Table, Text
 from mer_search.report.figures import confusion_png, curves_png, subjects_png
-from mer_search.report.summaries import LEGEND, TITLES, summary_rows, verdict
+from mer_search.report.summaries import TITLES, legend, summary_rows, verdict
 from mer_search.report.terminal import decimals
 from mer_search.training.loop import Epoch
 
@@ -35,8 +35,8 @@ def estimates(summary: dict[str, Any]) -> list[Block]:
         Table(
             ("estimate", "subjects", "UF1", "sd", "95 % interval"),
             rows,
-            f"UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. {LEGEND} It is shown "
-            "to compare with papers, and is higher for that reason alone.",
+            f"UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. {legend(summary)} "
+            "It is shown to compare with papers, and is higher for that reason alone.",
             left=2,
             strong=place,
         ),

@@ -45,15 +45,19 @@ def paragraph(run: Run, summary: dict[str, Any], study: dict[str, Any] | None, e
         _network(run),
         _training(run),
         _search(study) if study else "",
-        f"Each fold was trained with {seeds}{fresh}. A clip's class is that of the mean probability over the last "
-        f"{tail_epochs(run.train.epochs)} epochs, so no epoch is chosen on the test subject. True and false positives "
-        "are summed over all folds before UF1 and UAR are taken (MEGC 2019); we give the mean and standard deviation "
-        "over seeds, and a 95 % interval over subjects.",
+        f"Each fold was trained with {seeds}{fresh}. A clip's class is that of {_tail(run.train.epochs)}, so no epoch "
+        "is chosen on the test subject. True and false positives are summed over all folds before UF1 and UAR are "
+        "taken (MEGC 2019); we give the mean and standard deviation over seeds, and a 95 % interval over subjects.",
         "For comparison with earlier papers only, we also give UF1 with each fold's epoch chosen on its test subject.",
         f"Software: mer-search {environment['mer-search']}, PyTorch {environment['torch']}, "
         f"Python {environment['python']}.",
     ]
     return " ".join(filter(None, sentences))
+
+
+def _tail(epochs: int) -> str:
+    last = tail_epochs(epochs)
+    return f"the mean probability over the last {last} epochs" if last > 1 else "the last epoch"
 
 
 def _motion(run: Run) -> str:

@@ -130,7 +130,7 @@ def trials_csv(study: optuna.Study) -> str:
         writer.writerow(
             [
                 trial.number,
-                trial.state.name.lower(),
+                "stopped" if done and not ran_to_its_end(trial) else trial.state.name.lower(),
                 f"{score(trial):.6f}" if done else "",
                 int(not ran_to_its_end(trial)) if done else "",
                 f"{mean(scores):.6f}" if (scores := final_scores(study, trial)) else "",

@@ -15,12 +15,17 @@ TITLES = {  # of what summary.json holds
     "rbf_svm": "baseline: RBF SVM",
 }
 ENSEMBLE = "tail, seeds averaged"
+SEVERAL = "seeds averaged: of the seeds' mean probability, which predict and export give. "
 LEGEND = (
-    "UF1 and sd: mean and deviation over seeds. 95 %: for new people like these. seeds averaged: of the seeds' mean "
-    "probability, which predict and export give. unsearched: subjects that the search never scored. corrected: BBC-CV "
-    "over the search's trials, of one seed each. best test epoch: the rule of published figures, which picks each "
-    "subject's epoch on that very subject."
+    "UF1 and sd: mean and deviation over seeds. 95 %: for new people like these. {several}unsearched: subjects that "
+    "the search never scored. corrected: BBC-CV over the search's trials, of one seed each. best test epoch: the rule "
+    "of published figures, which picks each subject's epoch on that very subject."
 )
+
+
+def legend(summary: dict[str, Any]) -> str:
+    """What the table's words mean."""
+    return LEGEND.format(several=SEVERAL if len(summary["seeds"]) > 1 else "")
 
 
 def summary_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -59,7 +64,7 @@ def summary_table(summary: dict[str, Any]) -> Table:
         left=2,
         title=f"{summary['title']}: {summary['dataset']}, {summary['n_clips']} clips, "
         f"{summary['n_subjects']} subjects, {len(summary['seeds'])} seed{'s' if len(summary['seeds']) > 1 else ''}",
-        caption=LEGEND,
+        caption=legend(summary),
     )
     for row in summary_rows(summary):
         table.add_row(*row, style="bold" if row[0] == TITLES["tail"] else None)

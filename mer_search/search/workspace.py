@@ -121,7 +121,7 @@ def load_data(path: Path, run: Run, progress: Progress) -> Loaded:
     folder = open_folder(path, run.data.task)
     fit(run, folder, folder.clips)
     clips, motion, problems = load(
-        folder.clips, run, cache() / "flow", lambda done, total: progress("measuring motion", done, total)
+        folder.clips, run, cache() / "flow", lambda done, total: progress("clips and their motion", done, total)
     )
     if not enough(clips):
         raise DataError(
