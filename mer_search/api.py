@@ -8,7 +8,6 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -19,7 +18,8 @@ from mer_search.config import Run, Value
 from mer_search.confirmation.compare import compare
 from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all, prepare
 from mer_search.confirmation.folders import confirmations
-from mer_search.confirmation.summary import summarise, write
+from mer_search.confirmation.scoring import summarise, write
+from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, start_target, trial_target
 from mer_search.data import Folder, open_folder
 from mer_search.data.clips import Clip, Problem
@@ -145,7 +145,7 @@ class Result:
 
     confirmation: Confirmation
     predictions: tuple[Predictions, ...]  # of every fold: each epoch's probabilities for the test subject's clips
-    summary: dict[str, Any]  # as summary.json holds it
+    summary: Summary  # as summary.json holds it
 
     @property
     def folder(self) -> Path:
@@ -250,7 +250,8 @@ def confirm_targets(
     if len(jobs) > 1 or start:
         comparison, unsearched = compare(jobs, folds), jobs[0].groups.get("unsearched", ())
         lines = comparison_lines(comparison, len(targets), start.title if start else None, unsearched)
-        summaries[0] |= {"comparison": comparison.facts, "verdict": lines}
+        found = {"comparison": comparison.facts, "verdict": tuple(lines)}
+        summaries[0] = summaries[0].model_copy(update=found)
     results = [Result(job, tuple(fold), summary) for job, fold, summary in zip(jobs, folds, summaries, strict=True)]
     for result in reversed(results):  # the first is the latest
         write(result.confirmation, result.predictions, result.summary)

@@ -11,7 +11,8 @@ import numpy as np
 import openpyxl
 import pandas as pd
 
-from mer_search.confirmation import confirm, summary
+from mer_search.confirmation import confirm, scoring
+from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import trial_target
 from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.study import Scored, Trained, run
@@ -216,7 +217,7 @@ def write_confirmation(job, executor) -> None:
     """Train a confirmation, and leave its files behind."""
     confirm.train([job], executor, silent)
     folds = folds_of(job.store)
-    summary.write(job, folds, summary.summarise(job, folds))
+    scoring.write(job, folds, scoring.summarise(job, folds))
 
 
 def over(search, trial, outcome=None, error=None) -> Job:
@@ -236,3 +237,25 @@ def fill(folder: Path) -> Path:
         while file.write(b"\0" * 4096):
             pass
     return ballast
+
+
+TOGETHER = {"uf1": 0.65, "ci95": (0.55, 0.75)}
+PLAIN = {"uf1": 0.6, "uar": 0.61, "accuracy": 0.62, "ci95": (0.5, 0.7)}
+SCORE = PLAIN | {"sd": 0.02, "averaged": TOGETHER, "uf1_by_seed": (0.58, 0.62), "classes_left_out": ()}
+
+
+def summary_with(**changes) -> Summary:
+    """A summary with made-up figures."""
+    fields = {
+        "title": "trial <7>", "dataset": "CASME II, 5 classes (synthetic)", "synthetic": True, "epochs": 24, "gap": 0.1,
+        "protocol": "leave-one-subject-out", "seeds": (1000, 1001), "n_clips": 246, "n_subjects": 26,
+        "n_unsearched": 16, "digest": "", "classes": ("a", "b"),
+        "rules": {name: {"all": SCORE, "unsearched": SCORE} for name in ("tail", "last", "best_test_epoch")},
+        "baselines": {"logistic_regression": {"all": PLAIN | {"uf1": 0.5}}, "rbf_svm": {"all": PLAIN | {"uf1": 0.55}}},
+        "verdict": ("trial <7> is NOT shown to be better",),
+        "uf1_bbc": {
+            "uf1": 0.44, "ci95": (0.2, 0.6), "best_trial_uf1": 0.66, "trials": 5, "n_subjects": 10,
+            "of": {"trials": (), "subjects": ()},
+        },
+    }  # fmt: skip
+    return Summary.model_validate(fields | changes)

@@ -33,7 +33,7 @@ def test_a_notebook_from_the_data_to_a_network(flow_folder, study_file, everywhe
     assert {(fold.seed, fold.subject) for fold in result.predictions} == {
         (seed, subject) for seed in (1000, 1001) for subject in data.subjects
     }
-    assert json.loads(json.dumps(result.summary)) == json.loads((result.folder / "summary.json").read_text())
+    assert json.loads(result.summary.to_json()) == json.loads((result.folder / "summary.json").read_text())
     assert "tail, leak-free" in result.table() and result.report().read_text().startswith("<!doctype html>")
     network, run = mer.load_network(result, subject="sub02")
     assert isinstance(network, torch.nn.Module) and not network.training
@@ -74,7 +74,7 @@ def test_the_commands_find_the_same(flow_folder, study_file, everywhere):
         done = CliRunner().invoke(cli.main, line.split())
         assert done.exit_code == 0, done.output
     (path,) = study_file.parent.glob("runs/small/confirm/*/summary.json")
-    assert json.loads(path.read_text())["rules"] == json.loads(json.dumps(result.summary["rules"]))
+    assert json.loads(path.read_text())["rules"] == json.loads(result.summary.to_json())["rules"]
     again = mer.run(flow_folder, study_file, trials=2, storage="sqlite:///mer-search.db")  # the command's own study
     assert [trial.value for trial in again.trials] == [trial.value for trial in study.trials]
 
@@ -83,7 +83,7 @@ def test_a_published_network_is_confirmed_by_its_name(flow_folder, study_file, e
     small = {"flow.size": 28, "frames.maps": 1, "model.position": False, "model.stem_width": 4, "model.stem_mid": 4}
     small |= {"model.attention_width": 4, "train.epochs": 1, "input.components": "uvo"}
     result = mer.confirm("V3NR", values=small, data=flow_folder, seeds=1, subjects="1")
-    assert result.summary["title"] == "V3NR" and result.predictions[0].epochs == 1
+    assert result.summary.title == "V3NR" and result.predictions[0].epochs == 1
     with pytest.raises(UsageError, match="--subject must be one of"):
         mer.load_network(result, "sub04")
 

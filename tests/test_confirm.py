@@ -9,7 +9,7 @@ from small import STUDY, confirmation_of, drive, folds_of, silent, write_casme2,
 
 from mer_search.config import digest, with_values
 from mer_search.confirmation import confirm as confirming
-from mer_search.confirmation import summary as summaries
+from mer_search.confirmation import scoring as summaries
 from mer_search.confirmation.compare import compare
 from mer_search.confirmation.target import preset_target, start_target, top_targets, trial_target
 from mer_search.engine import executor as engine
@@ -66,26 +66,26 @@ def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, executo
     by_seed = [[fold for fold in stored if fold.seed == seed] for seed in (1000, 1001)]
     for rule, function in (("tail", tail), ("best_test_epoch", best_test_epoch)):
         each = [pooled_uf1(group, function) for group in by_seed]
-        found = summary["rules"][rule]["all"]
-        assert found["uf1_by_seed"] == each
-        assert found["uf1"] == pytest.approx(np.mean(each))
-        assert found["sd"] == pytest.approx(np.std(each, ddof=1))
-        low, high = found["ci95"]
-        assert low <= found["uf1"] <= high
-    assert set(summary["rules"]) == {"tail", "last", "best_test_epoch"}
-    assert set(summary["rules"]["tail"]) == {"all", "unsearched"}
-    assert (summary["n_clips"], summary["n_subjects"], summary["synthetic"]) == (24, 4, False)
-    assert set(summary["baselines"]) == {"logistic_regression", "rbf_svm"}
-    assert summary["uf1_bbc"]["trials"] == 2
-    rules = summary["rules"]
-    assert summary["gap"] == rules["best_test_epoch"]["all"]["uf1"] - rules["tail"]["all"]["uf1"]
+        found = summary.rules[rule]["all"]
+        assert found.uf1_by_seed == tuple(each)
+        assert found.uf1 == pytest.approx(np.mean(each))
+        assert found.sd == pytest.approx(np.std(each, ddof=1))
+        low, high = found.ci95
+        assert low <= found.uf1 <= high
+    assert set(summary.rules) == {"tail", "last", "best_test_epoch"}
+    assert set(summary.rules["tail"]) == {"all", "unsearched"}
+    assert (summary.n_clips, summary.n_subjects, summary.synthetic) == (24, 4, False)
+    assert set(summary.baselines) == {"logistic_regression", "rbf_svm"}
+    assert summary.uf1_bbc.trials == 2
+    rules = summary.rules
+    assert summary.gap == rules["best_test_epoch"]["all"].uf1 - rules["tail"]["all"].uf1
 
 
 def test_the_inner_rule_is_listed_where_subjects_were_held_out(confirmation, executor):
     loaded = confirmation.loaded.with_values({"train.inner": 1}, silent)
     folds, _ = _train(confirming.Confirmation(confirmation.target, loaded, confirmation.subjects, (1000,)), executor)
     summary = summaries.summarise(confirmation, folds)
-    assert summary["rules"]["inner"]["all"]["uf1"] == pooled_uf1(folds, inner)
+    assert summary.rules["inner"]["all"].uf1 == pooled_uf1(folds, inner)
     assert "inner subjects, leak-free" in [row[0] for row in summary_rows(summary)]
 
 
@@ -93,7 +93,7 @@ def test_the_files_that_the_design_names(confirmation, executor):
     folds, _ = _train(confirmation, executor)
     summary = summaries.summarise(confirmation, folds)
     summaries.write(confirmation, folds, summary)
-    assert json.loads((confirmation.folder / "summary.json").read_text())["title"] == summary["title"]
+    assert json.loads((confirmation.folder / "summary.json").read_text())["title"] == summary.title
     assert len(list((confirmation.folder / "checkpoints").iterdir())) == len(folds)
     with (confirmation.folder / "subjects.csv").open() as file:
         rows = {row["subject"]: row for row in csv.DictReader(file)}
@@ -116,7 +116,7 @@ def test_one_trial_leaves_nothing_to_correct(confirmation, executor):
     target = confirmation.target
     object.__setattr__(target, "trials", target.trials[:1])
     folds, _ = _train(confirmation, executor)
-    assert summaries.summarise(confirmation, folds)["uf1_bbc"] is None
+    assert summaries.summarise(confirmation, folds).uf1_bbc is None
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, executor, tmp
     assert there.store != confirmation.store and there.store.name.startswith(f"{confirmation.store.name}-")
     folds, _ = _train(there, executor)
     summary = summaries.summarise(there, folds)
-    assert summary["title"].endswith("on another dataset")
-    assert summary["dataset"] == "CASME II, 3 classes"
-    assert summary["uf1_bbc"] is None
-    assert summary["n_unsearched"] == summary["n_subjects"] == 3
+    assert summary.title.endswith("on another dataset")
+    assert summary.dataset == "CASME II, 3 classes"
+    assert summary.uf1_bbc is None
+    assert summary.n_unsearched == summary.n_subjects == 3

@@ -1,20 +1,18 @@
 """What is proposed for a paper says what was done."""
 
 import pytest
+from small import PLAIN, SCORE, summary_with
 
 from mer_search.config import Run, with_values
 from mer_search.presets import PRESETS, preset
 from mer_search.report import methods
 
-SCORE = {"uf1": 0.6, "uar": 0.61, "accuracy": 0.62, "sd": 0.02, "ci95": (0.5, 0.7)}
-SUMMARY = {
-    "dataset": "CASME II, 5 classes",
-    "n_clips": 246,
-    "n_subjects": 26,
-    "seeds": [1000, 1001, 1002],
-    "rules": {"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE | {"sd": None}}},
-    "baselines": {"rbf_svm": {"all": {key: SCORE[key] for key in ("uf1", "uar", "accuracy", "ci95")}}},
-}
+SUMMARY = summary_with(
+    dataset="CASME II, 5 classes",
+    seeds=(1000, 1001, 1002),
+    rules={"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE | {"sd": None}}},
+    baselines={"rbf_svm": {"all": PLAIN}},
+)
 STUDY = {"sampler": "tpe", "race": "recall-rungs", "trials": 100, "subjects": 10, "finalists": 3}
 ENVIRONMENT = {"mer-search": "0.1", "torch": "2.13", "python": "3.11"}
 

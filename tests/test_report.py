@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from rich.console import Console
+from small import SCORE, summary_with
 
 from mer_search.confirmation.compare import Comparison, Contestant
 from mer_search.report import document, figures
@@ -17,16 +18,7 @@ from mer_search.report.summaries import summary_rows, verdict
 from mer_search.report.terminal import duration, operations
 from mer_search.report.trials import values_text
 
-TOGETHER = {"uf1": 0.65, "ci95": (0.55, 0.75)}
-SCORE = {"uf1": 0.6, "uar": 0.61, "accuracy": 0.62, "sd": 0.02, "ci95": (0.5, 0.7), "averaged": TOGETHER}
-SUMMARY = {
-    "title": "trial <7>", "dataset": "CASME II, 5 classes (synthetic)", "synthetic": True, "epochs": 24,
-    "protocol": "leave-one-subject-out", "seeds": [1000, 1001], "n_clips": 246, "n_subjects": 26, "n_unsearched": 16,
-    "rules": {name: {"all": SCORE, "unsearched": SCORE} for name in ("tail", "last", "best_test_epoch")},
-    "baselines": {"logistic_regression": {"all": SCORE | {"uf1": 0.5}}, "rbf_svm": {"all": SCORE | {"uf1": 0.55}}},
-    "verdict": ["trial <7> is NOT shown to be better"],
-    "uf1_bbc": {"uf1": 0.44, "ci95": (0.2, 0.6), "best_trial_uf1": 0.66, "trials": 5, "n_subjects": 10},
-}  # fmt: skip
+SUMMARY = summary_with()
 
 
 def _size(png: bytes) -> tuple[int, int]:
@@ -59,26 +51,26 @@ def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
 
 
 def test_one_seed_has_no_deviation():
-    alone = SUMMARY | {"rules": {"tail": {"all": SCORE | {"sd": None}}}, "seeds": [1000]}
+    alone = summary_with(rules={"tail": {"all": SCORE | {"sd": None}}}, seeds=(1000,))
     assert summary_rows(alone)[0][3] == ""
     assert "averaged" not in str(summary_rows(alone)) + verdict(alone)
 
 
 @pytest.mark.parametrize(("uf1", "words"), [(0.56, "is above the better baseline's"), (0.54, "does NOT beat")])
 def test_the_verdict_says_it_when_a_baseline_is_better(uf1, words):
-    summary = SUMMARY | {"rules": {"tail": {"all": SCORE | {"uf1": uf1}}}}
+    summary = summary_with(rules={"tail": {"all": SCORE | {"uf1": uf1}}})
     assert words in verdict(summary)
     assert verdict(summary).endswith("With its 2 seeds averaged: 0.650, above the baseline.")
     assert "RBF SVM" in verdict(summary)
 
 
 def test_what_the_leaking_rule_adds_is_said_in_points():
-    leaking = SUMMARY["rules"] | {"best_test_epoch": {"all": SCORE | {"uf1": 0.68}}}
-    assert "would add +8.0 points (UF1 0.600 -> 0.680)" in gap(SUMMARY | {"rules": leaking})
+    leaking = summary_with(rules={"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE | {"uf1": 0.68}}})
+    assert "would add +8.0 points (UF1 0.600 -> 0.680)" in gap(leaking)
 
 
 def test_confirmed_networks_stand_beside_their_baselines_and_the_leaking_rule():
-    table = top_table([SUMMARY | {"title": "trial 7"}, SUMMARY | {"title": "the search's start"}])
+    table = top_table([summary_with(title="trial 7"), summary_with(title="the search's start")])
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(table)
     lines = console.export_text().splitlines()
@@ -128,7 +120,7 @@ def test_choosing_among_confirmed_trials_comes_with_a_warning():
 
 
 def _page(summary):
-    return to_html(Document(summary["title"], estimates(summary), []))
+    return to_html(Document(summary.title, estimates(summary), []))
 
 
 def test_the_page_says_synthetic_and_escapes_what_it_is_given():
@@ -136,14 +128,14 @@ def test_the_page_says_synthetic_and_escapes_what_it_is_given():
     assert "These clips are synthetic" in text
     assert "<7>" not in text
     assert "trial &lt;7&gt; is NOT shown to be better" in text
-    assert "These clips are synthetic" not in _page(SUMMARY | {"synthetic": False})
+    assert "These clips are synthetic" not in _page(summary_with(synthetic=False))
 
 
 def test_the_published_mark_stands_only_on_the_clips_it_was_published_for():
-    real = SUMMARY | {"synthetic": False, "dataset": "CASME II, 5 classes"}
+    real = summary_with(synthetic=False, dataset="CASME II, 5 classes")
     assert "macro F1 of 0.8676" in _page(real)
     assert "Under the same rule this network has 0.6000" in _page(real)
-    assert "0.8676" not in _page(real | {"dataset": "CASME II, 3 classes"})
+    assert "0.8676" not in _page(summary_with(synthetic=False, dataset="CASME II, 3 classes"))
     assert "0.8676" not in _page(SUMMARY)
 
 

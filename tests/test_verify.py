@@ -143,9 +143,9 @@ CONFIRMATION = {
         _edit("subjects.csv", "sub02,1,2", "sub02,1,3"),
         "subjects.csv must be what",
     ),
-    "a summary without its digest": (_summary(lambda s: s.pop("digest")), "digest is None"),
+    "a summary without its digest": (_summary(lambda s: s.pop("digest")), "digest: Field required"),
     "a comparison without its seeds": (_summary(lambda s: s["comparison"].pop("seeds")), "something there is not"),
-    "no seeds": (_summary(lambda s: s.update(seeds=None)), "something there is not"),
+    "no seeds": (_summary(lambda s: s.update(seeds=None)), "seeds: Input should be a valid tuple"),
     "no log": (_delete("megc_log.txt"), "something there is not"),
     "a rival's folds": (
         lambda folder: [path.unlink() for path in folder.parent.glob("against-*/folds/*.npz")],

@@ -121,13 +121,14 @@ def confirm(
         results = confirm_targets(targets, start, path, subjects, seeds, where, study, progress, announce)
     summaries = [result.summary for result in results]
     if as_json:
-        click.echo(json.dumps(summaries if top else summaries[0], indent=1))
+        found = [summary.model_dump() for summary in summaries]
+        click.echo(json.dumps(found if top else found[0], indent=1))
         return
     terminal.show(conclusions.top_table(summaries) if top else shown.summary_table(summaries[0]))
     for summary in summaries[: len(targets)]:
         terminal.say(shown.verdict(summary))
     terminal.say(conclusions.gap(summaries[0]))
-    for line in summaries[0]["verdict"]:
+    for line in summaries[0].verdict:
         terminal.say(line)
     terminal.out.print(f"took {terminal.duration(time.monotonic() - began)}; files, to read in a browser:")
     for result in results:

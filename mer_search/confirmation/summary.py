@@ -1,220 +1,97 @@
-"""What a confirmation found: every rule and group of subjects, the baselines, and the files that say so."""
+"""summary.json: what a confirmation found, as it is written, read and verified."""
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from mer_search.config import Run, digest
-from mer_search.confirmation.confirm import Confirmation
-from mer_search.evaluation import baselines
-from mer_search.evaluation.metrics import available, best_epoch, confusion, fold_confusion, scores, tail, uf1
-from mer_search.evaluation.predictions import Predictions
-from mer_search.evaluation.statistics import bbc, uf1_interval
-from mer_search.files import write_whole
-from mer_search.search.workspace import Progress
-from mer_search.training.fold_store import load_folds
+from mer_search.config import Part, explain
+from mer_search.errors import DataError
+
+CONFIRM_AGAIN = "run the same `mer-search confirm` again, which writes it anew"
 
 
-def summarise(
-    confirmation: Confirmation, folds: Sequence[Predictions], progress: Progress = lambda what, done, total: None
-) -> dict[str, Any]:
-    """summary.json: every rule and group, the baselines, and the search's own best corrected for its choosing."""
-    loaded = confirmation.loaded
-    chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
-    rules = scored(folds, confirmation.groups)
-    return {
-        "title": confirmation.target.title + (" on another dataset" if confirmation.elsewhere else ""),
-        "dataset": loaded.folder.title,
-        "synthetic": loaded.folder.synthetic,
-        "protocol": "leave-one-subject-out, counts pooled over subjects",
-        "digest": confirmation.digest,
-        "classes": loaded.run.data.classes,
-        "n_clips": sum(chosen),
-        "n_subjects": len(confirmation.subjects),
-        "n_unsearched": len(confirmation.groups.get("unsearched", ())),
-        "epochs": loaded.run.epochs,
-        "seeds": confirmation.seeds,
-        "rules": rules,
-        "gap": gap(rules),
-        "baselines": {
-            name: baseline(predicted, loaded.labels, loaded.subjects, confirmation.groups, len(loaded.run.data.classes))
-            for name, predicted in _predicted(confirmation, progress).items()
-        },
-        "comparison": None,
-        "verdict": [],  # of the comparison, for a person
-        "uf1_bbc": None
-        if confirmation.elsewhere
-        else corrected(confirmation.target.trials, confirmation.target.searched),
-    }
+class Estimate(Part):
+    """A UF1 and its 95 % interval, for new people like these."""
+
+    uf1: float
+    ci95: tuple[float, float]
 
 
-def scored(folds: Sequence[Predictions], groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Every rule and group of subjects, from all folds."""
-    return {
-        name: {group: _scored(folds, members, rule) for group, members in groups.items()}
-        for name, rule in available(folds).items()
-    }
+class Score(Estimate):
+    """Of a baseline."""
+
+    uar: float
+    accuracy: float
 
 
-def gap(rules: Mapping[str, Any]) -> float:
-    """What picking the epoch on the test person adds to UF1."""
-    return float(rules["best_test_epoch"]["all"]["uf1"] - rules["tail"]["all"]["uf1"])
+class RuleScore(Score):
+    """Of a network under a rule: means over seeds."""
+
+    sd: float | None  # of UF1 over seeds; None of one seed
+    uf1_by_seed: tuple[float, ...]
+    averaged: Estimate  # of the seeds' mean probabilities
+    classes_left_out: tuple[int, ...]  # without a clip and a prediction
 
 
-def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Any) -> dict[str, Any]:
-    """Means over seeds, sd over seeds, interval over subjects, and the same of the seeds' mean probability."""
-    by_seed: dict[int, list[NDArray[np.int64]]] = {}
-    probs: dict[str, list[NDArray[np.float64]]] = {}
-    labels = {}
-    for fold in folds:
-        if fold.subject in members:
-            by_seed.setdefault(fold.seed, []).append(fold_confusion(fold, rule))
-            probs.setdefault(fold.subject, []).append(rule(fold))
-            labels[fold.subject] = fold.labels
-    matrices = np.array(list(by_seed.values()))  # (seeds, subjects, K, K)
-    each = [scores(matrix.sum(0)) for matrix in matrices]
-    together = np.array(
-        [
-            confusion(labels[subject], np.mean(probs[subject], axis=0).argmax(-1), matrices.shape[-1])
-            for subject in probs
-        ]
-    )
-    return {
-        "uf1": float(np.mean([score.uf1 for score in each])),
-        "uar": float(np.mean([score.uar for score in each])),
-        "accuracy": float(np.mean([score.accuracy for score in each])),
-        "sd": float(np.std([score.uf1 for score in each], ddof=1)) if len(each) > 1 else None,
-        "ci95": uf1_interval(matrices),
-        "uf1_by_seed": [score.uf1 for score in each],
-        "averaged": {"uf1": float(uf1(together.sum(0))), "ci95": uf1_interval(together[None])},
-        "classes_left_out": each[0].left_out,
-    }
+class Source(Part):
+    """Trials and subjects from which a corrected estimate can be computed again."""
+
+    trials: tuple[str, ...]  # names of their folders
+    subjects: tuple[str, ...]
 
 
-def _predicted(confirmation: Confirmation, progress: Progress) -> dict[str, NDArray[np.int64]]:
-    loaded = confirmation.loaded
-    path = baselines_file(confirmation.store, loaded.run)
-    return baselines.predict_all(path, loaded.motion, loaded.labels, loaded.subjects, progress)
+class Corrected(Estimate):
+    """The search's best, corrected for its choosing (BBC-CV)."""
+
+    best_trial_uf1: float  # without the correction
+    trials: int
+    n_subjects: int
+    of: Source
 
 
-def baselines_file(store: Path, run: Run) -> Path:
-    """Where the baselines' classes are kept: beside the confirmations of the same motion."""
-    return store.with_name(f"baselines-{digest(run.data, run.frames, run.prep, run.flow)}.json")
+class Summary(Part):
+    """What a confirmation found. Groups of subjects are `all` and `unsearched`."""
+
+    title: str  # "trial 7 of demo"
+    dataset: str
+    synthetic: bool
+    protocol: str
+    digest: str  # of data and configuration
+    classes: tuple[str, ...]
+    n_clips: int
+    n_subjects: int
+    n_unsearched: int  # subjects that the search never scored
+    epochs: int
+    seeds: tuple[int, ...]
+    rules: dict[str, dict[str, RuleScore]]  # rule -> group -> score
+    gap: float  # what picking the epoch on the test person adds to UF1
+    baselines: dict[str, dict[str, Score]]  # baseline -> group -> score
+    comparison: dict[str, Any] | None = None  # with other networks, the first against each
+    verdict: tuple[str, ...] = ()  # of the comparison, in sentences
+    uf1_bbc: Corrected | None  # None where too few trials scored all subjects of the search
+
+    @property
+    def tail(self) -> RuleScore:
+        """The estimate that stands for the network: the tail rule on all subjects."""
+        return self.rules["tail"]["all"]
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return json.dumps(self.model_dump(), indent=1)
 
 
-def baseline(
-    predicted: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    subjects: Sequence[str],
-    groups: Mapping[str, Sequence[str]],
-    n_classes: int,
-) -> dict[str, Any]:
-    """A scikit-learn baseline's scores on the same folds, from each clip's class, label and subject."""
-    owner, out = np.array(subjects), {}
-    for group, members in groups.items():
-        own = [owner == member for member in members]
-        matrices = np.array([confusion(labels[which], predicted[which], n_classes) for which in own])
-        score = scores(matrices.sum(0))
-        out[group] = {
-            "uf1": score.uf1,
-            "uar": score.uar,
-            "accuracy": score.accuracy,
-            "ci95": uf1_interval(matrices[None]),
-        }
-    return out
+def read_summary(path: Path) -> Summary:
+    """The summary in a file.
 
-
-def corrected(trials: Sequence[Path], searched: Sequence[str]) -> dict[str, Any] | None:
-    """BBC-CV over the trials (their folders) that scored every searched subject; on those subjects alone."""
-    stored = {
-        path.name: {fold.subject: fold_confusion(fold, tail) for fold in load_folds(path).values()} for path in trials
-    }
-    complete = {name: found for name, found in stored.items() if set(searched) <= set(found)}
-    if len(complete) < 2 or len(searched) < 3:
-        return None
-    matrices = np.array([[found[subject] for subject in searched] for found in complete.values()])
-    found, interval = bbc(matrices)
-    naive = float(uf1(matrices.sum(1)).max())
-    return {
-        "uf1": found,
-        "ci95": interval,
-        "best_trial_uf1": naive,
-        "trials": len(complete),
-        "n_subjects": len(searched),
-        "of": {"trials": list(complete), "subjects": list(searched)},  # so that it can be computed again
-    }
-
-
-def averaged(folds: Sequence[Predictions]) -> dict[str, tuple[Predictions, NDArray[np.int64]]]:
-    """subject -> its first seed's predictions, and the class (n,) of each clip by the seeds' mean under tail."""
-    probs: dict[str, list[NDArray[np.float64]]] = {}
-    first: dict[str, Predictions] = {}
-    for fold in folds:
-        probs.setdefault(fold.subject, []).append(tail(fold))
-        first.setdefault(fold.subject, fold)
-    return {subject: (first[subject], np.mean(probs[subject], axis=0).argmax(-1)) for subject in sorted(first)}
-
-
-def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: dict[str, Any]) -> None:
-    """summary.json, subjects.csv and megc_log.txt."""
-    decided = averaged(folds)
-    write_whole(confirmation.folder / "summary.json", json.dumps(summary, indent=1))
-    write_whole(confirmation.folder / "subjects.csv", subject_rows(decided, confirmation.searched))
-    write_whole(confirmation.folder / "megc_log.txt", megc_log(decided, confirmation.loaded.folder.name))
-
-
-def subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], searched: Sequence[str]) -> str:
-    """A row a subject, under the tail rule of the seeds' mean; best_epoch is what the published rule would pick."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(
-        [
-            "subject",
-            "searched",
-            "epochs",
-            "best_epoch",
-            "clips",
-            "truth",
-            "prediction",
-            "TP",
-            "FP",
-            "FN",
-            "accuracy",
-            "F1",
-        ]
-    )
-    for subject, (fold, predicted) in decided.items():
-        matrix = confusion(fold.labels, predicted, fold.probabilities.shape[-1])
-        hits, score = np.diag(matrix), scores(matrix)
-        cells = [fold.labels, predicted, hits, matrix.sum(0) - hits, matrix.sum(1) - hits]
-        writer.writerow(
-            [
-                subject,
-                int(subject in searched),
-                len(fold.probabilities),
-                best_epoch(fold) + 1,
-                len(fold.labels),
-                *(" ".join(map(str, cell)) for cell in cells),
-                f"{score.accuracy:.4f}",
-                f"{score.uf1:.4f}",
-            ]
-        )
-    return buffer.getvalue()
-
-
-def megc_log(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], dataset: str) -> str:
-    """MEGC 2019's log: a header line a subject, then clip, truth and prediction."""
-    lines = []
-    for subject, (fold, predicted) in decided.items():
-        lines.append(f"{dataset} {subject}")
-        lines += [
-            f"{clip.split('/', 1)[1]} {truth} {guess}"
-            for clip, truth, guess in zip(fold.clips, fold.labels, predicted, strict=True)
-        ]
-    return "\n".join(lines) + "\n"
+    Raises:
+        DataError: if there is none, or it is damaged.
+    """
+    try:
+        return Summary.model_validate(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        reason = explain(error) if isinstance(error, ValidationError) else error
+        raise DataError(
+            f"{path} must be a confirmation's summary, but cannot be read ({reason}); {CONFIRM_AGAIN}"
+        ) from error

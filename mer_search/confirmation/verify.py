@@ -18,7 +18,7 @@ from safetensors import safe_open
 from mer_search.config import Run, digest, with_values
 from mer_search.confirmation.compare import Comparison, Contestant
 from mer_search.confirmation.folders import store_of
-from mer_search.confirmation.summary import (
+from mer_search.confirmation.scoring import (
     averaged,
     baseline,
     baselines_file,
@@ -28,6 +28,7 @@ from mer_search.confirmation.summary import (
     scored,
     subject_rows,
 )
+from mer_search.confirmation.summary import CONFIRM_AGAIN, Summary, read_summary
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, pooled_uf1, tail
 from mer_search.evaluation.predictions import Predictions
@@ -46,7 +47,6 @@ from mer_search.training.fold_store import (
 )
 
 CLOSE = 1e-9  # figures computed again may differ in their last bits, where subjects are summed in another order
-CONFIRM_AGAIN = "run the same `mer-search confirm` again, which writes it anew"
 RESTORE = "one of them was changed afterwards: restore both from the same backup, or do not use it"
 
 
@@ -196,13 +196,13 @@ def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[
 def _of_confirmation(folder: Path) -> Iterator[str]:
     store = store_of(folder)
     run, every = _config(store), load_folds(store).values()
-    summary, table = _summary(folder / "summary.json"), _table(folder / "subjects.csv")
+    summary, table = read_summary(folder / "summary.json"), _table(folder / "subjects.csv")
     subjects = list(table)
     searched = [subject for subject in subjects if table[subject] == "1"]
     unsearched = [subject for subject in subjects if table[subject] != "1"]
     groups = {"all": subjects} | ({"unsearched": unsearched} if unsearched else {})
     on_disk = {(fold.seed, fold.subject): fold for fold in every if fold.epochs == run.train.epochs}
-    wanted = [(seed, subject) for seed in summary["seeds"] for subject in subjects]
+    wanted = [(seed, subject) for seed in summary.seeds for subject in subjects]
     if missing := [key for key in wanted if key not in on_disk]:
         yield f"{FOLDS} must hold {len(wanted)} folds, but lacks {_named(missing)}; confirm again, which trains them"
         return
@@ -212,18 +212,18 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     expected = {
         "digest": digest(run),
         "classes": run.data.classes,
-        "n_clips": sum(len(on_disk[summary["seeds"][0], subject].labels) for subject in subjects),
+        "n_clips": sum(len(on_disk[summary.seeds[0], subject].labels) for subject in subjects),
         "n_subjects": len(subjects),
         "n_unsearched": len(unsearched),
         "epochs": run.epochs,
-        "rules": rules,
+        "rules": {rule: {name: one.model_dump() for name, one in scored.items()} for rule, scored in rules.items()},
         "gap": gap(rules),
         **_baselines(store, run, groups),
         **_bbc(folder, summary),
         **_comparison(store, summary),
     }
-    stored = {key: summary.get(key) for key in expected}
-    for difference in unlike("", json.loads(json.dumps(expected)), stored):
+    stored = {key: value for key, value in summary.model_dump().items() if key in expected}
+    for difference in unlike("", json.loads(json.dumps(expected)), json.loads(json.dumps(stored))):
         yield f"summary.json: {difference}; {CONFIRM_AGAIN}"
     decided = averaged(folds)
     for name, text in (
@@ -232,19 +232,8 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     ):
         if (folder / name).read_bytes() != text.encode():
             yield f"{name} must be what the predictions give, but is not; {CONFIRM_AGAIN}"
-    for seed, subject in product(summary["seeds"], subjects):
+    for seed, subject in product(summary.seeds, subjects):
         yield from _of_checkpoint(checkpoint_file(store, seed, subject))
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        found["seeds"], found["comparison"], found["uf1_bbc"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} must be a confirmation's summary, but cannot be read ({error!r}); {CONFIRM_AGAIN}"
-        ) from error
-    return found
 
 
 def _table(path: Path) -> dict[str, str]:
@@ -268,22 +257,25 @@ def _baselines(store: Path, run: Run, groups: Mapping[str, Sequence[str]]) -> di
     predicted = {name: np.array(classes, np.int64) for name, classes in kept["predicted"].items()}
     return {
         "baselines": {
-            name: baseline(classes, labels, kept["subjects"], groups, len(run.data.classes))
+            name: {group: score.model_dump() for group, score in scores.items()}
             for name, classes in predicted.items()
+            for scores in [baseline(classes, labels, kept["subjects"], groups, len(run.data.classes))]
         }
     }
 
 
-def _bbc(folder: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _bbc(folder: Path, summary: Summary) -> dict[str, Any]:
     """The corrected best of the search, from the trials that it says it was computed from."""
-    if not (of := (summary["uf1_bbc"] or {}).get("of")):
+    if summary.uf1_bbc is None:
         return {}
-    return {"uf1_bbc": corrected([folder.parents[1] / name for name in of["trials"]], of["subjects"])}
+    source = summary.uf1_bbc.of
+    found = corrected([folder.parents[1] / name for name in source.trials], source.subjects)
+    return {"uf1_bbc": found and found.model_dump()}
 
 
-def _comparison(store: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _comparison(store: Path, summary: Summary) -> dict[str, Any]:
     """The comparison with others, from the folds that lie beside this confirmation's."""
-    if not (facts := summary["comparison"]):
+    if not (facts := summary.comparison):
         return {}
     keys = [(seed, subject) for seed in facts["seeds"] for subject in facts["subjects"]]
     met = []

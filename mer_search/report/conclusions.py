@@ -1,13 +1,13 @@
 """What is said after a search: what confirmed trials are worth, against each other and where the search started."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
 from mer_search.confirmation.compare import Comparison
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.difficulty import Ranked
+from mer_search.confirmation.summary import Score, Summary
 from mer_search.report.live import effort, space
 from mer_search.report.summaries import TITLES
 from mer_search.report.terminal import decimals, err, plain_table, slots
@@ -32,9 +32,9 @@ def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_sid
     )
 
 
-def gap(summary: dict[str, Any]) -> str:
+def gap(summary: Summary) -> str:
     """What the published rule would have added, in one line."""
-    honest, leaking = (summary["rules"][rule]["all"]["uf1"] for rule in ("tail", "best_test_epoch"))
+    honest, leaking = (summary.rules[rule]["all"].uf1 for rule in ("tail", "best_test_epoch"))
     return (
         f"Picking the epoch on the test person would add {100 * (leaking - honest):+.1f} points "
         f"(UF1 {honest:.3f} -> {leaking:.3f})."
@@ -78,10 +78,10 @@ def _start_lines(comparison: Comparison, start: str, unsearched: Sequence[str]) 
     return [said, f"On the {len(unsearched)} subjects that the search never scored: {alone.numbers}."]
 
 
-def top_table(summaries: Sequence[dict[str, Any]]) -> Table:
+def top_table(summaries: Sequence[Summary]) -> Table:
     """Confirmed networks, a row each, and the baselines."""
     first = summaries[0]
-    seeds = len(first["seeds"])
+    seeds = len(first.seeds)
     table = plain_table(
         "network",
         "UF1",
@@ -89,21 +89,24 @@ def top_table(summaries: Sequence[dict[str, Any]]) -> Table:
         "95 % interval",
         "unsearched",
         "LEAKS",
-        title=f"{first['dataset']}, {first['n_clips']} clips, {first['n_subjects']} subjects, "
+        title=f"{first.dataset}, {first.n_clips} clips, {first.n_subjects} subjects, "
         f"{seeds} seed{'s' if seeds > 1 else ''}",
         caption="UF1, sd and 95 %: tail, leak-free; mean and deviation over seeds, for new people like these. "
-        f"unsearched: the same on the {first['n_unsearched']} subjects that the search never scored. LEAKS: best test "
+        f"unsearched: the same on the {first.n_unsearched} subjects that the search never scored. LEAKS: best test "
         "epoch, the rule of published figures.",
     )
     for summary in summaries:
-        honest, leaking = summary["rules"]["tail"], summary["rules"]["best_test_epoch"]["all"]["uf1"]
-        unsearched = honest.get("unsearched", {}).get("uf1")
-        cells = (honest["all"]["uf1"], honest["all"]["sd"], honest["all"]["ci95"], unsearched, leaking)
-        table.add_row(summary["title"], *map(decimals, cells))
-    for name, groups in first["baselines"].items():
-        unsearched = groups.get("unsearched", {}).get("uf1")
-        table.add_row(TITLES[name], *map(decimals, (groups["all"]["uf1"], None, groups["all"]["ci95"], unsearched)))
+        honest, leaking = summary.rules["tail"], summary.rules["best_test_epoch"]["all"].uf1
+        cells = (summary.tail.uf1, summary.tail.sd, summary.tail.ci95, _unsearched(honest), leaking)
+        table.add_row(summary.title, *map(decimals, cells))
+    for name, groups in first.baselines.items():
+        table.add_row(TITLES[name], *map(decimals, (groups["all"].uf1, None, groups["all"].ci95, _unsearched(groups))))
     return table
+
+
+def _unsearched(groups: Mapping[str, Score]) -> float | None:
+    """UF1 on the subjects that the search never scored, if there are such."""
+    return groups["unsearched"].uf1 if "unsearched" in groups else None
 
 
 def subjects_table(rows: Sequence[Ranked], title: str) -> Table:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_search.confirmation.summary import averaged
+from mer_search.confirmation.scoring import averaged
+from mer_search.confirmation.summary import Summary
 from mer_search.evaluation import metrics
 from mer_search.evaluation.metrics import scores, tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions
@@ -22,16 +23,16 @@ SYNTHETIC = Text("These clips are synthetic: no figure here says anything about 
 PUBLISHED = {"CASME II, 5 classes": ("MMNet", 0.8676)}  # data -> network and its macro F1, best test epoch
 
 
-def estimates(summary: dict[str, Any]) -> list[Block]:
+def estimates(summary: Summary) -> list[Block]:
     """The honest estimates, the published rule's beside them, and what they mean."""
     rows = summary_rows(summary)
     place = next(number for number, row in enumerate(rows) if row[0] == TITLES["tail"])
     blocks: list[Block] = [
         Text(
-            f"{summary['dataset']}: {summary['n_clips']} clips, {summary['n_subjects']} subjects; "
-            f"{summary['protocol']}; {summary['epochs']} epochs; seeds {', '.join(map(str, summary['seeds']))}."
+            f"{summary.dataset}: {summary.n_clips} clips, {summary.n_subjects} subjects; "
+            f"{summary.protocol}; {summary.epochs} epochs; seeds {', '.join(map(str, summary.seeds))}."
         ),
-        *map(Text, [verdict(summary), *summary["verdict"], gap(summary)]),
+        *map(Text, [verdict(summary), *summary.verdict, gap(summary)]),
         Table(
             ("estimate", "subjects", "UF1", "sd", "95 % interval"),
             rows,
@@ -41,10 +42,10 @@ def estimates(summary: dict[str, Any]) -> list[Block]:
             strong=place,
         ),
     ]
-    if summary["synthetic"]:
+    if summary.synthetic:
         blocks.insert(0, SYNTHETIC)
-    elif mark := PUBLISHED.get(summary["dataset"]):
-        ours = summary["rules"]["best_test_epoch"]["all"]["uf1"]
+    elif mark := PUBLISHED.get(summary.dataset):
+        ours = summary.rules["best_test_epoch"]["all"].uf1
         blocks.append(
             Text(
                 f"The published mark on these clips is {mark[0]}'s macro F1 of {mark[1]}, under the rule that picks "
@@ -56,7 +57,7 @@ def estimates(summary: dict[str, Any]) -> list[Block]:
 
 
 def sections(
-    summary: dict[str, Any], folds: Sequence[Predictions], history: Sequence[Epoch], searched: Sequence[str]
+    summary: Summary, folds: Sequence[Predictions], history: Sequence[Epoch], searched: Sequence[str]
 ) -> list[Section]:
     """Confusion, subjects, learning curves and comparison of a confirmation.
 
@@ -71,8 +72,8 @@ def sections(
         Section("Subjects", [Picture("subjects", "The worst first (number of clips)", _subjects(folds, searched))]),
         Section("Learning curves", [Picture("curves", CURVES, curves(folds, history))]),
     ]
-    if summary["comparison"] and summary["comparison"]["comparisons"]:
-        found.append(Section("Against other networks, paired", _comparison(summary["comparison"])))
+    if summary.comparison and summary.comparison["comparisons"]:
+        found.append(Section("Against other networks, paired", _comparison(summary.comparison)))
     return found
 
 
@@ -82,10 +83,10 @@ CURVES = (
 )
 
 
-def confusion(summary: dict[str, Any], folds: Sequence[Predictions]) -> bytes:
+def confusion(summary: Summary, folds: Sequence[Predictions]) -> bytes:
     """Its picture, under the tail rule, the seeds' probabilities averaged."""
-    title = f"{summary['title']}, {summary['dataset']}: tail rule, seeds averaged"
-    return confusion_png(np.sum(list(_matrices(folds).values()), axis=0), summary["classes"], title)
+    title = f"{summary.title}, {summary.dataset}: tail rule, seeds averaged"
+    return confusion_png(np.sum(list(_matrices(folds).values()), axis=0), summary.classes, title)
 
 
 def _matrices(folds: Sequence[Predictions]) -> dict[str, NDArray[np.int64]]:

@@ -1,8 +1,10 @@
 """What to write in a paper: a paragraph for its methods and a table for its results, from what was run."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mer_search.config import Run
+from mer_search.confirmation.summary import RuleScore, Score, Summary
 from mer_search.evaluation.metrics import tail_epochs
 from mer_search.report.summaries import TITLES
 
@@ -27,7 +29,7 @@ SCALES = {
 COMPONENTS = {"u": "horizontal flow", "v": "vertical flow", "o": "optical strain"}
 
 
-def paragraph(run: Run, summary: dict[str, Any], study: dict[str, Any] | None, environment: dict[str, Any]) -> str:
+def paragraph(run: Run, summary: Summary, study: dict[str, Any] | None, environment: dict[str, Any]) -> str:
     """The methods section's paragraph.
 
     Args:
@@ -36,10 +38,10 @@ def paragraph(run: Run, summary: dict[str, Any], study: dict[str, Any] | None, e
         study: of its search {sampler, race, trials, subjects, finalists}; None without one.
         environment: what its env.json holds.
     """
-    seeds = f"{len(summary['seeds'])} seed{'s' if len(summary['seeds']) > 1 else ''}"
+    seeds = f"{len(summary.seeds)} seed{'s' if len(summary.seeds) > 1 else ''}"
     fresh = " that the search never used" if study else ""
     sentences = [
-        f"We used {summary['dataset']}: {summary['n_clips']} clips of {summary['n_subjects']} subjects in "
+        f"We used {summary.dataset}: {summary.n_clips} clips of {summary.n_subjects} subjects in "
         f"{len(run.data.classes)} classes ({', '.join(run.data.classes)}), evaluated leave-one-subject-out.",
         _motion(run),
         _network(run),
@@ -125,16 +127,18 @@ def _search(study: dict[str, Any]) -> str:
     )
 
 
-def latex(summary: dict[str, Any]) -> str:
+def latex(summary: Summary) -> str:
     """The results as a LaTeX table (booktabs)."""
     lines = []
-    for rule, groups in {**summary["rules"], **summary["baselines"]}.items():
+    scored: list[tuple[str, Mapping[str, Score]]] = [*summary.rules.items(), *summary.baselines.items()]
+    for rule, groups in scored:
         for group, score in groups.items():
-            spread = f" $\\pm$ {score['sd']:.3f}" if score.get("sd") is not None else ""
-            low, high = score["ci95"]
+            sd = score.sd if isinstance(score, RuleScore) else None
+            spread = f" $\\pm$ {sd:.3f}" if sd is not None else ""
+            low, high = score.ci95
             lines.append(
-                f"{_escaped(TITLES[rule])} & {group} & {score['uf1']:.3f}{spread} & {low:.3f}--{high:.3f} & "
-                f"{score['uar']:.3f} & {score['accuracy']:.3f} \\\\"
+                f"{_escaped(TITLES[rule])} & {group} & {score.uf1:.3f}{spread} & {low:.3f}--{high:.3f} & "
+                f"{score.uar:.3f} & {score.accuracy:.3f} \\\\"
             )
     body = "\n".join(lines)
     return (

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 
@@ -11,6 +10,7 @@ from mer_search.config import Run
 from mer_search.confirmation.compare import kept
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.mistakes import mistakes_csv, of_study
+from mer_search.confirmation.summary import Summary, read_summary
 from mer_search.errors import DataError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
@@ -29,13 +29,13 @@ NOTHING = (
 )
 
 
-def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summary: dict[str, Any]) -> dict[str, bytes]:
+def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summary: Summary) -> dict[str, bytes]:
     """confusion.png and report.html in the confirmation's folder; the page's pictures by name."""
     history = read_history(confirmation.store)
     sections = confirmation_page.sections(summary, folds, history, confirmation.target.searched)
     pictures = {block.name: block.png for section in sections for block in section.blocks if isinstance(block, Picture)}
     write_whole(confirmation.folder / "confusion.png", pictures["confusion"])
-    document = Document(summary["title"], confirmation_page.estimates(summary), sections)
+    document = Document(summary.title, confirmation_page.estimates(summary), sections)
     write_whole(confirmation.folder / "report.html", to_html(document))
     return pictures
 
@@ -84,10 +84,11 @@ def _confirmed(
 ) -> tuple[list[Block], list[Section], list[Section]]:
     """Of a confirmation of the run: what leads the page, its sections, and what is for a paper."""
     try:
-        summary, environment = (json.loads((folder / name).read_text()) for name in ("summary.json", "env.json"))
+        environment = json.loads((folder / "env.json").read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} must hold a confirmation, but cannot be read ({error}); confirm it again") from error
-    folds = [fold for fold in load_folds(folder).values() if fold.seed in summary["seeds"]]
+    summary = read_summary(folder / "summary.json")
+    folds = [fold for fold in load_folds(folder).values() if fold.seed in summary.seeds]
     text = methods.paragraph(run, summary, search.facts(study), environment)
     return (
         confirmation_page.estimates(summary),

@@ -1,9 +1,10 @@
-"""What a confirmation found, as rows, a table and a sentence: from its summary.json."""
+"""What a confirmation found, as rows, a table and a sentence: from its summary."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from rich.table import Table
 
+from mer_search.confirmation.summary import Estimate, Summary
 from mer_search.report.terminal import decimals, plain_table
 
 TITLES = {  # of what summary.json holds
@@ -23,37 +24,37 @@ LEGEND = (
 )
 
 
-def legend(summary: dict[str, Any]) -> str:
+def legend(summary: Summary) -> str:
     """What the table's words mean."""
-    return LEGEND.format(several=SEVERAL if len(summary["seeds"]) > 1 else "")
+    return LEGEND.format(several=SEVERAL if len(summary.seeds) > 1 else "")
 
 
-def summary_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
     """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval.
 
     "all" are all that were asked for.
     """
-    found = [(TITLES[rule], groups) for rule, groups in summary["rules"].items()]
-    if len(summary["seeds"]) > 1:
-        found.insert(1, (ENSEMBLE, {group: score["averaged"] for group, score in summary["rules"]["tail"].items()}))
-    if summary["uf1_bbc"]:
-        found.append(("search's best, corrected", {"searched": summary["uf1_bbc"]}))
-    found += [(TITLES[name], groups) for name, groups in summary["baselines"].items()]
-    n_subjects = {"all": summary["n_subjects"], "unsearched": summary["n_unsearched"]}
-    if summary["uf1_bbc"]:
-        n_subjects["searched"] = summary["uf1_bbc"]["n_subjects"]
+    found: list[tuple[str, Mapping[str, Estimate]]] = [(TITLES[rule], groups) for rule, groups in summary.rules.items()]
+    if len(summary.seeds) > 1:
+        found.insert(1, (ENSEMBLE, {group: score.averaged for group, score in summary.rules["tail"].items()}))
+    if summary.uf1_bbc:
+        found.append(("search's best, corrected", {"searched": summary.uf1_bbc}))
+    found += [(TITLES[name], groups) for name, groups in summary.baselines.items()]
+    n_subjects = {"all": summary.n_subjects, "unsearched": summary.n_unsearched}
+    if summary.uf1_bbc:
+        n_subjects["searched"] = summary.uf1_bbc.n_subjects
     return [
         (
             title,
             f"{n_subjects[group]} {group}",
-            *(decimals(score.get(key)) for key in ("uf1", "sd", "ci95")),
+            *(decimals(getattr(score, key, None)) for key in ("uf1", "sd", "ci95")),
         )
         for title, groups in found
         for group, score in groups.items()
     ]
 
 
-def summary_table(summary: dict[str, Any]) -> Table:
+def summary_table(summary: Summary) -> Table:
     """The confirmation's table for the terminal."""
     table = plain_table(
         "estimate",
@@ -62,8 +63,8 @@ def summary_table(summary: dict[str, Any]) -> Table:
         "sd",
         "95 % interval",
         left=2,
-        title=f"{summary['title']}: {summary['dataset']}, {summary['n_clips']} clips, "
-        f"{summary['n_subjects']} subjects, {len(summary['seeds'])} seed{'s' if len(summary['seeds']) > 1 else ''}",
+        title=f"{summary.title}: {summary.dataset}, {summary.n_clips} clips, "
+        f"{summary.n_subjects} subjects, {len(summary.seeds)} seed{'s' if len(summary.seeds) > 1 else ''}",
         caption=legend(summary),
     )
     for row in summary_rows(summary):
@@ -71,18 +72,16 @@ def summary_table(summary: dict[str, Any]) -> Table:
     return table
 
 
-def verdict(summary: dict[str, Any]) -> str:
+def verdict(summary: Summary) -> str:
     """Whether the network beats the baselines, in one line."""
-    network = summary["rules"]["tail"]["all"]["uf1"]
-    name, best = max(
-        ((name, groups["all"]["uf1"]) for name, groups in summary["baselines"].items()), key=lambda it: it[1]
-    )
-    title, seeds = TITLES[name].removeprefix("baseline: "), len(summary["seeds"])
-    together = summary["rules"]["tail"]["all"]["averaged"]["uf1"]
+    network = summary.tail.uf1
+    name, best = max(((name, groups["all"].uf1) for name, groups in summary.baselines.items()), key=lambda it: it[1])
+    title, seeds = TITLES[name].removeprefix("baseline: "), len(summary.seeds)
+    together = summary.tail.averaged.uf1
     side = "above" if together > best else "not above"
     ensemble = f" With its {seeds} seeds averaged: {together:.3f}, {side} the baseline." if seeds > 1 else ""
     if network > best:
         said = f"mean UF1 {network:.3f} is above the better baseline's ({title}, {best:.3f})."
     else:
         said = f"mean UF1 {network:.3f} does NOT beat a baseline: {title} reaches {best:.3f}."
-    return f"{summary['title']}: {said}{ensemble}"
+    return f"{summary.title}: {said}{ensemble}"

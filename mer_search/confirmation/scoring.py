@@ -1,0 +1,211 @@
+"""A confirmation's scores: every rule and group of subjects, the baselines, and the files that say so."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_search.config import Run, digest
+from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.summary import Corrected, Estimate, RuleScore, Score, Source, Summary
+from mer_search.evaluation import baselines
+from mer_search.evaluation.metrics import Rule, available, best_epoch, confusion, fold_confusion, scores, tail, uf1
+from mer_search.evaluation.predictions import Predictions
+from mer_search.evaluation.statistics import bbc, uf1_interval
+from mer_search.files import write_whole
+from mer_search.search.workspace import Progress
+from mer_search.training.fold_store import load_folds
+
+
+def summarise(
+    confirmation: Confirmation, folds: Sequence[Predictions], progress: Progress = lambda what, done, total: None
+) -> Summary:
+    """Every rule and group, the baselines, and the search's own best corrected for its choosing."""
+    loaded = confirmation.loaded
+    chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
+    rules = scored(folds, confirmation.groups)
+    return Summary(
+        title=confirmation.target.title + (" on another dataset" if confirmation.elsewhere else ""),
+        dataset=loaded.folder.title,
+        synthetic=loaded.folder.synthetic,
+        protocol="leave-one-subject-out, counts pooled over subjects",
+        digest=confirmation.digest,
+        classes=loaded.run.data.classes,
+        n_clips=sum(chosen),
+        n_subjects=len(confirmation.subjects),
+        n_unsearched=len(confirmation.groups.get("unsearched", ())),
+        epochs=loaded.run.epochs,
+        seeds=confirmation.seeds,
+        rules=rules,
+        gap=gap(rules),
+        baselines={
+            name: baseline(predicted, loaded.labels, loaded.subjects, confirmation.groups, len(loaded.run.data.classes))
+            for name, predicted in _predicted(confirmation, progress).items()
+        },
+        uf1_bbc=None if confirmation.elsewhere else corrected(confirmation.target.trials, confirmation.target.searched),
+    )
+
+
+def scored(folds: Sequence[Predictions], groups: Mapping[str, Sequence[str]]) -> dict[str, dict[str, RuleScore]]:
+    """Every rule and group of subjects, from all folds."""
+    return {
+        name: {group: _scored(folds, members, rule) for group, members in groups.items()}
+        for name, rule in available(folds).items()
+    }
+
+
+def gap(rules: Mapping[str, Mapping[str, RuleScore]]) -> float:
+    """What picking the epoch on the test person adds to UF1."""
+    return rules["best_test_epoch"]["all"].uf1 - rules["tail"]["all"].uf1
+
+
+def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Rule) -> RuleScore:
+    """Means over seeds, sd over seeds, interval over subjects, and the same of the seeds' mean probability."""
+    by_seed: dict[int, list[NDArray[np.int64]]] = {}
+    probs: dict[str, list[NDArray[np.float64]]] = {}
+    labels = {}
+    for fold in folds:
+        if fold.subject in members:
+            by_seed.setdefault(fold.seed, []).append(fold_confusion(fold, rule))
+            probs.setdefault(fold.subject, []).append(rule(fold))
+            labels[fold.subject] = fold.labels
+    matrices = np.array(list(by_seed.values()))  # (seeds, subjects, K, K)
+    each = [scores(matrix.sum(0)) for matrix in matrices]
+    together = np.array(
+        [
+            confusion(labels[subject], np.mean(probs[subject], axis=0).argmax(-1), matrices.shape[-1])
+            for subject in probs
+        ]
+    )
+    uf1_by_seed = [score.uf1 for score in each]
+    return RuleScore(
+        uf1=float(np.mean(uf1_by_seed)),
+        uar=float(np.mean([score.uar for score in each])),
+        accuracy=float(np.mean([score.accuracy for score in each])),
+        sd=float(np.std(uf1_by_seed, ddof=1)) if len(each) > 1 else None,
+        ci95=uf1_interval(matrices),
+        uf1_by_seed=tuple(uf1_by_seed),
+        averaged=Estimate(uf1=float(uf1(together.sum(0))), ci95=uf1_interval(together[None])),
+        classes_left_out=each[0].left_out,
+    )
+
+
+def _predicted(confirmation: Confirmation, progress: Progress) -> dict[str, NDArray[np.int64]]:
+    loaded = confirmation.loaded
+    path = baselines_file(confirmation.store, loaded.run)
+    return baselines.predict_all(path, loaded.motion, loaded.labels, loaded.subjects, progress)
+
+
+def baselines_file(store: Path, run: Run) -> Path:
+    """Where the baselines' classes are kept: beside the confirmations of the same motion."""
+    return store.with_name(f"baselines-{digest(run.data, run.frames, run.prep, run.flow)}.json")
+
+
+def baseline(
+    predicted: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    subjects: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    n_classes: int,
+) -> dict[str, Score]:
+    """A scikit-learn baseline's scores on the same folds, from each clip's class, label and subject."""
+    owner, out = np.array(subjects), {}
+    for group, members in groups.items():
+        own = [owner == member for member in members]
+        matrices = np.array([confusion(labels[which], predicted[which], n_classes) for which in own])
+        score = scores(matrices.sum(0))
+        out[group] = Score(uf1=score.uf1, uar=score.uar, accuracy=score.accuracy, ci95=uf1_interval(matrices[None]))
+    return out
+
+
+def corrected(trials: Sequence[Path], searched: Sequence[str]) -> Corrected | None:
+    """BBC-CV over the trials (their folders) that scored every searched subject; on those subjects alone."""
+    stored = {
+        path.name: {fold.subject: fold_confusion(fold, tail) for fold in load_folds(path).values()} for path in trials
+    }
+    complete = {name: found for name, found in stored.items() if set(searched) <= set(found)}
+    if len(complete) < 2 or len(searched) < 3:
+        return None
+    matrices = np.array([[found[subject] for subject in searched] for found in complete.values()])
+    found, interval = bbc(matrices)
+    naive = float(uf1(matrices.sum(1)).max())
+    return Corrected(
+        uf1=found,
+        ci95=interval,
+        best_trial_uf1=naive,
+        trials=len(complete),
+        n_subjects=len(searched),
+        of=Source(trials=tuple(complete), subjects=tuple(searched)),
+    )
+
+
+def averaged(folds: Sequence[Predictions]) -> dict[str, tuple[Predictions, NDArray[np.int64]]]:
+    """subject -> its first seed's predictions, and the class (n,) of each clip by the seeds' mean under tail."""
+    probs: dict[str, list[NDArray[np.float64]]] = {}
+    first: dict[str, Predictions] = {}
+    for fold in folds:
+        probs.setdefault(fold.subject, []).append(tail(fold))
+        first.setdefault(fold.subject, fold)
+    return {subject: (first[subject], np.mean(probs[subject], axis=0).argmax(-1)) for subject in sorted(first)}
+
+
+def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: Summary) -> None:
+    """summary.json, subjects.csv and megc_log.txt."""
+    decided = averaged(folds)
+    write_whole(confirmation.folder / "summary.json", summary.to_json())
+    write_whole(confirmation.folder / "subjects.csv", subject_rows(decided, confirmation.searched))
+    write_whole(confirmation.folder / "megc_log.txt", megc_log(decided, confirmation.loaded.folder.name))
+
+
+def subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], searched: Sequence[str]) -> str:
+    """A row a subject, under the tail rule of the seeds' mean; best_epoch is what the published rule would pick."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(
+        [
+            "subject",
+            "searched",
+            "epochs",
+            "best_epoch",
+            "clips",
+            "truth",
+            "prediction",
+            "TP",
+            "FP",
+            "FN",
+            "accuracy",
+            "F1",
+        ]
+    )
+    for subject, (fold, predicted) in decided.items():
+        matrix = confusion(fold.labels, predicted, fold.probabilities.shape[-1])
+        hits, score = np.diag(matrix), scores(matrix)
+        cells = [fold.labels, predicted, hits, matrix.sum(0) - hits, matrix.sum(1) - hits]
+        writer.writerow(
+            [
+                subject,
+                int(subject in searched),
+                len(fold.probabilities),
+                best_epoch(fold) + 1,
+                len(fold.labels),
+                *(" ".join(map(str, cell)) for cell in cells),
+                f"{score.accuracy:.4f}",
+                f"{score.uf1:.4f}",
+            ]
+        )
+    return buffer.getvalue()
+
+
+def megc_log(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], dataset: str) -> str:
+    """MEGC 2019's log: a header line a subject, then clip, truth and prediction."""
+    lines = []
+    for subject, (fold, predicted) in decided.items():
+        lines.append(f"{dataset} {subject}")
+        lines += [
+            f"{clip.split('/', 1)[1]} {truth} {guess}"
+            for clip, truth, guess in zip(fold.clips, fold.labels, predicted, strict=True)
+        ]
+    return "\n".join(lines) + "\n"
