@@ -26,8 +26,8 @@ from mer_search.data.clips import Clip, Problem
 from mer_search.data.flow import measure
 from mer_search.data.frames import frame_sets
 from mer_search.data.loose import Moments
-from mer_search.engine.executor import Where
 from mer_search.engine.local import choose_device
+from mer_search.engine.where import Where
 from mer_search.errors import UsageError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import STORAGE

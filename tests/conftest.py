@@ -13,7 +13,7 @@ from small import STUDY, TINY, write_flow_images
 
 from mer_search.bench import benchmark, overhead
 from mer_search.config import Run, with_values
-from mer_search.engine import executor as engine
+from mer_search.engine import where as engine
 from mer_search.engine.local import LocalExecutor
 from mer_search.search import space
 from mer_search.search.storage import open_storage

@@ -10,8 +10,8 @@ from mer_search.confirmation.compare import Comparison, Contestant
 from mer_search.confirmation.confirm import Confirmation, confirm_all, prepare, train
 from mer_search.confirmation.plans import Step, follow, load_plan, plans
 from mer_search.confirmation.target import Target
-from mer_search.engine.executor import Where
 from mer_search.engine.task import Task
+from mer_search.engine.where import Where
 from mer_search.errors import UsageError
 from mer_search.search import space
 from mer_search.search.workspace import load_data

@@ -12,8 +12,8 @@ from mer_search.confirmation import confirm as confirming
 from mer_search.confirmation import scoring as summaries
 from mer_search.confirmation.compare import compare
 from mer_search.confirmation.target import preset_target, start_target, top_targets, trial_target
-from mer_search.engine import executor as engine
-from mer_search.engine.executor import Where
+from mer_search.engine import where as engine
+from mer_search.engine.where import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import best_test_epoch, inner, pooled_uf1, tail

@@ -18,7 +18,7 @@ from small import STUDY, drive, fill, folds_of, over, silent
 from mer_search import cli
 from mer_search.confirmation.confirm import Confirmation, confirm_all
 from mer_search.confirmation.target import Target, trial_target
-from mer_search.engine.executor import Where
+from mer_search.engine.where import Where
 from mer_search.errors import DataError, DiskError, Infeasible, StorageError
 from mer_search.search import space
 from mer_search.search import storage as storages

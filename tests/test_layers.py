@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,26 @@ def test_imports_only_go_up(path):
         assert name.split(".")[0] not in FORBIDDEN.get(room, set()), f"{room} must not import {name}"
 
 
-def test_no_module_is_over_350_lines():
-    assert {path.name: count for path in MODULES if (count := len(path.read_text().splitlines())) > 350} == {}
+def test_no_modules_import_each_other_in_a_circle():
+    names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in MODULES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    TopologicalSorter({name: _modules(path, names) - {name} for name, path in names.items()}).prepare()
+
+
+def _modules(path: Path, names: dict[str, Path]) -> set[str]:
+    """The modules of the package that one imports, at its top or in a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mer_search."):
+            found |= {name if (name := f"{node.module}.{each.name}") in names else node.module for each in node.names}
+    return found & set(names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_happens_at_import(path):
+    """Names are defined, and that is all: no value of another library is set, for example."""
+    calls = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Expr | ast.With | ast.For)]
+    assert [ast.unparse(node) for node in calls if not isinstance(getattr(node, "value", None), ast.Constant)] == []
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from safetensors.torch import load as load_weights
 
 from mer_search.config import with_values
 from mer_search.engine import local, worker
-from mer_search.engine.executor import Silence, open_executor, seconds_per_step, train_all
+from mer_search.engine.executor import Silence, seconds_per_step, train_all
 from mer_search.engine.local import LocalExecutor, choose_device, machine_slots
 from mer_search.engine.task import Failed, Finished, Progress, Task
+from mer_search.engine.where import open_executor
 from mer_search.engine.worker import Defect
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, UsageError
 from mer_search.search.workspace import silent

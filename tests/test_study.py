@@ -10,7 +10,8 @@ from mer_search.config import digest
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import MerSearchError, StorageError, UsageError
 from mer_search.evaluation.metrics import inner, pooled_uf1, tail
-from mer_search.report.live import Live, print_cost
+from mer_search.report.costs import print_cost
+from mer_search.report.live import Live
 from mer_search.report.trials import trial_line
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost

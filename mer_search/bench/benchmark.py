@@ -16,9 +16,10 @@ import torch
 from mer_search.bench import overhead, speed
 from mer_search.bench.speed import Times
 from mer_search.config import Run, with_values
-from mer_search.engine.executor import open_executor, train_all
+from mer_search.engine.executor import train_all
 from mer_search.engine.local import LocalExecutor
 from mer_search.engine.task import Task
+from mer_search.engine.where import open_executor
 from mer_search.engine.worker import settle
 from mer_search.model.flops import memory, step_flop
 from mer_search.presets import preset

@@ -12,8 +12,16 @@ from mer_search.cli.subjects import subjects
 from mer_search.cli.use import export, predict
 from mer_search.cli.verify import verify
 
+COMMANDS = (
+    run, confirm, compare, status, report, dashboard, verify, predict, export, presets, data, subjects, bench,
+)  # fmt: skip
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(
+    cls=Commands,
+    commands={command.name: command for command in COMMANDS},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="mer-search")
 def main() -> None:
     """Find networks for micro-expression recognition, and say honestly how good they are.
@@ -24,10 +32,3 @@ def main() -> None:
              mer-search report               what was found, as a page
              mer-search dashboard            look at the study
     """
-
-
-COMMANDS = (
-    run, confirm, compare, status, report, dashboard, verify, predict, export, presets, data, subjects, bench,
-)  # fmt: skip
-for command in COMMANDS:
-    main.add_command(command)

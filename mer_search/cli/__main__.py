@@ -2,4 +2,5 @@
 
 from mer_search.cli import main
 
-main(prog_name="mer-search")
+if __name__ == "__main__":
+    main(prog_name="mer-search")

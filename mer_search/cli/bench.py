@@ -75,8 +75,8 @@ def table(study_name: str, configurations: int, seeds: int, data: Path | None, d
     """Train a table of folds, once; the same command goes on where it was stopped."""
     from mer_search.bench import fold_table
     from mer_search.engine import stop
-    from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
+    from mer_search.engine.where import Where
     from mer_search.report import terminal
     from mer_search.search import space
     from mer_search.search.storage import check_name

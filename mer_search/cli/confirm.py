@@ -79,10 +79,11 @@ def confirm(
     from mer_search.confirmation.confirm import Confirmation
     from mer_search.confirmation.target import preset_target, top_targets, trial_target
     from mer_search.engine import stop
-    from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
+    from mer_search.engine.where import Where
     from mer_search.report import conclusions, datasets, terminal
     from mer_search.report import summaries as shown
+    from mer_search.report.costs import print_costs
     from mer_search.search.cost import Cost
     from mer_search.search.storage import finals_over, find_study, open_storage
     from mer_search.search.workspace import find_data
@@ -114,7 +115,7 @@ def confirm(
 
     def announce(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
         datasets.print_data(jobs[0].loaded)
-        conclusions.print_costs(jobs, costs, side_by_side)
+        print_costs(jobs, costs, side_by_side)
 
     with stop.polling(), terminal.bars() as progress:
         path = data or targets[0].data or find_data(None, progress)

@@ -80,10 +80,10 @@ def compare(
     from mer_search.confirmation.plans import Step, follow, load_plan
     from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, trial_target
     from mer_search.engine import stop
-    from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
+    from mer_search.engine.where import Where
     from mer_search.report import networks, terminal
-    from mer_search.report.conclusions import print_costs
+    from mer_search.report.costs import print_costs
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.workspace import find_data
 

@@ -67,9 +67,9 @@ def run(
     warm_up()
     from mer_search.data import open_folder
     from mer_search.engine import stop
-    from mer_search.engine.executor import Where
     from mer_search.engine.local import choose_device
-    from mer_search.report import datasets, live, terminal
+    from mer_search.engine.where import Where
+    from mer_search.report import costs, datasets, live, terminal
     from mer_search.report.trials import print_next, state_line, study_table
     from mer_search.search import space
     from mer_search.search.progress import progress_of
@@ -101,7 +101,7 @@ def run(
         terminal.note(f"slots: {trainer.slots}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")
         with terminal.bars() as progress:
             cost = session.cost(wanted, progress)
-        live.print_cost(cost, terminal.slots(trainer.slots))
+        costs.print_cost(cost, terminal.slots(trainer.slots))
         with live.Live(study, wanted, ended(study), search.out / "artifacts") as shown:
             for event in session.events(wanted, shown.preparing):
                 shown.show(event)

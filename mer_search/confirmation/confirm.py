@@ -9,8 +9,9 @@ from pathlib import Path
 from mer_search.config import Data, digest
 from mer_search.confirmation.target import Target
 from mer_search.data import fit
-from mer_search.engine.executor import Executor, Where
+from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
+from mer_search.engine.where import Where
 from mer_search.errors import MerSearchError, UsageError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import sweep

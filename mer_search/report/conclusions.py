@@ -5,31 +5,12 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from mer_search.confirmation.compare import Comparison
-from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.difficulty import Ranked
 from mer_search.confirmation.summary import Score, Summary
-from mer_search.report.live import effort, space
 from mer_search.report.summaries import TITLES
-from mer_search.report.terminal import decimals, err, plain_table, slots
-from mer_search.search.cost import Cost
+from mer_search.report.terminal import decimals, plain_table
 
 MIN_SUBJECTS = 3  # subjects; of fewer a comparison says nothing
-
-
-def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
-    """What confirmations are about to cost."""
-    wanted = len({(job.store, *key) for job in jobs for key in job.wanted})
-    whole = Cost(*map(sum, zip(*costs, strict=True)))  # type: ignore[arg-type]
-    if not whole.folds:
-        err.print(f"cost: nothing, all {wanted} folds are on disk")
-        return
-    each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
-    kept = f"; {wanted - whole.folds} are on disk" if whole.folds < wanted else ""
-    err.print(
-        f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, slots(side_by_side))}{space(whole)}",
-        markup=False,
-        soft_wrap=False,
-    )
 
 
 def gap(summary: Summary) -> str:

@@ -1,4 +1,4 @@
-"""What a search shows: its cost before, and itself while it goes on."""
+"""What a search shows while it goes on."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,48 +11,14 @@ from rich.text import Text
 
 from mer_search.engine.stop import check
 from mer_search.report.dashboard import describe_study, describe_trial
-from mer_search.report.terminal import duration, err, note, operations
+from mer_search.report.terminal import err, note
 from mer_search.report.trials import final_line, trial_line, values_text
-from mer_search.search.cost import Cost
 from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import ENDED, score
 from mer_search.search.study import Begun, Event, Lost, Scored, Trained
 from mer_search.search.trial import Evaluation
 from mer_search.training.loop import Epoch
-
-DISK = 10**8  # bytes that are worth a word
-
-
-SMALL_MAP = 4  # pixels a side of a last map; with 2 on drawn clips UF1 fell by .2 (docs/search.md); published: 14
-
-
-def print_cost(cost: Cost, where: str) -> None:
-    """What a search is about to cost."""
-    if not cost.trials:
-        left = f"its finals, at most {cost.finals} folds" if cost.finals else "nothing"
-        note(f"cost: {left}, the study has all its trials")
-        return
-    trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
-    disk = space(cost) and f"{space(cost)} while it goes on"
-    finals = f" and {cost.finals} of finals" if cost.finals else ""
-    note(f"cost: {trials}{finals}, {effort(cost, where)} if none is stopped early{disk}")
-    if 0 < cost.last_map < SMALL_MAP:
-        note(
-            f"warning: the last map of all networks in this space has no more than {cost.last_map} x {cost.last_map} "
-            "places, and where a face moves tells emotions apart; fewer model.blocks, stem_stride 1 or a larger "
-            "flow.size keep more"
-        )
-
-
-def effort(cost: Cost, where: str) -> str:
-    """Operations and time: "about 3 TFLOP and 12 s of training on 2 processes"."""
-    return f"about {operations(cost.flop)} and {duration(cost.seconds)} of training on {where}"
-
-
-def space(cost: Cost) -> str:
-    """The disk that is taken: ", and 4.4 GB of disk"; "" where that is little."""
-    return f", and {cost.disk / 1e9:.2g} GB of disk" if cost.disk > DISK else ""
 
 
 class _Bars(Progress):

@@ -8,8 +8,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from mer_search.files import STORAGE
 from mer_search.report.terminal import out, say
-from mer_search.search.storage import DEFAULT, FINALS_OVER, final_scores, score, shown
+from mer_search.search.storage import FINALS_OVER, final_scores, score, shown
 
 if TYPE_CHECKING:
     from mer_search.search.finals import Final
@@ -110,7 +111,7 @@ def proxy_line(found: dict[str, Any]) -> str:
 
 def print_next(storage: str, name: str, folder: Path) -> None:
     """Where to look, and what to do next."""
-    options = ("" if storage == DEFAULT else f" --storage {shown(storage)}") + f" --study-name {name}"
+    options = ("" if storage == STORAGE else f" --storage {shown(storage)}") + f" --study-name {name}"
     say("The best of many looks better than it is:")
     out.print(f"  see it:      mer-search status{options}")
     out.print(f"  confirm it:  mer-search confirm{options}")

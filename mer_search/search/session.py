@@ -8,7 +8,8 @@ from itertools import chain
 import optuna
 
 from mer_search.data import Folder
-from mer_search.engine.executor import Executor, Where
+from mer_search.engine.executor import Executor
+from mer_search.engine.where import Where
 from mer_search.search.cost import Cost, search_cost
 from mer_search.search.finals import Final, run_finals
 from mer_search.search.scheduler import Scheduler

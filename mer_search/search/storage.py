@@ -15,10 +15,9 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.errors import DataError, StorageError, UsageError
-from mer_search.files import disk
+from mer_search.files import STORAGE, disk
 from mer_search.search.optuna_internals import studies_by_age
 
-DEFAULT = "sqlite:///mer-search.db"
 BACKENDS = ("sqlite", "postgresql", "mysql")
 INSTALL = {"postgresql": "pip install 'psycopg[binary]'", "mysql": "pip install pymysql"}
 CONNECT = 10  # seconds, also where a port is open but nothing answers
@@ -33,7 +32,7 @@ LETTERS = 60  # of a study's name
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 FINALS = "finals"  # attribute of a study: trial -> UF1 with each further seed (see finals)
 FINALS_OVER = "finals_over"  # attribute of a study: whether no finals are to come
-NOT_TRIED = "foretold_by"  # attribute of a trial that was not tried (see fits)
+NOT_TRIED = "foretold_by"  # attribute of a trial that was not tried (see memory_limit)
 
 
 def open_storage(url: str, create: bool = False) -> RDBStorage:
@@ -44,6 +43,7 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         StorageError: if the database cannot be opened.
     """
     check_url(url)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a user should know, the commands say
     driver, _, place = url.partition("://")
     if (file := _sqlite_file(url)) and not create and not file.exists():
         raise StorageError(
@@ -66,7 +66,7 @@ def check_url(url: str) -> None:
     driver, _, place = url.partition("://")
     if driver.partition("+")[0] not in BACKENDS or not place.strip("/"):
         raise UsageError(
-            f"a storage must be a URL such as {DEFAULT} or postgresql+psycopg://user:password@host/database, "
+            f"a storage must be a URL such as {STORAGE} or postgresql+psycopg://user:password@host/database, "
             f"but got {shown(url)!r}"
         )
     if place.partition("/")[0].count("@") > 1:  # a part of the password, which the driver's message would show

@@ -1,0 +1,54 @@
+"""What is about to be trained, and what it takes, in sentences."""
+
+from collections.abc import Sequence
+
+from mer_search.confirmation.confirm import Confirmation
+from mer_search.report.terminal import duration, err, note, operations, slots
+from mer_search.search.cost import Cost
+
+DISK = 10**8  # bytes that are worth a word
+SMALL_MAP = 4  # pixels a side of a last map; with 2 on drawn clips UF1 fell by .2 (docs/search.md); published: 14
+
+
+def print_cost(cost: Cost, where: str) -> None:
+    """What a search is about to cost."""
+    if not cost.trials:
+        left = f"its finals, at most {cost.finals} folds" if cost.finals else "nothing"
+        note(f"cost: {left}, the study has all its trials")
+        return
+    trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
+    disk = space(cost) and f"{space(cost)} while it goes on"
+    finals = f" and {cost.finals} of finals" if cost.finals else ""
+    note(f"cost: {trials}{finals}, {effort(cost, where)} if none is stopped early{disk}")
+    if 0 < cost.last_map < SMALL_MAP:
+        note(
+            f"warning: the last map of all networks in this space has no more than {cost.last_map} x {cost.last_map} "
+            "places, and where a face moves tells emotions apart; fewer model.blocks, stem_stride 1 or a larger "
+            "flow.size keep more"
+        )
+
+
+def effort(cost: Cost, where: str) -> str:
+    """Operations and time: "about 3 TFLOP and 12 s of training on 2 processes"."""
+    return f"about {operations(cost.flop)} and {duration(cost.seconds)} of training on {where}"
+
+
+def space(cost: Cost) -> str:
+    """The disk that is taken: ", and 4.4 GB of disk"; "" where that is little."""
+    return f", and {cost.disk / 1e9:.2g} GB of disk" if cost.disk > DISK else ""
+
+
+def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
+    """What confirmations are about to cost."""
+    wanted = len({(job.store, *key) for job in jobs for key in job.wanted})
+    whole = Cost(*map(sum, zip(*costs, strict=True)))  # type: ignore[arg-type]
+    if not whole.folds:
+        err.print(f"cost: nothing, all {wanted} folds are on disk")
+        return
+    each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
+    kept = f"; {wanted - whole.folds} are on disk" if whole.folds < wanted else ""
+    err.print(
+        f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, slots(side_by_side))}{space(whole)}",
+        markup=False,
+        soft_wrap=False,
+    )
