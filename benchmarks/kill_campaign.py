@@ -108,6 +108,7 @@ class Campaign:
     def start(self, name: str, *arguments: object) -> subprocess.Popen:
         command = [sys.executable, __file__, "--spy", f"{name}.log", *map(str, arguments), "--study-name", name]
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), MARK: str(self.folder)}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # where this script's own modules are
         if self.cluster:
             environment["RAY_ADDRESS"] = self.cluster.cluster.address
         with (self.folder / "output.log").open("a") as output:

@@ -14,7 +14,7 @@ import optuna
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mer_search.config import Run, Value
+from mer_search.config import Run, Value, with_values
 from mer_search.confirmation.compare import compare
 from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all, prepare
 from mer_search.confirmation.folders import confirmations
@@ -36,6 +36,7 @@ from mer_search.inference import predict as predicting
 from mer_search.inference.export import Exported
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.model.network import Network
+from mer_search.presets import preset
 from mer_search.report.conclusions import comparison_lines
 from mer_search.report.dashboard import attach_confirmation
 from mer_search.report.page import write_report
@@ -51,6 +52,10 @@ from mer_search.search.workspace import load_data as load_motion
 from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.fold_store import load_network as load_checkpoint
 
+__all__ = [
+    "Result", "Run", "confirm", "export", "load_data", "load_network", "motion", "network_of", "predict", "preset",
+    "run", "with_values",
+]  # fmt: skip
 SEEDS = 3  # of a confirmation
 
 

@@ -26,7 +26,7 @@ from mer_search.confirmation.plans import load_plan
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.predictions import load
 from mer_search.report import dashboard
-from mer_search.search import space, storage, study
+from mer_search.search import session, space, storage
 from mer_search.search.storage import shown
 from mer_search.training.fold_store import load_network
 
@@ -169,7 +169,7 @@ def test_a_study_file_in_another_folder_leaves_its_table_in_out(mer_search, monk
 def test_the_dashboard_is_for_this_machine_unless_told_otherwise(mer_search, flow_folder, everywhere, monkeypatch):
     served = []
     monkeypatch.setattr(dashboard, "serve", lambda storage, folder, host, port: served.append(host))
-    monkeypatch.setattr(study, "run", lambda *_: ())
+    monkeypatch.setattr(session, "run", lambda *_: ())
     Path("small.toml").write_text(STUDY)
     assert mer_search("run", "--study", "small.toml", "--data", flow_folder).exit_code == 0
     alone = mer_search("dashboard", "--port", 47_811)
@@ -189,7 +189,7 @@ def _told_in_files(folder: Path) -> list[str]:
 
 def test_a_password_is_told_nobody(mer_search, flow_folder, tmp_path, monkeypatch):
     """Instead of a server, a file among the results is opened; it is looked through, too."""
-    url, titles, real = f"postgresql+psycopg://mer:{SECRET}@database/mer", [], study.run
+    url, titles, real = f"postgresql+psycopg://mer:{SECRET}@database/mer", [], session.run
 
     def run(*arguments):
         for event in real(*arguments):
@@ -197,7 +197,7 @@ def test_a_password_is_told_nobody(mer_search, flow_folder, tmp_path, monkeypatc
             titles.extend(" ".join(each.cmdline()) for each in [here, *here.children(recursive=True)])
             yield event
 
-    monkeypatch.setattr(study, "run", run)
+    monkeypatch.setattr(session, "run", run)
     opened = partial(storage.RDBStorage, "sqlite:///rows.db")
     monkeypatch.setattr(storage, "RDBStorage", lambda url, engine_kwargs: opened())
     Path("small.toml").write_text(STUDY)

@@ -79,11 +79,18 @@ def stoppable() -> Iterator[None]:
 
 
 def say(write: Callable[[str], object]) -> None:
-    """Tell the user once that the command was stopped."""
-    if _command is None or not _command.said:
+    """Tell the user once that the command was stopped, whichever thread comes first."""
+    if _command is None:
         write(MESSAGE)
-    if _command:
+        return
+    free = _command.saying.acquire(timeout=1)  # the other thread writes, unless it hangs at that
+    try:
+        if not _command.said:
+            write(MESSAGE)
         _command.said = True
+    finally:
+        if free:
+            _command.saying.release()
 
 
 class _Command:
@@ -96,7 +103,7 @@ class _Command:
     def __init__(self) -> None:
         self.signal: int | None = None  # the first that came
         self.polls = 0  # `polling` contexts that are open
-        self.said = False
+        self.said, self.saying = False, threading.Lock()
         self.ended = False
         self._heard, self._told = os.pipe()
         os.set_blocking(self._told, False)
