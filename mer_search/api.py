@@ -87,7 +87,7 @@ def motion(clip: Clip, config: Run | None = None) -> NDArray[np.float32]:
         DataError: if its frames cannot be read.
     """
     chosen = config or Run()
-    return measure(clip, frame_sets(clip, chosen.frames), chosen).flow[0].astype(np.float32)
+    return np.asarray(measure(clip, frame_sets(clip, chosen.frames), chosen).flow[0], np.float32)
 
 
 def run(
@@ -159,9 +159,9 @@ class Result:
 
     def table(self) -> str:
         """What `mer-search confirm` shows: every estimate with its interval, and the baselines."""
-        console = Console(file=io.StringIO(), width=100, highlight=False)
-        console.print(summary_table(self.summary))
-        return console.file.getvalue()  # type: ignore[attr-defined]
+        text = io.StringIO()
+        Console(file=text, width=100, highlight=False).print(summary_table(self.summary))
+        return text.getvalue()
 
     def report(self) -> Path:
         """The page to look at."""

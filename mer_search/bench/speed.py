@@ -151,7 +151,7 @@ class _Conventional:
         self.grid, self.device, self.reads = plain.grid, device, not fused
         self.network = (plain if folded else public_network(run, self.grid, TYPICAL_UNITS)).to(device).train()
         if last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network.to(memory_format=torch.channels_last)
         self.precision = torch.autocast(device, torch.bfloat16, enabled=low)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=1e-4, fused=fused)
 

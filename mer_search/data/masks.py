@@ -55,7 +55,8 @@ def _ellipse(centre: Sequence[float] | Points, radii: Sequence[float], turn: flo
     """The rim (RIM, 2) of an ellipse, clockwise as an image shows it, from its right."""
     angle = np.linspace(0, 2 * np.pi, RIM, endpoint=False)
     x, y = radii[0] * np.cos(angle), radii[1] * np.sin(angle)
-    return np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], 1) + np.asarray(centre)
+    turned = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], 1)
+    return np.asarray(turned + np.asarray(centre))
 
 
 def _draw(size: int, jaw: Points, eyes: Iterable[Points]) -> NDArray[np.uint8]:
@@ -69,7 +70,7 @@ def _draw(size: int, jaw: Points, eyes: Iterable[Points]) -> NDArray[np.uint8]:
 
 def _pixels(points: Points, size: int) -> NDArray[np.int32]:
     """Fractions -> pixels as OpenCV draws them; the middle of the first pixel is 0. Far points stay in range."""
-    return np.round((points.clip(-9, 9) * size - 0.5) * 2**SHIFT).astype(np.int32)
+    return np.asarray(np.round((points.clip(-9, 9) * size - 0.5) * 2**SHIFT), np.int32)
 
 
 def landmark_file(clip: Clip) -> bytes:
@@ -150,7 +151,7 @@ def onset_points(clip: Clip, height: int, width: int) -> Points:
         )
     if any(np.array_equal(points[eye][0], points[eye][3]) for eye in EYES):
         raise _refusal(clip, f"have eyes of some width in {where}, but the two corners of one are the same")
-    return points
+    return np.asarray(points)
 
 
 def _first_bad(bad: NDArray[np.bool_]) -> int:

@@ -27,7 +27,7 @@ from mer_search.evaluation.metrics import Floats
 from mer_search.files import write_whole
 
 SIZE = 10  # pixels a side of a thumbnail
-CHOSEN = {
+CHOSEN: dict[str, Callable[[], Any]] = {
     "logistic_regression": lambda: LogisticRegression(C=0.01, max_iter=1000),
     "rbf_svm": lambda: SVC(C=3.0),
 }

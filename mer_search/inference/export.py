@@ -166,7 +166,7 @@ def _filled(graph: Any, ensemble: _Ensemble, metadata: dict[str, str]) -> bytes:
         if name in initializers:  # counts of batches are no part of the graph
             initializers[name].const_value = onnx_ir.tensor(item.numpy(), name=name)
     graph.model.metadata_props.update(metadata)
-    return graph.model_proto.SerializeToString()
+    return bytes(graph.model_proto.SerializeToString())
 
 
 def _metadata(confirmed: Confirmed, subject: str) -> dict[str, str]:

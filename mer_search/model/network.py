@@ -85,7 +85,7 @@ class Network(nn.Module):
         self.units = None if run.units.use == "none" else nn.Linear(features, units)
         self.head = nn.Linear(features + (0 if self.units is None else units), len(run.data.classes))
         self.apply(_initialise)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
         """maps (B, T, C, H, W), onset (B, 3, G, G) with G = self.grid (None without position branch) -> (B, K)."""

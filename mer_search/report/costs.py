@@ -41,7 +41,7 @@ def space(cost: Cost) -> str:
 def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
     """What confirmations are about to cost."""
     wanted = len({(job.store, *key) for job in jobs for key in job.wanted})
-    whole = Cost(*map(sum, zip(*costs, strict=True)))  # type: ignore[arg-type]
+    whole = Cost(*map(sum, zip(*costs, strict=True)))
     if not whole.folds:
         err.print(f"cost: nothing, all {wanted} folds are on disk")
         return

@@ -15,7 +15,8 @@ from mer_search.config import Run, with_values
 from mer_search.data.clips import Clip
 from mer_search.data.flow import measure
 from mer_search.data.frames import frame_sets
-from mer_search.data.prepare import read_image, resized
+from mer_search.data.images import read_image
+from mer_search.data.prepare import resized
 from mer_search.report.preview import colours
 
 SIDE = 112  # pixels

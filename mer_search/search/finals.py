@@ -124,4 +124,4 @@ def _keep(study: optuna.Study, found: dict[int, list[list[Predictions]]], search
 def _scores(seeds: Sequence[Sequence[Predictions]], jury: Incumbents) -> np.ndarray:
     """(S,) scores of the study's subjects, mean over seeds."""
     by_subject = [{fold.subject: jury.score(fold) for fold in folds} for folds in seeds]
-    return np.mean([[scored[subject] for subject in jury.subjects] for scored in by_subject], axis=0)
+    return np.asarray(np.mean([[scored[subject] for subject in jury.subjects] for scored in by_subject], axis=0))

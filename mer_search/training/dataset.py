@@ -33,7 +33,8 @@ class Clips(NamedTuple):
 
         def shared(array: np.ndarray) -> Tensor:
             with suppress(RuntimeError):  # torch allocates before it copies
-                return torch.from_numpy(array).share_memory_()
+                shared: Tensor = torch.from_numpy(array).share_memory_()
+                return shared
             return torch.from_numpy(array)
 
         return Clips(

@@ -35,7 +35,8 @@ def _batches(indices: Tensor, batch: int, generator: Generator) -> Sequence[Tens
     order = torch.cat(
         [indices[torch.randperm(len(indices), generator=generator, device=indices.device)] for _ in range(2)]
     )
-    return order[: steps * size].split(size)
+    batches: Sequence[Tensor] = order[: steps * size].split(size)
+    return batches
 
 
 def _class_weights(labels: Tensor, n_classes: int, power: float) -> Tensor:

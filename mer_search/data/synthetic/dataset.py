@@ -143,7 +143,7 @@ def _wander(rng: np.random.Generator, length: int) -> Floats:
     """(F,) a slow random path of about unit size that starts at 0."""
     seconds, phase = np.arange(length) / 200, rng.random((3, 1))
     waves = rng.normal(0, 0.5, (3, 1)) * np.sin(2 * np.pi * (seconds * rng.uniform(0.3, 4, (3, 1)) + phase))
-    return (waves - waves[:, :1]).sum(0)
+    return np.asarray((waves - waves[:, :1]).sum(0))
 
 
 def render_clip(clip: Clip, seed: int, height: int, width: int, check: Check = lambda: None) -> NDArray[np.uint8]:

@@ -103,7 +103,7 @@ def _paint(
 
 def _below(a: Floats) -> Floats:
     """A soft `a < 0`, with a last axis for the colours."""
-    return 1 / (1 + np.exp(np.clip(a, -20, 20)))[..., None]
+    return np.asarray(1 / (1 + np.exp(np.clip(a, -20, 20)))[..., None])
 
 
 def _paint_surroundings(rng: np.random.Generator, image: Floats, x: Floats, y: Floats) -> None:
@@ -147,4 +147,4 @@ def bump(height: int, width: int, centre: Sequence[float], move: Sequence[float]
     x = ((np.arange(width) + 0.5) / width - centre[0]) / radius[0]
     y = ((np.arange(height) + 0.5) / height - centre[1]) / radius[1]
     shape = np.outer(np.exp(-0.5 * y**2), np.exp(-0.5 * x**2))[..., None]
-    return (shape * np.array([move[0] * width / 224, move[1] * height / 224])).astype(np.float32)
+    return np.asarray(shape * np.array([move[0] * width / 224, move[1] * height / 224]), np.float32)
