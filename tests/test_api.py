@@ -1,6 +1,9 @@
 """What a notebook does: the same as the commands, with the same results, and nothing printed."""
 
 import json
+import os
+import select
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +80,20 @@ def test_the_commands_find_the_same(flow_folder, study_file, everywhere):
     assert json.loads(path.read_text())["rules"] == json.loads(result.summary.to_json())["rules"]
     again = mer.run(flow_folder, study_file, trials=2, storage="sqlite:///mer-search.db")  # the command's own study
     assert [trial.value for trial in again.trials] == [trial.value for trial in study.trials]
+
+
+LINUX = ("sched_", "pidfd_", "eventfd", "memfd_", "splice", "setns", "unshare", "posix_fadvise", "copy_file_range")
+
+
+def test_nothing_that_linux_alone_has_is_needed(flow_folder, study_file, monkeypatch):
+    """As on macOS, as far as that can be tried here: names that its Python lacks are taken away."""
+    for module in (os, signal):
+        for name in [name for name in dir(module) if name.startswith(LINUX)]:
+            monkeypatch.delattr(module, name)
+    monkeypatch.setattr(select, "epoll", None)
+    assert not hasattr(os, "sched_getaffinity")
+    study = mer.run(flow_folder, study_file, trials=1, storage="sqlite:///notebook.db", device="cpu")
+    assert mer.confirm(study, seeds=1, subjects="1", against=None).summary.n_subjects == 1
 
 
 def test_a_published_network_is_confirmed_by_its_name(flow_folder, study_file, everywhere):

@@ -2,7 +2,6 @@
 
 import datetime
 import math
-import os
 import platform
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ import torch
 from mer_search.bench import overhead, speed
 from mer_search.bench.speed import Times
 from mer_search.config import Run, with_values
-from mer_search.engine.executor import train_all
+from mer_search.engine.executor import cores, train_all
 from mer_search.engine.local import LocalExecutor
 from mer_search.engine.task import Task
 from mer_search.engine.where import open_executor
@@ -90,7 +89,7 @@ def _first_trial(study: str) -> Run:
 def _machine(device: str) -> dict[str, Any]:
     machine = {
         "device": platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
