@@ -1,7 +1,6 @@
 """What the commands do, from Python: with the same names and the same results. `import mer_search as mer`.
 
-Nothing is printed. In a script, calls that train belong under `if __name__ == "__main__":`, for each process that
-trains imports the script again.
+Nothing is printed; `progress` and `on_event` are told what happens.
 """
 
 import io
@@ -37,10 +36,10 @@ from mer_search.inference.export import Exported
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.model.network import Network
 from mer_search.presets import preset
-from mer_search.report.conclusions import comparison_lines
+from mer_search.report.conclusions import comparison_lines, gap
 from mer_search.report.dashboard import attach_confirmation
 from mer_search.report.page import write_report
-from mer_search.report.summaries import summary_table
+from mer_search.report.summaries import summary_table, verdict
 from mer_search.search import space
 from mer_search.search.finals import Final
 from mer_search.search.session import default_study, open_session
@@ -67,7 +66,7 @@ def load_data(path: str | Path | None = None, task: str = "") -> Folder:
         task: classes to tell apart, such as "5"; "" for the dataset's first.
 
     Returns:
-        the folder, with `clips`, `subjects`, `classes` and `problems` (clips that cannot be used, and why).
+        the folder, with `clips`, `subjects`, `classes` and `problems` (what is wrong with which clip).
 
     Raises:
         DataError: if there is no such folder, or no dataset is recognised in it.
@@ -81,7 +80,7 @@ def motion(clip: Clip, config: Run | None = None) -> NDArray[np.float32]:
 
     Args:
         clip: one of a dataset's.
-        config: whose frames, preparation and flow; the default configuration if None.
+        config: whose frames, preparation and flow; the default configuration, at 224 pixels, if None.
 
     Raises:
         DataError: if its frames cannot be read.
@@ -124,12 +123,15 @@ def run(
         on_event: told whatever happens to a trial.
 
     Returns:
-        the study, as Optuna has it: `study.trials_dataframe()`, `optuna.visualization` and the like work on it.
+        the study, as Optuna has it: `study.trials_dataframe()`, `optuna.visualization` and the like work on it. Its
+        `best_trial` is the best by a trial's own seed; `confirm` takes the best after the finals.
 
     Raises:
         UsageError, DataError, StorageError: what `mer-search run` refuses.
         MerSearchError: after three failures in a row.
     """
+    if trials is not None and trials < 1:
+        raise UsageError(f"trials must be 1 or more, but is {trials}")
     folder = data if isinstance(data, Folder) else load_data(data)
     where = Where(executor, choose_device(device, executor), slots)
     file = space.load(str(study or default_study(folder, where.device)[0])).for_task(folder.task)
@@ -139,12 +141,12 @@ def run(
     loaded = load_motion(folder.path, file.base, progress)
     job = Search(file, loaded, loaded.select(file.subjects), seed, Path(out) / name)
     with open_session(job, storage, name, where, in_flight) as session:
-        for event in session.events(trials or file.trials, progress):
+        for event in session.events(file.trials if trials is None else trials, progress):
             on_event(event)
         return session.study
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A confirmed configuration."""
 
@@ -152,15 +154,21 @@ class Result:
     predictions: tuple[Predictions, ...]  # of every fold: each epoch's probabilities for the test subject's clips
     summary: Summary  # as summary.json holds it
 
+    def __repr__(self) -> str:
+        return f"<Result of {self.summary.title}: UF1 {self.summary.tail.uf1:.3f}, in {self.folder}>"
+
     @property
     def folder(self) -> Path:
-        """Where its files are: summary.json, subjects.csv, report.html, checkpoints and folds."""
+        """Where its summary.json, subjects.csv and report.html are, and, of all subjects, its checkpoints and folds."""
         return self.confirmation.folder
 
     def table(self) -> str:
-        """What `mer-search confirm` shows: every estimate with its interval, and the baselines."""
+        """What `mer-search confirm` shows: every estimate with its interval, the baselines, and what follows."""
         text = io.StringIO()
-        Console(file=text, width=100, highlight=False).print(summary_table(self.summary))
+        console = Console(file=text, width=100, highlight=False, markup=False)
+        console.print(summary_table(self.summary))
+        for line in (verdict(self.summary), gap(self.summary), *self.summary.verdict):
+            console.print(line)
         return text.getvalue()
 
     def report(self) -> Path:
@@ -169,8 +177,17 @@ class Result:
 
     @property
     def networks(self) -> Confirmed:
-        """Its networks, for `predict` and `export`."""
+        """Its networks, for `predict` and `export`.
+
+        Raises:
+            UsageError: of a confirmation on some subjects, for each of its networks was trained on all others.
+        """
         job = self.confirmation
+        if len(job.subjects) < len(job.loaded.folder.subjects):
+            raise UsageError(
+                f"networks must be of all subjects, but these are of {', '.join(job.subjects)} alone, and each was "
+                "trained on all others; confirm without subjects first"
+            )
         folder = job.loaded.folder
         return Confirmed(
             job.target.title, job.store, job.loaded.run, job.subjects, job.seeds, folder.path, folder.title,
@@ -273,11 +290,15 @@ def load_network(result: Result, subject: str, seed: int = FIRST_SEED, device: s
     (B, K); `mer_search.training.predict_proba.predict_proba` gives probabilities of motion as `motion` measures it.
 
     Raises:
-        UsageError: if the subject was not confirmed on.
+        UsageError: if there is no such network.
         DataError: if the file is missing or damaged.
     """
-    result.networks.check_subject(subject)
-    run = result.confirmation.loaded.run
+    job, run = result.confirmation, result.confirmation.loaded.run
+    if subject not in job.subjects or seed not in job.seeds:
+        raise UsageError(
+            f"there must be a network that never saw the subject, but {subject!r} with seed {seed} has none; subjects: "
+            f"{', '.join(job.subjects)}; seeds: {', '.join(map(str, job.seeds))}"
+        )
     return load_checkpoint(checkpoint_file(result.confirmation.store, seed, subject), run, device), run
 
 
@@ -287,20 +308,24 @@ def network_of(config: Run) -> Network:
 
 
 def predict(
-    result: Result, clips: Sequence[str], subject: str | None = None, device: str = "auto"
+    result: Result, clips: Sequence[str | Clip], subject: str | None = None, device: str = "auto"
 ) -> list[ClipPrediction | Problem]:
     """Class probabilities of clips, by the mean of the networks that never saw their subject.
 
     Args:
         result: whose networks.
-        clips: ids such as "sub05/EP02_01f", folders of frames, videos or flow images.
+        clips: clips of the data, their ids such as "sub05/EP02_01f", folders of frames, videos or flow images.
         subject: of the dataset, if it is in the clips and their paths do not tell.
         device: "auto", "cpu" or "cuda".
 
     Returns:
-        for each clip a prediction, or the problem that it has.
+        for each clip a prediction with `best`, `classes` and `probabilities`, or the problem that it has.
+
+    Raises:
+        UsageError: if the result is not of all subjects, or no such subject was in training.
     """
-    return predicting.predict(result.networks, clips, subject, Moments(), choose_device(device), silent)
+    asked = [clip.id if isinstance(clip, Clip) else clip for clip in ([clips] if isinstance(clips, str) else clips)]
+    return predicting.predict(result.networks, asked, subject, Moments(), choose_device(device), silent)
 
 
 def export(result: Result, subjects: Sequence[str], out: str | Path | None = None) -> list[Exported]:

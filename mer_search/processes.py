@@ -3,11 +3,13 @@ loads it, too."""
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.context import ForkServerContext
+from types import ModuleType
 
 PRELOADED = ["mer_search.engine.local", "torch._dynamo"]  # an optimiser loads the latter, which takes as long as torch
 
@@ -38,6 +40,18 @@ def forked() -> ForkServerContext:
     environment."""
     warm_up()
     return get_context("forkserver")
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """A process that is started within does not import the main module again: in a user's script without
+    `if __name__ == "__main__":` that would start a search in each process."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def leave_with_parent() -> None:

@@ -4,6 +4,8 @@ import json
 import os
 import select
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,7 @@ def test_a_notebook_from_the_data_to_a_network(flow_folder, study_file, everywhe
     assert "tail, leak-free" in result.table() and result.report().read_text().startswith("<!doctype html>")
     network, run = mer.load_network(result, subject="sub02")
     assert isinstance(network, torch.nn.Module) and not network.training
-    assert network(torch.zeros(2, 1, 3, 28, 28)).shape == (2, 3)
+    assert network(torch.zeros(2, 1, len(run.input.components), 28, 28)).shape == (2, 3)
     assert mer.network_of(run).state_dict().keys() == network.state_dict().keys()
     (said,) = mer.predict(result, [clip.id], device="cpu")
     own = [fold for fold in result.predictions if fold.subject == clip.subject]
@@ -55,14 +57,13 @@ def test_a_notebook_from_the_data_to_a_network(flow_folder, study_file, everywhe
 HERE = {  # what the page says, and what is said here
     '"~/CASME2"': "folder",
     'study="default", trials=100': "study_file, trials=2",
-    "sub05/EP02_01f": "sub01/sub01_EP00 ",
     "sub05": "sub01",
 }
 
 
 def test_what_the_page_shows_runs(flow_folder, study_file, everywhere, capsys):
     page = (Path(__file__).parents[1] / "docs/api.md").read_text()
-    code = page.partition("```python\n")[2].partition("```")[0]
+    code = "".join(part.partition("```")[0] for part in page.split("```python\n")[1:3])
     for shown, here in HERE.items():
         assert shown in code
         code = code.replace(shown, here)
@@ -101,8 +102,13 @@ def test_a_published_network_is_confirmed_by_its_name(flow_folder, study_file, e
     small |= {"model.attention_width": 4, "train.epochs": 1, "input.components": "uvo"}
     result = mer.confirm("V3NR", values=small, data=flow_folder, seeds=1, subjects="1")
     assert result.summary.title == "V3NR" and result.predictions[0].epochs == 1
-    with pytest.raises(UsageError, match="--subject must be one of"):
+    with pytest.raises(UsageError, match="'sub04' with seed 1000 has none; subjects: sub01; seeds: 1000"):
         mer.load_network(result, "sub04")
+    with pytest.raises(UsageError, match="must be of all subjects, but these are of sub01 alone"):
+        mer.predict(result, ["sub04/sub04_EP00 "])  # whose clips these networks were trained on
+    network, _ = mer.load_network(result, "sub01")
+    with pytest.raises(ValueError, match=r"maps must be \(B, T, 6, H, W\), but are \(1, 1, 3, 28, 28\)"):
+        network(torch.zeros(1, 1, 3, 28, 28))
 
 
 def test_what_the_package_offers_is_listed():
@@ -110,3 +116,23 @@ def test_what_the_package_offers_is_listed():
     assert all(getattr(mer, name).__doc__ for name in mer.__all__)
     with pytest.raises(AttributeError, match="no attribute 'serach'"):
         _ = mer.serach
+
+
+def test_mistakes_are_told(flow_folder, study_file):
+    with pytest.raises(UsageError, match="trials must be 1 or more, but is 0"):
+        mer.run(flow_folder, study_file, trials=0)
+    with pytest.raises(UsageError, match="the device must be auto, cpu or cuda, but is 'gpu'"):
+        mer.run(flow_folder, study_file, device="gpu")
+
+
+def test_a_script_needs_no_guard(flow_folder, study_file, tmp_path):
+    """Processes that train do not run the script again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import mer_search as mer\nprint('once')\n"
+        f"study = mer.run({str(flow_folder)!r}, 'small.toml', trials=1, device='cpu')\nprint(study.best_value)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    once, value = done.stdout.split()
+    assert once == "once" and 0 <= float(value) <= 1

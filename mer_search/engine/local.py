@@ -20,7 +20,7 @@ from mer_search.engine.executor import POLL, Silence, check_executor, cores
 from mer_search.engine.task import Event, Failed, Task, Timing, event_of
 from mer_search.engine.worker import Cancelled, Defect, execute, on_device, settle
 from mer_search.errors import UsageError
-from mer_search.processes import forked, leave_with_parent
+from mer_search.processes import forked, leave_with_parent, without_main
 from mer_search.training.dataset import Clips
 from mer_search.training.loop import Epoch
 from mer_search.training.predict_proba import fills_gpu, large
@@ -36,6 +36,8 @@ def choose_device(wanted: str, executor: str = "local") -> str:
         UsageError: if cuda is wanted here and there is none, or there can be no such executor.
     """
     check_executor(executor)
+    if wanted not in {"auto", "cpu", "cuda"}:
+        raise UsageError(f"the device must be auto, cpu or cuda, but is {wanted!r}")
     if wanted == "cuda" and executor != "local":
         return wanted
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -123,7 +125,8 @@ class LocalExecutor:
         ours, theirs = context.Pipe()
         gpu = self._gpus[number % len(self._gpus)] if self._gpus else None
         process = context.Process(target=_work, args=(theirs, gpu, *self._arguments), daemon=True)
-        process.start()
+        with without_main():
+            process.start()
         theirs.close()
         slot = self._slots[number] = _Slot(process, ours)
         return slot

@@ -71,7 +71,7 @@ class Network(nn.Module):
     def __init__(self, run: Run, units: int = TYPICAL_UNITS) -> None:
         super().__init__()
         model = run.model
-        self.grid = last_map(run)
+        self.grid, self.channels = last_map(run), n_channels(run.input)
         self.external = _external(run)
         self.internal = _internal(model)
         self.blocks = nn.ModuleList(_blocks(model))
@@ -102,6 +102,8 @@ class Network(nn.Module):
 
     def features(self, maps: Tensor, onset: Tensor | None) -> Tensor:
         """As forward, but -> what the last layer sees of the clip (B, D * cells)."""
+        if maps.shape[2] != self.channels:
+            raise ValueError(f"maps must be (B, T, {self.channels}, H, W), but are {tuple(maps.shape)}")
         images = maps.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # as the weights are
         x = self.internal(self.external(images.unflatten(0, maps.shape[:2])))  # (B, 1, 256, 112, 112)
         attention = None
