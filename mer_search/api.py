@@ -55,7 +55,6 @@ __all__ = [
     "Result", "Run", "confirm", "export", "load_data", "load_network", "motion", "network_of", "predict", "preset",
     "run", "with_values",
 ]  # fmt: skip
-SEEDS = 3  # of a confirmation
 
 
 def load_data(path: str | Path | None = None, task: str = "") -> Folder:
@@ -183,7 +182,7 @@ class Result:
             UsageError: of a confirmation on some subjects, for each of its networks was trained on all others.
         """
         job = self.confirmation
-        if len(job.subjects) < len(job.loaded.folder.subjects):
+        if not job.is_whole:
             raise UsageError(
                 f"networks must be of all subjects, but these are of {', '.join(job.subjects)} alone, and each was "
                 "trained on all others; confirm without subjects first"
@@ -201,7 +200,7 @@ def confirm(
     *,
     against: str | None = "start",
     values: Mapping[str, Value] | None = None,
-    seeds: int = SEEDS,
+    seeds: int = 3,
     subjects: str = "all",
     data: Folder | str | Path | None = None,
     device: str = "auto",

@@ -117,6 +117,18 @@ def test_what_the_package_offers_is_listed():
         _ = mer.serach
 
 
+def test_a_subject_without_a_clip_that_can_be_used_is_not_missed(flow_folder, study_file, everywhere):
+    broken = flow_folder / "sub05" / "u_test" / "0" / "sub05_EP00 .png"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no picture")
+    data = mer.load_data(flow_folder)
+    study = mer.run(data, study_file, trials=1, storage="sqlite:///notebook.db")
+    result = mer.confirm(study, seeds=1, against=None)
+    assert (len(data.subjects), result.summary.n_subjects) == (5, 4)
+    (said,) = mer.predict(result, data.clips[:1], device="cpu")
+    assert said.networks == ("sub01",)
+
+
 def test_mistakes_are_told(flow_folder, study_file):
     with pytest.raises(UsageError, match="trials must be 1 or more, but is 0"):
         mer.run(flow_folder, study_file, trials=0)

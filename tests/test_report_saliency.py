@@ -21,7 +21,7 @@ from small import (
 from mer_search.confirmation.mistakes import MIN_NETWORKS, ClipErrors, of_study
 from mer_search.data import open_folder
 from mer_search.errors import DataError
-from mer_search.inference.saliency import clip_predictions, saliency_maps
+from mer_search.inference.saliency import fold_predictions, saliency_maps
 from mer_search.report import saliency as page
 from mer_search.report import tiles
 from mer_search.report.document import Sheet, Table, Text
@@ -57,7 +57,7 @@ def _looked_at(confirmation, clips):
 def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confirmed):
     _, confirmation = confirmed
     loaded, folder = confirmation.loaded, confirmation.folder
-    told = clip_predictions(folds_of(confirmation.store), 1000)
+    told = fold_predictions(folds_of(confirmation.store), 1000)
     assert {each.clip for each in told} == set(loaded.tensors.names)
     network = load_network(checkpoint_file(folder, 1000, told[0].subject), loaded.run, "cpu")
     place = loaded.tensors.names.index(told[0].clip)
@@ -79,7 +79,7 @@ def test_classes_and_the_worst_mistakes_are_shown(confirmed):
     section = _looked_at(confirmation, confirmation.loaded)
     assert _kinds(section) == [Text, Sheet, Table, Sheet]
     classes, mistakes = section.blocks[1], section.blocks[3]
-    told = clip_predictions(folds_of(confirmation.store), 1000)
+    told = fold_predictions(folds_of(confirmation.store), 1000)
     right = [sum(each.right and each.truth == k for each in told) for k in range(3)]
     assert [tile.text.split(" clips")[0] for tile in classes.tiles] == [f"{n} of 8" for n in right]
     assert [len(tile.pictures) for tile in classes.tiles] == [5 if n else 0 for n in right]

@@ -1,6 +1,6 @@
 """A table of folds: configurations of a study's space, each trained on all its subjects, every probability kept.
 
-It is trained once, and any search on it can then be replayed in seconds (search.replay). Shapes: M configurations, R
+It is trained once, and any search on it can then be replayed in seconds (bench.replay). Shapes: M configurations, R
 seeds, S subjects, E epochs, N clips, K classes.
 """
 

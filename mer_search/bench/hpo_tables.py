@@ -17,7 +17,7 @@ from mer_search.evaluation.statistics import bootstrap_mean
 from mer_search.search.samplers import SAMPLERS, sampler
 
 SEEDS = 10  # draws of a configuration's seed whose mean is taken for the truth about it
-RANDOM_CONFIGURATIONS = 500  # random configurations with which what was found is compared
+RANDOM_CONFIGURATIONS = 500  # with which what was found is compared
 
 
 class Opinion(NamedTuple):

@@ -96,12 +96,11 @@ def run(
         label, wanted = name or file.name, trials or file.trials
         search = Search(file, loaded, loaded.select(file.subjects), seed, out / label)
         session = stack.enter_context(open_session(search, storage, label, where, in_flight))
-        study, scheduler = session.study, session.scheduler
-        trainer = session.executor
-        terminal.note(f"slots: {trainer.slots}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")
+        study, scheduler, size = session.study, session.scheduler, session.executor.slots
+        terminal.note(f"slots: {size}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")
         with terminal.bars() as progress:
             cost = session.cost(wanted, progress)
-        costs.print_cost(cost, terminal.slots(trainer.slots))
+        costs.print_cost(cost, terminal.slots(size))
         with live.Live(study, wanted, ended(study), search.out / "artifacts") as shown:
             for event in session.events(wanted, shown.preparing):
                 shown.show(event)
@@ -171,8 +170,7 @@ def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
     if exposed(host):
         click.echo(
             f"warning: the dashboard has no login: anyone who reaches {host}:{port} can read, change and delete "
-            "studies; "
-            f"without --host, an ssh tunnel reaches it: ssh -L {port}:127.0.0.1:{port} MACHINE",
+            f"studies; without --host, an ssh tunnel reaches it: ssh -L {port}:127.0.0.1:{port} MACHINE",
             err=True,
         )
     click.echo(f"http://{host}:{port}/  (Ctrl-C stops it)")

@@ -1,4 +1,4 @@
-"""Commands that use what was confirmed: judge clips, write networks for other programs."""
+"""Commands that use what was confirmed: predict clips, write networks for other programs."""
 
 import json
 import sys
@@ -38,10 +38,10 @@ def predict(
     device: str,
     as_json: bool,
 ) -> None:
-    """Class probabilities of clips, by a confirmed run's networks. Exit code 1: a clip cannot be one.
+    """Class probabilities of clips, by a confirmed run's networks. Exit code 1: a clip cannot be used.
 
     A CLIP is the id of a clip of the study's data, a folder of frames, a video, or for a study of flow images one such.
-    People who were in training are judged by the networks that never saw them, one a seed, others by all; what is
+    Of subjects in training the networks that never saw them are asked, one a seed, of others all; what is
     said is the networks' mean.
     """
     from mer_search.data.clips import Problem

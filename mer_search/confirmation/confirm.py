@@ -56,6 +56,11 @@ class Confirmation:
         return digest(self.loaded.run)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is of all subjects, so that for each there is a network that never saw that subject."""
+        return set(self.subjects) == set(self.loaded.subjects)
+
+    @property
     def store(self) -> Path:
         """Where its folds are, whichever subjects are asked for. The name of a preset, or of a trial on another
         dataset, is followed by the digest of data and configuration."""
@@ -67,7 +72,7 @@ class Confirmation:
     def folder(self) -> Path:
         """Where its results are. The name of some of the subjects' is followed by theirs, so that it does not take the
         place of the whole."""
-        if set(self.subjects) == set(self.loaded.subjects):
+        if self.is_whole:
             return self.store
         names = hashlib.sha256(" ".join(self.subjects).encode()).hexdigest()[:6]
         return self.store.with_name(f"{self.store.name}-{len(self.subjects)}-subjects-{names}")

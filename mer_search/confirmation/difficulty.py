@@ -26,7 +26,7 @@ class Ranked(NamedTuple):
 
 
 def rank(folder: Path) -> list[Ranked]:
-    """The subjects of a confirmation, the hardest first, as training.folds.hardest_of has it.
+    """The subjects of a confirmation, the hardest first, as evaluation.folds.hardest_of has it.
 
     Raises:
         DataError: if the folder holds no predictions.

@@ -49,7 +49,7 @@ def clip_errors(folds: Iterable[Predictions], rule: Rule) -> list[ClipErrors]:
 
 
 def _errors_of(clip: str, truth: int, probs: NDArray[np.float64]) -> ClipErrors:
-    """Of the probs (networks, K) that it was given."""
+    """Of the probabilities (networks, K) that it was given."""
     guesses, mean = probs.argmax(-1), probs.mean(0)
     votes = np.bincount(guesses, minlength=len(mean))
     guess = int(np.lexsort((mean, votes))[-1])

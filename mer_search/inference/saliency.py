@@ -70,7 +70,7 @@ def saliency(network: Network, run: Run, flow: Tensor, onset: Tensor | None, cla
 Map = NDArray[np.float32]  # (G, G)
 
 
-class ClipPrediction(NamedTuple):
+class FoldPrediction(NamedTuple):
     """What a network said of a clip after its last epoch."""
 
     clip: str  # "sub05/EP02_01f"
@@ -92,10 +92,10 @@ class ClipSaliency(NamedTuple):
     attention: tuple[Map, ...]  # a CA block each; () without attention
 
 
-def clip_predictions(folds: Sequence[Predictions], seed: int) -> list[ClipPrediction]:
+def fold_predictions(folds: Sequence[Predictions], seed: int) -> list[FoldPrediction]:
     """What the networks of a seed say of the clips of the people that they never saw."""
     return [
-        ClipPrediction(clip, fold.subject, int(truth), int(row.argmax()), row)
+        FoldPrediction(clip, fold.subject, int(truth), int(row.argmax()), row)
         for fold in folds
         if fold.seed == seed
         for clip, truth, row in zip(fold.clips, fold.labels, last(fold), strict=True)
@@ -103,7 +103,7 @@ def clip_predictions(folds: Sequence[Predictions], seed: int) -> list[ClipPredic
 
 
 def saliency_maps(
-    folder: Path, loaded: Loaded, seed: int, told: Sequence[ClipPrediction], progress: Progress
+    folder: Path, loaded: Loaded, seed: int, told: Sequence[FoldPrediction], progress: Progress
 ) -> Mapping[str, ClipSaliency]:
     """Clip -> what its network looked at.
 

@@ -96,13 +96,10 @@ class TemporalConv(SpatialConv):
         if kernel == 1:  # equals its stride, and avoids a crash, as in CABlock
             maps, stride = maps[:, ::stride], 1
         convolution: Any = self[0]
-        weight = (
-            convolution.weight.unflatten(1, (kernel, -1))[..., 0].transpose(1, 2).contiguous()
-        )  # (C', C, kernel, 1)
-        pixels = maps.transpose(1, 2).flatten(3)  # (B, C, T, H*W)
-        pixels = self.convolved(
-            pixels, weight, (stride, 1), (padding, 0), self.aligned and maps.is_cuda
-        )  # (B, C', T', H*W)
+        weight = convolution.weight.unflatten(1, (kernel, -1))[..., 0]  # (C', kernel, C, 1)
+        weight = weight.transpose(1, 2).contiguous()  # (C', C, kernel, 1): only oneDNN takes others' gradients
+        pixels, align = maps.transpose(1, 2).flatten(3), self.aligned and maps.is_cuda  # (B, C, T, H*W)
+        pixels = self.convolved(pixels, weight, (stride, 1), (padding, 0), align)  # (B, C', T', H*W)
         return pixels.unflatten(3, maps.shape[-2:]).transpose(1, 2)
 
 

@@ -9,7 +9,7 @@ from mer_search.report.terminal import note, plain_table, say, show
 
 
 def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> None:
-    """Each clip: what was taken, who judged, the probabilities; an error for each that cannot be one."""
+    """Each clip: what was taken, which networks were asked, the probabilities; an error where it cannot be used."""
     subjects, seeds = len(confirmed.subjects), len(confirmed.seeds)
     plural = "s" * (seeds > 1)
     say(

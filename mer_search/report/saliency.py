@@ -12,12 +12,12 @@ from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data.clips import Clip
 from mer_search.errors import DataError, MerSearchError
 from mer_search.evaluation.predictions import Predictions
-from mer_search.inference.saliency import ClipPrediction, ClipSaliency, clip_predictions, saliency_maps
+from mer_search.inference.saliency import ClipSaliency, FoldPrediction, fold_predictions, saliency_maps
 from mer_search.report import tiles
 from mer_search.report.document import Block, Section, Sheet, Table, Text, Tile
 from mer_search.search.workspace import Loaded, Progress, load_data
 
-MISTAKES_SHOWN = 8  # mistakes that are shown
+MISTAKES_SHOWN = 8
 CLIPS_LISTED, CLIPS_SHOWN = 20, 12  # clips that are always wrong: in the table, and as pictures
 JUDGES = (
     f"Every clip was judged by the network of its fold, which never saw its person: that of seed {FIRST_SEED}, as it "
@@ -51,7 +51,7 @@ def looked_at(
     folder: Path, folds: Sequence[Predictions], run: Run, clips: Loaded | Text, progress: Progress
 ) -> Section:
     """What a confirmation's networks look at, class by class and in their worst mistakes."""
-    told = clip_predictions(folds, FIRST_SEED)
+    told = fold_predictions(folds, FIRST_SEED)
     wrong = sorted((each for each in told if not each.right), key=lambda each: each.probs[each.truth])[:MISTAKES_SHOWN]
     blocks: list[Block] = [Text(JUDGES), *([] if run.model.attention else [Text(NO_ATTENTION)])]
     try:
@@ -63,7 +63,7 @@ def looked_at(
     )
 
 
-def _mistakes(wrong: Sequence[ClipPrediction], classes: Sequence[str]) -> list[Block]:
+def _mistakes(wrong: Sequence[FoldPrediction], classes: Sequence[str]) -> list[Block]:
     rows = [
         (
             each.clip,
@@ -80,7 +80,7 @@ def _mistakes(wrong: Sequence[ClipPrediction], classes: Sequence[str]) -> list[B
 
 
 def _sheets(
-    folder: Path, loaded: Loaded, told: Sequence[ClipPrediction], wrong: Sequence[ClipPrediction], progress: Progress
+    folder: Path, loaded: Loaded, told: Sequence[FoldPrediction], wrong: Sequence[FoldPrediction], progress: Progress
 ) -> list[Block]:
     classes, depth = loaded.run.data.classes, loaded.run.model.depth
     seen = saliency_maps(folder, loaded, FIRST_SEED, [*(each for each in told if each.right), *wrong], progress)
@@ -98,7 +98,7 @@ def _sheets(
 
 
 def _class_tile(
-    name: str, told: Sequence[ClipPrediction], seen: Mapping[str, ClipSaliency], clips: Mapping[str, Clip], depth: int
+    name: str, told: Sequence[FoldPrediction], seen: Mapping[str, ClipSaliency], clips: Mapping[str, Clip], depth: int
 ) -> Tile:
     """The mean over a class's recognised clips, and the one that was recognised most surely."""
     right = sorted((each for each in told if each.right), key=lambda each: each.probs[each.truth])
@@ -119,7 +119,7 @@ def _class_tile(
     return Tile(name, text, [(label, tiles.png(picture)) for label, picture in pictures])
 
 
-def _mistake_tile(each: ClipPrediction, look: ClipSaliency, clip: Clip, classes: Sequence[str], depth: int) -> Tile:
+def _mistake_tile(each: FoldPrediction, look: ClipSaliency, clip: Clip, classes: Sequence[str], depth: int) -> Tile:
     truth, guess = classes[each.truth], classes[each.guess]
     text = ", ".join(f"{name} {prob:.2f}" for name, prob in zip(classes, each.probs, strict=True))
     below = tiles.ground(clip)

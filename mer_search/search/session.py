@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import optuna
@@ -54,11 +54,12 @@ def open_session(
     Raises:
         StorageError: if the study was made with another space, data, subjects or seed, or another process runs it.
     """
-    with hold_study(search, storage, study_name) as study:
-        slots = slots_of(study, where.slots)
-        with Where(where.executor, where.device, slots).open(search.loaded.run) as executor:
-            together = in_flight_of(study, in_flight, executor.slots)
-            yield Session(search, study, executor, Scheduler(executor, together))
+    with (
+        hold_study(search, storage, study_name) as study,
+        replace(where, slots=slots_of(study, where.slots)).open(search.loaded.run) as executor,
+    ):
+        together = in_flight_of(study, in_flight, executor.slots)
+        yield Session(search, study, executor, Scheduler(executor, together))
 
 
 def default_study(folder: Folder, device: str) -> tuple[str, str]:
