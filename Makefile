@@ -31,7 +31,7 @@ types: setup  ## check types, strictly
 	$(BIN)/mypy mer_search
 
 docs: setup  ## write the reference of study files and of the Python API anew
-	$(BIN)/python -m mer_search.report.reference docs
+	$(BIN)/python dev/reference.py docs
 
 bench: setup  ## measure training, and what is not training, on this machine
 	$(BIN)/mer-search bench

@@ -40,6 +40,7 @@ from mer_search.report.conclusions import comparison_lines, gap
 from mer_search.report.dashboard import attach_confirmation
 from mer_search.report.page import write_report
 from mer_search.report.summaries import summary_table, verdict
+from mer_search.report.terminal import drawn
 from mer_search.search import space
 from mer_search.search.finals import Final
 from mer_search.search.session import default_study, open_session
@@ -165,7 +166,7 @@ class Result:
         """What `mer-search confirm` shows: every estimate with its interval, the baselines, and what follows."""
         text = io.StringIO()
         console = Console(file=text, width=100, highlight=False, markup=False)
-        console.print(summary_table(self.summary))
+        console.print(drawn(summary_table(self.summary)))
         for line in (verdict(self.summary), gap(self.summary), *self.summary.verdict):
             console.print(line)
         return text.getvalue()

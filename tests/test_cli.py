@@ -184,7 +184,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     assert "| negative |" in note
     assert "0 sub01, 1 sub02" in note
     note = note_of(storage.get_study_system_attrs(study._study_id), None)["body"]
-    assert f"| 0 | {trial.value:.3f} |  | components=" in note and "confirmed" not in note
+    assert "| **0** | **components=" in note and f"| **{trial.value:.3f}** |" in note and "confirmed" not in note
     confirmed = [f"confirmed-trial-0-{name}.png" for name in ("confusion", "curves", "subjects")]
     for seeds in (2, 3):  # what a second confirmation shows takes the place of the first
         done = mer_search("confirm", "--seeds", seeds, "--against", "none", "--json")

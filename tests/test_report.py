@@ -15,7 +15,7 @@ from mer_search.report.confirmation import estimates
 from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
 from mer_search.report.figures import Point
 from mer_search.report.summaries import summary_rows, verdict
-from mer_search.report.terminal import duration, operations
+from mer_search.report.terminal import drawn, duration, operations
 from mer_search.report.trials import values_text
 
 SUMMARY = summary_with()
@@ -72,7 +72,7 @@ def test_what_the_leaking_rule_adds_is_said_in_points():
 def test_confirmed_networks_stand_beside_their_baselines_and_the_leaking_rule():
     table = top_table([summary_with(title="trial 7"), summary_with(title="the search's start")])
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(table)
+    console.print(drawn(table))
     lines = console.export_text().splitlines()
     assert [line.split()[0] for line in lines[4:8]] == ["trial", "the", "baseline:", "baseline:"]
     assert lines[4].split()[2:] == ["0.600", "0.020", "0.500-0.700", "0.600", "0.600"]

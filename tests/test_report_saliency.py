@@ -126,7 +126,7 @@ def test_without_its_data_the_report_keeps_its_tables_and_says_why(confirmed, fl
     page = write_study(study, confirmation.folder, silent)
     html = page.read_text()
     assert words in html
-    assert "class=warning>There are no pictures here, because they need the study&#x27;s data" in html
+    assert "class=warning>There are no pictures here, because they need the study&#39;s data" in html
     assert "The worst mistakes" in html
     assert 'class="sheet"' not in html
     judged = [row for row in of_study(study) if row.always_wrong]

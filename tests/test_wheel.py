@@ -33,10 +33,12 @@ def test_a_wheel_holds_every_module_and_study_and_finds_them(tmp_path):
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info" not in name}
         wheel.extractall(tmp_path / "installed")
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "mer_search").rglob("*.py")}
+    package = (path for path in (ROOT / "mer_search").rglob("*") if path.suffix in (".py", ".html"))
+    modules = {str(path.relative_to(ROOT)) for path in package}
     assert held == modules | {f"mer_search/{path.relative_to(ROOT)}" for path in (ROOT / "studies").rglob("*.toml")}
     code = "from mer_search.confirmation import plans; from mer_search.search import space; "
-    code += "print(plans.__file__, *space.names(), *plans.plans())"
+    code += "print(plans.__file__, *space.names(), *plans.plans()); "
+    code += "from mer_search.report.document import Document, to_html; to_html(Document('', [], []))"
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment, check=True

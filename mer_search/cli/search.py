@@ -70,7 +70,7 @@ def run(
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
     from mer_search.report import costs, datasets, live, terminal
-    from mer_search.report.trials import print_next, state_line, study_table
+    from mer_search.report.trials import print_next, state_line, trials_table
     from mer_search.search import space
     from mer_search.search.progress import progress_of
     from mer_search.search.session import default_study, open_session
@@ -100,12 +100,12 @@ def run(
         terminal.note(f"slots: {size}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")
         with terminal.bars() as progress:
             cost = session.cost(wanted, progress)
-        costs.print_cost(cost, terminal.slots(size))
+        costs.print_cost(cost, terminal.plural(size, "slot"))
         with live.Live(study, wanted, ended(study), search.out / "artifacts") as shown:
             for event in session.events(wanted, shown.preparing):
                 shown.show(event)
         live.print_wasted(scheduler)
-        terminal.show(study_table(study, best_trial(study)))
+        terminal.show(trials_table(study, best_trial(study)))
         terminal.say(state_line(progress_of(study)))
         print_next(storage, label, search.out)
 
@@ -127,7 +127,7 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1))
         return
     if best := best_trial(opened):
-        terminal.show(trials.study_table(opened, best))
+        terminal.show(trials.trials_table(opened, best))
     if facts["pareto_front"]:
         terminal.show(trials.front_table(facts))
     terminal.say(trials.state_line(facts))

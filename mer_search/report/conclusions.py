@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.table import Table
-
 from mer_search.confirmation.compare import Comparison
 from mer_search.confirmation.difficulty import Ranked
 from mer_search.confirmation.summary import Score, Summary
+from mer_search.report.document import Table
 from mer_search.report.summaries import TITLES
-from mer_search.report.terminal import decimals, plain_table
+from mer_search.report.terminal import decimals, plural
 
 MIN_SUBJECTS = 3  # subjects; of fewer a comparison says nothing
 
@@ -62,27 +61,27 @@ def _start_lines(comparison: Comparison, start: str, unsearched: Sequence[str]) 
 def top_table(summaries: Sequence[Summary]) -> Table:
     """Confirmed networks, a row each, and the baselines."""
     first = summaries[0]
-    seeds = len(first.seeds)
-    table = plain_table(
-        "network",
-        "UF1",
-        "sd",
-        "95 % interval",
-        "unsearched",
-        "LEAKS",
-        title=f"{first.dataset}, {first.n_clips} clips, {first.n_subjects} subjects, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}",
-        caption="UF1, sd and 95 %: tail, leak-free; mean and deviation over seeds, for new people like these. "
+    rows = [
+        (
+            summary.title,
+            *map(decimals, (summary.tail.uf1, summary.tail.sd, summary.tail.ci95, _unsearched(summary.rules["tail"]))),
+            decimals(summary.rules["best_test_epoch"]["all"].uf1),
+        )
+        for summary in summaries
+    ]
+    rows += [
+        (TITLES[name], *map(decimals, (groups["all"].uf1, None, groups["all"].ci95, _unsearched(groups), None)))
+        for name, groups in first.baselines.items()
+    ]
+    return Table(
+        ("network", "UF1", "sd", "95 % interval", "unsearched", "LEAKS"),
+        rows,
+        "UF1, sd and 95 %: tail, leak-free; mean and deviation over seeds, for new people like these. "
         f"unsearched: the same on the {first.n_unsearched} subjects that the search never scored. LEAKS: best test "
         "epoch, the rule of published figures.",
+        title=f"{first.dataset}, {first.n_clips} clips, {first.n_subjects} subjects, "
+        f"{plural(len(first.seeds), 'seed')}",
     )
-    for summary in summaries:
-        honest, leaking = summary.rules["tail"], summary.rules["best_test_epoch"]["all"].uf1
-        cells = (summary.tail.uf1, summary.tail.sd, summary.tail.ci95, _unsearched(honest), leaking)
-        table.add_row(summary.title, *map(decimals, cells))
-    for name, groups in first.baselines.items():
-        table.add_row(TITLES[name], *map(decimals, (groups["all"].uf1, None, groups["all"].ci95, _unsearched(groups))))
-    return table
 
 
 def _unsearched(groups: Mapping[str, Score]) -> float | None:
@@ -92,16 +91,13 @@ def _unsearched(groups: Mapping[str, Score]) -> float | None:
 
 def subjects_table(rows: Sequence[Ranked], title: str) -> Table:
     """Subjects, the hardest first."""
-    table = plain_table(
-        "subject",
-        "clips",
-        "log-loss",
-        "sum",
-        "errors",
+    cells = [
+        (row.subject, str(row.clips), f"{row.log_loss:.3f}", f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows
+    ]
+    return Table(
+        ("subject", "clips", "log-loss", "sum", "errors"),
+        cells,
+        "log-loss: under the tail rule, mean over seeds, of a clip; sum: of all its clips, by which subjects are "
+        "ranked. errors: share of all subjects' errors.",
         title=title,
-        caption="log-loss: under the tail rule, mean over seeds, of a clip; sum: of all its clips, by which subjects "
-        "are ranked. errors: share of all subjects' errors.",
     )
-    for row in rows:
-        table.add_row(row.subject, str(row.clips), f"{row.log_loss:.3f}", f"{row.total:.2f}", f"{row.errors:.1%}")
-    return table

@@ -15,8 +15,8 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.report.conclusions import gap
 from mer_search.report.document import Block, Picture, Section, Table, Text
 from mer_search.report.figures import confusion_png, curves_png, subjects_png
-from mer_search.report.summaries import TITLES, legend, summary_rows, verdict
-from mer_search.report.terminal import decimals
+from mer_search.report.networks import network_table
+from mer_search.report.summaries import summary_table, verdict
 from mer_search.training.loop import Epoch
 
 SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", warning=True)
@@ -25,22 +25,14 @@ PUBLISHED = {"CASME II, 5 classes": ("MMNet", 0.8676)}  # data -> network and it
 
 def estimates(summary: Summary) -> list[Block]:
     """The honest estimates, the published rule's beside them, and what they mean."""
-    rows = summary_rows(summary)
-    place = next(number for number, row in enumerate(rows) if row[0] == TITLES["tail"])
     blocks: list[Block] = [
         Text(
             f"{summary.dataset}: {summary.n_clips} clips, {summary.n_subjects} subjects; "
             f"{summary.protocol}; {summary.epochs} epochs; seeds {', '.join(map(str, summary.seeds))}."
         ),
         *map(Text, [verdict(summary), *summary.verdict, gap(summary)]),
-        Table(
-            ("estimate", "subjects", "UF1", "sd", "95 % interval"),
-            rows,
-            f"UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. {legend(summary)} "
-            "It is shown to compare with papers, and is higher for that reason alone.",
-            left=2,
-            strong=place,
-        ),
+        Text("UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects."),
+        summary_table(summary),
     ]
     if summary.synthetic:
         blocks.insert(0, SYNTHETIC)
@@ -129,7 +121,6 @@ def compared(others: Sequence[dict[str, Any]]) -> list[Section]:
 
 
 def _comparison(facts: dict[str, Any]) -> list[Block]:
-    rows = [(each["name"], *(decimals(each[key]) for key in ("uf1", "sd", "ci95"))) for each in facts["networks"]]
     pairs = [
         (
             f"{pair['first']} - {pair['second']}",
@@ -140,7 +131,7 @@ def _comparison(facts: dict[str, Any]) -> list[Block]:
         for pair in facts["comparisons"]
     ]
     return [
-        Table(("network", "UF1", "sd", "95 % interval"), rows),
+        network_table(facts["networks"]),
         Table(
             ("difference", "UF1", "95 % interval", "p"),
             pairs,

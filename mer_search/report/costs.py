@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mer_search.confirmation.confirm import Confirmation
-from mer_search.report.terminal import duration, err, note, operations, slots
+from mer_search.report.terminal import duration, err, note, operations, plural
 from mer_search.search.cost import Cost
 
 DISK = 10**8  # bytes that are worth a word
@@ -16,7 +16,7 @@ def print_cost(cost: Cost, where: str) -> None:
         left = f"its finals, at most {cost.finals} folds" if cost.finals else "nothing"
         note(f"cost: {left}, the study has all its trials")
         return
-    trials = f"{cost.trials} more trial{'s' if cost.trials > 1 else ''} of {cost.folds // cost.trials} folds"
+    trials = f"{plural(cost.trials, 'more trial')} of {cost.folds // cost.trials} folds"
     disk = space(cost) and f"{space(cost)} while it goes on"
     finals = f" and {cost.finals} of finals" if cost.finals else ""
     note(f"cost: {trials}{finals}, {effort(cost, where)} if none is stopped early{disk}")
@@ -48,7 +48,7 @@ def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_sid
     each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
     kept = f"; {wanted - whole.folds} are on disk" if whole.folds < wanted else ""
     err.print(
-        f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, slots(side_by_side))}{space(whole)}",
+        f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, plural(side_by_side, 'slot'))}{space(whole)}",
         markup=False,
         soft_wrap=False,
     )

@@ -3,7 +3,7 @@
 import errno
 import json
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,9 +17,10 @@ from mer_search.confirmation.folders import confirmations
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
+from mer_search.report.document import Table, markdown_table
 from mer_search.report.terminal import decimals
-from mer_search.report.trials import finals_text, values_text
-from mer_search.search.storage import ranked_trials, results, score
+from mer_search.report.trials import trials_table
+from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
 
@@ -58,7 +59,7 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
                 f"**UF1 {found.uf1:.3f}**, UAR {found.uar:.3f}, accuracy {found.accuracy:.3f} over {share} "
                 f"({evaluation.rule} rule).",
                 "",
-                *_table(["truth, predicted:", *classes], rows),
+                markdown_table(Table(("truth, predicted:", *classes), rows)),
                 "",
                 "Intermediate values are what the race compares, of one subject each: the mean chance given to the "
                 f"truth, or with `wilcoxon` its mean log; step and subject: {numbered}. At a race's second and third "
@@ -69,11 +70,6 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
             ]
         ),
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def _subjects_csv(counts: Mapping[str, NDArray[np.int64]]) -> str:
@@ -87,22 +83,18 @@ def describe_study(study: optuna.Study) -> None:
     from optuna_dashboard import save_note
 
     facts = study.user_attrs
-    best = [
-        [str(trial.number), f"{score(trial):.3f}", finals_text(study, trial), values_text(trial.params)]
-        for trial in ranked_trials(study)
-    ]
     parts = [
         f"{facts['dataset']}; study file `{facts['study_file']}` on {facts['preset']}; objective: pooled UF1 "
         f"of {len(facts['subjects'])} subjects under the {facts['rule']} rule; seed {facts['seed']}."
     ]
     if facts["leaks"]:
         parts.append("**The rule looks at the test subject's labels: these figures leak.**")
-    if best:
-        parts.append("\n".join(_table(["trial", "UF1", "finals", "values"], best[:TRIALS_SHOWN])))
-    parts.append("The best of many noisy trials looks better than it is: confirm it with `mer-search confirm`.")
+    if best := best_trial(study):
+        parts.append(markdown_table(trials_table(study, best, TRIALS_SHOWN)))
+    parts.append("Confirm the best with `mer-search confirm`.")
     if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
-        head = ["confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)"]
-        parts.append("\n".join(_table(head, confirmed)))
+        head = ("confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)")
+        parts.append(markdown_table(Table(head, confirmed)))
     save_note(study, "\n\n".join(parts))
 
 

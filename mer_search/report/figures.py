@@ -8,23 +8,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from sklearn.metrics import ConfusionMatrixDisplay
 
 
 def confusion_png(matrix: NDArray[Any], classes: Sequence[str], title: str) -> bytes:
-    """A confusion matrix (K, K): counts, coloured by the share of the truth's clips."""
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    """A confusion matrix (K, K): the share of each truth's clips, whose number stands beside it."""
+    counts = matrix.sum(1)
     figure = Figure(figsize=(1.6 + 0.9 * len(classes), 1.4 + 0.75 * len(classes)), layout="constrained", dpi=120)
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-    axes.set_yticks(
-        range(len(classes)), [f"{name} ({total})" for name, total in zip(classes, matrix.sum(1), strict=True)]
+    shown = ConfusionMatrixDisplay(matrix / np.maximum(counts[:, None], 1), display_labels=classes)
+    shown.plot(
+        cmap="Blues", ax=axes, colorbar=False, values_format=".0%", xticks_rotation=30, im_kw={"vmin": 0, "vmax": 1}
     )
-    for (row, column), count in np.ndenumerate(matrix):
-        axes.text(
-            column, row, str(count), ha="center", va="center", color="white" if shares[row, column] > 0.55 else "black"
-        )
-    axes.set(xlabel="predicted", ylabel="truth")
+    axes.set_yticklabels([f"{name} ({count})" for name, count in zip(classes, counts, strict=True)])
+    axes.set(xlabel="predicted", ylabel="truth (clips)")
     axes.set_title(title, fontsize=9, wrap=True)
     return _png(figure)
 

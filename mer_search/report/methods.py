@@ -7,6 +7,7 @@ from mer_search.config import Run
 from mer_search.confirmation.summary import RuleScore, Score, Summary
 from mer_search.evaluation.metrics import tail_epochs
 from mer_search.report.summaries import TITLES
+from mer_search.report.terminal import plural
 
 FLOWS = {
     "farneback": "Farneback optical flow",
@@ -38,7 +39,7 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any] | None, environm
         study: of its search {sampler, race, trials, subjects, finalists}; None without one.
         environment: what its env.json holds.
     """
-    seeds = f"{len(summary.seeds)} seed{'s' if len(summary.seeds) > 1 else ''}"
+    seeds = plural(len(summary.seeds), "seed")
     fresh = " that the search never used" if study else ""
     sentences = [
         f"We used {summary.dataset}: {summary.n_clips} clips of {summary.n_subjects} subjects in "
@@ -71,7 +72,7 @@ def _motion(run: Run) -> str:
         {"none": "", "template": "masked by a template", "landmarks": "masked by landmarks"}[run.prep.mask],
     ]
     frames = f" Frames were {' and '.join(filter(None, prepared))} first." if any(prepared) else ""
-    maps = f"{run.frames.maps} map{'s' if run.frames.maps > 1 else ''}"
+    maps = plural(run.frames.maps, "map")
     motion = f"{FLOWS[run.flow.method]} between {pairs} gave {maps} a clip at {run.flow.size} x {run.flow.size} pixels"
     if run.input.channels in ("hsv", "rgb"):
         return f"{motion}.{frames}"

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
-
 from mer_search.config import with_values
 from mer_search.confirmation.compare import Comparison, hits
 from mer_search.confirmation.plans import Step
 from mer_search.model.flops import cost
 from mer_search.presets import PRESETS, PUBLIC, preset
-from mer_search.report.terminal import plain_table, say, show
+from mer_search.report.document import Table
+from mer_search.report.terminal import decimals, plural, say, show
 
 
 def preset_rows() -> list[dict[str, Any]]:
@@ -32,11 +31,16 @@ def preset_rows() -> list[dict[str, Any]]:
 
 def print_presets(rows: Sequence[dict[str, Any]]) -> None:
     """The published networks."""
-    table = plain_table("preset", "parameters", "GFLOP", "published F1")
-    for row in rows:
-        published = "" if row["published_f1"] is None else f"{row['published_f1']:.4f}"
-        table.add_row(row["name"], f"{row['parameters']:,}", f"{row['gflop']:.1f}", published)
-    show(table)
+    cells = [
+        (
+            row["name"],
+            f"{row['parameters']:,}",
+            f"{row['gflop']:.1f}",
+            "" if row["published_f1"] is None else f"{row['published_f1']:.4f}",
+        )
+        for row in rows
+    ]
+    show(Table(("preset", "parameters", "GFLOP", "published F1"), cells))
     say(
         "GFLOP: one clip, forward, 224 pixels. F1: macro, CASME II, 5 classes, epoch picked on the test subject. V6: "
         "with 35 action units."
@@ -65,12 +69,18 @@ def parity_rows() -> list[dict[str, Any]]:
 
 def print_parity(rows: Sequence[dict[str, Any]]) -> None:
     """The networks against their public code."""
-    table = plain_table("preset", "parameters", "public", "GFLOP", "public ", "equal")
-    for row in rows:
-        public = "" if row["public_gflop"] is None else f"{row['public_gflop']:.4g}"
-        cells = (f"{row['parameters']:,}", f"{row['public_parameters']:,}", f"{row['gflop']:.4g}", public)
-        table.add_row(row["name"], *cells, "yes" if row["equal"] else "NO")
-    show(table)
+    cells = [
+        (
+            row["name"],
+            f"{row['parameters']:,}",
+            f"{row['public_parameters']:,}",
+            f"{row['gflop']:.4g}",
+            "" if row["public_gflop"] is None else f"{row['public_gflop']:.4g}",
+            "yes" if row["equal"] else "NO",
+        )
+        for row in rows
+    ]
+    show(Table(("preset", "parameters", "public", "GFLOP", "public", "equal"), cells))
     say(
         "One clip, forward, 224 pixels; parameters that the forward pass uses. The public V3 and V4 have an external "
         "stem of (128, 256), which is set here."
@@ -84,10 +94,10 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
         among = " and ".join(networks)
         say(f"{title}{networks[0]}, without a comparison: {step.only_if} is not among {among}")
         return
-    seeds = f"{len(comparison.seeds)} seed{'s' if len(comparison.seeds) > 1 else ''}"
+    seeds = plural(len(comparison.seeds), "seed")
     met = f"{title}{' against '.join(networks)}"
     say(f"{met}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds}")
-    show(_network_table(comparison))
+    show(network_table(comparison.facts["networks"]))
     show(_subject_table(comparison))
     say(
         "UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
@@ -99,40 +109,38 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
         say(f"{step.name}: {comparison.winner}\n")
 
 
-def _network_table(comparison: Comparison) -> Table:
-    table = plain_table("network", "UF1", "sd", "95 %")
-    for each in comparison.facts["networks"]:
-        low, high = each["ci95"]
-        deviation = "" if each["sd"] is None else f"{each['sd']:.3f}"
-        table.add_row(each["name"], f"{each['uf1']:.3f}", deviation, f"{low:.3f} to {high:.3f}")
-    return table
+def network_table(networks: Sequence[dict[str, Any]]) -> Table:
+    """Compared networks, a row each."""
+    rows = [(each["name"], *(decimals(each[key]) for key in ("uf1", "sd", "ci95"))) for each in networks]
+    return Table(("network", "UF1", "sd", "95 % interval"), rows)
 
 
 def _subject_table(comparison: Comparison) -> Table:
     """How many clips of each subject were right, mean over seeds."""
-    table = plain_table("subject", "clips", *(f"{each.name} right" for each in comparison.contestants))
     right = [hits(each) for each in comparison.contestants]
-    for place, subject in enumerate(comparison.subjects):
-        table.add_row(subject, str(comparison.clips[place]), *(f"{each[place]:.1f}" for each in right))
-    return table
+    rows = [
+        (subject, str(comparison.clips[place]), *(f"{each[place]:.1f}" for each in right))
+        for place, subject in enumerate(comparison.subjects)
+    ]
+    return Table(("subject", "clips", *(f"{each.name} right" for each in comparison.contestants)), rows)
 
 
 def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> None:
     """What each way to search found in a replay."""
     say(f"{configurations} configurations, at the cost of {trials} whole trials, {repeats} repeats")
-    table = plain_table("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals")
-    for row in rows:
-        low, high = row["uf1"]["ci95"]
-        table.add_row(
+    cells = [
+        (
             row["strategy"],
             f"{row['uf1']['mean']:.3f}",
-            f"{low:.3f}-{high:.3f}",
+            decimals(row["uf1"]["ci95"]),
             f"{row['regret']:.3f}",
             f"{row['rank']['mean']:.1f}",
             f"{row['cost_of_as_many_trials']:.0%}",
             f"{row['equals_stopped']:.0%}",
         )
-    show(table)
+        for row in rows
+    ]
+    show(Table(("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals"), cells))
     say(
         "UF1: true, of what was chosen; 95 %: over repeats. regret: below the best there is. rank: mean, 1 the best. "
         "cost: of as many trials, as a share of no race's. equals: how often the race stops a trial that equals the "
@@ -143,13 +151,16 @@ def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials
 def print_opinions(rows: Sequence[dict[str, Any]], trials: int, repeats: int) -> None:
     """What each sampler found on other people's tables."""
     say(f"{len(rows[0]['tables'])} tables, {trials} trials a search, {repeats} searches each")
-    table = plain_table("sampler", "better", "95 %", "rank")
-    for row in rows:
-        low, high = row["better"]["ci95"]
-        table.add_row(
-            row["sampler"], f"{row['better']['mean']:.1%}", f"{low:.1%}-{high:.1%}", f"{row['rank']['mean']:.2f}"
+    cells = [
+        (
+            row["sampler"],
+            f"{row['better']['mean']:.1%}",
+            "-".join(f"{end:.1%}" for end in row["better"]["ci95"]),
+            f"{row['rank']['mean']:.2f}",
         )
-    show(table)
+        for row in rows
+    ]
+    show(Table(("sampler", "better", "95 %", "rank"), cells))
     say(
         "better: share of random configurations that are truly better than what was found, mean over tables; 95 %: "
         "over tables. rank: mean, 1 the best."

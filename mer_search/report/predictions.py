@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from mer_search.data.clips import Problem
 from mer_search.inference.export import Exported
 from mer_search.inference.predict import ClipPrediction, Confirmed
-from mer_search.report.terminal import note, plain_table, say, show
+from mer_search.report.document import Table
+from mer_search.report.terminal import note, plural, say, show
 
 
 def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> None:
     """Each clip: what was taken, which networks were asked, the probabilities; an error where it cannot be used."""
-    subjects, seeds = len(confirmed.subjects), len(confirmed.seeds)
-    plural = "s" * (seeds > 1)
+    networks = plural(len(confirmed.seeds), "network")
     say(
-        f"{confirmed.title}: {confirmed.dataset}, {subjects} subjects in training, {seeds} network{plural} without each"
+        f"{confirmed.title}: {confirmed.dataset}, {len(confirmed.subjects)} subjects in training, {networks} without "
+        "each"
     )
     if confirmed.synthetic:
         say("They learned from synthetic clips: what they say of real faces means nothing.")
@@ -37,11 +38,11 @@ def _print_one(one: ClipPrediction) -> None:
         say(f"By the mean of the networks that never saw {one.networks[0]}, who was in the training of the others.")
     else:
         say("By the mean of all networks, as of somebody who was not in training; else say who it is with --subject.")
-    table = plain_table("class", "probability", "")
-    for name, prob in zip(one.classes, one.probabilities, strict=True):
-        best = name == one.best
-        table.add_row(name, f"{prob:.3f}", "best" if best else "", style="bold" if best else None)
-    show(table)
+    rows = [
+        (name, f"{prob:.3f}", "best" if name == one.best else "")
+        for name, prob in zip(one.classes, one.probabilities, strict=True)
+    ]
+    show(Table(("class", "probability", ""), rows, strong=one.classes.index(one.best)))
 
 
 def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
@@ -50,10 +51,8 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
         f"{confirmed.title}: {confirmed.dataset}, the mean of {len(confirmed.seeds)} networks a file as ONNX in "
         f"{written[0].path.parent}"
     )
-    table = plain_table("file", "differs from torch by", "real clips checked")
-    for each in written:
-        table.add_row(each.path.name, f"{each.difference:.1e}", str(each.real))
-    show(table)
+    rows = [(each.path.name, f"{each.difference:.1e}", str(each.real)) for each in written]
+    show(Table(("file", "differs from torch by", "real clips checked"), rows))
     say(
         "A file has the name of the person that its networks never saw. Largest difference of a probability, on random "
         "motion and on a clip of that person."

@@ -10,16 +10,15 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.confirmation.proxy import proxy
-from mer_search.report.document import Block, Code, Picture, Section, Table, Text
+from mer_search.report.document import Block, Code, Picture, Section, Text
 from mer_search.report.figures import Point, history_png, importances_png, proxy_png, slices_png
-from mer_search.report.trials import finals_text, proxy_line, state_line, values_text
+from mer_search.report.trials import proxy_line, state_line, trials_table
 from mer_search.search.progress import progress_of
 from mer_search.search.space import parse
 from mer_search.search.storage import FINALS, best_trial, final_scores, ran_to_its_end, results, score
 from mer_search.search.study import kept_study
 
 MIN_TRIALS = 8  # trials that ran to their end; importances of fewer are noise
-TRIALS_SHOWN = 10  # trials that are shown
 
 
 def facts(study: optuna.Study) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def sections(study: optuna.Study) -> list[Section]:
         history.insert(0, Text("The search's rule looks at the test subjects' labels: its figures leak.", True))
     return [
         Section("The search", history),
-        Section("The best trials", [_best(study)]),
+        Section("The best trials", [trials_table(study, best_trial(study))]),
         Section("What mattered", [*_importances(study), *_slices(trials)]),
         Section("The space", [Code(kept_study(results(study)).read_text())]),
         Section("Can the search's score be trusted?", _proxy(study)),
@@ -59,23 +58,6 @@ def sections(study: optuna.Study) -> list[Section]:
 
 def _point(trial: FrozenTrial) -> Point:
     return Point(trial.number, score(trial), not ran_to_its_end(trial))
-
-
-def _best(study: optuna.Study) -> Table:
-    trials = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
-    best = best_trial(study)
-    chosen = sorted(trials, key=score, reverse=True)[:TRIALS_SHOWN]
-    rows = [
-        (str(trial.number), values_text(trial.params), f"{score(trial):.3f}", finals_text(study, trial))
-        for trial in chosen
-    ]
-    place = next((number for number, trial in enumerate(chosen) if best and trial.number == best.number), None)
-    return Table(
-        ("trial", "values", "UF1", "finals"), rows,
-        "Those that ran to their end; finals: the mean with further seeds (so many in all), by which the best "
-        "is chosen. The best of many looks better than it is.",
-        left=2, strong=place,
-    )  # fmt: skip
 
 
 def _importances(study: optuna.Study) -> list[Block]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from mer_search.report.terminal import out, plain_table, say, show
+from mer_search.report.document import Table
+from mer_search.report.terminal import out, plural, say, show
 
 
 def print_speed(facts: dict[str, Any]) -> None:
@@ -16,29 +17,11 @@ def print_speed(facts: dict[str, Any]) -> None:
         f"ceiling: {top['fp32'] / 1e9:,.0f} GFLOP/s in fp32 and {top['bf16'] / 1e9:,.0f} in bf16 (a large matrix "
         f"product), {top['copy'] / 1e9:,.1f} GB/s (a large copy)"
     )
-    table = plain_table("a training step", "px", "batch", "ms", "from-to", "clips/s", "GFLOP/s", "ceiling", "faster")
-    for step in facts["steps"]:
-        low, high = step["step_s_spread"]
-        table.add_row(
-            step["network"],
-            str(step["pixels"]),
-            str(step["batch"]),
-            f"{1e3 * step['step_s']:.0f}",
-            f"{1e3 * low:.0f}-{1e3 * high:.0f}",
-            f"{step['samples_s']:,.3g}",
-            f"{step['flop_s'] / 1e9:,.0f}",
-            f"{step['of_ceiling']:.0%}",
-            f"{step['speedup']:.2f}x",
-        )
-    show(table)
+    head = ("a training step", "px", "batch", "ms", "from-to", "clips/s", "GFLOP/s", "ceiling", "faster")
+    show(Table(head, [_step(step) for step in facts["steps"]]))
     found = facts["techniques"]
-    table = plain_table(f"{found['network']}, one technique after the other", "ms", "from-to", "gain")
-    for row in found["steps"]:
-        low, high = row["step_s_spread"]
-        table.add_row(
-            row["technique"], f"{1e3 * row['step_s']:.0f}", f"{1e3 * low:.0f}-{1e3 * high:.0f}", f"{row['gain']:.2f}x"
-        )
-    show(table)
+    rows = [(row["technique"], *_milliseconds(row), f"{row['gain']:.2f}x") for row in found["steps"]]
+    show(Table((f"{found['network']}, one technique after the other", "ms", "from-to", "gain"), rows))
     epoch, trial, store, start, books = (facts[key] for key in ("epoch", "trial", "store", "start", "bookkeeping"))
     say(
         "faster: than the conventional step (Conv3d, fp32) on a batch that is there. A whole epoch of "
@@ -54,5 +37,24 @@ def print_speed(facts: dict[str, Any]) -> None:
     out.print(f"start to the end of the first epoch, warm store: {start['first_epoch_s']:.1f} s")
     out.print(f"what is not training: {books['seconds_a_trial']:.2f} s a trial, {books['share']:.1%} of one of demo's")
     if gpu := facts["gpu_trials"]:
-        rows = [f"{row['network']} {row['trial_s']:.0f} s ({row['slots']} slots)" for row in gpu["rows"]]
-        say(f"{gpu['folds']} folds, all epochs, from those of five: {'; '.join(rows)}")
+        trials = [f"{row['network']} {row['trial_s']:.0f} s ({plural(row['slots'], 'slot')})" for row in gpu["rows"]]
+        say(f"{gpu['folds']} folds, all epochs, from those of five: {'; '.join(trials)}")
+
+
+def _step(step: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        step["network"],
+        str(step["pixels"]),
+        str(step["batch"]),
+        *_milliseconds(step),
+        f"{step['samples_s']:,.3g}",
+        f"{step['flop_s'] / 1e9:,.0f}",
+        f"{step['of_ceiling']:.0%}",
+        f"{step['speedup']:.2f}x",
+    )
+
+
+def _milliseconds(step: dict[str, Any]) -> tuple[str, str]:
+    """A step's time, and from where to where it was."""
+    low, high = step["step_s_spread"]
+    return f"{1e3 * step['step_s']:.0f}", f"{1e3 * low:.0f}-{1e3 * high:.0f}"

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from rich.table import Table
-
 from mer_search.confirmation.summary import Estimate, Summary
-from mer_search.report.terminal import decimals, plain_table
+from mer_search.report.document import Table
+from mer_search.report.terminal import decimals, plural
 
 TITLES = {  # of what summary.json holds
     "tail": "tail, leak-free",
@@ -20,7 +19,7 @@ SEVERAL = "seeds averaged: of the seeds' mean probability, which predict and exp
 LEGEND = (
     "UF1 and sd: mean and deviation over seeds. 95 %: for new people like these. {several}unsearched: subjects that "
     "the search never scored. corrected: BBC-CV over the search's trials, of one seed each. best test epoch: the rule "
-    "of published figures, which picks each subject's epoch on that very subject."
+    "of published figures, which picks each subject's epoch on that very subject, and is higher for that reason alone."
 )
 
 
@@ -55,21 +54,17 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
 
 
 def summary_table(summary: Summary) -> Table:
-    """The confirmation's table for the terminal."""
-    table = plain_table(
-        "estimate",
-        "subjects",
-        "UF1",
-        "sd",
-        "95 % interval",
+    """Every estimate of a confirmation, with its interval."""
+    rows = summary_rows(summary)
+    return Table(
+        ("estimate", "subjects", "UF1", "sd", "95 % interval"),
+        rows,
+        legend(summary),
         left=2,
-        title=f"{summary.title}: {summary.dataset}, {summary.n_clips} clips, "
-        f"{summary.n_subjects} subjects, {len(summary.seeds)} seed{'s' if len(summary.seeds) > 1 else ''}",
-        caption=legend(summary),
+        strong=next(number for number, row in enumerate(rows) if row[0] == TITLES["tail"]),
+        title=f"{summary.title}: {summary.dataset}, {summary.n_clips} clips, {summary.n_subjects} subjects, "
+        f"{plural(len(summary.seeds), 'seed')}",
     )
-    for row in summary_rows(summary):
-        table.add_row(*row, style="bold" if row[0] == TITLES["tail"] else None)
-    return table
 
 
 def verdict(summary: Summary) -> str:

@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import rich.table
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from mer_search.engine.stop import check
+from mer_search.report.document import Table
 
 # Names and paths may look like markup, which is off. Lines are never wrapped here, so that a path or a command can be
 # copied; tables are.
@@ -18,29 +19,32 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=
 
 
 def show(table: Table) -> None:
-    """Print a table to the console's width."""
-    out.print(table, soft_wrap=False)
+    """Print a table to the console's width: words are wrapped, numbers are not."""
+    out.print(drawn(table), soft_wrap=False)
 
 
-def say(text: str) -> None:
-    """Print a sentence, wrapped between words."""
-    out.print(text, soft_wrap=False)
-
-
-def plain_table(*columns: str, left: int = 1, title: str | None = None, caption: str | None = None) -> Table:
-    """A table whose first columns are text and the others are numbers."""
-    table = Table(
-        title=title,
-        caption=caption,
+def drawn(table: Table) -> RenderableType:
+    """A table as rich draws it."""
+    grid = rich.table.Table(
+        title=table.title,
+        caption=table.caption,
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < left else "right", no_wrap=True)
-    return table
+    for place, column in enumerate(table.head):
+        words = place < table.left
+        grid.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+    for number, cells in enumerate(table.rows):
+        grid.add_row(*cells, style="bold" if number == table.strong else None)
+    return grid
+
+
+def say(text: str) -> None:
+    """Print a sentence, wrapped between words."""
+    out.print(text, soft_wrap=False)
 
 
 def note(line: str) -> None:
@@ -95,9 +99,9 @@ def operations(flop: float) -> str:
     return f"{flop / 1000 ** (power + 2):.3g} {'MGTPE'[power]}FLOP"
 
 
-def slots(count: int) -> str:
+def plural(count: int, noun: str) -> str:
     """ "1 slot", "2 slots"."""
-    return f"{count} slot{'s' if count > 1 else ''}"
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def decimals(score: float | Sequence[float] | None) -> str:

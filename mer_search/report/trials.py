@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.table import Table
 
 from mer_search.files import STORAGE
+from mer_search.report.document import Table
 from mer_search.report.terminal import out, say
-from mer_search.search.storage import FINALS_OVER, final_scores, score, shown
+from mer_search.search.storage import FINALS_OVER, final_scores, ran_to_its_end, score, shown
 
 if TYPE_CHECKING:
     from mer_search.search.finals import Final
@@ -54,39 +54,37 @@ def finals_text(study: optuna.Study, trial: FrozenTrial) -> str:
     return f"{mean(scores):.3f} ({len(scores)})" if scores else ""
 
 
-def study_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -> Table:
-    """The best trials of a study."""
-    table = Table(
-        title=f"{study.study_name}: {study.user_attrs['dataset']}",
-        caption="* the best; ~ an estimate, of a trial that was stopped early; finals: the mean with further seeds (so "
-        "many in all), by which the best is chosen",
-        title_justify="left",
-        caption_justify="left",
-    )
-    for column in ("trial", "UF1", "finals", "folds", "GFLOP", "values"):
-        table.add_column(column, justify="left" if column == "values" else "right")
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    for trial in sorted(trials, key=score, reverse=True)[:rows]:
-        stopped = trial.user_attrs.get("stopped_after")
-        table.add_row(
-            f"{trial.number}{' *' if best is not None and trial.number == best.number else ''}",
-            f"{'~' if stopped else ''}{score(trial):.3f}",
-            finals_text(study, trial),
-            str(stopped or len(study.user_attrs["subjects"])),
-            f"{trial.user_attrs['gflop']:.3g}",
+def trials_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -> Table:
+    """The best trials of a study: first those that ran to their end, then those that were stopped early."""
+    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    chosen = sorted(ended, key=lambda trial: (ran_to_its_end(trial), score(trial)), reverse=True)[:rows]
+    cells = [
+        (
+            str(trial.number),
             values_text(trial.params),
+            f"{'' if ran_to_its_end(trial) else '~'}{score(trial):.3f}",
+            finals_text(study, trial),
+            str(trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"]))),
+            f"{trial.user_attrs['gflop']:.3g}",
         )
-    return table
+        for trial in chosen
+    ]
+    return Table(
+        ("trial", "values", "UF1", "finals", "folds", "GFLOP"),
+        cells,
+        "~: an estimate, of a trial that was stopped early. finals: the mean with further seeds (so many in all), by "
+        "which the best is chosen. The best of many looks better than it is.",
+        left=2,
+        strong=next((place for place, trial in enumerate(chosen) if best and trial.number == best.number), None),
+        title=f"{study.study_name}: {study.user_attrs['dataset']}",
+    )
 
 
 def front_table(facts: dict[str, Any]) -> Table:
     """Trials that no other one beats both in UF1 and in what is minimised beside it."""
-    table = Table(title=f"Pareto front of UF1 and {facts['also']}", title_justify="left")
-    for column in ("trial", "UF1", facts["also"]):
-        table.add_column(column, justify="right")
-    for row in sorted(facts["pareto_front"], key=lambda row: row["uf1"], reverse=True):
-        table.add_row(str(row["trial"]), f"{row['uf1']:.3f}", f"{row[facts['also']]:,.5g}")
-    return table
+    found = sorted(facts["pareto_front"], key=lambda row: row["uf1"], reverse=True)
+    rows = [(str(row["trial"]), f"{row['uf1']:.3f}", f"{row[facts['also']]:,.5g}") for row in found]
+    return Table(("trial", "UF1", facts["also"]), rows, title=f"Pareto front of UF1 and {facts['also']}")
 
 
 def state_line(facts: dict[str, Any]) -> str:

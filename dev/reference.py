@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 import mer_search
 from mer_search.config import Part, Run, Value, value_at
 from mer_search.presets import PRESETS
+from mer_search.report.document import Table, markdown_table
 from mer_search.search.space import FIELDS
 
 MARK = "<!-- `make docs` writes what follows -->\n"
@@ -86,8 +87,7 @@ def _toml(value: Any) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([f"`{name}`", *cells] for name, *cells in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown_table(Table(head, [(f"`{name}`", *cells) for name, *cells in rows], left=len(head))) + "\n"
 
 
 def api_reference() -> str:
