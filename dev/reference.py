@@ -15,27 +15,24 @@ import mer_search
 from mer_search.config import Part, Run, Value, value_at
 from mer_search.presets import PRESETS
 from mer_search.report.document import Table, markdown_table
-from mer_search.search.space import FIELDS
+from mer_search.search.space import Fields
 
 MARK = "<!-- `make docs` writes what follows -->\n"
 TYPES: dict[Any, str] = {
-    bool: "`true`, `false`", int: "integer", float: "number", str: "text", dict: "table", list: "list of tables",
+    bool: "`true`, `false`", int: "integer", float: "number", str: "text", dict[str, Any]: "table",
+    list[Any]: "list of tables",
 }  # fmt: skip
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
 def reference() -> str:
     """Every field of a study file, every dotted path, and what each preset sets, as Markdown."""
-    fields = [
-        (name, _choices(entry.allowed) or TYPES[type(entry.default)], _toml(entry.default), entry.meaning)
-        for name, entry in FIELDS.items()
-    ]
     parts = [f"### {name}\n\n{inspect.getdoc(part)}\n\n{_paths(name, type(part))}" for name, part in Run()]
     presets = [(name, _changes(preset.values)) for name, preset in PRESETS.items()]
     return "\n".join(
         [
             "## The fields of a study\n",
-            _table(("field", "values", "default", "meaning"), fields),
+            _table(("field", "values", "default", "meaning"), _rows(Fields)),
             "## Every dotted path\n",
             "A default holds where neither the base preset nor the study says otherwise.\n",
             *parts,
@@ -52,12 +49,12 @@ def meanings(part: type[Part]) -> dict[str, str]:
 
 
 def _paths(name: str, part: type[Part]) -> str:
+    return _table(("path", "values", "default", "meaning"), [(f"{name}.{key}", *rest) for key, *rest in _rows(part)])
+
+
+def _rows(part: type[Part]) -> list[tuple[str, ...]]:
     meaning = meanings(part)
-    rows = [
-        (f"{name}.{key}", _allowed(field), _toml(field.default), meaning[key])
-        for key, field in part.model_fields.items()
-    ]
-    return _table(("path", "values", "default", "meaning"), rows)
+    return [(key, _allowed(field), _toml(field.default), meaning[key]) for key, field in part.model_fields.items()]
 
 
 def _allowed(field: FieldInfo) -> str:

@@ -126,7 +126,7 @@ def test_the_reference_is_what_the_program_says(name):
 
 def test_every_path_and_field_has_a_meaning():
     text = reference.reference()
-    for name in [*keys(), *space.FIELDS]:
+    for name in [*keys(), *space.Fields.model_fields]:
         (row,) = re.findall(rf"^\| `{re.escape(name)}` \|.*$", text, re.M)
         values, _, meaning = (cell.strip() for cell in row.split("|")[2:5])
         assert values and len(meaning) > 3, row

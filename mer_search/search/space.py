@@ -5,11 +5,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import ConfigDict, Field, ValidationError
 
-from mer_search.config import Run, Value, allowed_values, check_key, value_at, with_values
+from mer_search.config import Part, Run, Value, allowed_values, check_key, explain, value_at, with_values
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES
 from mer_search.files import shipped, toml_names, toml_text, tree_of
@@ -17,33 +18,33 @@ from mer_search.presets import preset
 from mer_search.search.race import RACES
 from mer_search.search.samplers import SAMPLERS
 
-ALSO = ("", "gflop", "parameters")
+if TYPE_CHECKING:
+    RuleName = str
+    SamplerName = str
+    PrunerName = str
+else:
+    RuleName, SamplerName, PrunerName = (Literal[*names] for names in (RULES, SAMPLERS, RACES))
 
 
-class Entry(NamedTuple):
-    """What may stand at the top of a study file: its default, of the type that it must have, and its meaning."""
+class Fields(Part):
+    """What may stand at the top of a study file."""
 
-    default: Any
-    meaning: str
-    allowed: tuple[str, ...] = ()  # () for every value of the type
+    model_config = ConfigDict(strict=True)
+
+    base: str = "V3NR"  # the preset whose values hold where nothing below says otherwise
+    subjects: str = "hardest"  # subjects on which trials are scored; each fold still trains on all others in the data
+    rule: RuleName = "tail"  # how a person's predictions are made of those after every epoch
+    sampler: SamplerName = "tpe"  # what proposes the next trial
+    pruner: PrunerName = "recall-rungs"  # when a trial is stopped early
+    also: Literal["", "gflop", "parameters"] = ""  # minimised beside UF1; goes with nsga2 and pruner none
+    finalists: int = Field(3, ge=0)  # so many of the best trials get further seeds, to choose the best by; 0 none
+    trials: int = Field(100, ge=1)  # how many trials in all; `--trials` goes before it
+    set: dict[str, Any] = Field({})  # values that are fixed, by their dotted paths
+    space: dict[str, Any] = Field({})  # axes that are varied, by their dotted paths; at least one
+    when: dict[str, Any] = Field({})  # conditions: an axis is sampled only where other axes have these values
+    start: list[Any] = Field([])  # the first trials, before the sampler chooses
 
 
-FIELDS = {
-    "base": Entry("V3NR", "the preset whose values hold where nothing below says otherwise"),
-    "subjects": Entry(
-        "hardest", "subjects on which trials are scored; each fold still trains on all other subjects in the data"
-    ),
-    "rule": Entry("tail", "how a person's predictions are made of those after every epoch", tuple(RULES)),
-    "sampler": Entry("tpe", "what proposes the next trial", tuple(SAMPLERS)),
-    "pruner": Entry("recall-rungs", "the race: when a trial is stopped early", tuple(RACES)),
-    "also": Entry("", "what is minimised beside UF1, for a Pareto front; goes with nsga2 and pruner none", ALSO),
-    "finalists": Entry(3, "how many of the best trials get further seeds, over which the best one is chosen; 0 none"),
-    "trials": Entry(100, "how many trials in all; `--trials` goes before it"),
-    "set": Entry({}, "values that are fixed, by their dotted paths"),
-    "space": Entry({}, "axes that are varied, by their dotted paths; at least one"),
-    "when": Entry({}, "conditions: an axis is sampled only where other axes have these values"),
-    "start": Entry([], "the first trials, before the sampler chooses"),
-}
 LASTING = ("base", "subjects", "set", "space", "when", "rule", "sampler", "pruner", "also")  # they never change
 DIFFERENCES_SHOWN = 3  # differences that a message names
 
@@ -174,24 +175,16 @@ def _lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _study(tree: dict[str, Any], name: str) -> StudyFile:
-    for key, value in tree.items():
-        if key not in FIELDS:
-            near = difflib.get_close_matches(key, FIELDS, n=1)
-            raise UsageError(
-                f"{key!r} is no field of a study; "
-                + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}")
-            )
-        entry = FIELDS[key]
-        if type(value) is not type(entry.default):
-            raise UsageError(f"{key} must be a {type(entry.default).__name__}, but got {value!r}")
-        if entry.allowed and value not in entry.allowed:
-            raise UsageError(f"{key} must be one of {', '.join(entry.allowed)}, but got {value!r}")
-    given = {key: tree.get(key, entry.default) for key, entry in FIELDS.items()}
-    for field, least in (("trials", 1), ("finalists", 0)):
-        if given[field] < least:
-            raise UsageError(f"{field} must be at least {least}, but got {given[field]}")
-    base = with_values(preset(given["base"]), given["set"])
-    axes = tuple(_axis(key, spec) for key, spec in given["space"].items())
+    if unknown := [key for key in tree if key not in Fields.model_fields]:
+        near = difflib.get_close_matches(unknown[0], Fields.model_fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(Fields.model_fields)}"
+        raise UsageError(f"{unknown[0]!r} is no field of a study; {hint}")
+    try:
+        given = Fields.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(explain(error)) from None
+    base = with_values(preset(given.base), given.set)
+    axes = tuple(_axis(key, spec) for key, spec in given.space.items())
     if not axes:
         raise UsageError("[space] must name at least one axis")
     for axis in axes:
@@ -199,29 +192,28 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
             with_values(base, {axis.key: value})
         if axis.kind != "choice" and (few := allowed_values(axis.key)):
             raise UsageError(f"{axis.key} takes one of {', '.join(map(str, few))}: its axis must be a choice of these")
-    when = _conditions(given["when"], axes)
-    chosen = {field: given[field] for field in ("rule", "sampler", "pruner", "also")}
-    if bool(chosen["also"]) != (chosen["sampler"] == "nsga2") or (chosen["also"] and chosen["pruner"] != "none"):
+    when = _conditions(given.when, axes)
+    if bool(given.also) != (given.sampler == "nsga2") or (given.also and given.pruner != "none"):
         raise UsageError(
             f'sampler = "nsga2", also = "gflop" or "parameters" and pruner = "none" go together, but they are '
-            f"{chosen['sampler']!r}, {chosen['also']!r} and {chosen['pruner']!r}"
+            f"{given.sampler!r}, {given.also!r} and {given.pruner!r}"
         )
-    if chosen["rule"] == "inner":
+    if given.rule == "inner":
         _check_held_out(base, axes, when)
     fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")}
+    chosen = {field: getattr(given, field) for field in ("rule", "sampler", "pruner", "also")}
     fixed |= {field: value for field, value in chosen.items() if value}
-    start = tuple(_starting_point(point, base, axes, when) for point in given["start"])
     return StudyFile(
-        name,
-        base,
-        given["base"],
-        given["subjects"],
-        axes,
-        when,
-        start,
-        finalists=given["finalists"],
-        trials=given["trials"],
-        settings=given["set"],
+        name=name,
+        base=base,
+        preset=given.base,
+        subjects=given.subjects,
+        axes=axes,
+        when=when,
+        start=tuple(_starting_point(point, base, axes, when) for point in given.start),
+        finalists=given.finalists,
+        trials=given.trials,
+        settings=given.set,
         digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],
         **chosen,
     )
