@@ -14,7 +14,7 @@ from scipy.special import expit, ndtri
 
 from mer_search.data.synthetic.dataset import COUNTS
 from mer_search.evaluation.metrics import uf1
-from mer_search.evaluation.statistics import bbc, uf1_interval
+from mer_search.evaluation.statistics import bbc, paired_interval, uf1_interval
 
 FIVE = np.array(list(COUNTS.values()))  # (26, 5) clips of each class
 THREE = np.stack([FIVE[:, [1, 2]].sum(1), FIVE[:, 0], FIVE[:, 3]], axis=1)  # as MEGC 2019: negative, positive, surprise
@@ -62,27 +62,28 @@ class Population:
         return judge
 
 
-def simulate(repeats: int, searched: int, unsearched: int, spread: float, table: np.ndarray = FIVE) -> dict[str, dict]:
+def simulate(repeats: int, tuning: int, other: int, spread: float, table: np.ndarray = FIVE) -> dict[str, dict]:
     """Search on some people, confirm with new seeds on others, and compare what is said with the truth.
 
     Returns:
-        By `naive` (the best trial's own score), `bbc` and `unsearched`: how often the interval covers the truth of the
+        By `naive` (the best trial's own score), `bbc` and `other`: how often the interval covers the truth of the
         chosen network, how much the score exceeds it on average, and the interval's mean width.
     """
-    random = np.random.default_rng([repeats, searched, unsearched])
-    found: dict[str, list[tuple[float, float, float]]] = {"naive": [], "bbc": [], "unsearched": []}
+    random = np.random.default_rng([repeats, tuning, other])
+    found: dict[str, list[tuple[float, float, float]]] = {"naive": [], "bbc": [], "other": []}
     for _ in range(repeats):
         population = Population(random, spread, table)
-        trials = population.meet(searched)(np.arange(TRIALS))
+        trials = population.meet(tuning)(np.arange(TRIALS))
         best = int(uf1(trials.sum(1)).argmax())
-        again = population.meet(unsearched)(np.full(SEEDS, best))
+        again = population.meet(other)(np.full(SEEDS, best))
         said = {
             "naive": (float(uf1(trials[best].sum(0))), uf1_interval(trials[best][None])),
             "bbc": bbc(trials),
-            "unsearched": (float(uf1(again.sum(1)).mean()), uf1_interval(again)),
+            "other": (float(uf1(again.sum(1)).mean()), uf1_interval(again)),
         }
         truth = population.truth[best]
-        for name, (score, (low, high)) in said.items():
+        for name, (score, interval) in said.items():
+            low, high = interval or (1.0, 0.0)  # what cannot be estimated covers nothing
             found[name].append((low <= truth <= high, score - truth, high - low))
     return {
         name: dict(zip(("coverage", "bias", "width"), np.mean(rows, axis=0), strict=True))
@@ -90,14 +91,33 @@ def simulate(repeats: int, searched: int, unsearched: int, spread: float, table:
     }
 
 
+def paired_coverage(repeats: int, subjects: int, spread: float, table: np.ndarray = FIVE) -> float:
+    """How often the interval of the difference between two networks, three seeds each, covers the truth."""
+    random, hits = np.random.default_rng([repeats, subjects, len(table)]), []
+    for _ in range(repeats):
+        population = Population(random, spread, table)
+        first, second = np.split(population.meet(subjects)(np.repeat([0, 1], SEEDS)), 2)
+        low, high = paired_interval(first, second) or (1.0, -1.0)
+        hits.append(low <= population.truth[0] - population.truth[1] <= high)
+    return float(np.mean(hits))
+
+
 def main() -> None:
     """The table: two numbers of classes, two of people, and trials from all equal to very different."""
     for table, classes in ((FIVE, 5), (THREE, 3)):
-        for searched, unsearched in ((10, 16), (26, 26)):
+        for subjects in (10, 16, 26):
+            for spread in (0.0, 0.5):
+                covered = paired_coverage(500, subjects, spread, table)
+                print(
+                    f"{classes} classes  {subjects} people  spread {spread}  difference coverage {covered:.3f}",
+                    flush=True,
+                )
+    for table, classes in ((FIVE, 5), (THREE, 3)):
+        for tuning, other in ((10, 16), (26, 26)):
             for spread in (0.0, 0.1, 0.3, 1.0):
-                for name, row in simulate(400, searched, unsearched, spread, table).items():
+                for name, row in simulate(400, tuning, other, spread, table).items():
                     numbers = "  ".join(f"{key} {value:.3f}" for key, value in row.items())
-                    people = unsearched if name == "unsearched" else searched
+                    people = other if name == "other" else tuning
                     print(f"{classes} classes  {people} people  spread {spread}  {name:10}  {numbers}", flush=True)
 
 

@@ -39,7 +39,7 @@ from mer_search.presets import preset
 from mer_search.report.conclusions import comparison_lines, gap
 from mer_search.report.dashboard import attach_confirmation
 from mer_search.report.page import write_report
-from mer_search.report.summaries import summary_table, verdict
+from mer_search.report.summaries import conclusion, summary_table
 from mer_search.report.terminal import drawn
 from mer_search.search import space
 from mer_search.search.finals import Final
@@ -167,7 +167,7 @@ class Result:
         text = io.StringIO()
         console = Console(file=text, width=100, highlight=False, markup=False)
         console.print(drawn(summary_table(self.summary)))
-        for line in (verdict(self.summary), gap(self.summary), *self.summary.verdict):
+        for line in (conclusion(self.summary), gap(self.summary), *self.summary.conclusions):
             console.print(line)
         return text.getvalue()
 
@@ -270,9 +270,9 @@ def confirm_targets(
     folds = confirm_all(jobs, where, progress, announce)
     summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
     if len(jobs) > 1 or start:
-        comparison, unsearched = compare(jobs, folds), jobs[0].groups.get("unsearched", ())
-        lines = comparison_lines(comparison, len(targets), start.title if start else None, unsearched)
-        found = {"comparison": comparison.facts, "verdict": tuple(lines)}
+        comparison = compare(jobs, folds)
+        lines = comparison_lines(comparison, len(targets), start.title if start else None)
+        found = {"comparison": comparison, "conclusions": tuple(lines)}
         summaries[0] = summaries[0].model_copy(update=found)
     results = [Result(job, tuple(fold), summary) for job, fold, summary in zip(jobs, folds, summaries, strict=True)]
     for result in reversed(results):  # the first is the latest

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mer_search.errors import UsageError
 
 Value = bool | int | float | str
+RENAMED = {"train.inner": "train.val_subjects"}  # dotted paths as they were spelt before
 COLOURS = ("hsv", "rgb")  # values of input.channels that are words, not letters
 
 
@@ -172,7 +173,7 @@ class Train(Part):
     noise: float = Field(0.0, ge=0, le=5)  # sd of Gaussian noise on the channels, as a share of each map's sd
     mixup: float = Field(0.0, ge=0, le=10)  # alpha of the Beta distribution; 0 off
     mirror: bool = False  # predict a clip as the mean over it and its mirror image
-    inner: int = Field(0, ge=0, le=1000)  # training subjects a fold holds out, to choose its epoch by; 0 off
+    val_subjects: int = Field(0, ge=0, le=1000, serialization_alias="inner")  # held out to choose epochs by; 0 off
 
 
 class Units(Part):
@@ -252,9 +253,10 @@ class Run(Part):
 def digest(*parts: BaseModel) -> str:
     """16 hexadecimal digits that stand for the parts' values: the same values give the same digest, for ever.
 
-    Fields at their defaults are left out, so that a new field changes no older digest; a default is never changed.
+    Fields at their defaults are left out, so that a new field changes no older digest; a default is never changed, and
+    a field that was renamed counts under its first name, its serialization alias.
     """
-    values = [part.model_dump(mode="json", exclude_defaults=True) for part in parts]
+    values = [part.model_dump(mode="json", exclude_defaults=True, by_alias=True) for part in parts]
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -295,6 +297,8 @@ def value_at(run: Run, key: str) -> Any:
 
 def check_key(key: str) -> None:
     """Raise UsageError, naming the nearest path, unless `key` is a dotted path into Run."""
+    if key in RENAMED:
+        raise UsageError(f"{key} is called {RENAMED[key]} now")
     if key not in (known := keys()):
         near = difflib.get_close_matches(key, known, n=1) or [k for k in known if k.endswith("." + key)][:1]
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"

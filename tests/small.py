@@ -249,12 +249,16 @@ def summary_with(**changes) -> Summary:
     fields = {
         "title": "trial <7>", "dataset": "CASME II, 5 classes (synthetic)", "synthetic": True, "epochs": 24, "gap": 0.1,
         "protocol": "leave-one-subject-out", "seeds": (1000, 1001), "n_clips": 246, "n_subjects": 26,
-        "n_unsearched": 16, "digest": "", "classes": ("a", "b"),
-        "rules": {name: {"all": SCORE, "unsearched": SCORE} for name in ("tail", "last", "best_test_epoch")},
-        "baselines": {"logistic_regression": {"all": PLAIN | {"uf1": 0.5}}, "rbf_svm": {"all": PLAIN | {"uf1": 0.55}}},
-        "verdict": ("trial <7> is NOT shown to be better",),
+        "n_tuning": 10, "tuning_subjects": "hardest", "digest": "", "classes": ("a", "b"),
+        "rules": {name: {"all": SCORE, "other": SCORE} for name in ("tail", "last", "best_test_epoch")},
+        "baselines": {
+            "logistic_regression": {"all": PLAIN | {"uf1": 0.5}},
+            "rbf_svm": {"all": PLAIN | {"uf1": 0.55}, "other": PLAIN},
+        },
+        "conclusions": ("trial <7> is NOT shown to be better",),
         "uf1_bbc": {
-            "uf1": 0.44, "ci95": (0.2, 0.6), "best_trial_uf1": 0.66, "trials": 5, "n_subjects": 10,
+            "uf1": 0.44, "ci95": (0.2, 0.6), "best_trial_uf1": 0.66, "trials": 5, "n_subjects": 10, "rule": "tail",
+            "cross_fitted": {"uf1": 0.43, "ci95": None},
             "of": {"trials": (), "subjects": ()},
         },
     }  # fmt: skip

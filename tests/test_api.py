@@ -39,7 +39,7 @@ def test_a_notebook_from_the_data_to_a_network(flow_folder, study_file, everywhe
         (seed, subject) for seed in (1000, 1001) for subject in data.subjects
     }
     assert json.loads(result.summary.to_json()) == json.loads((result.folder / "summary.json").read_text())
-    assert "tail, leak-free" in result.table() and result.report().read_text().startswith("<!doctype html>")
+    assert "tail, no epoch selected" in result.table() and result.report().read_text().startswith("<!doctype html>")
     network, run = mer.load_network(result, subject="sub02")
     assert isinstance(network, torch.nn.Module) and not network.training
     assert network(torch.zeros(2, 1, len(run.input.components), 28, 28)).shape == (2, 3)
@@ -66,7 +66,7 @@ def test_what_the_page_shows_runs(flow_folder, study_file, everywhere, capsys):
         assert shown in code
         code = code.replace(shown, here)
     exec(code, {"folder": flow_folder, "study_file": study_file})  # noqa: S102 (it is our own page)
-    assert "tail, leak-free" in capsys.readouterr().out
+    assert "tail, no epoch selected" in capsys.readouterr().out
     assert len(list(study_file.parent.glob("runs/small/confirm/trial-*/onnx/sub01.onnx"))) == 1
 
 

@@ -6,13 +6,14 @@ from small import STUDY, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import with_values
 from mer_search.confirmation import compare as comparing
-from mer_search.confirmation.compare import Comparison, Contestant
+from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.confirmation.confirm import Confirmation, confirm_all, prepare, train
 from mer_search.confirmation.plans import Step, follow, load_plan, plans
 from mer_search.confirmation.target import Target
 from mer_search.engine.task import Task
 from mer_search.engine.where import Where
 from mer_search.errors import UsageError
+from mer_search.evaluation.metrics import uf1
 from mer_search.search import space
 from mer_search.search.workspace import load_data
 
@@ -55,10 +56,9 @@ def _meet(targets, path, seeds=(1000, 1001), subjects="all"):
 def test_a_network_and_itself_do_not_differ_and_are_trained_once(trained, target, flow_folder):
     one = target("one", {})
     found = _meet([one, one], flow_folder)
-    assert (
-        found.pairs[0].verdict == "no difference: one and one have the same confusion matrix for every subject and seed"
-    )
-    assert (found.pairs[0].difference, found.pairs[0].ci95, found.pairs[0].p) == (0, (0, 0), 1)
+    (pair,) = found.pairs
+    assert pair.conclusion == "no difference: one and one have the same confusion matrix for every subject and seed"
+    assert (pair.difference, pair.ci95, pair.p) == (0, None, 1)
     assert found.winner == "one"
     assert sorted(trained) == [(seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)]
 
@@ -69,8 +69,7 @@ def test_networks_that_meet_again_are_not_trained_again(trained, target, flow_fo
     assert len(trained) == 2 * 8
     again = _meet(networks[::-1], flow_folder)
     assert len(trained) == 2 * 8
-    for one, other in zip(first.contestants, again.contestants[::-1], strict=True):
-        np.testing.assert_array_equal(one.matrices, other.matrices)
+    assert first.networks == again.networks[::-1]
     assert first.pairs[0].difference == pytest.approx(-again.pairs[0].difference)
     assert _meet(networks, flow_folder, seeds=(1000, 1002)).seeds == (1000, 1002)
     assert trained[16:] == [(1002, f"sub0{k}") for k in (1, 2, 3, 4)] * 2
@@ -81,12 +80,11 @@ def test_a_network_that_learns_is_better_than_one_that_does_not(trained, target,
     for order in (networks, networks[::-1]):
         found = _meet(order, eight, seeds=(1000,))
         pair = found.pairs[0]
-        assert pair.verdict.startswith("learns is better than does-not: UF1 ")
-        assert pair.shown and found.winner == "learns"
-        assert pair.difference == pytest.approx(pair.first.uf1 - pair.second.uf1)
+        assert pair.conclusion.startswith("learns is better than does-not: UF1 ")
+        assert pair.shown and found.winner == "learns" and found.winner_shown
+        assert pair.difference == pytest.approx(found.networks[0].uf1 - found.networks[1].uf1)
         assert (pair.difference > 0) == (order[0].title == "learns")
         assert pair.ci95[0] < pair.difference < pair.ci95[1]
-        assert found.facts["comparisons"][0]["difference_shown"] is True
 
 
 def test_noise_of_seeds_is_no_difference(trained, target, eight):
@@ -94,8 +92,8 @@ def test_noise_of_seeds_is_no_difference(trained, target, eight):
     values = {"train.epochs": 3, "train.lr": 3e-3}
     found = _meet([target("one", values), target("other", values | {"train.noise": 1e-6})], eight, seeds=(1000,))
     assert found.pairs[0].difference != 0
-    assert found.pairs[0].verdict.startswith("no difference shown between one and other: UF1 ")
-    assert found.facts["comparisons"][0]["difference_shown"] is False
+    assert found.pairs[0].conclusion.startswith("no difference shown between one and other: UF1 ")
+    assert not found.pairs[0].shown and not found.winner_shown
 
 
 def test_folds_are_shared_with_a_confirmation(everywhere, trained, target, flow_folder):
@@ -106,9 +104,8 @@ def test_folds_are_shared_with_a_confirmation(everywhere, trained, target, flow_
     job = Confirmation(one, loaded, loaded.select("all"), (1000, 1001))
     train([job], everywhere, silent)
     assert len(trained) == before
-    np.testing.assert_array_equal(
-        comparing.contestant(job, folds_of(job.store)).matrices, found.contestants[0].matrices
-    )
+    by_seed = uf1(comparing.contestant(job, folds_of(job.store)).matrices.sum(1))
+    assert found.networks[0].uf1_by_seed == tuple(by_seed)
     assert sorted(path.name for path in (job.store / "checkpoints").iterdir()) == [
         f"{seed}-sub0{k}.safetensors" for seed in job.seeds for k in (1, 2, 3, 4)
     ]
@@ -116,10 +113,9 @@ def test_folds_are_shared_with_a_confirmation(everywhere, trained, target, flow_
 
 def test_what_was_right_is_counted_by_subject(everywhere, target, flow_folder):
     found = _meet([target("one", LEARNS), target("two", DOES_NOT)], flow_folder, subjects="2-3")
-    facts = found.facts
-    assert found.subjects == facts["subjects"] == ("sub02", "sub03")
-    assert (facts["dataset"], facts["synthetic"]) == ("MEGC 2019 flow images, 3 classes", False)
-    assert facts["clips_by_subject"] == {"sub02": 6, "sub03": 6}
+    assert found.subjects == ("sub02", "sub03")
+    assert (found.dataset, found.synthetic) == ("MEGC 2019 flow images, 3 classes", False)
+    assert found.clips_by_subject == {"sub02": 6, "sub03": 6}
     loaded = load_data(flow_folder, target("one", LEARNS).run, silent)
     job = Confirmation(target("one", LEARNS), loaded, found.subjects, found.seeds)
     train([job], everywhere, silent)
@@ -129,7 +125,7 @@ def test_what_was_right_is_counted_by_subject(everywhere, target, flow_folder):
         )
         for subject in found.subjects
     }
-    assert facts["networks"][0]["hits_by_subject"] == right
+    assert found.networks[0].n_correct_by_subject == right
 
 
 def test_networks_on_other_clips_are_refused_before_any_is_trained(trained, tiny, tmp_path):
@@ -145,6 +141,19 @@ def test_networks_on_other_clips_are_refused_before_any_is_trained(trained, tiny
     assert trained == []
 
 
+def test_several_pairs_are_corrected_together():
+    """Alone each of two equal pairs would be shown; of twenty none is."""
+    better, worse = np.array([[9, 1], [1, 9]]), np.array([[6, 4], [4, 6]])
+    first = Contestant("first", "", np.tile(better, (1, 8, 1, 1)) + np.arange(8)[:, None, None] % 2)
+    other = Contestant("other", "", np.tile(worse, (1, 8, 1, 1)))
+    names, alone = [f"sub{k}" for k in range(8)], comparison([first, other], "abcdefgh", (0,), (), "", False)
+    assert alone.pairs[0].shown and alone.pairs[0].p == alone.pairs[0].p_holm == 2 / 256
+    among = comparison([first, *[other] * 20], names, (0,), (), "", False)
+    assert {(pair.p, pair.p_holm, pair.shown) for pair in among.pairs} == {(2 / 256, 40 / 256, False)}
+    assert "p = 0.156 (Holm, of 20)" in among.pairs[0].conclusion
+    assert among.winner == "first" and not among.winner_shown
+
+
 def _won(name, rights):
     """A contestant with that many of 10 clips right."""
     return Contestant(name, "", np.array([[[[rights, 10 - rights], [10 - rights, rights]]]]))
@@ -156,10 +165,10 @@ def _follow(steps, strength):
 
     def evaluate(names, subjects):
         met.append((names, subjects))
-        return Comparison(tuple(_won(name, strength[name]) for name in names), ("sub01",), (1000,), "", False)
+        return comparison([_won(name, strength[name]) for name in names], ("sub01",), (1000,), (), "", False)
 
-    for step, names, comparison in follow(steps, evaluate):
-        winners[step.name] = comparison.winner if comparison else names[0]
+    for step, names, found in follow(steps, evaluate):
+        winners[step.name] = found.winner if found else names[0]
     return met, winners
 
 

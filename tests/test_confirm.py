@@ -16,7 +16,7 @@ from mer_search.engine import where as engine
 from mer_search.engine.where import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation import baselines
-from mer_search.evaluation.metrics import best_test_epoch, inner, pooled_uf1, tail
+from mer_search.evaluation.metrics import RULES, best_test_epoch, pooled_uf1, tail, val_epoch
 from mer_search.report.summaries import summary_rows
 from mer_search.search import space
 from mer_search.search.storage import find_study, open_storage
@@ -46,9 +46,9 @@ def test_a_confirmation_uses_fresh_seeds_and_all_subjects(confirmation, executor
     assert {(fold.seed, fold.subject) for fold in folds} == {
         (seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)
     }
-    assert confirmation.groups == {"all": ("sub01", "sub02", "sub03", "sub04"), "unsearched": ("sub04",)}
-    searched = folds_of(confirmation.target.trials[0])
-    assert {fold.seed for fold in searched}.isdisjoint({1000, 1001})
+    assert confirmation.groups == {"all": ("sub01", "sub02", "sub03", "sub04"), "other": ("sub04",)}
+    tuning = folds_of(confirmation.target.trials[0])
+    assert {fold.seed for fold in tuning}.isdisjoint({1000, 1001})
 
 
 def test_a_second_call_trains_nothing_again(confirmation, executor):
@@ -73,20 +73,23 @@ def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, executo
         low, high = found.ci95
         assert low <= found.uf1 <= high
     assert set(summary.rules) == {"tail", "last", "best_test_epoch"}
-    assert set(summary.rules["tail"]) == {"all", "unsearched"}
+    assert set(summary.rules["tail"]) == {"all", "other"}
     assert (summary.n_clips, summary.n_subjects, summary.synthetic) == (24, 4, False)
     assert set(summary.baselines) == {"logistic_regression", "rbf_svm"}
-    assert summary.uf1_bbc.trials == 2
+    assert (summary.uf1_bbc.trials, summary.uf1_bbc.rule) == (2, "tail")
+    last = summaries.corrected(confirmation.target.trials, confirmation.tuning, "last")
+    whole = [folds_of(trial) for trial in confirmation.target.trials]
+    assert last.best_trial_uf1 == max(pooled_uf1(each, RULES["last"]) for each in whole)
     rules = summary.rules
     assert summary.gap == rules["best_test_epoch"]["all"].uf1 - rules["tail"]["all"].uf1
 
 
-def test_the_inner_rule_is_listed_where_subjects_were_held_out(confirmation, executor):
-    loaded = confirmation.loaded.with_values({"train.inner": 1}, silent)
+def test_val_epoch_is_listed_where_subjects_were_held_out(confirmation, executor):
+    loaded = confirmation.loaded.with_values({"train.val_subjects": 1}, silent)
     folds, _ = _train(confirming.Confirmation(confirmation.target, loaded, confirmation.subjects, (1000,)), executor)
     summary = summaries.summarise(confirmation, folds)
-    assert summary.rules["inner"]["all"].uf1 == pooled_uf1(folds, inner)
-    assert "inner subjects, leak-free" in [row[0] for row in summary_rows(summary)]
+    assert summary.rules["val_epoch"]["all"].uf1 == pooled_uf1(folds, val_epoch)
+    assert "epoch by validation subjects" in [row[0] for row in summary_rows(summary)]
 
 
 def test_the_files_that_the_design_names(confirmation, executor):
@@ -97,7 +100,7 @@ def test_the_files_that_the_design_names(confirmation, executor):
     assert len(list((confirmation.folder / "checkpoints").iterdir())) == len(folds)
     with (confirmation.folder / "subjects.csv").open() as file:
         rows = {row["subject"]: row for row in csv.DictReader(file)}
-    assert [row["searched"] for row in rows.values()] == ["1", "1", "1", "0"]
+    assert [row["tuning"] for row in rows.values()] == ["1", "1", "1", "0"]
     right = [int(n) for n in rows["sub01"]["TP"].split()]
     assert float(rows["sub01"]["accuracy"]) == pytest.approx(sum(right) / 6, abs=1e-4)
     log = (confirmation.folder / "megc_log.txt").read_text().splitlines()
@@ -142,7 +145,7 @@ def test_a_search_started_at_its_base_with_its_settings_and_its_first_starting_p
     start = start_target(study, "", [second])
     assert digest(start.run) == digest(first.run)
     assert start.folder.parent == second.folder.parent
-    assert (start.checksum, start.searched, start.trials) == (second.checksum, second.searched, ())
+    assert (start.checksum, start.tuning, start.trials) == (second.checksum, second.tuning, ())
     other = start_target(study, "V3NR", [second])
     assert (other.run.train.lr, other.run.train.epochs, other.run.model.stem_width) == (8e-4, 2, 4)
     kept_study(Path(study.user_attrs["out"])).unlink()
@@ -165,9 +168,7 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
         monkeypatch.setattr(engine, "open_executor", lambda *_: pytest.fail("it was opened for nothing"))
     assert [sum(cost.folds for cost in costs) for costs in told] == [8, 0]
     assert [pair.same for pair in compare(jobs[1:], folds[1:]).pairs] == [True]
-    some = compare(jobs, folds).among(("sub04", "sub01"))
-    assert some.contestants[0].matrices.sum() == 12
-    assert some.subjects == ("sub04", "sub01")
+    assert compare(jobs, folds).other == ("sub04",)
 
 
 def test_baselines_are_fitted_once(confirmation, monkeypatch):
@@ -207,12 +208,12 @@ def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, executor, tmp
     target = confirmation.target
     loaded = load_data(tmp_path / "casme2", with_values(target.run, {"data.task": "3", "prep.size": 32}), silent)
     there = confirming.Confirmation(target, loaded, loaded.select("all"), (1000,))
-    assert there.elsewhere and not confirmation.elsewhere
-    assert there.searched == () and set(there.groups["unsearched"]) == {"sub01", "sub02", "sub03"}
+    assert there.is_transfer and not confirmation.is_transfer
+    assert there.tuning == () and there.groups == {"all": ("sub01", "sub02", "sub03")}
     assert there.store != confirmation.store and there.store.name.startswith(f"{confirmation.store.name}-")
     folds, _ = _train(there, executor)
     summary = summaries.summarise(there, folds)
     assert summary.title.endswith("on another dataset")
     assert summary.dataset == "CASME II, 3 classes"
     assert summary.uf1_bbc is None
-    assert summary.n_unsearched == summary.n_subjects == 3
+    assert (summary.n_tuning, summary.n_subjects) == (0, 3) and summary.is_leak_free("tail", "all")

@@ -33,7 +33,7 @@ pytestmark = [
 ]
 SMALL = NARROW | {"train.batch": 8, "train.epochs": 4}
 EVERYTHING = {"train.mixup": 0.4, "train.noise": 0.1, "model.dropout": 0.3, "train.class_weights": 1.0,
-              "train.mirror": True, "train.inner": 1}  # fmt: skip
+              "train.mirror": True, "train.val_subjects": 1}  # fmt: skip
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_the_cost_of_finals_is_told_before_and_their_outcome_in_the_dashboard(
         live.show(event)
     order = [trial.number for trial in ranked_trials(study)]
     note = note_of(study._storage.get_study_system_attrs(study._study_id), None)["body"]
-    assert [int(number) for number in re.findall(r"^\| (\d+) \|", note, re.M)][: len(order)] == order
+    assert [int(number) for number in re.findall(r"^\| \**(\d+)\** \|", note, re.M)][: len(order)] == order
 
 
 def test_finals_that_are_to_come_or_were_stopped_are_told(searched, executor):

@@ -27,18 +27,18 @@ def test_a_fold_splits_all_clips_and_keeps_its_subject_out_of_training(clip_subj
 @settings(derandomize=True, deadline=None)
 @given(st.integers(4, 12).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n - 3))), st.integers(0, 2**48))
 def test_subjects_held_out_are_neither_trained_on_nor_tested(numbers, seed):
-    subjects, inner = numbers
+    subjects, val = numbers
     clip_subjects = [f"s{i % subjects}" for i in range(3 * subjects)]
-    fold = leave_one_out(clip_subjects, "s1", inner, seed)
-    train, test, held_out = ({clip_subjects[i] for i in part} for part in (fold.train, fold.test, fold.inner))
-    assert (len(train), len(test), len(held_out)) == (subjects - 1 - inner, 1, inner)
-    assert sorted([*fold.train, *fold.test, *fold.inner]) == list(range(len(clip_subjects)))
-    again = leave_one_out(clip_subjects, "s1", inner, seed)
-    np.testing.assert_array_equal(fold.inner, again.inner)
+    fold = leave_one_out(clip_subjects, "s1", val, seed)
+    train, test, held_out = ({clip_subjects[i] for i in part} for part in (fold.train, fold.test, fold.val))
+    assert (len(train), len(test), len(held_out)) == (subjects - 1 - val, 1, val)
+    assert sorted([*fold.train, *fold.test, *fold.val]) == list(range(len(clip_subjects)))
+    again = leave_one_out(clip_subjects, "s1", val, seed)
+    np.testing.assert_array_equal(fold.val, again.val)
 
 
 def test_a_seed_draws_who_is_held_out():
-    drawn = {tuple(leave_one_out(list("abcdef"), "a", 2, seed).inner) for seed in range(200)}
+    drawn = {tuple(leave_one_out(list("abcdef"), "a", 2, seed).val) for seed in range(200)}
     assert len(drawn) == 10  # every pair of the five others
 
 

@@ -81,7 +81,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(either):
     ("values", "kind"),
     [
         ({}, torch.float32),
-        (ALL_AT_ONCE | {"train.inner": 1, "train.mirror": True}, torch.float32),
+        (ALL_AT_ONCE | {"train.val_subjects": 1, "train.mirror": True}, torch.float32),
         ({"model.stem_width": 16, "model.attention_width": 16}, torch.bfloat16),
     ],
     ids=["plain", "all at once", "bfloat16"],
@@ -98,8 +98,8 @@ def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_pat
     assert [row.epoch for row in told] == [5]  # nothing is trained twice
     np.testing.assert_array_equal(whole.predictions.probabilities, last.predictions.probabilities)
     np.testing.assert_array_equal(whole.predictions.probabilities[:2], first.predictions.probabilities)
-    if "train.inner" in values:
-        np.testing.assert_array_equal(whole.predictions.inner, last.predictions.inner)
+    if "train.val_subjects" in values:
+        np.testing.assert_array_equal(whole.predictions.val_log_likelihood, last.predictions.val_log_likelihood)
     assert losses(whole) == losses(last)
     for one, other in zip(whole.network.state_dict().values(), last.network.state_dict().values(), strict=True):
         assert torch.equal(one, other)
@@ -275,12 +275,12 @@ def test_settings_of_action_units_change_nothing_in_one_stage(loaded):
     assert plain.network.units is None
 
 
-HELD_OUT = {"train__inner": 1, "train__epochs": 4}
+HELD_OUT = {"train__val_subjects": 1, "train__epochs": 4}
 
 
 def _held_out(loaded, seed=0):
     """Indices of the clips that a fold with these settings holds out."""
-    return leave_one_out(loaded.subjects, TEST, 1, fold_seed(seed, TEST)).inner
+    return leave_one_out(loaded.subjects, TEST, 1, fold_seed(seed, TEST)).val
 
 
 def test_subjects_held_out_do_not_influence_training_but_are_judged_after_every_epoch(loaded):
@@ -293,10 +293,10 @@ def test_subjects_held_out_do_not_influence_training_but_are_judged_after_every_
     )
     np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
     assert losses(one) == losses(other)
-    assert (one.predictions.inner != other.predictions.inner).all()
+    assert (one.predictions.val_log_likelihood != other.predictions.val_log_likelihood).all()
     everybody = train(loaded, train__epochs=4, train__class_weights=1.0)
     assert (one.predictions.probabilities != everybody.predictions.probabilities).any()
-    assert everybody.predictions.inner is None
+    assert everybody.predictions.val_log_likelihood is None
 
 
 def test_the_held_out_subjects_mean_log_likelihood_is_stored(loaded):
@@ -306,8 +306,8 @@ def test_the_held_out_subjects_mean_log_likelihood_is_stored(loaded):
     with torch.no_grad():
         maps, _ = network_input(loaded.run, loaded.tensors.flow[out].float(), None, 0)
         chances = network(maps).log_softmax(1)[range(6), loaded.tensors.labels[out]]
-    assert trained.predictions.inner.shape == (4,)
-    assert trained.predictions.inner[-1] == pytest.approx(float(chances.mean()), abs=1e-3)
+    assert trained.predictions.val_log_likelihood.shape == (4,)
+    assert trained.predictions.val_log_likelihood[-1] == pytest.approx(float(chances.mean()), abs=1e-3)
 
 
 def test_the_test_subjects_labels_do_not_influence_which_epoch_the_held_out_subjects_choose(loaded):
@@ -316,7 +316,7 @@ def test_the_test_subjects_labels_do_not_influence_which_epoch_the_held_out_subj
     one, other = (
         train(loaded, clips=loaded.tensors._replace(labels=ls), **HELD_OUT) for ls in (labels, loaded.tensors.labels)
     )
-    np.testing.assert_array_equal(one.predictions.inner, other.predictions.inner)
+    np.testing.assert_array_equal(one.predictions.val_log_likelihood, other.predictions.val_log_likelihood)
     np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
 
 
@@ -329,13 +329,13 @@ def test_both_stages_leave_the_held_out_subjects_out(tmp_path, tiny):
     labels = loaded.tensors.labels.clone()
     labels[out] = 0
     one, other = (
-        train(loaded, clips=clips, train__inner=1)
+        train(loaded, clips=clips, train__val_subjects=1)
         for clips in (loaded.tensors, loaded.tensors._replace(units=changed, labels=labels))
     )
     np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
     assert losses(one) == losses(other)
     assert len(losses(one)) == 2 + 3
-    assert (one.predictions.inner != other.predictions.inner).any()
+    assert (one.predictions.val_log_likelihood != other.predictions.val_log_likelihood).any()
     everybody = train(loaded, clips=loaded.tensors._replace(units=changed, labels=labels))
     assert losses(everybody)[0] != losses(one)[0]
 

@@ -15,13 +15,13 @@ pairs = st.integers(2, 6).flatmap(
 )
 
 
-def _fold(labels, predicted, n_classes=3, subject="s01", chance=0.75, inner=None):
+def _fold(labels, predicted, n_classes=3, subject="s01", chance=0.75, val=None):
     """A subject whose clips are given `predicted` (E, n) classes, each with that chance."""
     predicted = np.asarray(predicted)
     probabilities = np.full((*predicted.shape, n_classes), (1 - chance) / (n_classes - 1), np.float16)
     np.put_along_axis(probabilities, predicted[..., None], chance, axis=-1)
     names = tuple(f"{subject}/{i}" for i in range(len(labels)))
-    return Predictions(0, subject, names, np.asarray(labels, np.int64), probabilities, inner)
+    return Predictions(0, subject, names, np.asarray(labels, np.int64), probabilities, val)
 
 
 @settings(derandomize=True, deadline=None)
@@ -115,8 +115,8 @@ def test_log_likelihood_is_the_mean_log_chance_of_the_truth():
 
 
 def test_only_the_published_rule_leaks():
-    epochs, inner = [[0, 1, 2], [2, 2, 0], [1, 1, 1]], np.array([-2.0, -1.5, -1.0])
-    one, other = (_fold(labels, epochs, inner=inner) for labels in ([0, 1, 2], [2, 2, 0]))
+    epochs, val = [[0, 1, 2], [2, 2, 0], [1, 1, 1]], np.array([-2.0, -1.5, -1.0])
+    one, other = (_fold(labels, epochs, val=val) for labels in ([0, 1, 2], [2, 2, 0]))
     changed = {name for name, rule in metrics.RULES.items() if not np.array_equal(rule(one), rule(other))}
     assert changed == metrics.LEAKS
 
@@ -127,17 +127,15 @@ def test_epochs_with_equal_f1_and_accuracy_are_a_tie_whatever_the_rounding():
     assert metrics.best_epoch(fold) == 0
 
 
-@pytest.mark.parametrize(
-    ("inner", "chosen"), [([-0.9, -0.7, -0.8], 1), ([-0.7, -0.9, -0.7], 0), ([-3.0, -2.0, -1.0], 2)]
-)
-def test_the_inner_rule_picks_the_epoch_that_fits_the_subjects_held_out_ties_to_the_earlier(inner, chosen):
-    fold = _fold([0, 1], [[0, 0], [1, 1], [2, 2]], inner=np.array(inner))
-    np.testing.assert_array_equal(metrics.inner(fold).argmax(-1), [chosen, chosen])
+@pytest.mark.parametrize(("val", "chosen"), [([-0.9, -0.7, -0.8], 1), ([-0.7, -0.9, -0.7], 0), ([-3.0, -2.0, -1.0], 2)])
+def test_val_epoch_picks_the_epoch_that_fits_the_subjects_held_out_ties_to_the_earlier(val, chosen):
+    fold = _fold([0, 1], [[0, 0], [1, 1], [2, 2]], val=np.array(val))
+    np.testing.assert_array_equal(metrics.val_epoch(fold).argmax(-1), [chosen, chosen])
 
 
-def test_the_inner_rule_is_there_only_where_subjects_were_held_out():
-    without, with_them = (_fold([0], [[0], [1]], inner=inner) for inner in (None, np.zeros(2)))
-    assert set(metrics.available([with_them, with_them])) == {"tail", "last", "inner", "best_test_epoch"}
+def test_val_epoch_is_there_only_where_subjects_were_held_out():
+    without, with_them = (_fold([0], [[0], [1]], val=val) for val in (None, np.zeros(2)))
+    assert set(metrics.available([with_them, with_them])) == {"tail", "last", "val_epoch", "best_test_epoch"}
     assert set(metrics.available([with_them, without])) == {"tail", "last", "best_test_epoch"}
-    with pytest.raises(UsageError, match=r"needs subjects held out.*beside s01.*train\.inner of 1 or more"):
-        metrics.inner(without)
+    with pytest.raises(UsageError, match=r"needs subjects held out.*beside s01.*train\.val_subjects of 1 or more"):
+        metrics.val_epoch(without)

@@ -8,11 +8,11 @@ from mer_search.errors import DataError
 from mer_search.evaluation.predictions import Predictions, load, save
 
 
-def _fold(inner=False):
+def _fold(val=False):
     random = np.random.default_rng(0)
     names = tuple(f"sub02/clip {i} é" for i in range(3))
     chances = random.dirichlet(np.ones(4), (5, 3)).astype(np.float16)
-    return Predictions(1, "sub02", names, random.integers(0, 4, 3), chances, random.normal(size=5) if inner else None)
+    return Predictions(1, "sub02", names, random.integers(0, 4, 3), chances, random.normal(size=5) if val else None)
 
 
 ARRAYS = {name: np.asarray(value) for name, value in vars(_fold()).items() if value is not None}
@@ -30,13 +30,13 @@ def _refused(path, content):
         load(path)
 
 
-@pytest.mark.parametrize("inner", [False, True])
-def test_a_fold_comes_back_whole_and_takes_the_place_of_another(path, inner):
-    save(path, _fold(not inner))
-    save(path, _fold(inner))
-    found, expected = load(path), _fold(inner)
+@pytest.mark.parametrize("val", [False, True])
+def test_a_fold_comes_back_whole_and_takes_the_place_of_another(path, val):
+    save(path, _fold(not val))
+    save(path, _fold(val))
+    found, expected = load(path), _fold(val)
     assert (found.seed, found.subject, found.clips) == (expected.seed, expected.subject, expected.clips)
-    for name in ("labels", "probabilities", "inner"):
+    for name in ("labels", "probabilities", "val_log_likelihood"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), strict=True)
     assert list(path.parent.iterdir()) == [path]
 

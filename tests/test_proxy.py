@@ -1,10 +1,9 @@
 """What confirmations say about subjects."""
 
-import json
-
 import numpy as np
 import optuna
 import pytest
+from small import SCORE, summary_with
 
 from mer_search.confirmation.difficulty import rank, study_line
 from mer_search.confirmation.folders import latest
@@ -20,10 +19,10 @@ from mer_search.training.fold_store import keep_fold
 def confirmed(tmp_path):
     """A function (scores of the search, UF1 of their confirmations) -> study."""
 
-    def make(searched, uf1):
+    def make(tuning, uf1):
         study = optuna.create_study(study_name="small", direction="maximize")
         study.set_user_attr("out", str(tmp_path))
-        for number, (score, found) in enumerate(zip(searched, uf1, strict=True)):
+        for number, (score, found) in enumerate(zip(tuning, uf1, strict=True)):
             study.add_trial(optuna.create_trial(value=score))
             _write(tmp_path / "confirm" / f"trial-{number}", found)
         return study
@@ -32,8 +31,10 @@ def confirmed(tmp_path):
 
 
 def _write(folder, uf1):
+    """A confirmation whose UF1 on all subjects says the opposite of that on the other ones."""
     folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps({"rules": {"tail": {"all": {"uf1": uf1}}}}))
+    rules = {"tail": {"all": SCORE | {"uf1": 1 - uf1}, "other": SCORE | {"uf1": uf1}}}
+    (folder / "summary.json").write_text(summary_with(rules=rules).to_json())
 
 
 SCORES = [0.5, 0.52, 0.55, 0.6, 0.61, 0.65, 0.66, 0.7]
@@ -42,8 +43,11 @@ SCORES = [0.5, 0.52, 0.55, 0.6, 0.61, 0.65, 0.66, 0.7]
 @pytest.mark.parametrize(
     ("uf1", "words"),
     [
-        (SCORES, "+1.00, 95 % +1.00 to +1.00: the score ranks trials as all subjects do."),
-        (SCORES[::-1], "-1.00, 95 % -1.00 to -1.00: the score misleads"),
+        (SCORES, "+1.00, 95 % +1.00 to +1.00: the score ranks trials as the others do."),
+        (
+            SCORES[::-1],
+            "that it never scored: rank correlation -1.00, 95 % -1.00 to -1.00: the score misleads",
+        ),
         ([0.6, 0.5, 0.7, 0.55, 0.65, 0.5, 0.7, 0.6], "the score is not shown to rank trials"),
     ],
 )
@@ -54,7 +58,7 @@ def test_the_search_score_is_checked_against_confirmed_trials(confirmed, uf1, wo
 def test_few_confirmed_trials_tell_nothing_and_one_is_not_even_mentioned(confirmed, tmp_path):
     study = confirmed(SCORES[:4], SCORES[:4])
     found = proxy(study)
-    assert (found["trials"], found["ci95"]) == ([0, 1, 2, 3], None)
+    assert (found.trials, found.ci95, found.on_other) == ((0, 1, 2, 3), None, True)
     assert "rank correlation +1.00: too few to tell" in proxy_line(found)
     for number in (0, 1, 2):
         (tmp_path / "confirm" / f"trial-{number}" / "summary.json").unlink()
@@ -66,9 +70,9 @@ def test_only_trials_that_ran_to_their_end_and_were_confirmed_on_everybody_count
     study.add_trial(optuna.create_trial(value=0.1, user_attrs={"stopped_after": 3}))
     for name in ("trial-2", "trial-1-3-subjects-abcdef", "against-01234567"):
         _write(tmp_path / "confirm" / name, 0.9)
-    assert proxy(study)["trials"] == [0, 1]
+    assert proxy(study).trials == (0, 1)
     (tmp_path / "confirm" / "trial-1" / "summary.json").write_text("{")
-    with pytest.raises(DataError, match="confirm the trial again"):
+    with pytest.raises(DataError, match="must be a confirmation's summary"):
         proxy(study)
 
 

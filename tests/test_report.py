@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 from small import SCORE, summary_with
 
-from mer_search.confirmation.compare import Comparison, Contestant
+from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.report import document, figures
 from mer_search.report.conclusions import comparison_lines, gap, top_table
 from mer_search.report.confirmation import estimates
 from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
 from mer_search.report.figures import Point
-from mer_search.report.summaries import summary_rows, verdict
+from mer_search.report.summaries import conclusion, legend, summary_rows
 from mer_search.report.terminal import drawn, duration, operations
 from mer_search.report.trials import values_text
 
@@ -39,29 +39,49 @@ def test_figures_are_pictures():
         name: [(point, value) for point in points] for name, value in (("a", 0.1), ("b", "nr"), ("c", True), ("d", 3))
     }
     assert min(_size(figures.slices_png(axes, ["a"]))) > 200
-    assert min(_size(figures.proxy_png([0.1, 0.2], [0.3, 0.2], [1, 7]))) > 200
+    assert min(_size(figures.proxy_png([0.1, 0.2], [0.3, 0.2], [1, 7], True))) > 200
 
 
 def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
     rows = summary_rows(SUMMARY)
-    assert rows[0] == ("tail, leak-free", "26 all", "0.600", "0.020", "0.500-0.700")
-    assert rows[2] == ("tail, seeds averaged", "26 all", "0.650", "", "0.550-0.750")
+    assert rows[0] == ("tail, no epoch selected", "26 all", "0.600", "0.020", "0.500-0.700", "0.550")
+    assert rows[2] == ("tail, seeds averaged", "26 all", "0.650", "", "0.550-0.750", "0.550")
     assert [row[0] for row in rows if "LEAKS" in row[0]] == ["best test epoch (LEAKS)"] * 2
-    assert ("search's best, corrected", "10 searched", "0.440", "", "0.200-0.600") in rows
+    assert ("search's best, corrected", "10 tuning", "0.440", "", "0.200-0.600", "") in rows
+    assert ("search's best, cross-fitted", "10 tuning", "0.430", "", "not estimable", "") in rows
+
+
+def test_leak_free_is_said_of_nothing_on_which_a_choice_was_made():
+    rows = {row[:2] for row in summary_rows(SUMMARY)}
+    assert {name for name, subjects in rows if "leak-free" in name} == {"tail, leak-free", "last epoch, leak-free"}
+    assert {subjects for name, subjects in rows if "leak-free" in name} == {"16 other (easier)"}
+    alone = {"all": SCORE}
+    preset = summary_with(rules={"tail": alone, "best_test_epoch": alone}, n_tuning=0, tuning_subjects="", uf1_bbc=None)
+    assert ("tail, leak-free", "26 all") in {row[:2] for row in summary_rows(preset)}
+    leaking = SUMMARY.uf1_bbc.model_dump() | {"rule": "best_test_epoch"}
+    assert "search's best, corrected (LEAKS)" in {row[0] for row in summary_rows(summary_with(uf1_bbc=leaking))}
+
+
+def test_the_other_subjects_are_called_easier_where_the_search_took_the_hardest():
+    """And the better baseline on the same subjects stands in their row."""
+    row = next(row for row in summary_rows(SUMMARY) if "other" in row[1])
+    assert (row[1], row[-1]) == ("16 other (easier)", "0.600") and "EASIER" in legend(SUMMARY)
+    fair = summary_with(tuning_subjects="stratified")
+    assert "16 other" in {row[1] for row in summary_rows(fair)} and "EASIER" not in legend(fair)
 
 
 def test_one_seed_has_no_deviation():
     alone = summary_with(rules={"tail": {"all": SCORE | {"sd": None}}}, seeds=(1000,))
     assert summary_rows(alone)[0][3] == ""
-    assert "averaged" not in str(summary_rows(alone)) + verdict(alone)
+    assert "averaged" not in str(summary_rows(alone)) + conclusion(alone)
 
 
 @pytest.mark.parametrize(("uf1", "words"), [(0.56, "is above the better baseline's"), (0.54, "does NOT beat")])
 def test_the_verdict_says_it_when_a_baseline_is_better(uf1, words):
     summary = summary_with(rules={"tail": {"all": SCORE | {"uf1": uf1}}})
-    assert words in verdict(summary)
-    assert verdict(summary).endswith("With its 2 seeds averaged: 0.650, above the baseline.")
-    assert "RBF SVM" in verdict(summary)
+    assert words in conclusion(summary)
+    assert conclusion(summary).endswith("With its 2 seeds averaged: 0.650, above the baseline.")
+    assert "RBF SVM" in conclusion(summary)
 
 
 def test_what_the_leaking_rule_adds_is_said_in_points():
@@ -79,12 +99,12 @@ def test_confirmed_networks_stand_beside_their_baselines_and_the_leaking_rule():
     assert max(map(len, lines)) <= 80
 
 
-def _comparison(*right):
+def _comparison(*right, other=()):
     """A network for each list of how many of 10 clips, half of either class, are right: for each of 8 subjects."""
     matrices = [np.array([[[[k // 2, 5 - k // 2], [5 - (k - k // 2), k - k // 2]] for k in each]]) for each in right]
     names = ["trial 7", "the search's start", "trial 8"]
     met = tuple(Contestant(name, "", each) for name, each in zip(names, matrices, strict=False))
-    return Comparison(met, tuple(f"s{k}" for k in range(8)), (1000,), "CASME II", False)
+    return comparison(met, tuple(f"s{k}" for k in range(8)), (1000,), other, "CASME II", False)
 
 
 FINE, POOR, MIXED = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9]
@@ -100,20 +120,20 @@ FINE, POOR, MIXED = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9]
     ],
 )
 def test_whether_a_search_found_something_better_than_its_start_is_said_plainly(found, start, words):
-    lines = comparison_lines(_comparison(found, start), 1, "the search's start", ("s6", "s7"))
+    lines = comparison_lines(_comparison(found, start, other=("s6", "s7")), 1, "the search's start")
     assert len(lines) == 1  # nothing is said of two subjects
     assert words in lines[0]
     if found != start:
-        alone = comparison_lines(_comparison(found, start), 1, "the search's start", ("s5", "s6", "s7"))[1]
+        alone = comparison_lines(_comparison(found, start, other=("s5", "s6", "s7")), 1, "the search's start")[1]
         assert alone.startswith("On the 3 subjects that the search never scored: ")
 
 
 def test_a_search_whose_best_is_its_start_found_nothing():
-    assert "NOTHING" in comparison_lines(_comparison(FINE), 1, "trial 7", ())[0]
+    assert "NOTHING" in comparison_lines(_comparison(FINE), 1, "trial 7")[0]
 
 
 def test_choosing_among_confirmed_trials_comes_with_a_warning():
-    lines = comparison_lines(_comparison(POOR, MIXED, FINE), 3, "the search's start", ())
+    lines = comparison_lines(_comparison(POOR, MIXED, FINE), 3, "the search's start")
     assert lines[0].startswith("trial 8 is better than trial 7: UF1 0.899 and 0.495")
     assert "Choosing the best of 3" in lines[1]
     assert len(lines) == 3

@@ -79,13 +79,13 @@ def test_the_digest_changes_with_the_space_and_not_with_the_number_of_trials():
 
 
 def _with_inner(axis):
-    return 'rule = "inner"\n' + SMALL.replace("[when]", f'"train.inner" = {{ {axis} }}\n[when]')
+    return 'rule = "val_epoch"\n' + SMALL.replace("[when]", f'"train.val_subjects" = {{ {axis} }}\n[when]')
 
 
 def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
-    fixed = 'rule = "inner"\n' + SMALL.replace("[set]", '[set]\n"train.inner" = 2')
+    fixed = 'rule = "val_epoch"\n' + SMALL.replace("[set]", '[set]\n"train.val_subjects" = 2')
     for text in (fixed, _with_inner("int = [1, 4]")):
-        assert space.parse(text, "small").rule == "inner"
+        assert space.parse(text, "small").rule == "val_epoch"
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,11 @@ def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
         (SMALL.replace('= "focal"', "= 3").replace('"train.loss" = 3', '"train.plateau" = 3'), "unconditional axes"),
         (SMALL.replace('= "focal" }', '= "focl" }'), "train.loss must lie on its axis .*'focl'"),
         ('sampler = "genius"\n' + SMALL, "sampler: .*'tpe', 'gp', 'random', 'qmc' or 'nsga2', but got 'genius'"),
-        ('rule = "best"\n' + SMALL, "rule: .*'tail', 'last', 'inner' or 'best_test_epoch', but got 'best'"),
-        ('rule = "inner"\n' + SMALL, r'train\.inner must be at least 1, but can be 0; put "train\.inner" = 3 under'),
+        ('rule = "best"\n' + SMALL, "rule: .*'tail', 'last', 'val_epoch' or 'best_test_epoch', but got 'best'"),
+        (
+            'rule = "val_epoch"\n' + SMALL,
+            r'train\.val_subjects must be 1 or more, but can be 0; put "train\.val_subjects" = 3 under',
+        ),
         (_with_inner("choice = [0, 2]"), "can be 0"),
         ("[set]\n", "at least one axis"),
     ],

@@ -9,7 +9,7 @@ from small import STUDY, drive, folds_of, over, silent
 from mer_search.config import digest
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import MerSearchError, StorageError, UsageError
-from mer_search.evaluation.metrics import inner, pooled_uf1, tail
+from mer_search.evaluation.metrics import pooled_uf1, tail, val_epoch
 from mer_search.report.costs import print_cost
 from mer_search.report.live import Live
 from mer_search.report.trials import trial_line
@@ -164,16 +164,18 @@ def test_more_subjects_to_hold_out_than_can_be_spared_are_refused_before_the_sea
     with pytest.raises(
         UsageError, match="must leave two of 4 subjects to train on and one to test, but is 2; set it to 1"
     ):
-        make_search(STUDY.replace("[space]", '"train.inner" = 1\n[space]\n"train.inner" = { choice = [1, 2] }'))
+        make_search(
+            STUDY.replace("[space]", '"train.val_subjects" = 1\n[space]\n"train.val_subjects" = { choice = [1, 2] }')
+        )
 
 
 def test_a_study_can_be_judged_by_the_epochs_that_subjects_held_out_choose(storage, executor, make_search):
-    search = make_search('rule = "inner"\n' + STUDY.replace("[space]", '"train.inner" = 1\n[space]'))
+    search = make_search('rule = "val_epoch"\n' + STUDY.replace("[space]", '"train.val_subjects" = 1\n[space]'))
     study = open_study(search, storage, "small")
     drive(search, study, executor, 1)
     folds = folds_of(trial_folder(search.out, 0))
-    assert all(fold.inner.shape == (2,) for fold in folds)
-    assert study.get_trials()[0].value == pooled_uf1(folds, inner)
+    assert all(fold.val_log_likelihood.shape == (2,) for fold in folds)
+    assert study.get_trials()[0].value == pooled_uf1(folds, val_epoch)
 
 
 def test_an_axis_of_the_motion_measures_it_anew(storage, executor, make_search):

@@ -144,7 +144,13 @@ CONFIRMATION = {
         "subjects.csv must be what",
     ),
     "a summary without its digest": (_summary(lambda s: s.pop("digest")), "digest: Field required"),
-    "a comparison without its seeds": (_summary(lambda s: s["comparison"].pop("seeds")), "something there is not"),
+    "a comparison without its seeds": (_summary(lambda s: s["comparison"].pop("seeds")), "comparison.seeds: Field req"),
+    "damaged baselines": (
+        _edit("../baselines-*.json", "labels", "label"),
+        "must hold the baselines' classes",
+    ),
+    "no baselines": (_delete("../baselines-*.json"), "must hold the baselines' classes"),
+    "other comparison on other subjects": (_summary(lambda s: s["comparison"].update(other=["sub01"])), "comparison"),
     "no seeds": (_summary(lambda s: s.update(seeds=None)), "seeds: Input should be a valid tuple"),
     "no log": (_delete("megc_log.txt"), "something there is not"),
     "a rival's folds": (

@@ -127,9 +127,9 @@ def confirm(
         return
     terminal.show(conclusions.top_table(summaries) if top else shown.summary_table(summaries[0]))
     for summary in summaries[: len(targets)]:
-        terminal.say(shown.verdict(summary))
+        terminal.say(shown.conclusion(summary))
     terminal.say(conclusions.gap(summaries[0]))
-    for line in summaries[0].verdict:
+    for line in summaries[0].conclusions:
         terminal.say(line)
     terminal.out.print(f"took {terminal.duration(time.monotonic() - began)}; files, to read in a browser:")
     for result in results:

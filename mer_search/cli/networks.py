@@ -78,6 +78,7 @@ def compare(
     from mer_search.confirmation import compare as comparing
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
+    from mer_search.confirmation.summary import Comparison
     from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, trial_target
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
@@ -108,7 +109,7 @@ def compare(
     with stop.polling(), terminal.bars() as progress:
         path = data or next(filter(None, (each.data for each in targets)), None) or find_data(None, progress)
 
-    def evaluate(networks: Sequence[str], subjects: str) -> comparing.Comparison:
+    def evaluate(networks: Sequence[str], subjects: str) -> Comparison:
         fresh = range(FIRST_SEED, FIRST_SEED + seeds)
         with stop.polling(), terminal.bars() as progress:
             jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
@@ -118,7 +119,9 @@ def compare(
     for step, met, comparison in follow(steps, evaluate):
         if comparison:
             comparing.keep(comparison, out)
-        found.append({"step": step.name, "networks": met, **(comparison.facts if comparison else {"winner": met[0]})})
+        found.append(
+            {"step": step.name, "networks": met, **(comparison.model_dump() if comparison else {"winner": met[0]})}
+        )
         if not as_json:
             networks.print_step(step, met, comparison)
     if as_json:

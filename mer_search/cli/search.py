@@ -74,7 +74,7 @@ def run(
     from mer_search.search import space
     from mer_search.search.progress import progress_of
     from mer_search.search.session import default_study, open_session
-    from mer_search.search.storage import best_trial, check_name, check_url, ended
+    from mer_search.search.storage import check_name, check_url, ended
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
 
@@ -105,7 +105,7 @@ def run(
             for event in session.events(wanted, shown.preparing):
                 shown.show(event)
         live.print_wasted(scheduler)
-        terminal.show(trials_table(study, best_trial(study)))
+        terminal.show(trials_table(study))
         terminal.say(state_line(progress_of(study)))
         print_next(storage, label, search.out)
 
@@ -119,20 +119,21 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
     from mer_search.confirmation.proxy import proxy
     from mer_search.report import terminal, trials
     from mer_search.search.progress import progress_of
-    from mer_search.search.storage import best_trial, find_study, open_storage
+    from mer_search.search.storage import find_study, open_storage
 
     opened = find_study(open_storage(storage), name)
-    facts = {**progress_of(opened), "proxy": proxy(opened)}
+    trusted = proxy(opened)
+    facts = {**progress_of(opened), "proxy": trusted and trusted._asdict()}
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
-    if best := best_trial(opened):
-        terminal.show(trials.trials_table(opened, best))
+    if facts["best"]:
+        terminal.show(trials.trials_table(opened))
     if facts["pareto_front"]:
         terminal.show(trials.front_table(facts))
     terminal.say(trials.state_line(facts))
-    if facts["proxy"]:
-        terminal.say(trials.proxy_line(facts["proxy"]))
+    if trusted:
+        terminal.say(trials.proxy_line(trusted))
 
 
 @click.command(epilog=example("mer-search report"))

@@ -34,21 +34,21 @@ class Confirmation:
 
     def __post_init__(self) -> None:
         found, must = self.loaded.run.data.checksum, self.target.checksum
-        if must and found != must and not self.elsewhere:
+        if must and found != must and not self.is_transfer:
             raise UsageError(
                 f"{self.target.title} must be confirmed on the clips that it was searched on (checksum "
                 f"{must}), but {self.loaded.folder.path} has {found}; give the study's --data, or another dataset's"
             )
 
     @property
-    def elsewhere(self) -> bool:
+    def is_transfer(self) -> bool:
         """Whether this is another dataset than the one that was searched on."""
         return bool(self.target.checksum) and self.loaded.run.data.dataset != self.target.run.data.dataset
 
     @property
-    def searched(self) -> tuple[str, ...]:
+    def tuning(self) -> tuple[str, ...]:
         """The subjects that the search scored."""
-        return () if self.elsewhere else self.target.searched
+        return () if self.is_transfer else self.target.tuning
 
     @property
     def digest(self) -> str:
@@ -64,7 +64,7 @@ class Confirmation:
     def store(self) -> Path:
         """Where its folds are, whichever subjects are asked for. The name of a preset, or of a trial on another
         dataset, is followed by the digest of data and configuration."""
-        if self.target.checksum and not self.elsewhere:
+        if self.target.checksum and not self.is_transfer:
             return self.target.folder
         return self.target.folder.with_name(f"{self.target.folder.name}-{self.digest[:8]}")
 
@@ -90,9 +90,14 @@ class Confirmation:
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """`all`, and `unsearched`: the subjects that the search never scored."""
-        unsearched = tuple(subject for subject in self.subjects if subject not in self.searched)
-        return {"all": self.subjects} | ({"unsearched": unsearched} if unsearched else {})
+        """`all`, and `other`, the subjects that the search never scored, where it scored some of them."""
+        return groups_of(self.subjects, self.tuning)
+
+
+def groups_of(subjects: Sequence[str], tuning: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The groups of subjects that have figures of their own."""
+    other = tuple(subject for subject in subjects if subject not in tuning)
+    return {"all": tuple(subjects)} | ({"other": other} if 0 < len(other) < len(subjects) else {})
 
 
 def prepare(

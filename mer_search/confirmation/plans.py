@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pydantic import Field, ValidationError
 
 from mer_search.config import Part, explain
-from mer_search.confirmation.compare import Comparison
+from mer_search.confirmation.summary import Comparison
 from mer_search.errors import UsageError
 from mer_search.files import shipped, toml_names, toml_text, tree_of
 

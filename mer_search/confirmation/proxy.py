@@ -1,20 +1,31 @@
-"""The proxy: whether the subjects of a search rank its trials as all subjects do."""
+"""The proxy: whether the tuning subjects rank a search's trials as the other subjects do."""
 
-import json
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import optuna
 
 from mer_search.confirmation.folders import confirmations
-from mer_search.errors import DataError
+from mer_search.confirmation.summary import read_summary
+from mer_search.evaluation.metrics import Interval
 from mer_search.search.storage import ran_to_its_end
 
 MIN_TRIALS = 5  # of fewer a rank correlation says nothing
 
 
-def proxy(study: optuna.Study) -> dict[str, Any] | None:
-    """Whether the subjects of the search rank trials as all subjects do; None before two trials are confirmed.
+class Proxy(NamedTuple):
+    """Confirmed trials, and how their scores in the search go with their confirmed ones."""
+
+    trials: tuple[int, ...]
+    tuning_uf1: tuple[float, ...]  # in the search, on the tuning subjects
+    confirmed_uf1: tuple[float, ...]  # on the other subjects; where there are none, on all, with fresh seeds
+    on_other: bool  # whether there are other subjects
+    spearman: float
+    ci95: Interval | None  # None of few trials
+    conclusion: str
+
+
+def proxy(study: optuna.Study) -> Proxy | None:
+    """Whether the tuning subjects rank trials as the other subjects do; None before two trials are confirmed.
 
     Raises:
         DataError: if a confirmation's summary is damaged.
@@ -22,37 +33,27 @@ def proxy(study: optuna.Study) -> dict[str, Any] | None:
     scores = {
         trial.number: float(trial.values[0]) for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)
     }
-    confirmed = {number: _confirmed(path) for number, path in confirmations(study).items() if number in scores}
-    if len(confirmed) < 2:
+    tails = {
+        number: read_summary(path / "summary.json").rules["tail"]
+        for number, path in confirmations(study).items()
+        if number in scores
+    }
+    if len(tails) < 2:
         return None
     from mer_search.evaluation.statistics import rank_correlation  # scipy.stats takes a second: not for every `status`
 
-    searched = [scores[number] for number in confirmed]
-    found, interval = rank_correlation(searched, list(confirmed.values()))
-    enough = len(confirmed) >= MIN_TRIALS
-    return {
-        "trials": list(confirmed),
-        "searched_uf1": searched,
-        "confirmed_uf1": list(confirmed.values()),
-        "spearman": found,
-        "ci95": interval if enough else None,
-        "verdict": _conclusion(interval) if enough else f"too few to tell ({MIN_TRIALS} are the least)",
-    }
+    on_other = all("other" in groups for groups in tails.values())
+    tuning = tuple(scores[number] for number in tails)
+    confirmed = tuple(groups["other" if on_other else "all"].uf1 for groups in tails.values())
+    found, interval = rank_correlation(tuning, confirmed)
+    enough = len(tails) >= MIN_TRIALS
+    said = _conclusion(interval) if enough else f"too few to tell ({MIN_TRIALS} are the least)"
+    return Proxy(tuple(tails), tuning, confirmed, on_other, found, interval if enough else None, said)
 
 
-def _confirmed(folder: Path) -> float:
-    path = folder / "summary.json"
-    try:
-        return float(json.loads(path.read_text())["rules"]["tail"]["all"]["uf1"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} must be a confirmation's summary, but cannot be read ({error!r}); confirm the trial again"
-        ) from error
-
-
-def _conclusion(interval: tuple[float, float]) -> str:
+def _conclusion(interval: Interval) -> str:
     if interval[1] < 0:
-        return "the score misleads, trials that it puts first are worse on all subjects"
+        return "the score misleads, trials that it puts first are worse on the others"
     if interval[0] <= 0:
         return "the score is not shown to rank trials"
-    return "the score ranks trials as all subjects do"
+    return "the score ranks trials as the others do"

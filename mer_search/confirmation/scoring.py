@@ -12,9 +12,19 @@ from mer_search.config import Run, digest
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.summary import Corrected, Estimate, RuleScore, Score, Source, Summary
 from mer_search.evaluation import baselines
-from mer_search.evaluation.metrics import Rule, available, best_epoch, confusion, fold_confusion, scores, tail, uf1
+from mer_search.evaluation.metrics import (
+    RULES,
+    Rule,
+    available,
+    best_epoch,
+    confusion,
+    fold_confusion,
+    scores,
+    tail,
+    uf1,
+)
 from mer_search.evaluation.predictions import Predictions
-from mer_search.evaluation.statistics import bbc, uf1_interval
+from mer_search.evaluation.statistics import bbc, cross_fit, uf1_interval
 from mer_search.files import write_whole
 from mer_search.search.workspace import Progress
 from mer_search.training.fold_store import load_folds
@@ -28,7 +38,7 @@ def summarise(
     chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
     rules = scored(folds, confirmation.groups)
     return Summary(
-        title=confirmation.target.title + (" on another dataset" if confirmation.elsewhere else ""),
+        title=confirmation.target.title + (" on another dataset" if confirmation.is_transfer else ""),
         dataset=loaded.folder.title,
         synthetic=loaded.folder.synthetic,
         protocol="leave-one-subject-out, counts pooled over subjects",
@@ -36,7 +46,8 @@ def summarise(
         classes=loaded.run.data.classes,
         n_clips=sum(chosen),
         n_subjects=len(confirmation.subjects),
-        n_unsearched=len(confirmation.groups.get("unsearched", ())),
+        n_tuning=sum(subject in confirmation.tuning for subject in confirmation.subjects),
+        tuning_subjects="" if confirmation.is_transfer else confirmation.target.tuning_subjects,
         epochs=loaded.run.epochs,
         seeds=confirmation.seeds,
         rules=rules,
@@ -45,7 +56,7 @@ def summarise(
             name: baseline(predicted, loaded.labels, loaded.subjects, confirmation.groups, len(loaded.run.data.classes))
             for name, predicted in _predicted(confirmation, progress).items()
         },
-        uf1_bbc=None if confirmation.elsewhere else corrected(confirmation.target.trials, confirmation.target.searched),
+        uf1_bbc=corrected(confirmation.target.trials, confirmation.tuning, confirmation.target.rule),
     )
 
 
@@ -121,24 +132,30 @@ def baseline(
     return out
 
 
-def corrected(trials: Sequence[Path], searched: Sequence[str]) -> Corrected | None:
-    """BBC-CV over the trials (their folders) that scored every searched subject; on those subjects alone."""
-    stored = {
-        path.name: {fold.subject: fold_confusion(fold, tail) for fold in load_folds(path).values()} for path in trials
-    }
-    complete = {name: found for name, found in stored.items() if set(searched) <= set(found)}
-    if len(complete) < 2 or len(searched) < 3:
+def corrected(trials: Sequence[Path], tuning: Sequence[str], rule: str) -> Corrected | None:
+    """BBC-CV and cross-fitting over the trials (their folders) that scored every tuning subject, under the study's
+    rule, on those subjects alone; None of fewer than two trials or three subjects."""
+    if len(tuning) < 3:
         return None
-    matrices = np.array([[found[subject] for subject in searched] for found in complete.values()])
+    stored = {
+        path.name: {fold.subject: fold_confusion(fold, RULES[rule]) for fold in load_folds(path).values()}
+        for path in trials
+    }
+    complete = {name: found for name, found in stored.items() if set(tuning) <= set(found)}
+    if len(complete) < 2:
+        return None
+    matrices = np.array([[found[subject] for subject in tuning] for found in complete.values()])
     found, interval = bbc(matrices)
-    naive = float(uf1(matrices.sum(1)).max())
+    crossed = cross_fit(matrices)
     return Corrected(
         uf1=found,
         ci95=interval,
-        best_trial_uf1=naive,
+        rule=rule,
+        best_trial_uf1=float(uf1(matrices.sum(1)).max()),
+        cross_fitted=Estimate(uf1=float(uf1(crossed.sum(0))), ci95=uf1_interval(crossed[None])),
         trials=len(complete),
-        n_subjects=len(searched),
-        of=Source(trials=tuple(complete), subjects=tuple(searched)),
+        n_subjects=len(tuning),
+        of=Source(trials=tuple(complete), subjects=tuple(tuning)),
     )
 
 
@@ -156,18 +173,18 @@ def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: Sum
     """summary.json, subjects.csv and megc_log.txt."""
     decided = averaged(folds)
     write_whole(confirmation.folder / "summary.json", summary.to_json())
-    write_whole(confirmation.folder / "subjects.csv", subject_rows(decided, confirmation.searched))
+    write_whole(confirmation.folder / "subjects.csv", subject_rows(decided, confirmation.tuning))
     write_whole(confirmation.folder / "megc_log.txt", megc_log(decided, confirmation.loaded.folder.name))
 
 
-def subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], searched: Sequence[str]) -> str:
+def subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], tuning: Sequence[str]) -> str:
     """A row a subject, under the tail rule of the seeds' mean; best_epoch is what the published rule would pick."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(
         [
             "subject",
-            "searched",
+            "tuning",
             "epochs",
             "best_epoch",
             "clips",
@@ -187,7 +204,7 @@ def subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], sear
         writer.writerow(
             [
                 subject,
-                int(subject in searched),
+                int(subject in tuning),
                 len(fold.probabilities),
                 best_epoch(fold) + 1,
                 len(fold.labels),

@@ -1,22 +1,22 @@
-"""summary.json: what a confirmation found, as it is written, read and verified."""
+"""What a confirmation and a comparison found, as values: summary.json is written, read and verified by them."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from mer_search.config import Part, explain
 from mer_search.errors import DataError
+from mer_search.evaluation.metrics import LEAKS, Interval
 
 CONFIRM_AGAIN = "run the same `mer-search confirm` again, which writes it anew"
 
 
 class Estimate(Part):
-    """A UF1 and its 95 % interval, for new people like these."""
+    """A UF1 and its 95 % interval, for new people like these; None where that cannot be estimated."""
 
     uf1: float
-    ci95: tuple[float, float]
+    ci95: Interval | None
 
 
 class Score(Estimate):
@@ -43,16 +43,61 @@ class Source(Part):
 
 
 class Corrected(Estimate):
-    """The search's best, corrected for its choosing (BBC-CV)."""
+    """The search's best, corrected for its choosing (BBC-CV), on the tuning subjects, of one seed."""
 
+    rule: str  # the study's
     best_trial_uf1: float  # without the correction
+    cross_fitted: Estimate  # of the best trial on each half of the subjects, scored on the other half
     trials: int
     n_subjects: int
     of: Source
 
 
+class NetworkScore(Part):
+    """What a network scored under the tail rule."""
+
+    name: str
+    digest: str  # of its run
+    uf1: float  # mean over seeds
+    sd: float | None  # over seeds; None of one seed
+    ci95: Interval | None
+    uf1_by_seed: tuple[float, ...]
+    n_correct_by_subject: dict[str, float]  # mean over seeds
+
+
+class Pair(Part):
+    """Two networks, paired over seeds and subjects. `difference` is UF1(first) - UF1(second)."""
+
+    first: str
+    second: str
+    difference: float
+    ci95: Interval | None
+    p: float  # how often exchanging the two, subject by subject, gives as large a difference
+    p_holm: float  # corrected for the number of pairs that are compared at once
+    same: bool  # both have the same confusion matrix for every subject and seed
+    shown: bool  # whether a difference is shown: p_holm is below .05, and the interval, if any, excludes 0
+    numbers: str  # the evidence, for a person
+    conclusion: str  # in a sentence
+
+
+class Comparison(Part):
+    """Two or more networks on the same subjects and seeds."""
+
+    dataset: str
+    synthetic: bool
+    subjects: tuple[str, ...]
+    seeds: tuple[int, ...]
+    other: tuple[str, ...]  # the subjects that the search never scored
+    networks: tuple[NetworkScore, ...]
+    clips_by_subject: dict[str, int]
+    pairs: tuple[Pair, ...]  # the first network against each of the others
+    pairs_on_other: tuple[Pair, ...]  # the same on the other subjects; () if these are few, or all
+    winner: str  # the network with the highest mean UF1; of equals the first
+    winner_shown: bool  # whether it is shown to be better than each of the others
+
+
 class Summary(Part):
-    """What a confirmation found. Groups of subjects are `all` and `unsearched`."""
+    """What a confirmation found. Groups of subjects are `all`, and `other` where the search scored some of them."""
 
     title: str  # "trial 7 of demo"
     dataset: str
@@ -62,20 +107,30 @@ class Summary(Part):
     classes: tuple[str, ...]
     n_clips: int
     n_subjects: int
-    n_unsearched: int  # subjects that the search never scored
+    n_tuning: int  # subjects that the search scored, by which the configuration was chosen; 0 without a search
+    tuning_subjects: str  # as the study file has them, such as "hardest"; "" without a search
     epochs: int
     seeds: tuple[int, ...]
     rules: dict[str, dict[str, RuleScore]]  # rule -> group -> score
     gap: float  # what picking the epoch on the test person adds to UF1
     baselines: dict[str, dict[str, Score]]  # baseline -> group -> score
-    comparison: dict[str, Any] | None = None  # with other networks, the first against each
-    verdict: tuple[str, ...] = ()  # of the comparison, in sentences
+    comparison: Comparison | None = None  # with other networks, the first against each
+    conclusions: tuple[str, ...] = ()  # of the comparison, in sentences
     uf1_bbc: Corrected | None  # None where too few trials scored all subjects of the search
 
     @property
     def tail(self) -> RuleScore:
         """The estimate that stands for the network: the tail rule on all subjects."""
         return self.rules["tail"]["all"]
+
+    @property
+    def other_are_easier(self) -> bool:
+        """Whether the tuning subjects were chosen as the hardest, so that the other ones are easier."""
+        return self.tuning_subjects.strip().startswith("hardest")
+
+    def is_leak_free(self, rule: str, group: str) -> bool:
+        """Whether no choice, of epoch or configuration, was made on the subjects of a figure."""
+        return rule not in LEAKS and (group == "other" or not self.n_tuning)
 
     def to_json(self) -> str:
         """The file's text."""

@@ -27,7 +27,9 @@ class Target:
     folder: Path
     data: Path | None = None  # the study's; None for a preset
     checksum: str = ""  # of the clips that it was searched on
-    searched: tuple[str, ...] = ()  # the subjects that the search scored; () without a search
+    tuning: tuple[str, ...] = ()  # the subjects that the search scored; () without a search
+    tuning_subjects: str = ""  # as its study file has them
+    rule: str = "tail"  # its
     trials: tuple[Path, ...] = ()  # folders of the search's complete trials
 
 
@@ -50,8 +52,19 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
         Path(facts["data"]),
         facts["checksum"],
         tuple(facts["subjects"]),
+        _study_file(study).subjects,
+        facts["rule"],
         complete,
     )
+
+
+def _study_file(study: optuna.Study) -> space.StudyFile:
+    kept = kept_study(results(study))
+    if not kept.exists():
+        raise DataError(
+            f"{kept} must hold the study file, but there is none; run `mer-search run` once more, which writes it anew"
+        )
+    return space.parse(kept.read_text(), study.study_name)
 
 
 def top_targets(study: optuna.Study, count: int) -> list[Target]:
@@ -82,13 +95,7 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
         DataError: if the study file was not kept.
         UsageError: for an unknown preset, or one that the settings do not suit.
     """
-    kept = kept_study(results(study))
-    if not kept.exists():
-        raise DataError(
-            f"{kept} must hold the study file, but an earlier version did not keep it; run `mer-search run` once more "
-            "with it, or leave the comparison out with --against none"
-        )
-    file = space.parse(kept.read_text(), study.study_name)
+    file = _study_file(study)
     if preset_name:
         run, title = with_values(preset(preset_name), file.settings), f"{preset_name}, set as in the study"
     else:

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from safetensors import safe_open
 
 from mer_search.config import Run, digest, with_values
-from mer_search.confirmation.compare import Comparison, Contestant
+from mer_search.confirmation.compare import Contestant, comparison
+from mer_search.confirmation.confirm import groups_of
 from mer_search.confirmation.folders import store_of
 from mer_search.confirmation.scoring import (
     averaged,
@@ -198,9 +199,8 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     run, every = _config(store), load_folds(store).values()
     summary, table = read_summary(folder / "summary.json"), _table(folder / "subjects.csv")
     subjects = list(table)
-    searched = [subject for subject in subjects if table[subject] == "1"]
-    unsearched = [subject for subject in subjects if table[subject] != "1"]
-    groups = {"all": subjects} | ({"unsearched": unsearched} if unsearched else {})
+    tuning = [subject for subject in subjects if table[subject] == "1"]
+    groups = groups_of(subjects, tuning)
     on_disk = {(fold.seed, fold.subject): fold for fold in every if fold.epochs == run.train.epochs}
     wanted = [(seed, subject) for seed in summary.seeds for subject in subjects]
     if missing := [key for key in wanted if key not in on_disk]:
@@ -214,20 +214,20 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
         "classes": run.data.classes,
         "n_clips": sum(len(on_disk[summary.seeds[0], subject].labels) for subject in subjects),
         "n_subjects": len(subjects),
-        "n_unsearched": len(unsearched),
+        "n_tuning": len(tuning),
         "epochs": run.epochs,
         "rules": {rule: {name: one.model_dump() for name, one in scored.items()} for rule, scored in rules.items()},
         "gap": gap(rules),
         **_baselines(store, run, groups),
         **_bbc(folder, summary),
-        **_comparison(store, summary),
+        **_comparison(store, summary, groups.get("other", ())),
     }
     stored = {key: value for key, value in summary.model_dump().items() if key in expected}
     for difference in unlike("", json.loads(json.dumps(expected)), json.loads(json.dumps(stored))):
         yield f"summary.json: {difference}; {CONFIRM_AGAIN}"
     decided = averaged(folds)
     for name, text in (
-        ("subjects.csv", subject_rows(decided, searched)),
+        ("subjects.csv", subject_rows(decided, tuning)),
         ("megc_log.txt", megc_log(decided, run.data.dataset)),
     ):
         if (folder / name).read_bytes() != text.encode():
@@ -240,7 +240,7 @@ def _table(path: Path) -> dict[str, str]:
     """subject -> whether it was searched, "1" or "0"."""
     try:
         with path.open(newline="") as file:
-            return {row["subject"]: row["searched"] for row in csv.DictReader(file)}
+            return {row["subject"]: row["tuning"] for row in csv.DictReader(file)}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise DataError(
             f"{path} must be a table of subjects, but cannot be read ({error!r}); {CONFIRM_AGAIN}"
@@ -248,13 +248,20 @@ def _table(path: Path) -> dict[str, str]:
 
 
 def _baselines(store: Path, run: Run, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The baselines' scores from their kept classes; nothing where an earlier version kept too little."""
+    """The baselines' scores from their kept classes.
+
+    Raises:
+        DataError: if these cannot be read.
+    """
+    path = baselines_file(store, run)
     try:
-        kept = json.loads(baselines_file(store, run).read_text())
+        kept = json.loads(path.read_text())
         labels = np.array(kept["labels"], np.int64)
-    except (OSError, ValueError, KeyError):
-        return {}
-    predicted = {name: np.array(classes, np.int64) for name, classes in kept["predicted"].items()}
+        predicted = {name: np.array(classes, np.int64) for name, classes in kept["predicted"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} must hold the baselines' classes, but cannot be read ({error!r}); delete it, and {CONFIRM_AGAIN}"
+        ) from error
     return {
         "baselines": {
             name: {group: score.model_dump() for group, score in scores.items()}
@@ -269,25 +276,25 @@ def _bbc(folder: Path, summary: Summary) -> dict[str, Any]:
     if summary.uf1_bbc is None:
         return {}
     source = summary.uf1_bbc.of
-    found = corrected([folder.parents[1] / name for name in source.trials], source.subjects)
+    found = corrected([folder.parents[1] / name for name in source.trials], source.subjects, summary.uf1_bbc.rule)
     return {"uf1_bbc": found and found.model_dump()}
 
 
-def _comparison(store: Path, summary: Summary) -> dict[str, Any]:
+def _comparison(store: Path, summary: Summary, other: Sequence[str]) -> dict[str, Any]:
     """The comparison with others, from the folds that lie beside this confirmation's."""
-    if not (facts := summary.comparison):
+    if not (told := summary.comparison):
         return {}
-    keys = [(seed, subject) for seed in facts["seeds"] for subject in facts["subjects"]]
+    keys = [(seed, subject) for seed in told.seeds for subject in told.subjects]
     met = []
-    for network in facts["networks"]:
-        folds = _folds_of(network["digest"], store, keys)
+    for network in told.networks:
+        folds = _folds_of(network.digest, store, keys)
         if folds is None:
             return {}
         matrices = np.array([fold_confusion(folds[key], tail) for key in keys])
-        by_seed = matrices.reshape(len(facts["seeds"]), len(facts["subjects"]), *matrices.shape[1:])
-        met.append(Contestant(network["name"], network["digest"], by_seed))
-    shared = tuple(facts["subjects"]), tuple(facts["seeds"]), facts["dataset"], facts["synthetic"]
-    return {"comparison": Comparison(tuple(met), *shared).facts}
+        by_seed = matrices.reshape(len(told.seeds), len(told.subjects), *matrices.shape[1:])
+        met.append(Contestant(network.name, network.digest, by_seed))
+    found = comparison(met, told.subjects, told.seeds, other, told.dataset, told.synthetic)
+    return {"comparison": found.model_dump()}
 
 
 def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predictions] | None:

@@ -119,10 +119,10 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
                     f"but is {found}; use --study megc2019 or set it in the study file"
                 )
     subjects = len({clip.subject for clip in clips})
-    if run.train.inner and run.train.inner > subjects - 3:
+    if run.train.val_subjects and run.train.val_subjects > subjects - 3:
         raise UsageError(
-            f"train.inner must leave two of {subjects} subjects to train on and one to test, but is "
-            f"{run.train.inner}; set it to {max(0, subjects - 3)}{' or less' * (subjects > 3)}"
+            f"train.val_subjects must leave two of {subjects} subjects to train on and one to test, but is "
+            f"{run.train.val_subjects}; set it to {max(0, subjects - 3)}{' or less' * (subjects > 3)}"
         )
     data = Data(dataset=folder.name, task=folder.task, classes=folder.classes, checksum=checksum(clips))
     return with_values(run, {f"data.{key}": value for key, value in data})

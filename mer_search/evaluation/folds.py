@@ -18,17 +18,17 @@ class Fold:
     subject: str
     train: NDArray[np.intp]
     test: NDArray[np.intp]
-    inner: NDArray[np.intp]  # neither trained on nor tested: an epoch may be chosen by them
+    val: NDArray[np.intp]  # neither trained on nor tested: an epoch may be chosen by them
 
 
-def leave_one_out(clip_subjects: Sequence[str], subject: str, inner: int = 0, seed: int = 0) -> Fold:
-    """The fold that tests `subject` and holds `inner` of the others out, drawn by `seed`, given each clip's subject.
+def leave_one_out(clip_subjects: Sequence[str], subject: str, val: int = 0, seed: int = 0) -> Fold:
+    """The fold that tests `subject` and holds `val` of the others out, drawn by `seed`, given each clip's subject.
 
     `data.fit` has seen to it that there are enough of them.
     """
     names = np.asarray(clip_subjects)
     others = np.unique(names[names != subject])
-    held_out = np.isin(names, np.random.default_rng(seed).permutation(others)[:inner])
+    held_out = np.isin(names, np.random.default_rng(seed).permutation(others)[:val])
     is_test = names == subject
     return Fold(subject, *map(np.flatnonzero, (~is_test & ~held_out, is_test, held_out)))
 

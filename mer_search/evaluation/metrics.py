@@ -16,6 +16,7 @@ from mer_search.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Interval = tuple[float, float]
 
 TAIL = 0.2  # share of the epochs, the last ones, that the tail rule averages
 
@@ -35,10 +36,22 @@ def confusion(labels: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> 
     return flat.reshape(n_classes, n_classes).astype(np.int64)
 
 
-def uf1(matrix: NDArray[Any]) -> Floats:
-    """Unweighted F1 of confusion matrices (..., K, K) -> (...): mean over classes of 2TP / (2TP + FP + FN)."""
-    hits = matrix.diagonal(axis1=-2, axis2=-1)
-    return _mean_over_classes(2 * hits, matrix.sum(-1) + matrix.sum(-2))
+def uf1(matrix: NDArray[Any], classes: NDArray[np.bool_] | None = None) -> Floats:
+    """Unweighted F1 of confusion matrices (..., K, K) -> (...): mean over classes of 2TP / (2TP + FP + FN).
+
+    Args:
+        matrix: the counts.
+        classes: (K,) those that the mean is over, such as the whole sample's for a part of it; None for those that
+            occur or are predicted in each matrix.
+    """
+    true_positives = matrix.diagonal(axis1=-2, axis2=-1)
+    return _mean_over_classes(2 * true_positives, matrix.sum(-1) + matrix.sum(-2), classes)
+
+
+def occurring(matrix: NDArray[Any]) -> NDArray[np.bool_]:
+    """(K,) which classes occur or are predicted in any of the confusion matrices (..., K, K)."""
+    counts = matrix.sum(-1) + matrix.sum(-2)
+    return np.asarray(counts.reshape(-1, counts.shape[-1]).any(0))
 
 
 def uar(matrix: NDArray[Any]) -> Floats:
@@ -52,11 +65,12 @@ def accuracy(matrix: NDArray[Any]) -> Floats:
     return np.asarray(np.trace(matrix, axis1=-2, axis2=-1) / np.maximum(total, 1), dtype=np.float64)
 
 
-def _mean_over_classes(above: NDArray[Any], below: NDArray[Any]) -> Floats:
-    """Mean of above / below (..., K) over the classes where below is not 0; 0 where there is none."""
-    counted = below > 0
-    ratios = np.where(counted, above / np.where(counted, below, 1), 0.0)
-    return np.asarray(ratios.sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)
+def _mean_over_classes(above: NDArray[Any], below: NDArray[Any], classes: NDArray[np.bool_] | None = None) -> Floats:
+    """Mean of above / below (..., K), 0 where below is 0, over some classes (K,), else those where below is not 0."""
+    there = below > 0
+    ratios = np.where(there, above / np.where(there, below, 1), 0.0)
+    counted = there if classes is None else classes
+    return np.asarray((ratios * counted).sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)
 
 
 def units_f1(truth: NDArray[Any], shown: NDArray[Any]) -> float:
@@ -92,18 +106,18 @@ def last(fold: Predictions) -> Floats:
     return np.asarray(fold.probabilities[-1], np.float64)
 
 
-def inner(fold: Predictions) -> Floats:
+def val_epoch(fold: Predictions) -> Floats:
     """Probability (n, K) at the epoch that fits the subjects held out of training best, ties to the earlier. Leak-free.
 
     Raises:
         UsageError: if no subjects were held out.
     """
-    if fold.inner is None:
+    if fold.val_log_likelihood is None:
         raise UsageError(
-            f"the inner rule needs subjects held out of training, but there are none beside {fold.subject}; train with "
-            "train.inner of 1 or more, or take another rule"
+            f"rule val_epoch needs subjects held out of training, but there are none beside {fold.subject}; train with "
+            "train.val_subjects of 1 or more, or take another rule"
         )
-    return np.asarray(fold.probabilities[int(fold.inner.argmax())], np.float64)
+    return np.asarray(fold.probabilities[int(fold.val_log_likelihood.argmax())], np.float64)
 
 
 def best_test_epoch(fold: Predictions) -> Floats:
@@ -124,13 +138,14 @@ def best_epoch(fold: Predictions) -> int:
 
 
 Rule = Callable[[Predictions], Floats]
-RULES: dict[str, Rule] = {"tail": tail, "last": last, "inner": inner, "best_test_epoch": best_test_epoch}
+RULES: dict[str, Rule] = {"tail": tail, "last": last, "val_epoch": val_epoch, "best_test_epoch": best_test_epoch}
 LEAKS = frozenset({"best_test_epoch"})  # rules that look at the test subject's labels
 
 
 def available(folds: Sequence[Predictions]) -> dict[str, Rule]:
-    """The rules that can be applied to all of the folds: `inner` only where subjects were held out."""
-    return {name: rule for name, rule in RULES.items() if rule is not inner or all(f.inner is not None for f in folds)}
+    """The rules that can be applied to all of the folds: `val_epoch` only where subjects were held out."""
+    held_out = all(fold.val_log_likelihood is not None for fold in folds)
+    return {name: rule for name, rule in RULES.items() if rule is not val_epoch or held_out}
 
 
 def log_likelihood(fold: Predictions, rule: Rule) -> float:

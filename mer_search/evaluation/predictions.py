@@ -20,7 +20,7 @@ class Predictions:
     clips: tuple[str, ...]  # n names, "sub05/EP02_01f"
     labels: NDArray[np.int64]  # (n,)
     probabilities: NDArray[np.float16]  # (E, n, K)
-    inner: NDArray[np.float64] | None = None  # (E,) mean log-likelihood of the subjects held out, if there are any
+    val_log_likelihood: NDArray[np.float64] | None = None  # (E,) mean of the subjects held out
 
     @property
     def epochs(self) -> int:
@@ -29,8 +29,8 @@ class Predictions:
 
     def until(self, epochs: int) -> "Predictions":
         """What they were after so many epochs, at most all."""
-        inner = None if self.inner is None else self.inner[:epochs]
-        return replace(self, probabilities=self.probabilities[:epochs], inner=inner)
+        val_log_likelihood = None if self.val_log_likelihood is None else self.val_log_likelihood[:epochs]
+        return replace(self, probabilities=self.probabilities[:epochs], val_log_likelihood=val_log_likelihood)
 
 
 def save(path: Path, fold: Predictions) -> None:
@@ -56,7 +56,7 @@ def load(path: Path) -> Predictions:
                 tuple(stored["clips"].tolist()),
                 stored["labels"],
                 stored["probabilities"],
-                stored.get("inner"),
+                stored.get("val_log_likelihood"),
             )
         if path.stem != f"{fold.seed}-{fold.subject}":
             raise ValueError(f"it holds the fold of {fold.subject} with seed {fold.seed}")
@@ -75,7 +75,7 @@ def _checked(fold: Predictions) -> Predictions:
         raise ValueError(f"{fold.subject} has {len(fold.clips)} clips and probabilities of shape {shape}")
     if fold.labels.dtype.kind not in "iu" or not ((fold.labels >= 0) & (fold.labels < classes)).all():
         raise ValueError(f"the labels of {fold.subject} are not classes 0 to {classes - 1}")
-    for numbers in (fold.probabilities, fold.inner):
+    for numbers in (fold.probabilities, fold.val_log_likelihood):
         if numbers is not None and not (numbers.dtype.kind == "f" and np.isfinite(numbers).all()):
             raise ValueError(f"what is stored of {fold.subject} is not finite")
     return fold

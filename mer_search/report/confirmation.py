@@ -2,13 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mer_search.confirmation.scoring import averaged
-from mer_search.confirmation.summary import Summary
+from mer_search.confirmation.summary import Comparison, Summary
 from mer_search.evaluation import metrics
 from mer_search.evaluation.metrics import scores, tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions
@@ -16,7 +15,8 @@ from mer_search.report.conclusions import gap
 from mer_search.report.document import Block, Picture, Section, Table, Text
 from mer_search.report.figures import confusion_png, curves_png, subjects_png
 from mer_search.report.networks import network_table
-from mer_search.report.summaries import summary_table, verdict
+from mer_search.report.summaries import conclusion, summary_table
+from mer_search.report.terminal import interval
 from mer_search.training.loop import Epoch
 
 SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", warning=True)
@@ -30,8 +30,7 @@ def estimates(summary: Summary) -> list[Block]:
             f"{summary.dataset}: {summary.n_clips} clips, {summary.n_subjects} subjects; "
             f"{summary.protocol}; {summary.epochs} epochs; seeds {', '.join(map(str, summary.seeds))}."
         ),
-        *map(Text, [verdict(summary), *summary.verdict, gap(summary)]),
-        Text("UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects."),
+        *map(Text, [conclusion(summary), *summary.conclusions, gap(summary)]),
         summary_table(summary),
     ]
     if summary.synthetic:
@@ -49,7 +48,7 @@ def estimates(summary: Summary) -> list[Block]:
 
 
 def sections(
-    summary: Summary, folds: Sequence[Predictions], history: Sequence[Epoch], searched: Sequence[str]
+    summary: Summary, folds: Sequence[Predictions], history: Sequence[Epoch], tuning: Sequence[str]
 ) -> list[Section]:
     """Confusion, subjects, learning curves and comparison of a confirmation.
 
@@ -57,14 +56,14 @@ def sections(
         summary: what its summary.json holds.
         folds: its predictions, of the subjects and seeds that it asked for.
         history: the rows of its folds' history.
-        searched: the subjects that the search scored.
+        tuning: the subjects that the search scored.
     """
     found = [
         Section("Confusion", [Picture("confusion", "Clips by truth and prediction", confusion(summary, folds))]),
-        Section("Subjects", [Picture("subjects", "The worst first (number of clips)", _subjects(folds, searched))]),
+        Section("Subjects", [Picture("subjects", "The worst first (number of clips)", _subjects(folds, tuning))]),
         Section("Learning curves", [Picture("curves", CURVES, curves(folds, history))]),
     ]
-    if summary.comparison and summary.comparison["comparisons"]:
+    if summary.comparison and summary.comparison.pairs:
         found.append(Section("Against other networks, paired", _comparison(summary.comparison)))
     return found
 
@@ -88,10 +87,10 @@ def _matrices(folds: Sequence[Predictions]) -> dict[str, NDArray[np.int64]]:
     }
 
 
-def _subjects(folds: Sequence[Predictions], searched: Sequence[str]) -> bytes:
+def _subjects(folds: Sequence[Predictions], tuning: Sequence[str]) -> bytes:
     matrices = _matrices(folds)
     f1 = {subject: scores(matrix).uf1 for subject, matrix in matrices.items()}
-    return subjects_png(f1, {subject: int(matrix.sum()) for subject, matrix in matrices.items()}, searched)
+    return subjects_png(f1, {subject: int(matrix.sum()) for subject, matrix in matrices.items()}, tuning)
 
 
 def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
@@ -111,32 +110,33 @@ def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
     return curves_png(np.array([uf1(np.sum(each, axis=0)) for each in by_seed.values()]), loss, tail_epochs(epochs))
 
 
-def compared(others: Sequence[dict[str, Any]]) -> list[Section]:
+def compared(others: Sequence[Comparison]) -> list[Section]:
     """Comparisons that were made beside the confirmation: of presets, of trials, of the steps of a plan."""
     blocks: list[Block] = []
-    for facts in others:
-        seeds = ", ".join(map(str, facts["seeds"]))
-        blocks += [Text(f"On {len(facts['subjects'])} subjects, with seeds {seeds}:"), *_comparison(facts)]
+    for each in others:
+        seeds = ", ".join(map(str, each.seeds))
+        blocks += [Text(f"On {len(each.subjects)} subjects, with seeds {seeds}:"), *_comparison(each)]
     return [Section("Comparisons that were made", blocks)] if blocks else []
 
 
-def _comparison(facts: dict[str, Any]) -> list[Block]:
+def _comparison(found: Comparison) -> list[Block]:
     pairs = [
         (
-            f"{pair['first']} - {pair['second']}",
-            f"{pair['difference']:+.3f}",
-            "{:+.3f} to {:+.3f}".format(*pair["ci95"]),
-            f"{pair['p']:.3f}",
+            f"{pair.first} - {pair.second}",
+            f"{pair.difference:+.3f}",
+            "{:+.3f} to {:+.3f}".format(*pair.ci95) if pair.ci95 else interval(None),
+            f"{pair.p:.3f}",
+            f"{pair.p_holm:.3f}",
         )
-        for pair in facts["comparisons"]
+        for pair in found.pairs
     ]
     return [
-        network_table(facts["networks"]),
+        network_table(found.networks),
         Table(
-            ("difference", "UF1", "95 % interval", "p"),
+            ("difference", "UF1", "95 % interval", "p", "p, Holm"),
             pairs,
             "Same seeds and folds. p: how often exchanging the two networks' results, subject by subject, gives as "
-            "large a difference.",
+            "large a difference; Holm: corrected for the number of pairs.",
         ),
-        *(Text(f"{pair['verdict']}.") for pair in facts["comparisons"]),
+        *(Text(f"{pair.conclusion}.") for pair in found.pairs),
     ]

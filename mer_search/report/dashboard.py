@@ -1,7 +1,6 @@
 """What optuna-dashboard shows of a trial and a study: notes, and pictures as artifacts."""
 
 import errno
-import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +13,12 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upl
 from optuna.storages import BaseStorage
 
 from mer_search.confirmation.folders import confirmations
+from mer_search.confirmation.summary import read_summary
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
 from mer_search.report.document import Table, markdown_table
-from mer_search.report.terminal import decimals
+from mer_search.report.terminal import decimals, interval
 from mer_search.report.trials import trials_table
 from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import Evaluation
@@ -89,8 +89,8 @@ def describe_study(study: optuna.Study) -> None:
     ]
     if facts["leaks"]:
         parts.append("**The rule looks at the test subject's labels: these figures leak.**")
-    if best := best_trial(study):
-        parts.append(markdown_table(trials_table(study, best, TRIALS_SHOWN)))
+    if best_trial(study):
+        parts.append(markdown_table(trials_table(study, TRIALS_SHOWN)))
     parts.append("Confirm the best with `mer-search confirm`.")
     if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
         head = ("confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)")
@@ -99,9 +99,9 @@ def describe_study(study: optuna.Study) -> None:
 
 
 def _confirmed(number: int, folder: Path) -> list[str]:
-    rules = json.loads((folder / "summary.json").read_text())["rules"]
+    rules = read_summary(folder / "summary.json").rules
     honest, leaking = (rules[rule]["all"] for rule in ("tail", "best_test_epoch"))
-    return [f"trial {number}", *(decimals(honest[key]) for key in ("uf1", "sd", "ci95")), decimals(leaking["uf1"])]
+    return [f"trial {number}", *map(decimals, (honest.uf1, honest.sd)), interval(honest.ci95), decimals(leaking.uf1)]
 
 
 def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, bytes]) -> None:

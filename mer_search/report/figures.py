@@ -26,17 +26,17 @@ def confusion_png(matrix: NDArray[Any], classes: Sequence[str], title: str) -> b
     return _png(figure)
 
 
-def subjects_png(f1: dict[str, float], clips: dict[str, int], searched: Sequence[str]) -> bytes:
+def subjects_png(f1: dict[str, float], clips: dict[str, int], tuning: Sequence[str]) -> bytes:
     """F1 a subject as bars, the worst first; subjects that the search scored in another colour."""
     names = sorted(f1, key=lambda name: f1[name])
     figure = Figure(figsize=(max(6.0, 0.28 * len(names)), 3.2), layout="constrained", dpi=120)
     axes = figure.subplots()
-    colours = ["tab:orange" if name in searched else "tab:blue" for name in names]
+    colours = ["tab:orange" if name in tuning else "tab:blue" for name in names]
     axes.bar(range(len(names)), [f1[name] for name in names], color=colours)
     axes.scatter(range(len(names)), [f1[name] for name in names], color=colours, s=9, zorder=3)  # a 0 is no gap
     axes.set_xticks(range(len(names)), [f"{name} ({clips[name]})" for name in names], rotation=90, fontsize=7)
     axes.set(ylabel="F1 within subject", ylim=(-0.02, 1.02), xlim=(-0.6, len(names) - 0.4))
-    for colour, label in (("tab:orange", "searched"), ("tab:blue", "never searched")):
+    for colour, label in (("tab:orange", "tuning"), ("tab:blue", "other")):
         axes.bar(0, 0, color=colour, label=label)
     axes.legend(fontsize=8, loc="upper left")
     return _png(figure)
@@ -130,14 +130,16 @@ def slices_png(axes_of: Mapping[str, Sequence[tuple[Point, Any]]], logarithmic: 
     return _png(figure)
 
 
-def proxy_png(searched: Sequence[float], confirmed: Sequence[float], trials: Sequence[int]) -> bytes:
+def proxy_png(tuning: Sequence[float], confirmed: Sequence[float], trials: Sequence[int], on_other: bool) -> bytes:
     """The search's score of trials against their confirmed UF1."""
     figure = Figure(figsize=(4.6, 4), layout="constrained", dpi=120)
     axes = figure.subplots()
-    axes.plot(searched, confirmed, "o", color="tab:blue")
-    for trial, x, y in zip(trials, searched, confirmed, strict=True):
+    axes.plot(tuning, confirmed, "o", color="tab:blue")
+    for trial, x, y in zip(trials, tuning, confirmed, strict=True):
         axes.annotate(str(trial), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
-    axes.set(xlabel="UF1 in the search, its subjects", ylabel="confirmed UF1, all subjects")
+    axes.set(
+        xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {'other' if on_other else 'all'} subjects"
+    )
     return _png(figure)
 
 

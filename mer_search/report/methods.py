@@ -6,8 +6,8 @@ from typing import Any
 from mer_search.config import Run
 from mer_search.confirmation.summary import RuleScore, Score, Summary
 from mer_search.evaluation.metrics import tail_epochs
-from mer_search.report.summaries import TITLES
-from mer_search.report.terminal import plural
+from mer_search.report.summaries import BASELINE_TITLES, title
+from mer_search.report.terminal import interval, plural
 
 FLOWS = {
     "farneback": "Farneback optical flow",
@@ -132,13 +132,14 @@ def latex(summary: Summary) -> str:
     """The results as a LaTeX table (booktabs)."""
     lines = []
     scored: list[tuple[str, Mapping[str, Score]]] = [*summary.rules.items(), *summary.baselines.items()]
-    for rule, groups in scored:
+    for name, groups in scored:
         for group, score in groups.items():
+            called = title(summary, name, group) if name in summary.rules else BASELINE_TITLES[name]
             sd = score.sd if isinstance(score, RuleScore) else None
             spread = f" $\\pm$ {sd:.3f}" if sd is not None else ""
-            low, high = score.ci95
+            ends = "--".join(f"{end:.3f}" for end in score.ci95) if score.ci95 else interval(None)
             lines.append(
-                f"{_escaped(TITLES[rule])} & {group} & {score.uf1:.3f}{spread} & {low:.3f}--{high:.3f} & "
+                f"{_escaped(called)} & {group} & {score.uf1:.3f}{spread} & {ends} & "
                 f"{score.uar:.3f} & {score.accuracy:.3f} \\\\"
             )
     body = "\n".join(lines)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from mer_search.config import with_values
-from mer_search.confirmation.compare import Comparison, hits
 from mer_search.confirmation.plans import Step
+from mer_search.confirmation.summary import Comparison, NetworkScore
 from mer_search.model.flops import cost
 from mer_search.presets import PRESETS, PUBLIC, preset
 from mer_search.report.document import Table
-from mer_search.report.terminal import decimals, plural, say, show
+from mer_search.report.terminal import decimals, interval, plural, say, show
 
 
 def preset_rows() -> list[dict[str, Any]]:
@@ -97,32 +97,31 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
     seeds = plural(len(comparison.seeds), "seed")
     met = f"{title}{' against '.join(networks)}"
     say(f"{met}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds}")
-    show(network_table(comparison.facts["networks"]))
+    show(network_table(comparison.networks))
     show(_subject_table(comparison))
     say(
-        "UF1, leak-free (tail), and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
-        "networks exchanged subject by subject; of each pair alone."
+        "UF1 (tail, no epoch selected) and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
+        "networks exchanged subject by subject; of several pairs, corrected for their number (Holm)."
     )
     for pair in comparison.pairs:
-        say(pair.verdict)
+        say(pair.conclusion)
     if step.name:
-        say(f"{step.name}: {comparison.winner}\n")
+        say(f"{step.name}: {comparison.winner}{'' if comparison.winner_shown else ' (not shown)'}\n")
 
 
-def network_table(networks: Sequence[dict[str, Any]]) -> Table:
+def network_table(networks: Sequence[NetworkScore]) -> Table:
     """Compared networks, a row each."""
-    rows = [(each["name"], *(decimals(each[key]) for key in ("uf1", "sd", "ci95"))) for each in networks]
+    rows = [(each.name, decimals(each.uf1), decimals(each.sd), interval(each.ci95)) for each in networks]
     return Table(("network", "UF1", "sd", "95 % interval"), rows)
 
 
 def _subject_table(comparison: Comparison) -> Table:
     """How many clips of each subject were right, mean over seeds."""
-    right = [hits(each) for each in comparison.contestants]
     rows = [
-        (subject, str(comparison.clips[place]), *(f"{each[place]:.1f}" for each in right))
-        for place, subject in enumerate(comparison.subjects)
+        (subject, str(clips), *(f"{each.n_correct_by_subject[subject]:.1f}" for each in comparison.networks))
+        for subject, clips in comparison.clips_by_subject.items()
     ]
-    return Table(("subject", "clips", *(f"{each.name} right" for each in comparison.contestants)), rows)
+    return Table(("subject", "clips", *(f"{each.name} right" for each in comparison.networks)), rows)
 
 
 def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> None:
@@ -132,7 +131,7 @@ def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials
         (
             row["strategy"],
             f"{row['uf1']['mean']:.3f}",
-            decimals(row["uf1"]["ci95"]),
+            interval(row["uf1"]["ci95"]),
             f"{row['regret']:.3f}",
             f"{row['rank']['mean']:.1f}",
             f"{row['cost_of_as_many_trials']:.0%}",

@@ -32,7 +32,7 @@ NOTHING = (
 def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summary: Summary) -> dict[str, bytes]:
     """confusion.png and report.html in the confirmation's folder; the page's pictures by name."""
     history = read_history(confirmation.store)
-    sections = confirmation_page.sections(summary, folds, history, confirmation.target.searched)
+    sections = confirmation_page.sections(summary, folds, history, confirmation.tuning)
     pictures = {block.name: block.png for section in sections for block in section.blocks if isinstance(block, Picture)}
     write_whole(confirmation.folder / "confusion.png", pictures["confusion"])
     document = Document(summary.title, confirmation_page.estimates(summary), sections)

@@ -15,7 +15,7 @@ from mer_search.report.figures import Point, history_png, importances_png, proxy
 from mer_search.report.trials import proxy_line, state_line, trials_table
 from mer_search.search.progress import progress_of
 from mer_search.search.space import parse
-from mer_search.search.storage import FINALS, best_trial, final_scores, ran_to_its_end, results, score
+from mer_search.search.storage import FINALS, final_scores, ran_to_its_end, results, score
 from mer_search.search.study import kept_study
 
 MIN_TRIALS = 8  # trials that ran to their end; importances of fewer are noise
@@ -49,7 +49,7 @@ def sections(study: optuna.Study) -> list[Section]:
         history.insert(0, Text("The search's rule looks at the test subjects' labels: its figures leak.", True))
     return [
         Section("The search", history),
-        Section("The best trials", [trials_table(study, best_trial(study))]),
+        Section("The best trials", [trials_table(study)]),
         Section("What mattered", [*_importances(study), *_slices(trials)]),
         Section("The space", [Code(kept_study(results(study)).read_text())]),
         Section("Can the search's score be trusted?", _proxy(study)),
@@ -94,7 +94,7 @@ def _proxy(study: optuna.Study) -> list[Block]:
     found = proxy(study)
     if found is None:
         return [Text("That needs two confirmed trials, and five to tell: `mer-search confirm --top 2`, or more.")]
-    picture = proxy_png(found["searched_uf1"], found["confirmed_uf1"], found["trials"])
+    picture = proxy_png(found.tuning_uf1, found.confirmed_uf1, found.trials, found.on_other)
     return [Text(proxy_line(found)), Picture("proxy", "Confirmed trials, by their number", picture)]
 
 

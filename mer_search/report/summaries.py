@@ -1,55 +1,87 @@
-"""What a confirmation found, as rows, a table and a sentence: from its summary."""
+"""What a confirmation found, as a table and a sentence: from its summary."""
 
 from collections.abc import Mapping
 
-from mer_search.confirmation.summary import Estimate, Summary
+from mer_search.confirmation.summary import Estimate, Score, Summary
+from mer_search.evaluation.metrics import LEAKS
 from mer_search.report.document import Table
-from mer_search.report.terminal import decimals, plural
+from mer_search.report.terminal import decimals, interval, plural
 
-TITLES = {  # of what summary.json holds
-    "tail": "tail, leak-free",
-    "last": "last epoch, leak-free",
-    "inner": "inner subjects, leak-free",
+RULE_TITLES = {
+    "tail": "tail",
+    "last": "last epoch",
+    "val_epoch": "epoch by validation subjects",
     "best_test_epoch": "best test epoch (LEAKS)",
-    "logistic_regression": "baseline: logistic regr.",
-    "rbf_svm": "baseline: RBF SVM",
 }
-ENSEMBLE = "tail, seeds averaged"
-SEVERAL = "seeds averaged: of the seeds' mean probability, which predict and export give. "
-LEGEND = (
-    "UF1 and sd: mean and deviation over seeds. 95 %: for new people like these. {several}unsearched: subjects that "
-    "the search never scored. corrected: BBC-CV over the search's trials, of one seed each. best test epoch: the rule "
-    "of published figures, which picks each subject's epoch on that very subject, and is higher for that reason alone."
-)
+BASELINE_TITLES = {"logistic_regression": "baseline: logistic regr.", "rbf_svm": "baseline: RBF SVM"}
+BBC, CROSSED = "search's best, corrected", "search's best, cross-fitted"
+
+
+def title(summary: Summary, rule: str, group: str) -> str:
+    """How a figure under a rule is called: leak-free only where no choice was made on its subjects."""
+    if rule in LEAKS:
+        return RULE_TITLES[rule]
+    if summary.is_leak_free(rule, group):
+        return f"{RULE_TITLES[rule]}, leak-free"
+    return RULE_TITLES[rule] + (", no epoch selected" if rule in ("tail", "last") else "")
 
 
 def legend(summary: Summary) -> str:
-    """What the table's words mean."""
-    return LEGEND.format(several=SEVERAL if len(summary.seeds) > 1 else "")
+    """What the table's words mean, of those that stand in it."""
+    easier = ", which are EASIER, for the search took the hardest" if summary.other_are_easier else ""
+    several, grouped = len(summary.seeds) > 1, "other" in summary.rules["tail"]
+    parts = [
+        "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. "
+        + ("UF1 and sd: mean and deviation over seeds. " if several else "")
+        + "95 %: for new people like these. baseline: the better one's UF1 on the same subjects.",
+        "seeds averaged: of the seeds' mean probability, which predict and export give." if several else "",
+        "no epoch selected: but the configuration was chosen on some of these subjects." if summary.n_tuning else "",
+        f"other: the subjects that the search never scored{easier}." if grouped else "",
+        "corrected, cross-fitted: by BBC-CV over the search's trials, and the best of each half of the subjects scored "
+        "on the other half; of one seed."
+        if summary.uf1_bbc
+        else "",
+        "best test epoch: the rule of published figures, which picks each subject's epoch on that very subject, and is "
+        "higher for that reason alone.",
+    ]
+    return " ".join(filter(None, parts))
 
 
 def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
-    """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval.
+    """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval, the better baseline's UF1.
 
     "all" are all that were asked for.
     """
-    found: list[tuple[str, Mapping[str, Estimate]]] = [(TITLES[rule], groups) for rule, groups in summary.rules.items()]
+    found: list[tuple[str, str, Estimate]] = [
+        (title(summary, rule, group), group, score)
+        for rule, groups in summary.rules.items()
+        for group, score in groups.items()
+    ]
     if len(summary.seeds) > 1:
-        found.insert(1, (ENSEMBLE, {group: score.averaged for group, score in summary.rules["tail"].items()}))
+        tail = summary.rules["tail"]
+        averaged = [("tail, seeds averaged", group, score.averaged) for group, score in tail.items()]
+        found[len(tail) : len(tail)] = averaged
     if summary.uf1_bbc:
-        found.append(("search's best, corrected", {"searched": summary.uf1_bbc}))
-    found += [(TITLES[name], groups) for name, groups in summary.baselines.items()]
-    n_subjects = {"all": summary.n_subjects, "unsearched": summary.n_unsearched}
+        leaks = " (LEAKS)" if summary.uf1_bbc.rule in LEAKS else ""
+        found += [(BBC + leaks, "tuning", summary.uf1_bbc), (CROSSED + leaks, "tuning", summary.uf1_bbc.cross_fitted)]
+    found += [
+        (BASELINE_TITLES[name], group, score)
+        for name, groups in summary.baselines.items()
+        for group, score in groups.items()
+    ]
+    n_subjects = {"all": summary.n_subjects, "other": summary.n_subjects - summary.n_tuning}
     if summary.uf1_bbc:
-        n_subjects["searched"] = summary.uf1_bbc.n_subjects
+        n_subjects["tuning"] = summary.uf1_bbc.n_subjects
     return [
         (
-            title,
-            f"{n_subjects[group]} {group}",
-            *(decimals(getattr(score, key, None)) for key in ("uf1", "sd", "ci95")),
+            name,
+            f"{n_subjects[group]} {group}{' (easier)' if group == 'other' and summary.other_are_easier else ''}",
+            decimals(score.uf1),
+            decimals(getattr(score, "sd", None)),
+            interval(score.ci95),
+            "" if name in BASELINE_TITLES.values() else decimals(better_baseline(summary, group)),
         )
-        for title, groups in found
-        for group, score in groups.items()
+        for name, group, score in found
     ]
 
 
@@ -57,26 +89,36 @@ def summary_table(summary: Summary) -> Table:
     """Every estimate of a confirmation, with its interval."""
     rows = summary_rows(summary)
     return Table(
-        ("estimate", "subjects", "UF1", "sd", "95 % interval"),
+        ("estimate", "subjects", "UF1", "sd", "95 % interval", "baseline"),
         rows,
         legend(summary),
         left=2,
-        strong=next(number for number, row in enumerate(rows) if row[0] == TITLES["tail"]),
+        strong=0,
         title=f"{summary.title}: {summary.dataset}, {summary.n_clips} clips, {summary.n_subjects} subjects, "
         f"{plural(len(summary.seeds), 'seed')}",
     )
 
 
-def verdict(summary: Summary) -> str:
+def better_baseline(summary: Summary, group: str) -> float | None:
+    """The better baseline's UF1 on a group of subjects; None of one that has no baseline."""
+    return max((groups[group].uf1 for groups in summary.baselines.values() if group in groups), default=None)
+
+
+def on_others(groups: Mapping[str, Score]) -> float | None:
+    """UF1 on the subjects that the search never scored, if there are such."""
+    return groups["other"].uf1 if "other" in groups else None
+
+
+def conclusion(summary: Summary) -> str:
     """Whether the network beats the baselines, in one line."""
     network = summary.tail.uf1
     name, best = max(((name, groups["all"].uf1) for name, groups in summary.baselines.items()), key=lambda it: it[1])
-    title, seeds = TITLES[name].removeprefix("baseline: "), len(summary.seeds)
+    called, seeds = BASELINE_TITLES[name].removeprefix("baseline: "), len(summary.seeds)
     together = summary.tail.averaged.uf1
     side = "above" if together > best else "not above"
     ensemble = f" With its {seeds} seeds averaged: {together:.3f}, {side} the baseline." if seeds > 1 else ""
     if network > best:
-        said = f"mean UF1 {network:.3f} is above the better baseline's ({title}, {best:.3f})."
+        said = f"mean UF1 {network:.3f} is above the better baseline's ({called}, {best:.3f})."
     else:
-        said = f"mean UF1 {network:.3f} does NOT beat a baseline: {title} reaches {best:.3f}."
+        said = f"mean UF1 {network:.3f} does NOT beat a baseline: {called} reaches {best:.3f}."
     return f"{summary.title}: {said}{ensemble}"

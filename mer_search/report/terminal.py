@@ -104,8 +104,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def decimals(score: float | Sequence[float] | None) -> str:
-    """Three decimals; an interval as "0.475-0.677"; nothing for None."""
-    if score is None:
-        return ""
-    return f"{score:.3f}" if isinstance(score, float) else "-".join(f"{end:.3f}" for end in score)
+def decimals(score: float | None) -> str:
+    """Three decimals; nothing for None."""
+    return "" if score is None else f"{score:.3f}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """ "0.475-0.677"; None is one that cannot be estimated."""
+    return "not estimable" if ends is None else "-".join(map(decimals, ends))

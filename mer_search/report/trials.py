@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
 from mer_search.report.terminal import out, say
-from mer_search.search.storage import FINALS_OVER, final_scores, ran_to_its_end, score, shown
+from mer_search.search.storage import FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
 
 if TYPE_CHECKING:
     from mer_search.search.finals import Final
@@ -54,10 +55,12 @@ def finals_text(study: optuna.Study, trial: FrozenTrial) -> str:
     return f"{mean(scores):.3f} ({len(scores)})" if scores else ""
 
 
-def trials_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) -> Table:
-    """The best trials of a study: first those that ran to their end, then those that were stopped early."""
+def trials_table(study: optuna.Study, rows: int = 10) -> Table:
+    """The best trials of a study, the best first; then those that were stopped early."""
+    whole = ranked_trials(study)
     ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    chosen = sorted(ended, key=lambda trial: (ran_to_its_end(trial), score(trial)), reverse=True)[:rows]
+    stopped = sorted((trial for trial in ended if not ran_to_its_end(trial)), key=score, reverse=True)
+    chosen = [*whole, *stopped][:rows]
     cells = [
         (
             str(trial.number),
@@ -72,10 +75,10 @@ def trials_table(study: optuna.Study, best: FrozenTrial | None, rows: int = 10) 
     return Table(
         ("trial", "values", "UF1", "finals", "folds", "GFLOP"),
         cells,
-        "~: an estimate, of a trial that was stopped early. finals: the mean with further seeds (so many in all), by "
-        "which the best is chosen. The best of many looks better than it is.",
+        "The best first: by its finals, the mean with further seeds (so many in all), then by UF1. ~: an estimate, of "
+        "a trial that was stopped early. The best of many looks better than it is.",
         left=2,
-        strong=next((place for place, trial in enumerate(chosen) if best and trial.number == best.number), None),
+        strong=0 if whole else None,
         title=f"{study.study_name}: {study.user_attrs['dataset']}",
     )
 
@@ -98,12 +101,14 @@ def state_line(facts: dict[str, Any]) -> str:
     return f"{states}; {trained:,} epochs of folds trained, {trained / whole:.0%} of what it takes to stop no trial"
 
 
-def proxy_line(found: dict[str, Any]) -> str:
+def proxy_line(found: Proxy) -> str:
     """Whether the search's subjects can be trusted."""
-    interval = ", 95 % {:+.2f} to {:+.2f}".format(*found["ci95"]) if found["ci95"] else ""
+    interval = ", 95 % {:+.2f} to {:+.2f}".format(*found.ci95) if found.ci95 else ""
+    where = "on the subjects that it never scored" if found.on_other else "on the same subjects, with fresh seeds"
     return (
-        f"The search's score against the confirmed UF1 of {len(found['trials'])} trials: rank correlation "
-        f"{found['spearman']:+.2f}{interval}: {found['verdict']}."
+        f"The search's score against the confirmed UF1 of {len(found.trials)} trials {where}: rank correlation "
+        f"{found.spearman:+.2f}{interval}: {found.conclusion}. These are among the best, whose scores lie close "
+        "together; over all trials it would be higher."
     )
 
 

@@ -198,7 +198,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
             f'sampler = "nsga2", also = "gflop" or "parameters" and pruner = "none" go together, but they are '
             f"{given.sampler!r}, {given.also!r} and {given.pruner!r}"
         )
-    if given.rule == "inner":
+    if given.rule == "val_epoch":
         _check_held_out(base, axes, when)
     fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")}
     chosen = {field: getattr(given, field) for field in ("rule", "sampler", "pruner", "also")}
@@ -220,14 +220,14 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
 
 
 def _check_held_out(base: Run, axes: Sequence[Axis], when: Mapping[str, Any]) -> None:
-    """Raise UsageError if the inner rule is asked for and a trial could hold no subjects out for it."""
-    possible = {value for axis in axes if axis.key == "train.inner" for value in axis.values}
-    if not possible or "train.inner" in when:
-        possible.add(base.train.inner)
+    """Raise UsageError if rule val_epoch is asked for and a trial could hold no subjects out for it."""
+    possible = {value for axis in axes if axis.key == "train.val_subjects" for value in axis.values}
+    if not possible or "train.val_subjects" in when:
+        possible.add(base.train.val_subjects)
     if 0 in possible:
         raise UsageError(
-            'rule = "inner" chooses epochs by subjects held out of training, so train.inner must be at least 1, but '
-            'can be 0; put "train.inner" = 3 under [set], or take another rule'
+            'rule = "val_epoch" chooses epochs by subjects held out of training, so train.val_subjects must be 1 or '
+            'more, but can be 0; put "train.val_subjects" = 3 under [set], or take another rule'
         )
 
 

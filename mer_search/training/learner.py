@@ -113,7 +113,7 @@ class Learner:
         self.vectors = run.flow.method != "difference"  # whether a map's values point somewhere
         self.train = torch.as_tensor(fold.train, device=device)
         self.test = torch.as_tensor(fold.test, device=device)
-        self.inner = torch.as_tensor(fold.inner, device=device)
+        self.val = torch.as_tensor(fold.val, device=device)
         self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
         self.precision = mixed_precision(run, device)
         self.graphed: dict[Any, Graphed] = {}  # on a GPU, by what it does

@@ -59,7 +59,7 @@ class _SoFar(NamedTuple):
 
     history: list[Epoch]
     probabilities: list[np.ndarray]  # of each epoch (n, K)
-    inner: list[float]  # of each epoch, if subjects are held out: their mean log-likelihood
+    val_log_likelihood: list[float]  # of each epoch, if subjects are held out: their mean log-likelihood
 
 
 def train_fold(
@@ -90,7 +90,7 @@ def train_fold(
     """
     max_epochs = run.train.epochs if max_epochs is None else max_epochs
     own_seed = fold_seed(seed, subject)
-    fold = leave_one_out(clips.subjects, subject, run.train.inner, own_seed)
+    fold = leave_one_out(clips.subjects, subject, run.train.val_subjects, own_seed)
     learner = Learner(run, clips, fold, own_seed, microbatches)
     so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [])
 
@@ -103,21 +103,21 @@ def train_fold(
             for row in _first_stage(learner, subject, seed):
                 add(row)
         learner.start(run.train)
-    labels, held_out = (clips.labels[indices].cpu().numpy() for indices in (learner.test, learner.inner))
+    labels, held_out = (clips.labels[indices].cpu().numpy() for indices in (learner.test, learner.val))
     for epoch in range(len(so_far.probabilities), max_epochs):
         start = time.perf_counter()
         value, hits = learner.train_emotions(epoch)
         predicted = learner.predict(learner.test)
         so_far.probabilities.append(predicted)
-        if run.train.inner:
-            so_far.inner.append(mean_log(learner.predict(learner.inner), held_out))
-        _check_finite(subject, epoch, value, predicted, *so_far.inner[-1:])
+        if run.train.val_subjects:
+            so_far.val_log_likelihood.append(mean_log(learner.predict(learner.val), held_out))
+        _check_finite(subject, epoch, value, predicted, *so_far.val_log_likelihood[-1:])
         rate, seconds = learning_rate(run.train, epoch), time.perf_counter() - start
         add(Epoch(seed, subject, epoch + 1, rate, value, hits, -mean_log(predicted, labels), seconds=seconds))
     if checkpoint and max_epochs < run.train.epochs:
         _save(checkpoint, learner, so_far)
     names = tuple(clips.names[i] for i in fold.test)
-    chosen_by = np.array(so_far.inner) if run.train.inner else None
+    chosen_by = np.array(so_far.val_log_likelihood) if run.train.val_subjects else None
     predictions = Predictions(seed, subject, names, labels, np.stack(so_far.probabilities), chosen_by)
     return Trained(predictions, so_far.history, learner.network)
 
@@ -126,7 +126,7 @@ def _save(path: Path, learner: Learner, so_far: _SoFar) -> None:
     """Write a fold from which it can go on, without waiting for the disk: if the file is lost or torn, the fold is
     trained from its start."""
     tensors = learner.state() | {"probabilities": torch.from_numpy(np.stack(so_far.probabilities))}
-    told = {"history": json.dumps(so_far.history), "inner": json.dumps(so_far.inner)}
+    told = {"history": json.dumps(so_far.history), "val_log_likelihood": json.dumps(so_far.val_log_likelihood)}
     content = save(tensors, metadata=told)
     write_whole(path, zlib.crc32(content).to_bytes(4, "big") + content, durable=False)
 
@@ -142,9 +142,9 @@ def _resume(path: Path, learner: Learner) -> _SoFar | None:
         return None
     tensors = load(content)
     told = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]  # safetensors' header
-    history, inner = (json.loads(told[name]) for name in ("history", "inner"))
+    history, val_log_likelihood = (json.loads(told[name]) for name in ("history", "val_log_likelihood"))
     learner.resume(learner.run.train, tensors)
-    return _SoFar([Epoch(*row) for row in history], list(tensors["probabilities"].numpy()), inner)
+    return _SoFar([Epoch(*row) for row in history], list(tensors["probabilities"].numpy()), val_log_likelihood)
 
 
 def _first_stage(learner: Learner, subject: str, seed: int) -> Iterator[Epoch]:
