@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -293,6 +293,13 @@ def value_at(run: Run, key: str) -> Any:
     """The value at a dotted path."""
     part, field = key.split(".")
     return getattr(getattr(run, part), field)
+
+
+def check_settable(keys: Iterable[str]) -> None:
+    """Raise UsageError for a dotted path that cannot be set, because the data's folder says what it is."""
+    for key in keys:
+        if key.startswith("data.") and key != "data.task":
+            raise UsageError(f"{key} is what the data's folder says, and cannot be set; data.task chooses the classes")
 
 
 def check_key(key: str) -> None:

@@ -86,6 +86,14 @@ def test_hardest_alone_means_ten_and_its_number_any():
     assert select_subjects("hardest_12", many, many) == many[:12]
 
 
+def test_stratified_takes_subjects_of_every_difficulty():
+    many = tuple(f"s{number:02d}" for number in range(20, 0, -1))
+    assert select_subjects("stratified", many, many) == many[1::2]
+    assert select_subjects("stratified_4", many, many) == (many[2], many[7], many[12], many[17])
+    assert select_subjects("stratified_20", many, many) == many
+    assert select_subjects("stratified", many, many[:6]) == many[:6]
+
+
 def test_a_number_that_fits_two_subjects_needs_the_name():
     with pytest.raises(UsageError, match="'3' fits s03 and sub03; write the name"):
         select_subjects("3", ("s03", "sub03"), ())

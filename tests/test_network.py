@@ -7,7 +7,7 @@ from mer_search.config import Run, with_values
 from mer_search.model import blocks
 from mer_search.model.blocks import KEEP_PATH, CABlock, SpatialConv, TemporalConv, Time
 from mer_search.model.flops import cost
-from mer_search.model.network import Network
+from mer_search.model.network import Network, averaged
 
 SMALL = {"flow.size": 32, "frames.maps": 2, "model.stem_mid": 3, "model.stem_width": 5, "model.attention_width": 4}
 
@@ -244,3 +244,9 @@ def test_the_network_of_224_pixels_ends_in_a_grid_of_14():
         network = Network(Run())
     assert (network.grid, network.head.in_features) == (14, 1024 * 14**2)
     assert cost(Run())[0] == sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize(("size", "grid"), [(14, 7), (8, 1), (14, 4), (7, 5), (3, 5)])
+def test_averaged_is_adaptive_average_pooling(size, grid):
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(averaged(x, grid), F.adaptive_avg_pool2d(x, grid))

@@ -104,14 +104,28 @@ def test_a_clip_of_the_data_has_the_probabilities_that_training_stored(of_clips)
         assert not np.allclose(each.probabilities, _with(of_clips, each.found, other), atol=1e-3)
 
 
+def _unlike(copy, frame):
+    """Another file of the same pixels takes the frame's place, so that the folder is not known as a copy."""
+    with (copy / frame.name).open("ab") as file:
+        file.write(b"more")
+    return copy
+
+
 def _with(confirmed, found, subject):
     """What another's network says: of a copy outside the data, told to be another's clip."""
     copy = confirmed.data.parent / "copies" / found.name
     if not copy.exists():
-        shutil.copytree(found.clip.frames[0].parent, copy)
+        _unlike(shutil.copytree(found.clip.frames[0].parent, copy), found.clip.frames[0])
     clip = found.clip
     (one,) = _ask(confirmed, copy, subject=subject, given=Moments(clip.onset, clip.apex, clip.offset))
     return one.probabilities
+
+
+def test_a_copy_of_a_clip_is_known_wherever_it_lies(of_clips, place):
+    copy = shutil.copytree(place / "data/Cropped/sub02/EP01_02f", place / "elsewhere")
+    by_id, by_copy = _ask(of_clips, "sub02/EP01_02f", copy)
+    assert by_copy.networks == ("sub02",) and by_copy.found.origin == "as annotated"
+    np.testing.assert_array_equal(by_id.probabilities, by_copy.probabilities)
 
 
 def test_a_stranger_is_judged_by_the_mean_of_all_networks(of_clips, stranger):
@@ -130,7 +144,7 @@ def test_a_folder_in_the_data_is_known_by_where_it_lies(of_clips, place):
     assert by_path.networks == ("sub02",)
     np.testing.assert_array_equal(by_id.probabilities, by_path.probabilities)
     unlisted = shutil.copytree(clip, clip.with_name("EP99_02f"))  # another clip of that person, in no spreadsheet
-    nobodys = shutil.copytree(clip, place / "data/Cropped/EP98_02f")
+    nobodys = _unlike(shutil.copytree(clip, place / "data/Cropped/EP98_02f"), by_id.found.clip.frames[0])
     found, refused = _ask(of_clips, unlisted, nobodys)
     assert found.networks == ("sub02",)
     assert "it cannot be told whose it is" in refused.what

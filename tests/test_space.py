@@ -112,6 +112,11 @@ def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
         ),
         (_with_inner("choice = [0, 2]"), "can be 0"),
         ("[set]\n", "at least one axis"),
+        (
+            SMALL.replace("[set]", '[set]\n"data.classes" = "a"'),
+            "data.classes is what the data's folder says",
+        ),
+        (SMALL + '"data.dataset" = { choice = ["samm"] }\n', "unconditional axes"),
     ],
 )
 def test_a_wrong_study_fails_before_anything_is_trained(text, words):

@@ -1,5 +1,7 @@
 import shutil
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import optuna
 import pytest
@@ -7,6 +9,8 @@ from optuna.trial import TrialState
 from small import STUDY, drive, folds_of, over, silent
 
 from mer_search.config import digest
+from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.target import trial_target
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import MerSearchError, StorageError, UsageError
 from mer_search.evaluation.metrics import pooled_uf1, tail, val_epoch
@@ -20,7 +24,7 @@ from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
 from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
-from mer_search.search.workspace import Loaded
+from mer_search.search.workspace import Loaded, load_data
 from mer_search.training.fold_store import claim, read_config
 
 
@@ -331,7 +335,36 @@ def test_a_folder_of_another_run_is_never_overwritten(storage, executor, make_se
     drive(search, open_study(search, storage, "small"), executor, 1)
     other = search.loaded.with_values({"train.lr": 0.5}, silent).run
     with pytest.raises(UsageError, match=f"must hold run {digest(other)}"):
-        claim(trial_folder(search.out, 0), other)
+        claim(trial_folder(search.out, 0), other, search.loaded.motion_digest)
+
+
+def _turned(folder):
+    """Every flow image upside down."""
+    for path in folder.rglob("*.png"):
+        cv2.imwrite(str(path), cv2.imread(str(path))[::-1])
+
+
+def test_pixels_that_have_changed_are_noticed_by_search_and_confirmation(storage, executor, make_search, flow_folder):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    drive(search, study, executor, 1)
+    _turned(flow_folder)
+    with pytest.raises(StorageError, match="made with another motion of the same clips, whose pixels have changed"):
+        open_study(make_search(), storage, "small")
+    loaded = load_data(flow_folder, trial_target(study, 0).run, silent)
+    with pytest.raises(UsageError, match=r"trial-0000 was trained on other motion .* the frames' pixels have changed"):
+        Confirmation(trial_target(study, 0), loaded, loaded.select("all"), (1000,))
+    _turned(flow_folder)
+    assert open_study(make_search(), storage, "small").user_attrs["motion"] == search.loaded.motion_digest
+
+
+def test_data_that_were_moved_are_known_where_they_are_now(storage, executor, make_search, flow_folder, tmp_path):
+    search = make_search()
+    open_study(search, storage, "small")
+    flow_folder.rename(tmp_path / "moved")
+    loaded = load_data(tmp_path / "moved", search.file.base, silent)
+    moved = open_study(replace(search, loaded=loaded), storage, "small")
+    assert moved.user_attrs["data"] == str((tmp_path / "moved").resolve())
 
 
 def test_values_that_are_impossible_together_are_infeasible(storage, executor, make_search, monkeypatch):

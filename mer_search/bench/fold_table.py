@@ -120,7 +120,7 @@ def build(
         loaded = search.loaded.with_values(values, silent)
         epochs = loaded.run.train.epochs
         wanted = [Want(seed, subject, epochs) for seed in range(seeds) for subject in search.subjects]
-        claim(folder / f"{number:04d}", loaded.run)
+        claim(folder / f"{number:04d}", loaded.run, loaded.motion_digest)
         return list_job(f"configuration {number}", loaded, folder / f"{number:04d}", wanted)
 
     tables, done, first = [], 0, list[Predictions]()

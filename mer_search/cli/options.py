@@ -133,7 +133,7 @@ subjects_option = click.option(
     "--subjects",
     default="all",
     show_default=True,
-    help="all, hardest, hardest_7, 1-4, [1,2], 7, names or a database.",
+    help="all, hardest, hardest_7, stratified_7, 1-4, [1,2], 7, names or a database.",
 )
 seeds_option = click.option(
     "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="How many fresh seeds."
@@ -176,6 +176,8 @@ def values_of(settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: for one without "=".
     """
+    from mer_search.config import check_settable
+
     values = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -185,4 +187,5 @@ def values_of(settings: Sequence[str]) -> dict[str, Any]:
             values[key.strip()] = tree_of(f"value = {text}")["value"]
         except UsageError:
             values[key.strip()] = text.strip()
+    check_settable(values)
     return values

@@ -20,7 +20,7 @@ from mer_search.search.cost import NOTHING, Cost, fold_flop, slot_speed
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import only_trainer
 from mer_search.search.workspace import Loaded, Progress, load_data
-from mer_search.training.fold_store import Key, checkpoint_file, claim, load_folds
+from mer_search.training.fold_store import Key, check_motion, checkpoint_file, claim, load_folds
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Confirmation:
                 f"{self.target.title} must be confirmed on the clips that it was searched on (checksum "
                 f"{must}), but {self.loaded.folder.path} has {found}; give the study's --data, or another dataset's"
             )
+        if self.target.trained and not self.is_transfer:
+            check_motion(self.target.trained, self.loaded.motion_digest)
 
     @property
     def is_transfer(self) -> bool:
@@ -201,7 +203,7 @@ def _job(equal: Sequence[Confirmation]) -> Job:
     """The job that trains the folds of confirmations of one configuration, perhaps of different subjects."""
     first = equal[0]
     sweep(first.store)
-    claim(first.store, first.loaded.run)
+    claim(first.store, first.loaded.run, first.loaded.motion_digest)
     epochs = first.loaded.run.train.epochs
     keys = dict.fromkeys(key for job in equal for key in job.wanted)
     wanted = [Want(*key, epochs) for key in keys]

@@ -31,6 +31,7 @@ class Target:
     tuning_subjects: str = ""  # as its study file has them
     rule: str = "tail"  # its
     trials: tuple[Path, ...] = ()  # folders of the search's complete trials
+    trained: Path | None = None  # the trial's folder, which knows on what motion it was trained
 
 
 def trial_target(study: optuna.Study, number: int | None) -> Target:
@@ -55,6 +56,7 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
         _study_file(study).subjects,
         facts["rule"],
         complete,
+        trial_folder(out, trial.number),
     )
 
 
@@ -102,7 +104,7 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
         run, title = with_values(file.base, file.start[0] if file.start else {}), "the search's start"
     run = run.model_copy(update={"data": found[0].run.data})
     folder = found[0].folder.with_name(f"against-{digest(run)[:8]}")  # the same configuration has the same folds
-    other = replace(found[0], run=run, title=title, folder=folder, trials=())
+    other = replace(found[0], run=run, title=title, folder=folder, trials=(), trained=None)
     return next((target for target in found if digest(target.run) == digest(run)), other)
 
 

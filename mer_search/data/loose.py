@@ -1,10 +1,12 @@
 """Clips to judge, from wherever they are: of a dataset by their id, a folder of frames, a video, a flow image.
 
-Who is in a clip matters, for a network must not judge people that it was trained on. It is known from the clip's id or
-from where it lies in the dataset's folder; elsewhere no subject of the dataset is taken to be in it.
+Who is in a clip matters, for a network must not judge people that it was trained on. It is known from the clip's id,
+from where it lies in the dataset's folder, or because it is a copy of a clip there; of anything else no subject of the
+dataset is taken to be in it.
 """
 
 import difflib
+import filecmp
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -92,12 +94,13 @@ def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Mo
     """
     path = Path(text)
     inside = path.resolve().is_relative_to(data.resolve())
-    if path.exists() and not inside:
+    if path.exists() and not inside and not data.exists():
         return _loose(text, path, "", run, given, flow_images)
     folder = known()
     clip = next((each for each in folder.clips if each.id == text), None) or _at(path.resolve(), folder)
+    clip = clip or _copied(path, folder)
     if clip is None and path.exists():
-        return _loose(text, path, _whose(path, folder), run, given, flow_images)
+        return _loose(text, path, _whose(path, folder) if inside else "", run, given, flow_images)
     if clip is None:
         near = difflib.get_close_matches(text, [each.id for each in folder.clips], n=3, cutoff=0)
         raise DataError(
@@ -121,6 +124,16 @@ def _at(path: Path, folder: Folder) -> Clip | None:
     if folder.dataset.flow_images:
         return next((clip for clip in folder.clips if path.stem.strip() == clip.name), None)
     return next((clip for clip in folder.clips if clip.frames[0].parent.resolve() == path), None)
+
+
+def _copied(path: Path, folder: Folder) -> Clip | None:
+    """The dataset's clip of which something elsewhere is a copy: it has the first frame, or the flow image, itself."""
+    for clip in folder.clips:
+        there = clip.frames[0]
+        here = path if folder.dataset.flow_images else path / there.name
+        if here.name == there.name and here.is_file() and filecmp.cmp(here, there, shallow=False):
+            return clip
+    return None
 
 
 def _whose(path: Path, folder: Folder) -> str:

@@ -45,6 +45,7 @@ class Motion:
     onset: NDArray[np.uint8] | None  # (S, 3, H, W) RGB; None for flow images
     first: NDArray[np.int64]  # (N,) a clip's first frame set, the one without jitter
     count: NDArray[np.int64]  # (N,) how many frame sets it has
+    digest: str = ""  # of what it was measured from and how: frames' pixels, their choice, preparation and flow
 
 
 def load(
@@ -64,7 +65,7 @@ def load(
     folder = root / digest(run.frames, run.prep, run.flow)
     sweep(folder)
     found = in_threads(lambda clip, check: _one(clip, run, folder, check), clips, on_clip)
-    kept = [(clip, item) for clip, item in zip(clips, found, strict=True) if not isinstance(item, Problem)]
+    kept = [(clip, *item) for clip, item in zip(clips, found, strict=True) if not isinstance(item, Problem)]
     problems = [item for item in found if isinstance(item, Problem)]
     if not kept:
         raise DataError(
@@ -72,10 +73,10 @@ def load(
             if problems
             else "a run needs clips, but the data has none"
         )
-    return [clip for clip, _ in kept], _join([item for _, item in kept]), problems
+    return [clip for clip, _, _ in kept], _join([item for _, _, item in kept], [key for _, key, _ in kept]), problems
 
 
-def _join(items: Sequence[Measured]) -> Motion:
+def _join(items: Sequence[Measured], keys: Sequence[str]) -> Motion:
     count = np.array([len(item.flow) for item in items], dtype=np.int64)
     onsets = [item.onset for item in items if item.onset is not None]
     return Motion(
@@ -83,11 +84,12 @@ def _join(items: Sequence[Measured]) -> Motion:
         np.concatenate(onsets) if onsets else None,
         np.cumsum(count) - count,
         count,
+        _sha256(" ".join(keys).encode())[:16],
     )
 
 
-def _one(clip: Clip, run: Run, folder: Path, check: Check) -> Measured | Problem:
-    """A clip's motion out of the store, or measured and stored."""
+def _one(clip: Clip, run: Run, folder: Path, check: Check) -> tuple[str, Measured] | Problem:
+    """A clip's key and its motion, out of the store, or measured and stored."""
 
     def read(path: Path) -> MatLike:
         check()
@@ -101,7 +103,7 @@ def _one(clip: Clip, run: Run, folder: Path, check: Check) -> Measured | Problem
         if stored is None:
             stored = measure(clip, sets, run, read)
             _write(path, key, stored)
-        return stored
+        return key, stored
     except DataError as error:
         return Problem(clip.id, str(error))
     except OSError as error:

@@ -31,7 +31,7 @@ def settle(device: str, threads: int, exact: bool) -> None:
     if device == "cuda":
         if exact:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # as cuBLAS asks for
-        torch.use_deterministic_algorithms(exact, warn_only=True)
+        torch.use_deterministic_algorithms(exact)
         torch.backends.cudnn.benchmark = not exact
         torch.backends.cudnn.deterministic = exact
         torch.backends.cudnn.allow_tf32 = False  # where float32 is asked for, it is meant; the rest is in bfloat16

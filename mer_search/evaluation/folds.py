@@ -47,15 +47,19 @@ def hardest_of(losses: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(sorted(losses, key=lambda subject: (-losses[subject], subject)))
 
 
+RANKED = ("hardest", "stratified")  # what takes subjects by their difficulty; ten of them, if no number follows
+
+
 def select_subjects(
-    text: str, known: Sequence[str], hardest: Sequence[str], databases: Mapping[str, Iterable[str]] | None = None
+    text: str, known: Sequence[str], ranked: Sequence[str], databases: Mapping[str, Iterable[str]] | None = None
 ) -> tuple[str, ...]:
-    """Subject names for `all`, `hardest`, `hardest_7`, `1-4`, `[1, 2, 3]`, `7`, or names: `s03, sub17`, `casme2, s03`.
+    """Subject names for `all`, `hardest`, `hardest_7`, `stratified_7`, `1-4`, `[1, 2, 3]`, `7`, or names: `s03, sub17`,
+    `casme2, s03`.
 
     Args:
         text: what the user wrote.
         known: every subject of the data.
-        hardest: the data's subjects, the hardest first; `hardest` means the first ten.
+        ranked: the data's subjects, the hardest first; `hardest` means the first ten, `stratified` every so manieth.
         databases: the subjects of each database in the data, for which its name stands.
 
     Raises:
@@ -65,12 +69,12 @@ def select_subjects(
     if text == "all":
         return tuple(sorted(known))
     chosen: tuple[str, ...]
-    if match := re.fullmatch(r"hardest(?:_([0-9]{1,9}))?", text):
-        if int(match[1] or 0) > len(hardest):
-            raise UsageError(
-                f"{text} needs as many ranked subjects, but there are {len(hardest)}: {', '.join(hardest)}"
-            )
-        chosen = tuple(hardest[: int(match[1] or 10)])
+    if match := re.fullmatch(rf"({'|'.join(RANKED)})(?:_([0-9]{{1,9}}))?", text):
+        if int(match[2] or 0) > len(ranked):
+            raise UsageError(f"{text} needs as many ranked subjects, but there are {len(ranked)}: {', '.join(ranked)}")
+        count = min(int(match[2] or 10), len(ranked))
+        step = 1 if match[1] == "hardest" else len(ranked) / max(count, 1)
+        chosen = tuple(ranked[int((place + 0.5) * step)] for place in range(count))
     elif match := re.fullmatch(r"([0-9]{1,9})\s*-\s*([0-9]{1,9})", text):
         numbers = map(str, range(int(match[1]), int(match[2]) + 1))
         chosen = tuple(dict.fromkeys(_subject(number, known) for number in numbers))
@@ -80,7 +84,9 @@ def select_subjects(
         each = (sorted(groups[name]) if name in groups else [_subject(name, known, groups)] for name in names)
         chosen = tuple(dict.fromkeys(subject for group in each for subject in group))
     if not chosen:
-        raise UsageError(f"subjects must be all, hardest, hardest_7, 1-4, [1, 2, 3], 7 or names, but got {text!r}")
+        raise UsageError(
+            f"subjects must be all, hardest, hardest_7, stratified_7, 1-4, [1, 2, 3], 7 or names, but got {text!r}"
+        )
     return chosen
 
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import ConfigDict, Field, ValidationError
 
-from mer_search.config import Part, Run, Value, allowed_values, check_key, explain, value_at, with_values
+from mer_search.config import (
+    Part,
+    Run,
+    Value,
+    allowed_values,
+    check_key,
+    check_settable,
+    explain,
+    value_at,
+    with_values,
+)
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES
 from mer_search.files import shipped, toml_names, toml_text, tree_of
@@ -183,6 +193,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         given = Fields.model_validate(tree)
     except ValidationError as error:
         raise UsageError(explain(error)) from None
+    check_settable([*given.set, *given.space])
     base = with_values(preset(given.base), given.set)
     axes = tuple(_axis(key, spec) for key, spec in given.space.items())
     if not axes:

@@ -64,6 +64,7 @@ def in_flight_of(study: optuna.Study, asked: int | None, slots: int) -> int:
 MUST_AGREE = {
     "digest": "space or settings",
     "checksum": "data",
+    "motion": "motion of the same clips, whose pixels have changed or are read differently",
     "subjects": "subjects",
     "seed": "seed",
 }
@@ -125,7 +126,8 @@ def _make(study: optuna.Study, search: Search) -> None:
 
 def _check(study: optuna.Study, search: Search) -> None:
     for key, word in MUST_AGREE.items():
-        found, must = study.user_attrs.get(key), search.attributes[key]
+        must = search.attributes[key]
+        found = study.user_attrs.get(key, must)  # an earlier version may have kept less
         if found != must:
             kept = kept_study(search.out)
             what = changed(kept.read_text(), search.file.text) if key == "digest" and kept.exists() else ""
@@ -141,8 +143,9 @@ def _check(study: optuna.Study, search: Search) -> None:
             f"a study must have one results folder, but {here} is a copy of {was}, which is still there; give "
             f"--out {was.parent}, or move that folder away"
         )
-    if was != here:  # it was moved
-        study.set_user_attr("out", str(here))
+    for key in ("out", "data"):  # which may have been moved
+        if study.user_attrs[key] != search.attributes[key]:
+            study.set_user_attr(key, search.attributes[key])
 
 
 def _check_folder(study: optuna.Study, search: Search, was: Path) -> None:

@@ -53,6 +53,7 @@ class Search:
             "synthetic": self.loaded.folder.synthetic,
             "data": str(self.loaded.folder.path.resolve()),
             "checksum": self.loaded.run.data.checksum,
+            "motion": self.loaded.motion_digest,
             "subjects": list(self.subjects),
             "rule": self.file.rule,
             "also": self.file.also,
@@ -173,7 +174,7 @@ def evaluation_job(
             raise Infeasible(str(error), "valid configuration") from error
         foretell(study, trial, loaded.run)
         evaluation = _evaluation(search, study.get_trials(deepcopy=False), trial, values, loaded)
-        claim(evaluation.folder, loaded.run)
+        claim(evaluation.folder, loaded.run, loaded.motion_digest)
     except Exception as error:  # told when it is the trial's turn
         return Job(trial, search.loaded, search.folder(trial.number), error=error, over=True)
     return Job(evaluation, loaded, evaluation.folder, evaluation.plan, evaluation.needs())

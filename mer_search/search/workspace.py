@@ -17,7 +17,7 @@ from mer_search.data.clips import Clip, Problem, enough
 from mer_search.data.store import Motion, load
 from mer_search.data.synthetic.dataset import write_dataset
 from mer_search.errors import DataError
-from mer_search.evaluation.folds import select_subjects
+from mer_search.evaluation.folds import RANKED, select_subjects
 from mer_search.training.dataset import Clips
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
@@ -36,12 +36,14 @@ class Loaded:
     problems: tuple[Problem, ...]
     run: Run
     tensors: Clips  # the clips and their motion again, as executors take them
+    motion_digest: str  # of the frames' pixels, and of how the motion was measured
 
     @property
     def motion(self) -> Motion:
         """The clips' motion: the tensors' own memory, which processes share."""
-        flow, onset, first, sets = self.tensors.flow, self.tensors.onset, self.tensors.first, self.tensors.sets
-        return Motion(flow.numpy(), None if onset is None else onset.numpy(), first.numpy(), sets.numpy())
+        own = self.tensors
+        onset = None if own.onset is None else own.onset.numpy()
+        return Motion(own.flow.numpy(), onset, own.first.numpy(), own.sets.numpy(), self.motion_digest)
 
     @cached_property
     def dataset(self) -> str:
@@ -76,22 +78,23 @@ class Loaded:
         return other
 
     def select(self, text: str) -> tuple[str, ...]:
-        """Subjects as a study file or `--subjects` names them; `hardest` by the published list or by a baseline.
+        """Subjects as a study file or `--subjects` names them; `hardest` by the published list or by a baseline,
+        `stratified` by a baseline.
 
         The name of one of a composite's databases stands for its subjects.
         """
-        present = set(self.subjects)
-        hardest: tuple[str, ...] = ()
-        if text.strip().startswith("hardest"):
-            hardest = tuple(name for name in self.folder.dataset.hardest if name in present)
-            if not hardest:
-                from mer_search.evaluation.baselines import hardest_first  # scikit-learn takes two seconds to load
+        present, rule = set(self.subjects), text.strip().partition("_")[0]
+        ranked: tuple[str, ...] = ()
+        if rule == "hardest":
+            ranked = tuple(name for name in self.folder.dataset.hardest if name in present)
+        if rule in RANKED and not ranked:
+            from mer_search.evaluation.baselines import hardest_first  # scikit-learn takes two seconds to load
 
-                hardest = hardest_first(self.motion, self.labels, self.subjects)
+            ranked = hardest_first(self.motion, self.labels, self.subjects)
         databases: dict[str, set[str]] = {}
         for clip in self.clips:
             databases.setdefault(clip.dataset, set()).add(clip.subject)
-        return select_subjects(text, sorted(present), hardest, databases)
+        return select_subjects(text, sorted(present), ranked, databases)
 
 
 def cache() -> Path:
@@ -132,4 +135,4 @@ def load_data(path: Path, run: Run, progress: Progress) -> Loaded:
     run = fit(run, folder, clips)
     labels = np.array([run.data.classes.index(clip.label) for clip in clips], dtype=np.int64)
     tensors = Clips.of(clips, motion, labels)
-    return Loaded(folder, tuple(clips), (*folder.problems, *problems), run, tensors)
+    return Loaded(folder, tuple(clips), (*folder.problems, *problems), run, tensors, motion.digest)

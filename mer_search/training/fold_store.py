@@ -102,10 +102,11 @@ def go_no_further(folder: Path) -> None:
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
-def claim(folder: Path, run: Run) -> None:
-    """Make the folder this run's, or raise UsageError if it is another's."""
+def claim(folder: Path, run: Run, motion: str) -> None:
+    """Make the folder this run's on this motion (its digest), or raise UsageError if it is another's."""
     path = folder / "config.json"
     if path.exists():
+        check_motion(folder, motion)
         if (found := digest(read_config(path))) != digest(run):
             raise UsageError(
                 f"{folder} must hold run {digest(run)}, but holds {found}; "
@@ -113,7 +114,19 @@ def claim(folder: Path, run: Run) -> None:
             )
         return
     write_whole(folder / "env.json", json.dumps(environment(), indent=1))
-    write_whole(path, json.dumps({"digest": digest(run), "run": run.model_dump(mode="json")}, indent=1))
+    told = {"digest": digest(run), "motion": motion, "run": run.model_dump(mode="json")}
+    write_whole(path, json.dumps(told, indent=1))
+
+
+def check_motion(folder: Path, motion: str) -> None:
+    """Raise UsageError if a run's folder was trained on other motion than that of this digest."""
+    read_config(folder / "config.json")  # or says that it cannot be read
+    there = json.loads((folder / "config.json").read_text()).get("motion", motion)  # an earlier version kept none
+    if there != motion:
+        raise UsageError(
+            f"{folder} was trained on other motion ({there}, here {motion}): the frames' pixels have changed since, or "
+            "how they are read; restore the data, or begin anew with another --study-name or --out"
+        )
 
 
 def read_config(path: Path) -> Run:
