@@ -362,7 +362,7 @@ def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
     fake_table.write(Path("fake.npz"), configurations=12)
     asked = ["bench", "search", "--table", "fake.npz", "--trials", 4, "--repeats", 2, "--only", "random"]
     rows = json.loads(mer_search(*asked, "--json").stdout)
-    assert {"random, no race", "random, recall"} <= {row["strategy"] for row in rows}
+    assert {"random, no pruner", "random, recall"} <= {row["strategy"] for row in rows}
     shown = mer_search(*asked).stdout
     assert "12 configurations" in shown
     assert max(map(len, shown.splitlines())) <= 80

@@ -13,7 +13,7 @@ SUMMARY = summary_with(
     rules={"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE | {"sd": None}}},
     baselines={"rbf_svm": {"all": PLAIN}},
 )
-STUDY = {"sampler": "tpe", "race": "recall-rungs", "trials": 100, "subjects": 10, "finalists": 3}
+STUDY = {"sampler": "tpe", "pruner": "recall-rungs", "trials": 100, "subjects": 10, "finalists": 3}
 ENVIRONMENT = {"mer-search": "0.1", "torch": "2.13", "python": "3.11"}
 
 
@@ -34,7 +34,7 @@ def test_what_is_configured_is_what_is_said():
         "denoised (non-local means, h = 4) and masked by a template first",
         "trained for 40 epochs with AdamW",
         "the sigmoid focal loss",
-        "100 trials of tpe search on 10 subjects (trials raced: recall-rungs); the best 3 were trained with",
+        "100 trials of tpe search on 10 subjects (trials pruned by recall-rungs); the best 3 were trained with",
         "with 3 seeds that the search never used",
         "over the last 8 epochs",
     ):

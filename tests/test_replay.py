@@ -12,7 +12,7 @@ from mer_search.bench.strategies import STRATEGIES, facts, tournament, wrongly_s
 from mer_search.errors import DataError
 from mer_search.evaluation.metrics import best_test_epoch, fold_confusion, log_likelihood, tail
 from mer_search.evaluation.predictions import Predictions
-from mer_search.search import race as races
+from mer_search.search import pruner as pruners
 from mer_search.search import space
 from mer_search.training.fold_store import load_folds
 
@@ -40,7 +40,7 @@ def test_a_table_scores_prefixes_as_the_rules_do(tmp_path):
             np.testing.assert_array_equal(table.counts[at], fold_confusion(fold, tail))
             np.testing.assert_array_equal(table.leaky[at].trace(), fold_confusion(fold, best_test_epoch).trace())
             assert table.measures["likelihood"][at] == pytest.approx(log_likelihood(fold, tail), abs=2e-3)
-            for name, measure in races.MEASURES.items():
+            for name, measure in pruners.MEASURES.items():
                 score = measure.of(tail(fold), fold.labels, measure.class_weights(labels, 5))
                 assert table.measures[name][at] == pytest.approx(score, abs=2e-3)
 
@@ -63,7 +63,7 @@ def test_a_damaged_table_is_one_clear_error(tmp_path):
         fold_table.load(tmp_path / "t.npz", space.load("demo"))
 
 
-def test_a_search_without_a_race_pays_for_every_epoch(fake):
+def test_a_search_without_pruning_pays_for_every_epoch(fake):
     file, table, _ = fake
     run = replay(table, file, Strategy("random", "random"), 10**9, 0)
     assert len(run.spent) == len(table.values)  # each once, then it ends
@@ -113,16 +113,16 @@ def test_a_table_of_two_seeds_has_no_finals(fake, tmp_path):
     assert [result.strategy.name for result in found] == ["random"]
 
 
-def test_a_race_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):
+def test_a_pruner_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):
     file, table, _ = fake
-    strategies = [Strategy("random", "random"), Strategy("raced", "random", "recall"), Strategy("tpe")]
-    plain, raced, model = tournament(table, file, strategies, 8, 12, lambda done, total: None)
+    strategies = [Strategy("random", "random"), Strategy("pruned", "random", "recall"), Strategy("tpe")]
+    plain, pruned, model = tournament(table, file, strategies, 8, 12, lambda done, total: None)
     assert plain.spent.mean() == 1
-    assert raced.spent.mean() < 0.8
-    assert raced.same_trials.mean() > plain.same_trials.mean() - 0.03
-    assert raced.found.mean() >= plain.found.mean()
+    assert pruned.spent.mean() < 0.8
+    assert pruned.same_trials.mean() > plain.same_trials.mean() - 0.03
+    assert pruned.found.mean() >= plain.found.mean()
     assert model.found.mean() >= plain.found.mean()
-    rows = facts(table, [plain, raced, model])
+    rows = facts(table, [plain, pruned, model])
     assert json.dumps(rows)
     assert sum(row["rank"]["mean"] for row in rows) == pytest.approx(6)
     assert all(row["regret"] >= 0 for row in rows)
@@ -131,9 +131,9 @@ def test_a_race_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):
 
 def test_a_smaller_p_stops_fewer_equals(fake):
     _, table, _ = fake
-    shares = [wrongly_stopped(table, races.Race(p=p)) for p in (0.2, 0.05, 0.0)]
+    shares = [wrongly_stopped(table, pruners.Pruner(p=p)) for p in (0.2, 0.05, 0.0)]
     assert shares[0] > shares[1] > shares[2] == 0
-    shares = [wrongly_stopped(table, races.Race(errors=errors)) for errors in (1.0, 2.0, 9.0)]
+    shares = [wrongly_stopped(table, pruners.Pruner(errors=errors)) for errors in (1.0, 2.0, 9.0)]
     assert shares[0] > shares[1] > shares[2] == 0
 
 

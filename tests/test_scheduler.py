@@ -19,7 +19,7 @@ from mer_search.search.study import in_flight_of, open_study, run, slots_of
 from mer_search.search.trial import Search, trial_folder
 from mer_search.training.loop import train_fold
 
-RACED = (
+PRUNED = (
     STUDY.replace('"none"', '"recall-rungs"').replace('"train.epochs" = 2', '"train.epochs" = 4')
     .replace('sampler = "random"', 'sampler = "tpe"')
     .replace("[space]", '[space]\n"train.noise" = { float = [0.0, 3.0] }')
@@ -80,7 +80,7 @@ def searched(make_search, tmp_path, monkeypatch):
     monkeypatch.setattr("mer_search.search.samplers.START_UP", 2)
 
     def search_as(name, executor, in_flight, trials=8):
-        search = make_search(RACED)
+        search = make_search(PRUNED)
         search = Search(search.file, search.loaded, search.subjects, 0, tmp_path / "runs" / name)
         study = open_study(search, open_storage(f"sqlite:///{tmp_path}/{name}.db", create=True), name)
         scheduler = Scheduler(executor, in_flight)
@@ -124,7 +124,7 @@ def test_trials_are_told_in_the_order_of_their_numbers_and_one_is_asked_for_afte
 @pytest.mark.parametrize("folds", [1, 7, 12])
 def test_a_search_with_several_in_flight_goes_on_as_if_it_had_not_been_stopped(searched, make_search, tmp_path, folds):
     whole, _ = searched("whole", Shuffled(1), 3, 6)
-    search = make_search(RACED)
+    search = make_search(PRUNED)
     search = Search(search.file, search.loaded, search.subjects, 0, tmp_path / "runs" / "parts")
     storage = open_storage(f"sqlite:///{tmp_path}/parts.db", create=True)
     with pytest.raises(KeyboardInterrupt):
@@ -138,11 +138,11 @@ def test_a_search_with_several_in_flight_goes_on_as_if_it_had_not_been_stopped(s
 def test_a_fold_trained_ahead_that_cannot_be_trained_changes_nothing_unless_it_is_needed(
     make_search, storage, monkeypatch
 ):
-    """A race stops the second trial after two folds; its last one, which is trained meanwhile, diverges."""
+    """A pruner stops the second trial after two folds; its last one, which is trained meanwhile, diverges."""
     search = make_search(STUDY.replace('"none"', '"recall"'))
     study = open_study(search, storage, "small")
     monkeypatch.setattr(
-        "mer_search.search.race.Race.is_inferior", lambda self, own, *_: len(own) == 2 and len(study.trials) == 2
+        "mer_search.search.pruner.Pruner.is_inferior", lambda self, own, *_: len(own) == 2 and len(study.trials) == 2
     )
     one, real = Shuffled(4), Shuffled.submit
 
@@ -159,7 +159,7 @@ def test_a_fold_trained_ahead_that_cannot_be_trained_changes_nothing_unless_it_i
 
 
 def test_the_first_trial_has_the_slots_and_what_it_leaves_is_the_nexts(make_search, storage):
-    search, executor = make_search(RACED), Shuffled(6)
+    search, executor = make_search(PRUNED), Shuffled(6)
     study = open_study(search, storage, "small")
     scheduler = Scheduler(executor, 2)
     next(run(search, study, scheduler, 2))

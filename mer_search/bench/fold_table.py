@@ -24,7 +24,7 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.files import check_archive, write_whole
 from mer_search.search import space
 from mer_search.search.finals import SEEDS
-from mer_search.search.race import MEASURES
+from mer_search.search.pruner import MEASURES
 from mer_search.search.samplers import SAMPLERS
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.space import StudyFile
@@ -57,7 +57,7 @@ class Table:
     epochs: NDArray[np.int64]  # (M,) how many each trains for, at most E
     counts: NDArray[np.int32]  # (M, R, S, E, K, K) confusion matrices under the tail rule, had it ended there
     leaky: NDArray[np.int32]  # (M, R, S, E, K, K) confusion matrices under the best test epoch so far
-    measures: Mapping[str, NDArray[np.float64]]  # (M, R, S, E) scores of a person as races measure them, had it ended
+    measures: Mapping[str, NDArray[np.float64]]  # (M, R, S, E) scores of a person as pruners measure them, had it ended
     weights: Mapping[str, NDArray[np.float64]]  # (S,) what a person weighs in these
 
     @property

@@ -1,7 +1,7 @@
 """Replay: what a search would have found, without training, from a table of folds.
 
 The sampler proposes, the nearest configuration that has not been tried yet is taken, its folds are looked up one after
-the other, and the race decides how far it goes. Cost is counted in fold-epochs: one epoch of one fold. The search sees
+the other, and the pruner decides how far it goes. Cost is counted in fold-epochs: an epoch of a fold. The search sees
 one seed; the truth about a configuration is its UF1 with the other seeds, so that luck with the one does not count.
 A table of four seeds or more keeps two of them for finals, and they are no part of the truth then. Shapes: M
 configurations, R seeds, S subjects, E epochs, T trials, K classes.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mer_search.bench.fold_table import Table, Values
 from mer_search.evaluation.metrics import Floats, uf1
-from mer_search.search import race as races
+from mer_search.search import pruner as pruners
 from mer_search.search.finals import SEEDS
 from mer_search.search.samplers import sampler
 from mer_search.search.space import Axis, StudyFile
@@ -29,9 +29,9 @@ class Strategy:
 
     name: str
     sampler: str = "tpe"
-    race: str = "none"  # in race.RACES
+    pruner: str = "none"  # in pruner.PRUNERS
     rule: str = "tail"
-    objective: str = "uf1"  # or a measure of race.MEASURES
+    objective: str = "uf1"  # or a measure of pruner.MEASURES
     finalists: int = 0
 
 
@@ -58,7 +58,7 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
     value_of = _values(table, strategy)[:, seen]  # (M,)
     study = optuna.create_study(direction="maximize", sampler=sampler(strategy.sampler, int(random.integers(2**31))))
     space = _Space(table.values, file.axes)
-    race = races.RACES[strategy.race]
+    pruner = pruners.PRUNERS[strategy.pruner]
     best: int | None = None
     whole: list[int] = []  # configurations that ran to their end
     spent: list[int] = []
@@ -70,15 +70,15 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
         asked = study.ask()
         m = space.take(file.suggest(asked))
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        rivals = None if best is None else (best, [other for other in whole[-races.MAX_OTHERS :] if other != best])
-        ran = run_race(table, race, random.permutation(subjects).tolist(), (m, seen), rivals, seen)
+        rivals = None if best is None else (best, [other for other in whole[-pruners.MAX_OTHERS :] if other != best])
+        ran = run_pruner(table, pruner, random.permutation(subjects).tolist(), (m, seen), rivals, seen)
         if ran.behind is None:
             whole.append(m)
             value = float(value_of[m])
             best = m if best is None or value > value_of[best] else best
         else:
             assert best is not None  # noqa: S101 (for the type checker: without an incumbent no trial is stopped)
-            value = races.estimate(float(value_of[best]), ran.behind)
+            value = pruners.estimate(float(value_of[best]), ran.behind)
         study.add_trial(
             optuna.trial.create_trial(params=dict(table.values[m]), distributions=space.distributions(m), value=value)
         )
@@ -104,7 +104,7 @@ def _values(table: Table, strategy: Strategy) -> Floats:
 
 def _finals(table: Table, left: list[int], seeds: Sequence[int]) -> tuple[int, int]:
     """The configuration that wins the finals, and what they cost. The first seed has been seen before."""
-    measure, cost = races.FINALS.measure, 0
+    measure, cost = pruners.FINALS.measure, 0
     by_seed = uf1(table.final(table.counts).sum(2))
     for used in range(1, len(seeds) + 1):
         so_far = list(seeds[:used])
@@ -112,22 +112,22 @@ def _finals(table: Table, left: list[int], seeds: Sequence[int]) -> tuple[int, i
         scores = [
             np.mean([table.scores(measure, m, seed, int(table.epochs[m])) for seed in so_far], axis=0) for m in left
         ]
-        left = [left[at] for at in races.still_in(list(means.values()), scores, table.weights[measure])]
+        left = [left[at] for at in pruners.still_in(list(means.values()), scores, table.weights[measure])]
         if len(left) < 2:
             break
         cost += table.shape[2] * int(table.epochs[left].sum()) * (used < len(seeds))
     return max(means, key=means.__getitem__), cost
 
 
-def run_race(
+def run_pruner(
     table: Table,
-    race: races.Race,
+    pruner: pruners.Pruner,
     order: Sequence[int],
     trial: tuple[int, int],
     rivals: tuple[int, Sequence[int]] | None,
     seed: int,
-) -> races.Outcome:
-    """The outcome of a race among the table's configurations.
+) -> pruners.Outcome:
+    """What a pruner makes of a trial among the table's configurations.
 
     Args:
         order: of the subjects.
@@ -135,25 +135,25 @@ def run_race(
         rivals: the best configuration and others that ran to their end; None while there is none.
         seed: that these are seen with.
     """
-    weights = table.weights[race.measure]
+    weights = table.weights[pruner.measure]
 
     def scores(configuration: int, epochs: int, seed: int = seed) -> NDArray[np.float64]:
-        return table.scores(race.measure, configuration, seed, epochs)
+        return table.scores(pruner.measure, configuration, seed, epochs)
 
-    def incumbent(epochs: int) -> races.Incumbent | None:
-        if rivals is None or not race.stops_some:
+    def incumbent(epochs: int) -> pruners.Incumbent | None:
+        if rivals is None or not pruner.stops_some:
             return None
         best, others = rivals
-        return races.incumbent_of(scores(best, epochs), [scores(other, epochs) for other in others], weights)
+        return pruners.incumbent_of(scores(best, epochs), [scores(other, epochs) for other in others], weights)
 
     configuration, own_seed = trial
-    steps = race.run(order, int(table.epochs[configuration]), incumbent, weights)
+    steps = pruner.run(order, int(table.epochs[configuration]), incumbent, weights)
     need = next(steps)
     while True:
         try:
             need = steps.send(float(scores(configuration, need.epochs, own_seed)[need.subject]))
         except StopIteration as end:
-            outcome: races.Outcome = end.value
+            outcome: pruners.Outcome = end.value
             return outcome
 
 

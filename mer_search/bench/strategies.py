@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mer_search.bench.fold_table import Table
-from mer_search.bench.replay import Replayed, Strategy, replay, run_race
+from mer_search.bench.replay import Replayed, Strategy, replay, run_pruner
 from mer_search.evaluation.metrics import uf1
 from mer_search.evaluation.statistics import bootstrap_mean
-from mer_search.search import race as races
+from mer_search.search import pruner as pruners
 from mer_search.search.space import StudyFile
 
 STRATEGIES = (
-    Strategy("random, no race", "random"),  # the yardstick
+    Strategy("random, no pruner", "random"),  # the yardstick
     *(
-        Strategy(f"{sampler}, {'no race' if race == 'none' else race}", sampler, race)
+        Strategy(f"{sampler}, {'no pruner' if pruner == 'none' else pruner}", sampler, pruner)
         for sampler in ("random", "tpe")
-        for race in races.RACES
-        if (sampler, race) != ("random", "none")
+        for pruner in pruners.PRUNERS
+        if (sampler, pruner) != ("random", "none")
     ),
-    Strategy("qmc, no race", "qmc"),
-    Strategy("gp, no race", "gp"),
+    Strategy("qmc, no pruner", "qmc"),
+    Strategy("gp, no pruner", "gp"),
     Strategy("gp, recall", "gp", "recall"),
-    Strategy("tpe, no race, published rule", "tpe", "none", "best_test_epoch"),
+    Strategy("tpe, no pruner, published rule", "tpe", "none", "best_test_epoch"),
     *(Strategy(f"tpe, recall-rungs, {k} finalists", "tpe", "recall-rungs", finalists=k) for k in (2, 3, 5)),
     Strategy("tpe, recall-rungs, by recall", "tpe", "recall-rungs", objective="recall"),
     Strategy("tpe, recall-rungs, by recall, 3 finalists", "tpe", "recall-rungs", objective="recall", finalists=3),
-    Strategy("random, no race, 3 finalists", "random", finalists=3),
+    Strategy("random, no pruner, 3 finalists", "random", finalists=3),
 )
 BEFORE = 10  # trials that have run to their end, in what is asked about equals
 TOP_SHARE = 0.25  # share of the configurations, the best, among which equals are sought: a best trial is one of these
@@ -77,8 +77,8 @@ def _measured(run: Replayed, budget: int, trials: int) -> tuple[float, float, fl
     return float(run.truth[affordable - 1]), run.spent[enough - 1] / budget, float(run.truth[enough - 1])
 
 
-def wrongly_stopped(table: Table, race: races.Race, repeats: int = 20) -> float:
-    """How often a race stops a trial that equals the best: the same configuration, with another seed.
+def wrongly_stopped(table: Table, pruner: pruners.Pruner, repeats: int = 20) -> float:
+    """How often a pruner stops a trial that equals the best: the same configuration, with another seed.
 
     Over the best quarter of the configurations and all pairs of seeds, each `repeats` times in another order. As many
     others, drawn from all configurations, have run to their end as in a search of some length.
@@ -92,7 +92,7 @@ def wrongly_stopped(table: Table, race: races.Race, repeats: int = 20) -> float:
         order = random.permutation(subjects).tolist()
         others = random.choice(configurations, min(BEFORE, configurations), replace=False)
         rivals = (m, [other for other in others.tolist() if other != m])
-        stopped.append(run_race(table, race, order, (m, own), rivals, best).behind is not None)
+        stopped.append(run_pruner(table, pruner, order, (m, own), rivals, best).behind is not None)
     return float(np.mean(stopped))
 
 
@@ -110,7 +110,7 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
         plain = next(
             other
             for other in (*results, result)
-            if (other.strategy.sampler, other.strategy.race, other.strategy.rule)
+            if (other.strategy.sampler, other.strategy.pruner, other.strategy.rule)
             == (result.strategy.sampler, "none", result.strategy.rule)
             or other is result
         )
@@ -123,7 +123,7 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
                 "against_yardstick": bootstrap_mean(result.found - yardstick.found),
                 "cost_of_as_many_trials": float(result.spent.mean()),
                 "against_no_race": bootstrap_mean(result.same_trials - plain.same_trials),
-                "equals_stopped": wrongly_stopped(table, races.RACES[result.strategy.race]),
+                "equals_stopped": wrongly_stopped(table, pruners.PRUNERS[result.strategy.pruner]),
             }
         )
     return sorted(rows, key=lambda row: row["rank"]["mean"])

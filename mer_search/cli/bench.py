@@ -42,7 +42,7 @@ def bench(context: click.Context, full: bool, runs: int, device: str, as_json: b
 @click.option("--only", help="Strategies whose names contain this, and the yardstick.")
 @json_option
 def search(study_name: str, table: Path | None, trials: int, repeats: int, only: str | None, as_json: bool) -> None:
-    """Replay samplers and races on a table of folds: what they find at equal cost, and what as many trials cost."""
+    """Replay samplers and pruners on a table of folds: what they find at equal cost, and what as many trials cost."""
     from mer_search.bench import fold_table, strategies
     from mer_search.report import terminal
     from mer_search.report.networks import print_tournament

@@ -61,8 +61,8 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
                 "",
                 markdown_table(Table(("truth, predicted:", *classes), rows)),
                 "",
-                "Intermediate values are what the race compares, of one subject each: the mean chance given to the "
-                f"truth, or with `wilcoxon` its mean log; step and subject: {numbered}. At a race's second and third "
+                "Intermediate values are what the pruner compares, of one subject each: the mean chance given to the "
+                f"truth, or with `wilcoxon` its mean log; step and subject: {numbered}. At a pruner's second and third "
                 f"rung, when the folds have gone on for more epochs, it counts from {len(evaluation.subjects)} and "
                 f"{2 * len(evaluation.subjects)}.",
                 "",

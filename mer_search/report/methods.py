@@ -36,7 +36,7 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any] | None, environm
     Args:
         run: the configuration that was confirmed.
         summary: what its summary.json holds.
-        study: of its search {sampler, race, trials, subjects, finalists}; None without one.
+        study: of its search {sampler, pruner, trials, subjects, finalists}; None without one.
         environment: what its env.json holds.
     """
     seeds = plural(len(summary.seeds), "seed")
@@ -121,9 +121,10 @@ def _search(study: dict[str, Any]) -> str:
         if study["finalists"]
         else ""
     )
+    pruned = "no trial was stopped early" if study["pruner"] == "none" else f"trials pruned by {study['pruner']}"
     return (
         f"The configuration was found by {study['trials']} trials of {study['sampler']} search on {study['subjects']} "
-        f"subjects ({'no trial was stopped early' if study['race'] == 'none' else 'trials raced: ' + study['race']}); "
+        f"subjects ({pruned}); "
         f"{finals}the figures of the other subjects had no part in it."
     )
 

@@ -142,7 +142,7 @@ def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials
     show(Table(("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals"), cells))
     say(
         "UF1: true, of what was chosen; 95 %: over repeats. regret: below the best there is. rank: mean, 1 the best. "
-        "cost: of as many trials, as a share of no race's. equals: how often the race stops a trial that equals the "
+        "cost: of as many trials, as a share of no pruner's. equals: how often it stops a trial that equals the "
         "best."
     )
 

@@ -27,7 +27,7 @@ def facts(study: optuna.Study) -> dict[str, Any]:
     ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     return {
         "sampler": file.sampler,
-        "race": file.pruner,
+        "pruner": file.pruner,
         "trials": len(ended),
         "subjects": len(study.user_attrs["subjects"]),
         "finalists": len(study.user_attrs.get(FINALS, {})),

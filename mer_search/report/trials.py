@@ -91,9 +91,9 @@ def front_table(facts: dict[str, Any]) -> Table:
 
 
 def state_line(facts: dict[str, Any]) -> str:
-    """How many trials are where, and what the race spared."""
+    """How many trials are where, and what the pruner spared."""
     states = ", ".join(f"{count} {state}" for state, count in facts["trials"].items())
-    trained, whole = facts["fold_epochs"]["trained"], facts["fold_epochs"]["without_a_race"]
+    trained, whole = facts["fold_epochs"]["trained"], facts["fold_epochs"]["without_pruning"]
     if not facts.get(FINALS_OVER, True):
         states += "; finals not over, the same `mer-search run` goes on with them"
     if trained == whole:  # perhaps because no trial has ended

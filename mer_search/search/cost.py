@@ -12,7 +12,7 @@ from mer_search.errors import UsageError
 from mer_search.model.flops import state_bytes, step_flop
 from mer_search.model.network import last_map
 from mer_search.search.finals import SEEDS
-from mer_search.search.race import RACES
+from mer_search.search.pruner import PRUNERS
 from mer_search.search.storage import ended, finals_over
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Loaded, Progress
@@ -48,7 +48,7 @@ def search_cost(
     steps = [step_flop(run) for run in runs]
     median = int(np.argsort(steps)[len(runs) // 2])
     speed = slot_speed(search.loaded.with_values(drawn[median], progress), steps[median], executor)
-    has_rungs = len(RACES[search.file.pruner].milestones(runs[median].train.epochs)) > 1
+    has_rungs = len(PRUNERS[search.file.pruner].milestones(runs[median].train.epochs)) > 1
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
     whole = folds + finals

@@ -1,7 +1,7 @@
 """Finals: a search's best trials are trained with further seeds, so that luck with the first one does not choose.
 
 The finalists are scored on the study's subjects again, one seed after the other. Before each seed, finalists that lie
-clearly behind the leader are out, as in a race; the others are ranked by their mean UF1 over all seeds, and the first
+clearly behind the leader are out, as in a pruner; the others are ranked by their mean UF1 over all seeds, and the first
 of them is the study's best trial.
 """
 
@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from mer_search.engine.task import Failed, Finished, Task
 from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
-from mer_search.search import race as races
+from mer_search.search import pruner as pruners
 from mer_search.search.incumbent import Incumbents, find_incumbents
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import FINALS, FINALS_OVER, ranked
@@ -60,13 +60,13 @@ def run_finals(
         MerSearchError: if a fold cannot be trained.
     """
     left = finalists(search, study)
-    jury = find_incumbents([], search.folder, search.loaded, search.subjects, races.FINALS, RULES[search.file.rule])
+    jury = find_incumbents([], search.folder, search.loaded, search.subjects, pruners.FINALS, RULES[search.file.rule])
     found = {trial.number: [list(load_folds(search.folder(trial.number)).values())] for trial in left}
     study.set_user_attr(FINALS_OVER, len(left) < 2)
     for seed in further_seeds(search.seed):
         uf1 = [np.mean([_uf1(folds, search) for folds in found[trial.number]]) for trial in left]
         scores = [_scores(found[trial.number], jury) for trial in left]
-        left = [left[place] for place in races.still_in(uf1, scores, jury.weights)] if left else []
+        left = [left[place] for place in pruners.still_in(uf1, scores, jury.weights)] if left else []
         if len(left) < 2:
             break
         number = {_job(search, trial, seed, progress): trial.number for trial in left}

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from mer_search.evaluation.metrics import Rule, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
-from mer_search.search import race as races
+from mer_search.search import pruner as pruners
 from mer_search.search.storage import ran_to_its_end, ranked
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import load_folds
@@ -26,7 +26,7 @@ Folds = Mapping[str, Predictions]  # by subject
 class Incumbents:
     """The best trial and others, as a trial finds them. Shapes: S subjects of the study, K classes."""
 
-    race: races.Race
+    pruner: pruners.Pruner
     rule: Rule
     subjects: Sequence[str]  # S
     class_weights: NDArray[np.float64]  # (K,) what a clip of each class weighs
@@ -36,13 +36,13 @@ class Incumbents:
 
     def score(self, fold: Predictions) -> float:
         """A score of one subject."""
-        return float(races.MEASURES[self.race.measure].of(self.rule(fold), fold.labels, self.class_weights))
+        return float(pruners.MEASURES[self.pruner.measure].of(self.rule(fold), fold.labels, self.class_weights))
 
-    def at(self, epochs: int) -> races.Incumbent | None:
+    def at(self, epochs: int) -> pruners.Incumbent | None:
         """What to compare with after so many epochs; None while no trial has run to its end."""
         if self.best is None:
             return None
-        return races.incumbent_of(
+        return pruners.incumbent_of(
             self._scores(self.best, epochs), [self._scores(folds, epochs) for folds in self.others], self.weights
         )
 
@@ -52,7 +52,7 @@ class Incumbents:
     def estimate(self, behind: float) -> float:
         """What the UF1 of a trial may be that was stopped when it lay so much behind."""
         assert self.best is not None  # noqa: S101 (for the type checker: without an incumbent no trial is stopped)
-        return races.estimate(pooled_uf1(list(self.best.values()), self.rule), behind)
+        return pruners.estimate(pooled_uf1(list(self.best.values()), self.rule), behind)
 
 
 def find_incumbents(
@@ -60,7 +60,7 @@ def find_incumbents(
     folder: Callable[[int], Path],
     loaded: Loaded,
     subjects: Sequence[str],
-    race: races.Race,
+    pruner: pruners.Pruner,
     rule: Rule,
 ) -> Incumbents:
     """What the next trial of a study on these clips and subjects is compared with; nothing if none is ever stopped.
@@ -74,19 +74,19 @@ def find_incumbents(
     """
     owner = np.array(loaded.subjects)
     labels = loaded.labels[np.isin(owner, subjects)]
-    each = races.MEASURES[race.measure].class_weights(labels, len(loaded.run.data.classes))
+    each = pruners.MEASURES[pruner.measure].class_weights(labels, len(loaded.run.data.classes))
     weights = np.array([each[loaded.labels[owner == subject]].sum() for subject in subjects])
-    alone = Incumbents(race, rule, subjects, each, weights)
-    best = next(iter(ranked(told, {})), None) if race.stops_some else None
+    alone = Incumbents(pruner, rule, subjects, each, weights)
+    best = next(iter(ranked(told, {})), None) if pruner.stops_some else None
     if best is None:
         return alone
     whole = [trial.number for trial in told if ran_to_its_end(trial) and trial.number != best.number]
-    first, *rest = (_folds(folder(number)) for number in (best.number, *whole[-races.MAX_OTHERS :]))
+    first, *rest = (_folds(folder(number)) for number in (best.number, *whole[-pruners.MAX_OTHERS :]))
     there = [folds for folds in rest if set(subjects) <= set(folds)]  # not those whose folder was deleted
     return replace(alone, best=first, others=there) if set(subjects) <= set(first) else alone
 
 
-@lru_cache(2 * races.MAX_OTHERS)
+@lru_cache(2 * pruners.MAX_OTHERS)
 def _folds(folder: Path) -> Folds:
     """Of a trial that has ended, so they never change."""
     return {fold.subject: fold for fold in load_folds(folder).values()}

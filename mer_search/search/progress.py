@@ -28,7 +28,7 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
         "study": study.study_name,
         **study.user_attrs,
         "trials": dict(states),
-        "fold_epochs": {"trained": sum(own for own, _ in spent), "without_a_race": sum(whole for _, whole in spent)},
+        "fold_epochs": {"trained": sum(own for own, _ in spent), "without_pruning": sum(whole for _, whole in spent)},
         "best": None
         if best is None
         else {

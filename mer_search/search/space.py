@@ -25,7 +25,7 @@ from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES
 from mer_search.files import shipped, toml_names, toml_text, tree_of
 from mer_search.presets import preset
-from mer_search.search.race import RACES
+from mer_search.search.pruner import PRUNERS
 from mer_search.search.samplers import SAMPLERS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     SamplerName = str
     PrunerName = str
 else:
-    RuleName, SamplerName, PrunerName = (Literal[*names] for names in (RULES, SAMPLERS, RACES))
+    RuleName, SamplerName, PrunerName = (Literal[*names] for names in (RULES, SAMPLERS, PRUNERS))
 
 
 class Fields(Part):

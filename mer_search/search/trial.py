@@ -15,7 +15,7 @@ from mer_search.errors import Infeasible, UsageError
 from mer_search.evaluation.metrics import LEAKS, RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.model.flops import cost
-from mer_search.search import race as races
+from mer_search.search import pruner as pruners
 from mer_search.search.incumbent import Incumbents, find_incumbents
 from mer_search.search.memory_limit import foretell
 from mer_search.search.optuna_internals import reported
@@ -100,7 +100,7 @@ class Evaluation:
     @property
     def plan(self) -> list[Want]:
         """All folds that it may need, in the order in which it needs them."""
-        return [self._want(need) for need in self._race.plan(self.order, self.run.train.epochs)]
+        return [self._want(need) for need in self._pruner.plan(self.order, self.run.train.epochs)]
 
     @property
     def folds(self) -> tuple[Predictions, ...]:
@@ -112,39 +112,39 @@ class Evaluation:
         """How many folds count of how many, all rungs together, and the UF1 so far (NaN before the first)."""
         if not self.seen:
             return 0, len(self.plan), math.nan
-        rung = self._race.milestones(self.run.train.epochs).index(self.epochs)
+        rung = self._pruner.milestones(self.run.train.epochs).index(self.epochs)
         done = rung * len(self.order) + len(self.seen)
         return done, len(self.plan), pooled_uf1(list(self.folds), RULES[self.rule])
 
     @property
-    def _race(self) -> races.Race:
-        return self.incumbents.race
+    def _pruner(self) -> pruners.Pruner:
+        return self.incumbents.pruner
 
-    def _want(self, need: races.Need) -> Want:
+    def _want(self, need: pruners.Need) -> Want:
         return Want(self.seed, self.subjects[need.subject], need.epochs)
 
     def needs(self) -> Needs:
-        """The race, whose outcome are the trial's values: UF1 over the study's subjects, or an estimate of it if the
-        race stops it, and its cost if that is minimised too."""
+        """What the pruner asks for; the outcome are the trial's values: UF1 over the study's subjects, or an estimate
+        of it if the pruner stops it, and its cost if that is minimised too."""
         before = reported(self.trial)  # by a call that was interrupted
-        race = self._race.run(self.order, self.run.train.epochs, self.incumbents.at, self.incumbents.weights)
-        need = next(race)
+        pruner = self._pruner.run(self.order, self.run.train.epochs, self.incumbents.at, self.incumbents.weights)
+        need = next(pruner)
         while True:
             fold = yield self._want(need)
             if need.epochs != self.epochs:
                 self.seen, self.epochs = {}, need.epochs
             self.seen[fold.subject] = fold
             score = self.incumbents.score(fold)
-            rung = self._race.milestones(self.run.train.epochs).index(need.epochs)
+            rung = self._pruner.milestones(self.run.train.epochs).index(need.epochs)
             step = rung * len(self.order) + need.subject
             if step not in before and not self.also:  # of two objectives, Optuna takes none in between
                 self.trial.report(score, step)
             try:
-                need = race.send(score)
+                need = pruner.send(score)
             except StopIteration as end:
                 return self._values(end.value)
 
-    def _values(self, outcome: races.Outcome) -> list[float]:
+    def _values(self, outcome: pruners.Outcome) -> list[float]:
         parameters, flop = cost(self.run)
         self.trial.set_user_attr("parameters", parameters)
         self.trial.set_user_attr("gflop", round(flop / 1e9, 3))
@@ -183,7 +183,7 @@ def evaluation_job(
 def _evaluation(
     search: Search, trials: Sequence[FrozenTrial], trial: optuna.Trial, values: dict[str, Value], loaded: Loaded
 ) -> Evaluation:
-    race, rule = races.RACES[search.file.pruner], search.file.rule
+    pruner, rule = pruners.PRUNERS[search.file.pruner], search.file.rule
     told = [other for other in trials if other.number < trial.user_attrs[TOLD]]
     repeats = sum(other.params == trial.params for other in trials[: trial.number])  # a repeat has another seed
     return Evaluation(
@@ -193,8 +193,8 @@ def _evaluation(
         search.folder(trial.number),
         search.subjects,
         search.seed + repeats,
-        races.subject_order(len(search.subjects), search.seed, trial.number),
-        find_incumbents(told, search.folder, search.loaded, search.subjects, race, RULES[rule]),
+        pruners.subject_order(len(search.subjects), search.seed, trial.number),
+        find_incumbents(told, search.folder, search.loaded, search.subjects, pruner, RULES[rule]),
         rule,
         search.file.also,
     )

@@ -1,4 +1,4 @@
-"""Races within a study: who is stopped, after how much, and with what value."""
+"""Pruners within a study: who is stopped, after how much, and with what value."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from optuna.trial import TrialState
 from small import STUDY, drive, folds_of
 
 from mer_search.evaluation.metrics import pooled_uf1, tail
-from mer_search.search import race as races
+from mer_search.search import pruner as pruners
 from mer_search.search.progress import progress_of
 from mer_search.search.storage import best_trial
 from mer_search.search.study import open_study
@@ -20,11 +20,11 @@ def lose(monkeypatch):
     def after(folds):
         compared = []
 
-        def is_inferior(race, own, best, weights, variance):
+        def is_inferior(pruner, own, best, weights, variance):
             compared.append((list(own), list(best)))
             return len(own) == folds
 
-        monkeypatch.setattr(races.Race, "is_inferior", is_inferior)
+        monkeypatch.setattr(pruners.Pruner, "is_inferior", is_inferior)
         return compared
 
     return after
@@ -39,25 +39,25 @@ def test_a_trial_that_loses_its_race_gets_an_estimate(storage, executor, make_se
     search = make_search(STUDY.replace('"none"', '"recall"'))
     study = open_study(search, storage, "small")
     drive(search, study, executor, 1)
-    raced = lose(1)
+    pruned = lose(1)
     drive(search, study, executor, 2)
     first, second = study.get_trials()
     assert second.user_attrs["stopped_after"] == 1
     ((step, recall),) = second.intermediate_values.items()
-    assert raced == [([recall], [first.intermediate_values[step]])]  # the same subject's
+    assert pruned == [([recall], [first.intermediate_values[step]])]  # the same subject's
     assert second.state == TrialState.COMPLETE
-    assert second.value == _estimated(first, *raced[-1])
+    assert second.value == _estimated(first, *pruned[-1])
     assert best_trial(study).number == 0
     assert len(folds_of(trial_folder(search.out, 1))) in (1, 2)  # one under way may have been kept
     facts = progress_of(study)
     assert facts["trials"] == {"complete": 1, "stopped early": 1}
-    assert facts["fold_epochs"] == {"trained": 4 * 2 + 2, "without_a_race": 2 * 4 * 2}
+    assert facts["fold_epochs"] == {"trained": 4 * 2 + 2, "without_pruning": 2 * 4 * 2}
 
 
 RUNGS = STUDY.replace('"none"', '"recall-rungs"').replace('"train.epochs" = 2', '"train.epochs" = 4')
 
 
-def test_a_race_with_rungs_trains_everybody_a_little_first(storage, executor, make_search, lose):
+def test_a_pruner_with_rungs_trains_everybody_a_little_first(storage, executor, make_search, lose):
     """Of four epochs one comes first; the second trial is stopped there, and the third only at the end."""
     search = make_search(RUNGS)
     study = open_study(search, storage, "small")
@@ -66,16 +66,16 @@ def test_a_race_with_rungs_trains_everybody_a_little_first(storage, executor, ma
     folds = folds_of(trial_folder(search.out, 0))
     assert first.value == pooled_uf1(folds, tail)
     assert set(first.intermediate_values) == set(range(8))
-    raced = lose(3)
+    pruned = lose(3)
     drive(search, study, executor, 2)
     second = study.get_trials()[1]
     assert (second.user_attrs["stopped_after"], second.user_attrs["stopped_epochs"]) == (3, 1)
     assert second.user_attrs["fold_epochs"] == [3, 16]
     kept = folds_of(trial_folder(search.out, 1))  # the fourth was under way, and may have been kept
     assert [fold.epochs for fold in kept] in ([1] * 3, [1] * 4)
-    for _, best in raced:  # the best one's after as many epochs
+    for _, best in pruned:  # the best one's after as many epochs
         assert set(best) <= {first.intermediate_values[step] for step in range(4)}
-    assert second.value == _estimated(first, *raced[-1])
+    assert second.value == _estimated(first, *pruned[-1])
     lose(None)
     drive(search, study, executor, 3)
     third = study.get_trials()[2]

@@ -8,8 +8,8 @@ UAR). A loss that flattens probabilities changes the first two and not the last 
 Wilcoxon signed-rank test (as Optuna's WilcoxonPruner does it), or if it lies behind by more than so many standard
 errors; how much two trials differ from subject to subject is known from the trials that ran to their end.
 
-A race may also have rungs: all folds are trained for a share of the epochs first, compared at the same epoch, and go on
-from there. The schedule is that of the whole run, so a rung is an exact prefix of it. What each race
+A pruner may have rungs, too: all folds are trained for a share of the epochs first, compared at the same epoch, and go
+on from there. The schedule is that of the whole run, so a rung is an exact prefix of it. What each pruner
 gives stands in docs/search.md. Shapes: S subjects, k of them seen, E epochs, n clips, K classes.
 """
 
@@ -96,7 +96,7 @@ def difference_variance(others: Sequence[ArrayLike], best: ArrayLike, weights: F
 
 
 class Need(NamedTuple):
-    """The fold whose score a race needs next: the subject's number and how many epochs it is trained for."""
+    """The fold whose score a pruner needs next: the subject's number and how many epochs it is trained for."""
 
     subject: int
     epochs: int
@@ -108,11 +108,11 @@ class Outcome(NamedTuple):
     subjects: list[int]  # seen at the last rung
     epochs: int  # of the last rung
     spent: int  # fold-epochs
-    behind: float | None  # what it lies behind the incumbent, in the race's measure, if it was stopped
+    behind: float | None  # what it lies behind the incumbent, in the pruner's measure, if it was stopped
 
 
 @dataclass(frozen=True)
-class Race:
+class Pruner:
     """When a trial is stopped.
 
     Args:
@@ -166,7 +166,7 @@ class Race:
     def run(
         self, order: Sequence[int], epochs: int, incumbent: Callable[[int], Incumbent | None], weights: Floats
     ) -> Generator[Need, float, Outcome]:
-        """A trial's race: it yields the fold whose score it needs next, is sent that score, and returns how far the
+        """A trial's pruner: it yields the fold whose score it needs next, is sent that score, and returns how far the
         trial went.
 
         Args:
@@ -196,21 +196,21 @@ class Race:
         return is_last and not at_end if self.after_all else not (is_last and at_end)
 
 
-FINALS = Race(errors=1.64)  # among finalists, who have been scored on all subjects
-RACES = {
-    "recall-rungs": Race(errors=1.64, rungs=(0.25, 1.0)),  # the default: docs/search.md says why
-    "recall": Race(errors=1.64),
-    "recall-2": Race(errors=2.0),
-    "recall-1.28": Race(errors=1.28),
-    "recall-wilcoxon": Race(p=0.05),
-    "rank-rungs": Race("rank", errors=1.64, rungs=(0.25, 1.0)),
-    "hits-rungs": Race("hits", errors=1.64, rungs=(0.25, 1.0)),
-    "recall-rungs-all": Race(errors=1.28, rungs=(0.25, 0.5, 1.0), after_all=True),
-    "wilcoxon": Race("likelihood", p=0.1),
-    "wilcoxon-.05": Race("likelihood", p=0.05),
-    "wilcoxon-rungs": Race("likelihood", p=0.05, rungs=(0.25, 1.0)),
-    "wilcoxon-rungs-all": Race("likelihood", p=0.1, rungs=(0.25, 0.5, 1.0), after_all=True),
-    "none": Race(),
+FINALS = Pruner(errors=1.64)  # among finalists, who have been scored on all subjects
+PRUNERS = {
+    "recall-rungs": Pruner(errors=1.64, rungs=(0.25, 1.0)),  # the default: docs/search.md says why
+    "recall": Pruner(errors=1.64),
+    "recall-2": Pruner(errors=2.0),
+    "recall-1.28": Pruner(errors=1.28),
+    "recall-wilcoxon": Pruner(p=0.05),
+    "rank-rungs": Pruner("rank", errors=1.64, rungs=(0.25, 1.0)),
+    "hits-rungs": Pruner("hits", errors=1.64, rungs=(0.25, 1.0)),
+    "recall-rungs-all": Pruner(errors=1.28, rungs=(0.25, 0.5, 1.0), after_all=True),
+    "wilcoxon": Pruner("likelihood", p=0.1),
+    "wilcoxon-.05": Pruner("likelihood", p=0.05),
+    "wilcoxon-rungs": Pruner("likelihood", p=0.05, rungs=(0.25, 1.0)),
+    "wilcoxon-rungs-all": Pruner("likelihood", p=0.1, rungs=(0.25, 0.5, 1.0), after_all=True),
+    "none": Pruner(),
 }
 
 
@@ -235,6 +235,6 @@ def subject_order(n_subjects: int, seed: int, trial: int) -> list[int]:
 def estimate(best: float, behind: float) -> float:
     """What a stopped trial's UF1 over all subjects may be: the incumbent's, less what the trial lies behind.
 
-    The race's measure, in which it lies behind, tells more of a network than the UF1 of few subjects (docs/search.md).
+    The pruner's measure, in which it lies behind, tells more of a network than few subjects' UF1 (docs/search.md).
     """
     return max(0.0, best - behind)
