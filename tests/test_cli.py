@@ -317,6 +317,14 @@ def test_a_preview_is_a_picture_of_the_clip(mer_search, tmp_path):
         assert cv2.imread("sub01_EP02_01f.png").std() > 10
 
 
+def test_without_the_libraries_of_opencv_one_line_says_what_to_install(mer_search, monkeypatch):
+    def missing(*_):
+        raise ImportError("libGL.so.1: cannot open shared object file", name="cv2", path="/lib/cv2/cv2.abi3.so")
+
+    monkeypatch.setattr("mer_search.data.open_folder", missing)
+    _one_line(mer_search("data", "check", "."), 1, "opencv-python needs libGL.so.1", "apt install libgl1")
+
+
 def test_the_presets_are_a_list(mer_search):
     rows = json.loads(mer_search("presets", "--json").stdout)
     assert set(rows[0]) == {"name", "parameters", "gflop", "published_f1", "source"}

@@ -39,6 +39,15 @@ def _refusals() -> Iterator[None]:
         yield
     except MerSearchError as error:
         raise Refused(str(error), error.exit_code) from error
+    except ImportError as error:
+        if "cv2" not in f"{error.path}" or ".so" not in error.msg:
+            raise
+        missing = error.msg.partition(":")[0]
+        raise Refused(
+            f"opencv-python needs {missing}, which this machine lacks; `apt install libgl1 libglib2.0-0` brings it, or "
+            "`pip uninstall opencv-python` and `pip install opencv-python-headless` need it no more",
+            1,
+        ) from error
     except OSError as error:  # too long a name, and what else a system refuses
         where = f": {error.filename}" if error.filename else ""
         raise Refused(f"{error.strerror or error}{where}", 1) from error

@@ -29,7 +29,7 @@ from mer_search.training.loop import Epoch
 
 FOLDS, UNFINISHED, BEFORE = "folds", "unfinished", "predictions.npz"
 TRAIN_AGAIN = "delete it and run the same command again, which trains its fold anew"
-PACKAGES = ("mer-search", "torch", "numpy", "opencv-python-headless", "optuna", "scikit-learn")
+PACKAGES = ("mer-search", "torch", "numpy", "opencv-python", "optuna", "scikit-learn")
 
 Key = tuple[int, str]  # a fold's seed and subject
 
