@@ -3,12 +3,18 @@
 import numpy as np
 
 from mer_search.bench import fold_table
+from mer_search.search import space
+
+EPOCHS = 16  # of the study, which trains for fewer
 
 
-def write(path, study="demo", configurations=30, seeds=2, subjects=10, epochs=16, clips=8, classes=5, random_seed=0):
+def write(
+    path, study="demo", configurations=30, seeds=2, subjects=10, epochs=EPOCHS, clips=8, classes=5, random_seed=0
+):
     """Quality depends on the learning rate alone, best in the middle; returns (study file, quality (M,))."""
     random = np.random.default_rng(random_seed)
-    file = fold_table.study_of(fold_table.shipped(study), study)
+    text = fold_table.study_of(fold_table.shipped(study), study).text
+    file = space.parse(text.replace('"train.epochs" = 10', f'"train.epochs" = {epochs}'), study)
     values = fold_table.drawn(file, configurations)
     rates = np.log([each["train.lr"] for each in values])
     low, high = np.log(next(axis.values for axis in file.axes if axis.key == "train.lr"))

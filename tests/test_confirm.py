@@ -46,7 +46,11 @@ def test_a_confirmation_uses_fresh_seeds_and_all_subjects(confirmation, executor
     assert {(fold.seed, fold.subject) for fold in folds} == {
         (seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)
     }
-    assert confirmation.groups == {"all": ("sub01", "sub02", "sub03", "sub04"), "other": ("sub04",)}
+    assert confirmation.groups == {
+        "all": ("sub01", "sub02", "sub03", "sub04"),
+        "other": ("sub04",),
+        "tuning": ("sub01", "sub02", "sub03"),
+    }
     tuning = folds_of(confirmation.target.trials[0])
     assert {fold.seed for fold in tuning}.isdisjoint({1000, 1001})
 
@@ -73,7 +77,7 @@ def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, executo
         low, high = found.ci95
         assert low <= found.uf1 <= high
     assert set(summary.rules) == {"tail", "last", "best_test_epoch"}
-    assert set(summary.rules["tail"]) == {"all", "other"}
+    assert set(summary.rules["tail"]) == set(summary.baselines["rbf_svm"]) == {"all", "other", "tuning"}
     assert (summary.n_clips, summary.n_subjects, summary.synthetic) == (24, 4, False)
     assert set(summary.baselines) == {"logistic_regression", "rbf_svm"}
     assert (summary.uf1_bbc.trials, summary.uf1_bbc.rule) == (2, "tail")

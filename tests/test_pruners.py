@@ -76,6 +76,10 @@ def test_a_pruner_with_rungs_trains_everybody_a_little_first(storage, executor, 
     for _, best in pruned:  # the best one's after as many epochs
         assert set(best) <= {first.intermediate_values[step] for step in range(4)}
     assert second.value == _estimated(first, *pruned[-1])
+    assert (
+        first.constraints == {"stopped early": 0} and second.constraints["stopped early"] > 0
+    )  # as Optuna's plots show
+    assert study.best_trial.number == 0
     lose(None)
     drive(search, study, executor, 3)
     third = study.get_trials()[2]

@@ -16,6 +16,8 @@ from mer_search.search import pruner as pruners
 from mer_search.search import space
 from mer_search.training.fold_store import load_folds
 
+WHOLE = 10 * fake_table.EPOCHS  # fold-epochs of a trial that runs to its end
+
 
 @pytest.fixture(scope="module")
 def fake(tmp_path_factory):
@@ -67,17 +69,18 @@ def test_a_search_without_pruning_pays_for_every_epoch(fake):
     file, table, _ = fake
     run = replay(table, file, Strategy("random", "random"), 10**9, 0)
     assert len(run.spent) == len(table.values)  # each once, then it ends
-    assert (np.diff(run.spent) == 10 * 16).all()
+    assert (np.diff(run.spent) == WHOLE).all()
     assert run.ends.all()
 
 
 @pytest.mark.parametrize("strategy", [each for each in STRATEGIES if each.sampler != "gp"], ids=lambda each: each.name)
 def test_every_strategy_stays_within_its_budget_but_for_its_last_trial(fake, strategy):
     file, table, _ = fake
-    run = replay(table, file, strategy, 1200, 1)  # less than stopping early leaves of 30 configurations
-    finals = strategy.finalists * 2 * 160
-    assert run.spent[-2] < 1200 <= run.spent[-1] < 1200 + 160 + 1 + finals
-    again = replay(table, file, strategy, 1200, 1)
+    budget = 5 * WHOLE  # less than stopping early leaves of 30 configurations
+    run = replay(table, file, strategy, budget, 1)
+    finals = strategy.finalists * 2 * WHOLE
+    assert run.spent[-2] < budget <= run.spent[-1] < budget + WHOLE + 1 + finals
+    again = replay(table, file, strategy, budget, 1)
     np.testing.assert_array_equal(run.truth, again.truth)
 
 
@@ -87,20 +90,21 @@ def test_the_truth_is_of_a_seed_that_neither_the_search_nor_its_finals_saw(fake,
     blind = replace(table, counts=table.counts.copy())
     seen = int(np.random.default_rng([4, 1]).integers(4))
     blind.counts[:, (seen + 3) % 4] = np.eye(5, dtype=np.int32)  # all right
-    run = replay(blind, file, Strategy("random", "random", finalists=finalists), 1600, 4)
+    run = replay(blind, file, Strategy("random", "random", finalists=finalists), 10 * WHOLE, 4)
     assert (run.truth == 1).all()
 
 
-def test_finals_cost_what_they_train_and_choose_better_than_one_seed(fake):
+def test_finals_cost_what_they_train(fake):
     file, table, _ = fake
     alone, with_finals = Strategy("random", "random"), Strategy("finals", "random", finalists=3)
-    runs = [[replay(table, file, strategy, 3200, repeat) for strategy in (alone, with_finals)] for repeat in range(12)]
+    runs = [
+        [replay(table, file, strategy, 20 * WHOLE, repeat) for strategy in (alone, with_finals)] for repeat in range(12)
+    ]
     for one, more in runs:
         shared = min(len(one.spent), len(more.spent))
         dearer = more.spent[:shared] - one.spent[:shared]
         assert dearer[0] == 0
-        assert set(dearer[3:] // 160) <= {0, 2, 3, 4, 5, 6}  # for each seed, of those still in
-    assert np.mean([more.truth[12] - one.truth[12] for one, more in runs]) > 0
+        assert set(dearer[3:] // WHOLE) <= {0, 2, 3, 4, 5, 6}  # for each seed, of those still in
 
 
 def test_a_table_of_two_seeds_has_no_finals(fake, tmp_path):
@@ -154,12 +158,14 @@ def test_a_table_is_trained_once_and_gone_on_with(make_search, executor, tmp_pat
     fold_table.build(search, executor, 2, 2, tmp_path / "small", lambda done, total: None)
 
 
-@pytest.mark.parametrize(("study", "configurations", "epochs"), [("demo", 60, {16}), ("megc2019", 90, {10, 20, 30})])
-def test_the_tables_that_come_with_the_package_are_of_their_studies(study, configurations, epochs):
+@pytest.mark.parametrize(
+    ("study", "configurations", "seeds", "epochs"), [("demo", 40, 4, {10}), ("megc2019", 90, 2, {10, 20, 30})]
+)
+def test_the_tables_that_come_with_the_package_are_of_their_studies(study, configurations, seeds, epochs):
     path = fold_table.shipped(study)
     file = fold_table.study_of(path, "no other")
     table = fold_table.load(path, file)
-    assert table.shape == (configurations, 2, 10)
+    assert table.shape == (configurations, seeds, 10)
     assert set(table.epochs.tolist()) == epochs
     trained = fold_table.drawn(file, configurations // len(epochs))
     assert [dict(each) | {"train.epochs": max(epochs)} for each in table.values[:: len(epochs)]] == trained

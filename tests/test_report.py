@@ -47,25 +47,25 @@ def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
     assert rows[0] == ("tail, no epoch selected", "26 all", "0.600", "0.020", "0.500-0.700", "0.550")
     assert rows[2] == ("tail, seeds averaged", "26 all", "0.650", "", "0.550-0.750", "0.550")
     assert [row[0] for row in rows if "LEAKS" in row[0]] == ["best test epoch (LEAKS)"] * 2
-    assert ("search's best, corrected", "10 tuning", "0.440", "", "0.200-0.600", "") in rows
-    assert ("search's best, cross-fitted", "10 tuning", "0.430", "", "not estimable", "") in rows
+    assert ("corrected best trial", "10 tuning", "0.440", "", "0.200-0.600", "0.450") in rows
+    assert ("cross-fitted best trial", "10 tuning", "0.430", "", "not estimable", "0.450") in rows
 
 
 def test_leak_free_is_said_of_nothing_on_which_a_choice_was_made():
     rows = {row[:2] for row in summary_rows(SUMMARY)}
     assert {name for name, subjects in rows if "leak-free" in name} == {"tail, leak-free", "last epoch, leak-free"}
-    assert {subjects for name, subjects in rows if "leak-free" in name} == {"16 other (easier)"}
+    assert {subjects for name, subjects in rows if "leak-free" in name} == {"16 other, easier"}
     alone = {"all": SCORE}
     preset = summary_with(rules={"tail": alone, "best_test_epoch": alone}, n_tuning=0, tuning_subjects="", uf1_bbc=None)
     assert ("tail, leak-free", "26 all") in {row[:2] for row in summary_rows(preset)}
     leaking = SUMMARY.uf1_bbc.model_dump() | {"rule": "best_test_epoch"}
-    assert "search's best, corrected (LEAKS)" in {row[0] for row in summary_rows(summary_with(uf1_bbc=leaking))}
+    assert "corrected best trial (LEAKS)" in {row[0] for row in summary_rows(summary_with(uf1_bbc=leaking))}
 
 
 def test_the_other_subjects_are_called_easier_where_the_search_took_the_hardest():
     """And the better baseline on the same subjects stands in their row."""
     row = next(row for row in summary_rows(SUMMARY) if "other" in row[1])
-    assert (row[1], row[-1]) == ("16 other (easier)", "0.600") and "EASIER" in legend(SUMMARY)
+    assert (row[1], row[-1]) == ("16 other, easier", "0.600") and "EASIER" in legend(SUMMARY)
     fair = summary_with(tuning_subjects="stratified")
     assert "16 other" in {row[1] for row in summary_rows(fair)} and "EASIER" not in legend(fair)
 

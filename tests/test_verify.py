@@ -149,6 +149,7 @@ CONFIRMATION = {
         _edit("../baselines-*.json", "labels", "label"),
         "must hold the baselines' classes",
     ),
+    "no rival": (_delete("../against-*/config.json"), "a folder beside .* must hold the 8 folds"),
     "no baselines": (_delete("../baselines-*.json"), "must hold the baselines' classes"),
     "other comparison on other subjects": (_summary(lambda s: s["comparison"].update(other=["sub01"])), "comparison"),
     "no seeds": (_summary(lambda s: s.update(seeds=None)), "seeds: Input should be a valid tuple"),

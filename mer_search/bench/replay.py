@@ -80,7 +80,12 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
             assert best is not None  # noqa: S101 (for the type checker: without an incumbent no trial is stopped)
             value = pruners.estimate(float(value_of[best]), ran.behind)
         study.add_trial(
-            optuna.trial.create_trial(params=dict(table.values[m]), distributions=space.distributions(m), value=value)
+            optuna.trial.create_trial(
+                params=dict(table.values[m]),
+                distributions=space.distributions(m),
+                value=value,
+                constraints={"stopped early": ran.violation},  # as the live search marks estimates
+            )
         )
         leaders = sorted(whole, key=lambda m: -value_of[m])[: strategy.finalists]
         chosen, cost = _finals(table, leaders, [seen, *further]) if len(leaders) > 1 else (best, 0)

@@ -92,14 +92,16 @@ class Confirmation:
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """`all`, and `other`, the subjects that the search never scored, where it scored some of them."""
+        """`all`; and where the search scored some of them, `other`, those that it never scored, and `tuning`."""
         return groups_of(self.subjects, self.tuning)
 
 
 def groups_of(subjects: Sequence[str], tuning: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The groups of subjects that have figures of their own."""
     other = tuple(subject for subject in subjects if subject not in tuning)
-    return {"all": tuple(subjects)} | ({"other": other} if 0 < len(other) < len(subjects) else {})
+    if not 0 < len(other) < len(subjects):
+        return {"all": tuple(subjects)}
+    return {"all": tuple(subjects), "other": other, "tuning": tuple(each for each in subjects if each not in other)}
 
 
 def prepare(

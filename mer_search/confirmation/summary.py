@@ -97,7 +97,7 @@ class Comparison(Part):
 
 
 class Summary(Part):
-    """What a confirmation found. Groups of subjects are `all`, and `other` where the search scored some of them."""
+    """What a confirmation found. Groups of subjects: see confirm.groups_of."""
 
     title: str  # "trial 7 of demo"
     dataset: str

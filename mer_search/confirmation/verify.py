@@ -288,8 +288,6 @@ def _comparison(store: Path, summary: Summary, other: Sequence[str]) -> dict[str
     met = []
     for network in told.networks:
         folds = _folds_of(network.digest, store, keys)
-        if folds is None:
-            return {}
         matrices = np.array([fold_confusion(folds[key], tail) for key in keys])
         by_seed = matrices.reshape(len(told.seeds), len(told.subjects), *matrices.shape[1:])
         met.append(Contestant(network.name, network.digest, by_seed))
@@ -297,22 +295,19 @@ def _comparison(store: Path, summary: Summary, other: Sequence[str]) -> dict[str
     return {"comparison": found.model_dump()}
 
 
-def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predictions] | None:
-    """The folds of the run with that digest, in the first folder beside `store` that has all of them; None if its
-    folders are gone.
+def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predictions]:
+    """The folds of the run with that digest, in the first folder beside `store` that has all of them.
 
     Raises:
-        DataError: if it has folders, but none with all of the folds.
+        DataError: if there is none.
     """
     folders = [path.parent for path in sorted(store.parent.glob("*/config.json")) if digest(read_config(path)) == run]
     for folder in folders:
         folds = load_folds(folder)
         if set(keys) <= set(folds):
             return folds
-    if folders:
-        named = " or ".join(map(str, folders))
-        raise DataError(f"{named} must hold the {len(keys)} folds that {store} was compared with; {CONFIRM_AGAIN}")
-    return None
+    named = " or ".join(map(str, folders)) or f"a folder beside {store}"
+    raise DataError(f"{named} must hold the {len(keys)} folds that {store} was compared with; {CONFIRM_AGAIN}")
 
 
 def _of_checkpoint(path: Path) -> Iterator[str]:

@@ -61,10 +61,10 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
                 "",
                 markdown_table(Table(("truth, predicted:", *classes), rows)),
                 "",
-                "Intermediate values are what the pruner compares, of one subject each: the mean chance given to the "
-                f"truth, or with `wilcoxon` its mean log; step and subject: {numbered}. At a pruner's second and third "
-                f"rung, when the folds have gone on for more epochs, it counts from {len(evaluation.subjects)} and "
-                f"{2 * len(evaluation.subjects)}.",
+                "Intermediate values are what the pruner compares, of one subject each: the truth's mean rank among "
+                "the classes, or with other pruners its mean probability, its log, or the share of clips that are "
+                f"right; step and subject: {numbered}. At a second and third rung, when folds have gone on for more "
+                f"epochs, it counts from {len(evaluation.subjects)} and {2 * len(evaluation.subjects)}.",
                 "",
                 f"Files: `{evaluation.folder}`",
             ]

@@ -13,8 +13,8 @@ RULE_TITLES = {
     "val_epoch": "epoch by validation subjects",
     "best_test_epoch": "best test epoch (LEAKS)",
 }
-BASELINE_TITLES = {"logistic_regression": "baseline: logistic regr.", "rbf_svm": "baseline: RBF SVM"}
-BBC, CROSSED = "search's best, corrected", "search's best, cross-fitted"
+BASELINE_TITLES = {"logistic_regression": "baseline: logistic reg.", "rbf_svm": "baseline: RBF SVM"}
+BBC, CROSSED = "corrected best trial", "cross-fitted best trial"
 
 
 def title(summary: Summary, rule: str, group: str) -> str:
@@ -23,7 +23,7 @@ def title(summary: Summary, rule: str, group: str) -> str:
         return RULE_TITLES[rule]
     if summary.is_leak_free(rule, group):
         return f"{RULE_TITLES[rule]}, leak-free"
-    return RULE_TITLES[rule] + (", no epoch selected" if rule in ("tail", "last") else "")
+    return RULE_TITLES[rule] + (", no epoch selected" if rule == "tail" else "")
 
 
 def legend(summary: Summary) -> str:
@@ -56,11 +56,11 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
         (title(summary, rule, group), group, score)
         for rule, groups in summary.rules.items()
         for group, score in groups.items()
+        if group != "tuning"
     ]
     if len(summary.seeds) > 1:
-        tail = summary.rules["tail"]
-        averaged = [("tail, seeds averaged", group, score.averaged) for group, score in tail.items()]
-        found[len(tail) : len(tail)] = averaged
+        tail = [(group, score.averaged) for group, score in summary.rules["tail"].items() if group != "tuning"]
+        found[len(tail) : len(tail)] = [("tail, seeds averaged", *each) for each in tail]
     if summary.uf1_bbc:
         leaks = " (LEAKS)" if summary.uf1_bbc.rule in LEAKS else ""
         found += [(BBC + leaks, "tuning", summary.uf1_bbc), (CROSSED + leaks, "tuning", summary.uf1_bbc.cross_fitted)]
@@ -68,6 +68,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
         (BASELINE_TITLES[name], group, score)
         for name, groups in summary.baselines.items()
         for group, score in groups.items()
+        if group != "tuning"
     ]
     n_subjects = {"all": summary.n_subjects, "other": summary.n_subjects - summary.n_tuning}
     if summary.uf1_bbc:
@@ -75,7 +76,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
     return [
         (
             name,
-            f"{n_subjects[group]} {group}{' (easier)' if group == 'other' and summary.other_are_easier else ''}",
+            f"{n_subjects[group]} {group}{', easier' if group == 'other' and summary.other_are_easier else ''}",
             decimals(score.uf1),
             decimals(getattr(score, "sd", None)),
             interval(score.ci95),
@@ -89,7 +90,7 @@ def summary_table(summary: Summary) -> Table:
     """Every estimate of a confirmation, with its interval."""
     rows = summary_rows(summary)
     return Table(
-        ("estimate", "subjects", "UF1", "sd", "95 % interval", "baseline"),
+        ("estimate", "subjects", "UF1", "sd", "95 %", "baseline"),
         rows,
         legend(summary),
         left=2,

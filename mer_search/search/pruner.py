@@ -110,6 +110,11 @@ class Outcome(NamedTuple):
     spent: int  # fold-epochs
     behind: float | None  # what it lies behind the incumbent, in the pruner's measure, if it was stopped
 
+    @property
+    def violation(self) -> float:
+        """Of Optuna's constraint that a trial be not stopped: 0 of one that ran to its end, else above 0."""
+        return 0.0 if self.behind is None else max(self.behind, 1e-6)
+
 
 @dataclass(frozen=True)
 class Pruner:
@@ -198,12 +203,12 @@ class Pruner:
 
 FINALS = Pruner(errors=1.64)  # among finalists, who have been scored on all subjects
 PRUNERS = {
-    "recall-rungs": Pruner(errors=1.64, rungs=(0.25, 1.0)),  # the default: docs/search.md says why
+    "rank-rungs": Pruner("rank", errors=1.64, rungs=(0.25, 1.0)),  # the default: docs/search.md says why
+    "recall-rungs": Pruner(errors=1.64, rungs=(0.25, 1.0)),
     "recall": Pruner(errors=1.64),
     "recall-2": Pruner(errors=2.0),
     "recall-1.28": Pruner(errors=1.28),
     "recall-wilcoxon": Pruner(p=0.05),
-    "rank-rungs": Pruner("rank", errors=1.64, rungs=(0.25, 1.0)),
     "hits-rungs": Pruner("hits", errors=1.64, rungs=(0.25, 1.0)),
     "recall-rungs-all": Pruner(errors=1.28, rungs=(0.25, 0.5, 1.0), after_all=True),
     "wilcoxon": Pruner("likelihood", p=0.1),

@@ -45,7 +45,7 @@ class Fields(Part):
     subjects: str = "hardest"  # subjects on which trials are scored; each fold still trains on all others in the data
     rule: RuleName = "tail"  # how a person's predictions are made of those after every epoch
     sampler: SamplerName = "tpe"  # what proposes the next trial
-    pruner: PrunerName = "recall-rungs"  # when a trial is stopped early
+    pruner: PrunerName = "rank-rungs"  # when a trial is stopped early
     also: Literal["", "gflop", "parameters"] = ""  # minimised beside UF1; goes with nsga2 and pruner none
     finalists: int = Field(3, ge=0)  # so many of the best trials get further seeds, to choose the best by; 0 none
     trials: int = Field(100, ge=1)  # how many trials in all; `--trials` goes before it
