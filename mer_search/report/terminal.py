@@ -19,7 +19,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=
 
 
 def show(table: Table) -> None:
-    """Print a table to the console's width: words are wrapped, numbers are not."""
+    """Print a table to the console's width; the widest columns are wrapped between words."""
     out.print(drawn(table), soft_wrap=False)
 
 
@@ -35,8 +35,7 @@ def drawn(table: Table) -> RenderableType:
         pad_edge=False,
     )
     for place, column in enumerate(table.head):
-        words = place < table.left
-        grid.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        grid.add_column(column, justify="left" if place < table.left else "right", overflow="fold")
     for number, cells in enumerate(table.rows):
         grid.add_row(*cells, style="bold" if number == table.strong else None)
     return grid

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
-from mer_search.report.terminal import out, say
+from mer_search.report.terminal import out, plural, say
 from mer_search.search.storage import FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def trial_line(trial: FrozenTrial) -> str:
         result = f"failed: {trial.user_attrs.get('error', '').splitlines()[0]}"
     elif "stopped_after" in trial.user_attrs:
         facts = trial.user_attrs
-        reached = f"{facts['stopped_after']} subjects and {facts['stopped_epochs']} epochs"
+        reached = f"{plural(facts['stopped_after'], 'subject')} and {plural(facts['stopped_epochs'], 'epoch')}"
         result = f"stopped after {reached}, UF1 about {score(trial):.3f}"
     else:
         result = f"UF1 {score(trial):.3f}"
