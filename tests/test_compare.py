@@ -1,4 +1,4 @@
-"""Networks against each other: the same seeds and folds, a verdict that is not shy to say no, and plans."""
+"""Networks against each other: the same seeds and folds, a conclusion that is not shy to say no, and plans."""
 
 import numpy as np
 import pytest

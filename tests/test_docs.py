@@ -190,7 +190,7 @@ SMALLER = {  # the tutorial's study, as small as it can be
 }  # fmt: skip
 SHORTER = {  # its commands
     "hardest_7": "hardest_2",
-    "compare 2 1": "compare 1 0",
+    "compare 1 2": "compare 1 0",
     "V6 V6c": "V6 V6c --subjects hardest_2 --seeds 1 --set prep.size=32",
     "epochs=16": "epochs=1",
 }

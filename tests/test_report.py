@@ -77,7 +77,7 @@ def test_one_seed_has_no_deviation():
 
 
 @pytest.mark.parametrize(("uf1", "words"), [(0.56, "is above the better baseline's"), (0.54, "does NOT beat")])
-def test_the_verdict_says_it_when_a_baseline_is_better(uf1, words):
+def test_the_conclusion_says_it_when_a_baseline_is_better(uf1, words):
     summary = summary_with(rules={"tail": {"all": SCORE | {"uf1": uf1}}})
     assert words in conclusion(summary)
     assert conclusion(summary).endswith("With its 2 seeds averaged: 0.650, above the baseline.")

@@ -122,6 +122,7 @@ def test_trials_are_told_in_the_order_of_their_numbers_and_one_is_asked_for_afte
 
 
 @pytest.mark.parametrize("folds", [1, 7, 12])
+@pytest.mark.filterwarnings("error::UserWarning")  # as of a mark that is set again
 def test_a_search_with_several_in_flight_goes_on_as_if_it_had_not_been_stopped(searched, make_search, tmp_path, folds):
     whole, _ = searched("whole", Shuffled(1), 3, 6)
     search = make_search(PRUNED)

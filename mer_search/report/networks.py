@@ -88,7 +88,7 @@ def print_parity(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_step(step: Step, networks: Sequence[str], comparison: Comparison | None) -> None:
-    """What a comparison found: each network, each subject, the verdict of each pair."""
+    """What a comparison found: each network, each subject, the conclusion of each pair."""
     title = f"{step.name}: " if step.name else ""
     if comparison is None:
         among = " and ".join(networks)

@@ -151,7 +151,7 @@ class Evaluation:
         self.trial.set_user_attr("fold_epochs", [outcome.spent, len(self.subjects) * self.run.train.epochs])
         if self.microbatches > 1:
             self.trial.set_user_attr("microbatches", self.microbatches)
-        if not self.also:  # so that Optuna's best_trial and plots tell estimates from scores
+        if not self.also and not self.trial.constraints:  # by which Optuna tells estimates from scores
             self.trial.set_constraint("stopped early", outcome.violation)
         if outcome.behind is not None:
             self.trial.set_user_attr("stopped_after", len(outcome.subjects))
