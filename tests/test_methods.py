@@ -46,3 +46,4 @@ def test_the_latex_table_has_a_row_for_every_estimate():
     assert rows[1] == r"tail, no epoch selected & all & 0.600 $\pm$ 0.020 & 0.500--0.700 & 0.610 & 0.620 \\"
     assert len(rows) == 4
     assert "LEAKS" in rows[2] and r"\pm" not in rows[2]
+    assert "tail, leak-free & other, easier & 0.600" in methods.latex(summary_with())

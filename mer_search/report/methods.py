@@ -6,7 +6,7 @@ from typing import Any
 from mer_search.config import Run
 from mer_search.confirmation.summary import RuleScore, Score, Summary
 from mer_search.evaluation.metrics import tail_epochs
-from mer_search.report.summaries import BASELINE_TITLES, title
+from mer_search.report.summaries import BASELINE_TITLES, group_title, title
 from mer_search.report.terminal import interval, plural
 
 FLOWS = {
@@ -140,7 +140,7 @@ def latex(summary: Summary) -> str:
             spread = f" $\\pm$ {sd:.3f}" if sd is not None else ""
             ends = "--".join(f"{end:.3f}" for end in score.ci95) if score.ci95 else interval(None)
             lines.append(
-                f"{_escaped(called)} & {group} & {score.uf1:.3f}{spread} & {ends} & "
+                f"{_escaped(called)} & {group_title(summary, group)} & {score.uf1:.3f}{spread} & {ends} & "
                 f"{score.uar:.3f} & {score.accuracy:.3f} \\\\"
             )
     body = "\n".join(lines)

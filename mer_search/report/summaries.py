@@ -26,6 +26,11 @@ def title(summary: Summary, rule: str, group: str) -> str:
     return RULE_TITLES[rule] + (", no epoch selected" if rule == "tail" else "")
 
 
+def group_title(summary: Summary, group: str) -> str:
+    """How a group of subjects is called, with a word where it is the easier one by construction."""
+    return f"{group}, easier" if group == "other" and summary.other_are_easier else group
+
+
 def legend(summary: Summary) -> str:
     """What the table's words mean, of those that stand in it."""
     easier = ", which are EASIER, for the search took the hardest" if summary.other_are_easier else ""
@@ -76,7 +81,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
     return [
         (
             name,
-            f"{n_subjects[group]} {group}{', easier' if group == 'other' and summary.other_are_easier else ''}",
+            f"{n_subjects[group]} {group_title(summary, group)}",
             decimals(score.uf1),
             decimals(getattr(score, "sd", None)),
             interval(score.ci95),
