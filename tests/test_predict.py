@@ -300,11 +300,13 @@ def test_flow_images_are_judged_as_they_were_in_training(flow_folder, tmp_path, 
     others = flow_folder / "sub03/u_train/1/sub02_EP10 .png"  # a subject's u_train has other people's clips
     others.parent.mkdir(parents=True)
     shutil.copy(image, others)
-    shutil.copy(image, tmp_path / "new.png")
-    by_id, by_path, in_training, new, wrong = _ask(
-        found, "sub02/sub02_EP10", image, others, tmp_path / "new.png", flow_folder / "sub02"
+    shutil.copy(image, tmp_path / "copied.png")  # known by its content, and a foreign one not by its name
+    foreign = tmp_path / image.name
+    cv2.imwrite(str(foreign), cv2.imread(str(image))[::-1])
+    by_id, by_path, in_training, copied, new, wrong = _ask(
+        found, "sub02/sub02_EP10", image, others, tmp_path / "copied.png", foreign, flow_folder / "sub02"
     )
-    for each in (by_id, by_path, in_training):
+    for each in (by_id, by_path, in_training, copied):
         assert each.networks == ("sub02",)
         np.testing.assert_allclose(each.probabilities, stored["sub02/sub02_EP10"], atol=1e-3)
     assert new.networks == found.subjects

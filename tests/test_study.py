@@ -159,6 +159,15 @@ def test_a_study_with_another_space_or_seed_is_refused(storage, make_search, tex
         open_study(make_search(text, seed), storage, "small")
 
 
+def test_a_study_whose_file_meant_another_default_says_how_to_go_on(storage, make_search):
+    search = make_search(STUDY.replace('"none"', '"recall-rungs"'))
+    open_study(search, storage, "small")
+    unsaid = STUDY.replace('pruner = "none"\n', "")
+    (search.out / "study.toml").write_text(unsaid)  # as it was kept when that was the default
+    with pytest.raises(StorageError, match=r'a default has changed.*pruner = "recall-rungs"; write that'):
+        open_study(make_search(unsaid), storage, "small")
+
+
 def test_an_axis_that_the_data_cannot_have_is_refused_before_the_search(make_search):
     with pytest.raises(UsageError, match=r"flow images have one motion map.*frames.maps must be 1"):
         make_search(STUDY.replace("[space]", '[space]\n"frames.maps" = { choice = [1, 2] }'))

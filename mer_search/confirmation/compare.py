@@ -57,8 +57,7 @@ def comparison(
     places = [subjects.index(subject) for subject in other]
     some = [each._replace(matrices=each.matrices[:, places]) for each in met]
     networks = tuple(_network(each, subjects) for each in met)
-    winner = max(networks, key=lambda each: each.uf1)
-    best = next(each for each in met if each.name == winner.name)
+    best = int(np.argmax([each.uf1 for each in networks]))
     return Comparison(
         dataset=dataset,
         synthetic=synthetic,
@@ -69,8 +68,8 @@ def comparison(
         clips_by_subject=dict(zip(subjects, met[0].matrices[0].sum((-2, -1)).tolist(), strict=True)),
         pairs=_pairs(met[0], met[1:]),
         pairs_on_other=_pairs(some[0], some[1:]) if MIN_SUBJECTS <= len(other) < len(subjects) else (),
-        winner=winner.name,
-        winner_shown=all(pair.shown for pair in _pairs(best, [each for each in met if each is not best])),
+        winner=networks[best].name,
+        winner_shown=all(pair.shown for pair in _pairs(met[best], [*met[:best], *met[best + 1 :]])),
     )
 
 

@@ -94,11 +94,11 @@ def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Mo
     """
     path = Path(text)
     inside = path.resolve().is_relative_to(data.resolve())
-    if path.exists() and not inside and not data.exists():
+    if path.exists() and not data.exists():
         return _loose(text, path, "", run, given, flow_images)
     folder = known()
-    clip = next((each for each in folder.clips if each.id == text), None) or _at(path.resolve(), folder)
-    clip = clip or _copied(path, folder)
+    clip = next((each for each in folder.clips if each.id == text), None)
+    clip = clip or (_at(path.resolve(), folder) if inside else _copied(path, folder))
     if clip is None and path.exists():
         return _loose(text, path, _whose(path, folder) if inside else "", run, given, flow_images)
     if clip is None:
@@ -127,11 +127,10 @@ def _at(path: Path, folder: Folder) -> Clip | None:
 
 
 def _copied(path: Path, folder: Folder) -> Clip | None:
-    """The dataset's clip of which something elsewhere is a copy: it has the first frame, or the flow image, itself."""
+    """The dataset's clip of which something elsewhere is a copy: it has its first frame, or is its image."""
     for clip in folder.clips:
-        there = clip.frames[0]
-        here = path if folder.dataset.flow_images else path / there.name
-        if here.name == there.name and here.is_file() and filecmp.cmp(here, there, shallow=False):
+        here = path if folder.dataset.flow_images else path / clip.frames[0].name
+        if here.is_file() and filecmp.cmp(here, clip.frames[0], shallow=False):
             return clip
     return None
 

@@ -59,7 +59,8 @@ def select_subjects(
     Args:
         text: what the user wrote.
         known: every subject of the data.
-        ranked: the data's subjects, the hardest first; `hardest` means the first ten, `stratified` every so manieth.
+        ranked: the data's subjects, the hardest first; `hardest` means the first ten, `stratified` ten
+            spread evenly over all.
         databases: the subjects of each database in the data, for which its name stands.
 
     Raises:

@@ -1,6 +1,7 @@
 """What a confirmation found, as a table and a sentence: from its summary."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from mer_search.confirmation.summary import Estimate, Score, Summary
 from mer_search.evaluation.metrics import LEAKS
@@ -14,6 +15,7 @@ RULE_TITLES = {
     "best_test_epoch": "best test epoch (LEAKS)",
 }
 BASELINE_TITLES = {"logistic_regression": "baseline: logistic reg.", "rbf_svm": "baseline: RBF SVM"}
+AnyScore = TypeVar("AnyScore", bound=Estimate)
 BBC, CROSSED = "corrected best trial", "cross-fitted best trial"
 
 
@@ -52,29 +54,27 @@ def legend(summary: Summary) -> str:
     return " ".join(filter(None, parts))
 
 
+def shown(groups: Mapping[str, AnyScore]) -> list[tuple[str, AnyScore]]:
+    """The groups that have rows: that of the tuning subjects is the best of many there, and has the corrected one."""
+    return [(group, score) for group, score in groups.items() if group != "tuning"]
+
+
 def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
     """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval, the better baseline's UF1.
 
     "all" are all that were asked for.
     """
+    rules, baselines = summary.rules.items(), summary.baselines.items()
     found: list[tuple[str, str, Estimate]] = [
-        (title(summary, rule, group), group, score)
-        for rule, groups in summary.rules.items()
-        for group, score in groups.items()
-        if group != "tuning"
+        (title(summary, rule, group), group, score) for rule, groups in rules for group, score in shown(groups)
     ]
     if len(summary.seeds) > 1:
-        tail = [(group, score.averaged) for group, score in summary.rules["tail"].items() if group != "tuning"]
-        found[len(tail) : len(tail)] = [("tail, seeds averaged", *each) for each in tail]
+        tail = shown(summary.rules["tail"])
+        found[len(tail) : len(tail)] = [("tail, seeds averaged", group, score.averaged) for group, score in tail]
     if summary.uf1_bbc:
         leaks = " (LEAKS)" if summary.uf1_bbc.rule in LEAKS else ""
         found += [(BBC + leaks, "tuning", summary.uf1_bbc), (CROSSED + leaks, "tuning", summary.uf1_bbc.cross_fitted)]
-    found += [
-        (BASELINE_TITLES[name], group, score)
-        for name, groups in summary.baselines.items()
-        for group, score in groups.items()
-        if group != "tuning"
-    ]
+    found += [(BASELINE_TITLES[name], group, score) for name, groups in baselines for group, score in shown(groups)]
     n_subjects = {"all": summary.n_subjects, "other": summary.n_subjects - summary.n_tuning}
     if summary.uf1_bbc:
         n_subjects["tuning"] = summary.uf1_bbc.n_subjects

@@ -61,6 +61,10 @@ def in_flight_of(study: optuna.Study, asked: int | None, slots: int) -> int:
     return in_flight
 
 
+DEFAULT_CHANGED = (
+    "its file is the same, but a default has changed: before 26 November 2026 a file that named no pruner meant "
+    'pruner = "recall-rungs"; write that into the file to go on'
+)
 MUST_AGREE = {
     "digest": "space or settings",
     "checksum": "data",
@@ -130,7 +134,9 @@ def _check(study: optuna.Study, search: Search) -> None:
         found = study.user_attrs.get(key, must)  # an earlier version may have kept less
         if found != must:
             kept = kept_study(search.out)
-            what = changed(kept.read_text(), search.file.text) if key == "digest" and kept.exists() else ""
+            what = ""
+            if key == "digest" and kept.exists():
+                what = changed(kept.read_text(), search.file.text) or DEFAULT_CHANGED
             remedy = f"give --seed {found}" if key == "seed" else "undo the change"
             raise StorageError(
                 f"study {study.study_name!r} in this storage was made with another {word} "

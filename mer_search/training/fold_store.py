@@ -120,9 +120,8 @@ def claim(folder: Path, run: Run, motion: str) -> None:
 
 def check_motion(folder: Path, motion: str) -> None:
     """Raise UsageError if a run's folder was trained on other motion than that of this digest."""
-    read_config(folder / "config.json")  # or says that it cannot be read
-    there = json.loads((folder / "config.json").read_text()).get("motion", motion)  # an earlier version kept none
-    if there != motion:
+    _, there = _config(folder / "config.json")
+    if there not in (None, motion):
         raise UsageError(
             f"{folder} was trained on other motion ({there}, here {motion}): the frames' pixels have changed since, or "
             "how they are read; restore the data, or begin anew with another --study-name or --out"
@@ -135,8 +134,14 @@ def read_config(path: Path) -> Run:
     Raises:
         DataError: if the file is missing or damaged.
     """
+    return _config(path)[0]
+
+
+def _config(path: Path) -> tuple[Run, str | None]:
+    """The run in a config.json, and the digest of its motion, which an earlier version did not keep."""
     try:
-        return Run.model_validate(json.loads(path.read_text())["run"])
+        told = json.loads(path.read_text())
+        return Run.model_validate(told["run"]), told.get("motion")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} must hold a run's configuration, but cannot be read ({error})") from error
 
