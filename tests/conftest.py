@@ -9,8 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from small import STUDY, TINY, write_flow_images
 
+from mer_search import cli
 from mer_search.bench import benchmark, overhead
 from mer_search.config import Run, with_values
 from mer_search.engine import where as engine
@@ -89,3 +91,10 @@ def small_disk(tmp_path):
     yield make
     for folder in mounted:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def mer_search(tmp_path, monkeypatch):
+    """A function that runs the program in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli.main, [str(a) for a in arguments])

@@ -263,3 +263,18 @@ def summary_with(**changes) -> Summary:
         },
     }  # fmt: skip
     return Summary.model_validate(fields | changes)
+
+
+def one_line(result, code, *words):
+    """The command failed as a command should: one clear line, the right code, no traceback."""
+    assert result.exit_code == code, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in lines[0]
+
+
+def states(study) -> list:
+    """The states of a study's trials."""
+    return [trial.state for trial in study.get_trials()]

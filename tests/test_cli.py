@@ -10,12 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import pytest
-from click.testing import CliRunner
-from small import STUDY, write_casme2
+from small import STUDY, one_line, write_casme2
 
-from mer_search import cli
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.search.storage import open_storage
 
@@ -34,23 +31,6 @@ COMMANDS = [command.split() for command in (
     "run", "confirm", "status", "report", "dashboard", "presets", "compare", "bench search", "bench table",
     "subjects rank", "predict", "export", "verify", "data check", "data synth", "data preview",
 )]  # fmt: skip
-
-
-@pytest.fixture
-def mer_search(tmp_path, monkeypatch):
-    """A function that runs the program in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(cli.main, [str(a) for a in arguments])
-
-
-def _one_line(result, code, *words):
-    """The command failed as a command should: one clear line, the right code, no traceback."""
-    assert result.exit_code == code, result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1, result.stderr
-    assert "Traceback" not in result.output
-    for word in words:
-        assert word in lines[0]
 
 
 def _is_a_whole_report(page, summary):
@@ -116,7 +96,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert summary["n_subjects"] == 4
     assert mer_search("report", "--trial", status["best"]["trial"]).exit_code == 0
     _is_a_whole_report(page, summary)
-    _one_line(mer_search("report", "--trial", 99), 2, "--trial must be confirmed on all subjects, but 99 is not")
+    one_line(mer_search("report", "--trial", 99), 2, "--trial must be confirmed on all subjects, but 99 is not")
     folder = tmp_path / "runs/small/confirm" / f"trial-{status['best']['trial']}"
     names = {path.name for path in folder.iterdir()}
     assert {"summary.json", "subjects.csv", "megc_log.txt", "confusion.png", "checkpoints", "report.html"} <= names
@@ -146,7 +126,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert f"| trial 0 of small - trial 1 of small | {pair['difference']:+.3f} |" in part
     (kept,) = Path("runs/compare").iterdir()
     kept.write_text("{}")
-    _one_line(mer_search("report"), 1, f"{kept} must hold a comparison")
+    one_line(mer_search("report"), 1, f"{kept} must hold a comparison")
     kept.unlink()
 
     proxy = json.loads(mer_search("status", "--json").stdout)["proxy"]
@@ -155,12 +135,12 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     ranked = mer_search("subjects", "rank")
     assert "subjects = " in ranked.stdout.splitlines()[-1]
     assert [row["clips"] for row in json.loads(mer_search("subjects", "rank", folder, "--json").stdout)] == [6] * 4
-    _one_line(mer_search("confirm", "--trial", 99), 2, "(0 to 1)", "99")
-    _one_line(mer_search("status", "--name", "small"), 2, "--name is called --study-name now", "--study-name small")
-    _one_line(mer_search("status", "--study-name", "other"), 2, "'other'", "it holds small")
+    one_line(mer_search("confirm", "--trial", 99), 2, "(0 to 1)", "99")
+    one_line(mer_search("status", "--name", "small"), 2, "--name is called --study-name now", "--study-name small")
+    one_line(mer_search("status", "--study-name", "other"), 2, "'other'", "it holds small")
     Path("small.toml").write_text(STUDY.replace("1e-2]", "3e-2]"))
     other = mer_search("run", "--study", "small.toml", "--data", flow_folder)
-    _one_line(other, 1, "another space or settings", "--study-name")
+    one_line(other, 1, "another space or settings", "--study-name")
 
 
 def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
@@ -197,7 +177,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     assert Path("runs/small/artifacts", shown.artifact_id).read_bytes() == kept
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        _one_line(mer_search("dashboard", "--port", port), 2, "--port must be free", str(port))
+        one_line(mer_search("dashboard", "--port", port), 2, "--port must be free", str(port))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +228,7 @@ def test_what_cannot_be_is_one_clear_line_and_nothing_half_written(mer_search, f
     Path("tiny.toml").write_text(STUDY)
     Path("plan.toml").write_text(PLAN.replace("ablation-B", "V9"))
     before = {path for path in Path().rglob("*") if "cache" not in path.parts}
-    _one_line(mer_search(*arguments), code, *words)
+    one_line(mer_search(*arguments), code, *words)
     assert {path for path in Path().rglob("*") if "cache" not in path.parts} == before
 
 
@@ -292,54 +272,6 @@ def test_a_plan_fits_a_terminal_and_says_who_wins(compare, tmp_path):
     assert (found[0]["step"], found[0]["winner"]) == ("full", winner)
 
 
-def test_the_check_of_a_dataset(mer_search, tmp_path):
-    write_casme2(tmp_path / "casme2", 2)
-    found = json.loads(mer_search("data", "check", tmp_path / "casme2", "--json").stdout)
-    assert (found["n_clips"], found["n_subjects"], found["usable"], found["problems"]) == (8, 2, True, [])
-    assert "no problems" in mer_search("data", "check", tmp_path / "casme2").stdout
-    three = json.loads(mer_search("data", "check", tmp_path / "casme2", "--task", 3, "--json").stdout)
-    assert (three["n_clips"], three["task"], three["classes"]) == (6, "3", ["negative", "positive", "surprise"])
-    unknown = mer_search("data", "check", tmp_path / "casme2", "--task", 4)
-    assert unknown.exit_code == 2
-    assert "one of 5, 7, 3" in unknown.stderr
-    write_casme2(tmp_path / "alone", 1)
-    unusable = mer_search("data", "check", tmp_path / "alone")
-    assert unusable.exit_code == 1
-    assert "two subjects" in unusable.stdout
-
-
-def test_a_preview_is_a_picture_of_the_clip(mer_search, tmp_path):
-    write_casme2(tmp_path / "casme2", 1)
-    for preset in ("V3NR", "MMNet", "V2"):
-        result = mer_search("data", "preview", "EP02_01f", "--data", tmp_path / "casme2", "--preset", preset)
-        assert result.exit_code == 0, result.output
-        assert result.stdout.endswith("sub01/EP02_01f: sub01_EP02_01f.png\n")
-        assert cv2.imread("sub01_EP02_01f.png").std() > 10
-
-
-def test_without_the_libraries_of_opencv_one_line_says_what_to_install(mer_search, monkeypatch):
-    def missing(*_):
-        raise ImportError("libGL.so.1: cannot open shared object file", name="cv2", path="/lib/cv2/cv2.abi3.so")
-
-    monkeypatch.setattr("mer_search.data.open_folder", missing)
-    _one_line(mer_search("data", "check", "."), 1, "opencv-python needs libGL.so.1", "apt install libgl1")
-
-
-def test_the_presets_are_a_list(mer_search):
-    rows = json.loads(mer_search("presets", "--json").stdout)
-    assert set(rows[0]) == {"name", "parameters", "gflop", "published_f1", "source"}
-    assert {row["name"]: row["published_f1"] for row in rows}["V3NR"] == 0.8650
-    assert "V5NR" in mer_search("presets").stdout
-
-
-def test_every_network_that_was_measured_equals_its_public_code(mer_search):
-    rows = json.loads(mer_search("presets", "--parity", "--json").stdout)
-    assert {"MMNet", "V1", "V2", "V3NR", "V4", "V5NR"} <= {row["name"] for row in rows}
-    assert all(row["equal"] and row["parameters"] == row["public_parameters"] for row in rows)
-    shown = mer_search("presets", "--parity").stdout
-    assert len(re.findall(r"\byes\b", shown)) == len(rows) and "NO" not in shown
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -353,7 +285,7 @@ def test_every_network_that_was_measured_equals_its_public_code(mer_search):
     ],
 )
 def test_what_click_refuses_looks_like_what_we_refuse(mer_search, words, said):
-    _one_line(mer_search(*words), 2, said)
+    one_line(mer_search(*words), 2, said)
 
 
 def test_help_shows_whole_sentences(mer_search):
@@ -362,19 +294,6 @@ def test_help_shows_whole_sentences(mer_search):
         r"[a-z]\.\.\.", shown
     )
     assert "data [OPTIONS]" in mer_search("data").output
-
-
-def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
-    import fake_table
-
-    fake_table.write(Path("fake.npz"), configurations=12)
-    asked = ["bench", "search", "--table", "fake.npz", "--trials", 4, "--repeats", 2, "--only", "random"]
-    rows = json.loads(mer_search(*asked, "--json").stdout)
-    assert {"random, no pruner", "random, recall"} <= {row["strategy"] for row in rows}
-    shown = mer_search(*asked).stdout
-    assert "12 configurations" in shown
-    assert max(map(len, shown.splitlines())) <= 80
-    _one_line(mer_search("bench", "search", "--table", "none.npz"), 1, "there is no none.npz", "bench table")
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda blow: blow.name)

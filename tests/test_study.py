@@ -1,16 +1,9 @@
-import shutil
-from dataclasses import replace
-
-import cv2
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
-from small import STUDY, drive, folds_of, over, silent
+from small import STUDY, drive, folds_of, over, silent, states
 
-from mer_search.config import digest
-from mer_search.confirmation.confirm import Confirmation
-from mer_search.confirmation.target import trial_target
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import MerSearchError, StorageError, UsageError
 from mer_search.evaluation.metrics import pooled_uf1, tail, val_epoch
@@ -24,12 +17,8 @@ from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
 from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
-from mer_search.search.workspace import Loaded, load_data
-from mer_search.training.fold_store import claim, read_config
-
-
-def _states(study):
-    return [trial.state for trial in study.get_trials()]
+from mer_search.search.workspace import Loaded
+from mer_search.training.fold_store import read_config
 
 
 def test_trials_count_in_all_and_a_second_call_goes_on(storage, executor, make_search):
@@ -39,7 +28,7 @@ def test_trials_count_in_all_and_a_second_call_goes_on(storage, executor, make_s
     again = open_study(search, storage, "small")
     drive(search, again, executor, 3)
     drive(search, again, executor, 3)
-    assert _states(again) == [TrialState.COMPLETE] * 3
+    assert states(again) == [TrialState.COMPLETE] * 3
     lrs = [trial.params["train.lr"] for trial in again.get_trials()]
     assert lrs[0] == 5e-3  # the starting point came first
     assert len(set(lrs)) == 3
@@ -65,12 +54,12 @@ def test_an_interrupted_trial_is_taken_up_with_its_finished_folds(storage, execu
     study = open_study(search, storage, "small")
     with pytest.raises(KeyboardInterrupt):
         drive(search, study, executor, 2, stop_after=2)
-    assert _states(study) == [TrialState.WAITING]
+    assert states(study) == [TrialState.WAITING]
     there = len(folds_of(trial_folder(search.out, 0)))
     assert 2 <= there < 4
     again = open_study(search, storage, "small")
     assert drive(search, again, executor, 1).epochs == 2 * (4 - there)
-    assert _states(again) == [TrialState.COMPLETE]
+    assert states(again) == [TrialState.COMPLETE]
     folds = folds_of(trial_folder(search.out, 0))
     assert again.get_trials()[0].value == pooled_uf1(folds, tail)
 
@@ -82,7 +71,7 @@ def test_a_trial_of_a_process_that_was_killed_is_taken_up(storage, executor, mak
     again = open_study(search, storage, "small")
     drive(search, again, executor, 1)
     assert [trial.number for trial in again.get_trials()] == [number]
-    assert _states(again) == [TrialState.COMPLETE]
+    assert states(again) == [TrialState.COMPLETE]
 
 
 def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, executor, make_search):
@@ -142,32 +131,6 @@ def test_trials_are_paired_fold_by_fold(storage, executor, make_search):
         assert np.array_equal(one.probabilities, two.probabilities)
 
 
-@pytest.mark.parametrize(
-    ("text", "seed", "words"),
-    [
-        (
-            STUDY.replace("1e-2]", "2e-2]"),
-            0,
-            r"settings \(\[space\] train.lr is .*0.01.* there, .*0.02.* here\)",
-        ),
-        (STUDY, 1, "another seed"),
-    ],
-)
-def test_a_study_with_another_space_or_seed_is_refused(storage, make_search, text, seed, words):
-    open_study(make_search(), storage, "small")
-    with pytest.raises(StorageError, match=words):
-        open_study(make_search(text, seed), storage, "small")
-
-
-def test_a_study_whose_file_meant_another_default_says_how_to_go_on(storage, make_search):
-    search = make_search(STUDY.replace('"none"', '"recall-rungs"'))
-    open_study(search, storage, "small")
-    unsaid = STUDY.replace('pruner = "none"\n', "")
-    (search.out / "study.toml").write_text(unsaid)  # as it was kept when that was the default
-    with pytest.raises(StorageError, match=r'a default has changed.*pruner = "recall-rungs"; write that'):
-        open_study(make_search(unsaid), storage, "small")
-
-
 def test_an_axis_that_the_data_cannot_have_is_refused_before_the_search(make_search):
     with pytest.raises(UsageError, match=r"flow images have one motion map.*frames.maps must be 1"):
         make_search(STUDY.replace("[space]", '[space]\n"frames.maps" = { choice = [1, 2] }'))
@@ -196,7 +159,7 @@ def test_an_axis_of_the_motion_measures_it_anew(storage, executor, make_search):
     study = open_study(search, storage, "small")
     drive(search, study, executor, 5)
     assert {trial.params["flow.size"] for trial in study.get_trials()} == {16, 28}
-    assert _states(study) == [TrialState.COMPLETE] * 5
+    assert states(study) == [TrialState.COMPLETE] * 5
 
 
 def test_three_failures_in_a_row_end_the_run_with_the_first_traceback_in_a_file(
@@ -211,7 +174,7 @@ def test_three_failures_in_a_row_end_the_run_with_the_first_traceback_in_a_file(
     monkeypatch.setattr(studies, "evaluation_job", fail)
     with pytest.raises(MerSearchError, match="3 in a row failed, the first with: a defect"):
         drive(search, study, executor, 9)
-    assert _states(study) == [TrialState.FAIL] * 3
+    assert states(study) == [TrialState.FAIL] * 3
     assert "ValueError: a defect" in (trial_folder(search.out, 0) / "error.txt").read_text()
 
 
@@ -224,23 +187,6 @@ def test_the_cost_is_known_before_the_first_trial(storage, executor, make_search
     assert 0 < cost.seconds < 600
     drive(search, study, executor, 1)
     assert search_cost(search, study, executor, 1, 1, silent).trials == 0
-
-
-def test_a_search_ends_when_its_folder_is_deleted_and_says_so_again(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "small")
-
-    def run():
-        for event in studies.run(search, study, Scheduler(executor, 1), 3):
-            if isinstance(event, studies.Told):
-                shutil.rmtree(search.out)
-
-    with pytest.raises(StorageError, match=r"must keep its results folder, but .* was deleted or replaced"):
-        run()
-    assert _states(study)[0] == TrialState.COMPLETE
-    assert TrialState.COMPLETE not in _states(study)[1:]
-    with pytest.raises(StorageError, match="restore it, or begin anew with another --study-name"):
-        open_study(search, storage, "small")
 
 
 def test_a_workers_death_is_told(make_search, executor, monkeypatch, capsys):
@@ -260,7 +206,7 @@ def test_a_workers_death_is_told(make_search, executor, monkeypatch, capsys):
         for event in studies.run(search, study, Scheduler(executor, 1), 1):
             shown.show(event)
     assert f"a worker died (SIGKILL) at {died[0]} of trial 0" in capsys.readouterr().err
-    assert _states(study) == [TrialState.COMPLETE]
+    assert states(study) == [TrialState.COMPLETE]
 
 
 @pytest.mark.parametrize(("blocks", "side"), [(1, 14), (4, 2)])
@@ -323,59 +269,6 @@ def test_trials_and_studies_that_are_not_there(storage, executor, make_search):
         find_trial(study, 99)
 
 
-def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, storage, executor, make_search):
-    search = make_search()
-    drive(search, open_study(search, storage, "small"), executor, 1)
-    with pytest.raises(StorageError, match="give another --study-name or --out, or delete the folder"):
-        open_study(search, open_storage(f"sqlite:///{tmp_path}/other.db", create=True), "small")
-
-
-def test_a_results_folder_that_is_not_the_one_of_the_study_is_refused(storage, make_search):
-    """As on another machine, where the same path is another disk."""
-    search = make_search()
-    open_study(search, storage, "small")
-    (search.out / "study.id").unlink()
-    with pytest.raises(StorageError, match=r"must keep its results folder, but .*small was deleted or replaced"):
-        open_study(search, storage, "small")
-
-
-def test_a_folder_of_another_run_is_never_overwritten(storage, executor, make_search):
-    search = make_search()
-    drive(search, open_study(search, storage, "small"), executor, 1)
-    other = search.loaded.with_values({"train.lr": 0.5}, silent).run
-    with pytest.raises(UsageError, match=f"must hold run {digest(other)}"):
-        claim(trial_folder(search.out, 0), other, search.loaded.motion_digest)
-
-
-def _turned(folder):
-    """Every flow image upside down."""
-    for path in folder.rglob("*.png"):
-        cv2.imwrite(str(path), cv2.imread(str(path))[::-1])
-
-
-def test_pixels_that_have_changed_are_noticed_by_search_and_confirmation(storage, executor, make_search, flow_folder):
-    search = make_search()
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
-    _turned(flow_folder)
-    with pytest.raises(StorageError, match="made with another motion of the same clips, whose pixels have changed"):
-        open_study(make_search(), storage, "small")
-    loaded = load_data(flow_folder, trial_target(study, 0).run, silent)
-    with pytest.raises(UsageError, match=r"trial-0000 was trained on other motion .* the frames' pixels have changed"):
-        Confirmation(trial_target(study, 0), loaded, loaded.select("all"), (1000,))
-    _turned(flow_folder)
-    assert open_study(make_search(), storage, "small").user_attrs["motion"] == search.loaded.motion_digest
-
-
-def test_data_that_were_moved_are_known_where_they_are_now(storage, executor, make_search, flow_folder, tmp_path):
-    search = make_search()
-    open_study(search, storage, "small")
-    flow_folder.rename(tmp_path / "moved")
-    loaded = load_data(tmp_path / "moved", search.file.base, silent)
-    moved = open_study(replace(search, loaded=loaded), storage, "small")
-    assert moved.user_attrs["data"] == str((tmp_path / "moved").resolve())
-
-
 def test_values_that_are_impossible_together_are_infeasible(storage, executor, make_search, monkeypatch):
     def refuse(*_):
         raise UsageError("the position branch has 4 heads")
@@ -384,7 +277,7 @@ def test_values_that_are_impossible_together_are_infeasible(storage, executor, m
     study = open_study(search, storage, "small")
     monkeypatch.setattr(Loaded, "with_values", refuse)
     drive(search, study, executor, 1)
-    assert _states(study) == [TrialState.PRUNED]
+    assert states(study) == [TrialState.PRUNED]
     assert study.get_trials()[0].user_attrs["infeasible"] == "the position branch has 4 heads"
 
 
@@ -422,17 +315,3 @@ def test_a_configuration_tried_again_counts_with_its_mean(storage):
             )
         )
     assert best_trial(study).number == 1  # .9 and .3 are .6 on average, above .55
-
-
-@pytest.mark.parametrize("name", ["tpe", "gp", "random", "qmc"])
-def test_a_resumed_study_repeats_no_draws(storage, make_search, monkeypatch, name):
-    """Of those that are made at random, before there is a model; without training."""
-    search = make_search(STUDY.replace('"random"', f'"{name}"').split("[[start]]")[0])
-    luck = np.random.default_rng(0)
-    monkeypatch.setattr(studies, "evaluation_job", lambda search, _, trial, *__: over(search, trial, [luck.random()]))
-    drive(search, open_study(search, storage, "small"), None, 5)
-    study = open_study(search, storage, "small")
-    drive(search, study, None, 10)
-    rates = [trial.params["train.lr"] for trial in study.get_trials()]
-    assert len(set(rates)) == len(rates) == 10
-    assert all(1e-3 <= rate <= 1e-2 for rate in rates)

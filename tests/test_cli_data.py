@@ -1,0 +1,69 @@
+"""The commands that look at data, networks and tables."""
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+from small import one_line, write_casme2
+
+
+def test_the_check_of_a_dataset(mer_search, tmp_path):
+    write_casme2(tmp_path / "casme2", 2)
+    found = json.loads(mer_search("data", "check", tmp_path / "casme2", "--json").stdout)
+    assert (found["n_clips"], found["n_subjects"], found["usable"], found["problems"]) == (8, 2, True, [])
+    assert "no problems" in mer_search("data", "check", tmp_path / "casme2").stdout
+    three = json.loads(mer_search("data", "check", tmp_path / "casme2", "--task", 3, "--json").stdout)
+    assert (three["n_clips"], three["task"], three["classes"]) == (6, "3", ["negative", "positive", "surprise"])
+    unknown = mer_search("data", "check", tmp_path / "casme2", "--task", 4)
+    assert unknown.exit_code == 2
+    assert "one of 5, 7, 3" in unknown.stderr
+    write_casme2(tmp_path / "alone", 1)
+    unusable = mer_search("data", "check", tmp_path / "alone")
+    assert unusable.exit_code == 1
+    assert "two subjects" in unusable.stdout
+
+
+def test_a_preview_is_a_picture_of_the_clip(mer_search, tmp_path):
+    write_casme2(tmp_path / "casme2", 1)
+    for preset in ("V3NR", "MMNet", "V2"):
+        result = mer_search("data", "preview", "EP02_01f", "--data", tmp_path / "casme2", "--preset", preset)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.endswith("sub01/EP02_01f: sub01_EP02_01f.png\n")
+        assert cv2.imread("sub01_EP02_01f.png").std() > 10
+
+
+def test_without_the_libraries_of_opencv_one_line_says_what_to_install(mer_search, monkeypatch):
+    def missing(*_):
+        raise ImportError("libGL.so.1: cannot open shared object file", name="cv2", path="/lib/cv2/cv2.abi3.so")
+
+    monkeypatch.setattr("mer_search.data.open_folder", missing)
+    one_line(mer_search("data", "check", "."), 1, "opencv-python needs libGL.so.1", "apt install libgl1")
+
+
+def test_the_presets_are_a_list(mer_search):
+    rows = json.loads(mer_search("presets", "--json").stdout)
+    assert set(rows[0]) == {"name", "parameters", "gflop", "published_f1", "source"}
+    assert {row["name"]: row["published_f1"] for row in rows}["V3NR"] == 0.8650
+    assert "V5NR" in mer_search("presets").stdout
+
+
+def test_every_network_that_was_measured_equals_its_public_code(mer_search):
+    rows = json.loads(mer_search("presets", "--parity", "--json").stdout)
+    assert {"MMNet", "V1", "V2", "V3NR", "V4", "V5NR"} <= {row["name"] for row in rows}
+    assert all(row["equal"] and row["parameters"] == row["public_parameters"] for row in rows)
+    shown = mer_search("presets", "--parity").stdout
+    assert len(re.findall(r"\byes\b", shown)) == len(rows) and "NO" not in shown
+
+
+def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
+    import fake_table
+
+    fake_table.write(Path("fake.npz"), configurations=12)
+    asked = ["bench", "search", "--table", "fake.npz", "--trials", 4, "--repeats", 2, "--only", "random"]
+    rows = json.loads(mer_search(*asked, "--json").stdout)
+    assert {"random, no pruner", "random, recall"} <= {row["strategy"] for row in rows}
+    shown = mer_search(*asked).stdout
+    assert "12 configurations" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    one_line(mer_search("bench", "search", "--table", "none.npz"), 1, "there is no none.npz", "bench table")

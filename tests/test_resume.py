@@ -1,0 +1,132 @@
+"""What a study that is gone on with must share with the one that was begun."""
+
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from optuna.trial import TrialState
+from small import STUDY, drive, over, silent, states
+
+from mer_search.config import digest
+from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.target import trial_target
+from mer_search.errors import StorageError, UsageError
+from mer_search.search import study as studies
+from mer_search.search.scheduler import Scheduler
+from mer_search.search.storage import open_storage
+from mer_search.search.study import open_study
+from mer_search.search.trial import trial_folder
+from mer_search.search.workspace import load_data
+from mer_search.training.fold_store import claim
+
+
+@pytest.mark.parametrize(
+    ("text", "seed", "words"),
+    [
+        (
+            STUDY.replace("1e-2]", "2e-2]"),
+            0,
+            r"settings \(\[space\] train.lr is .*0.01.* there, .*0.02.* here\)",
+        ),
+        (STUDY, 1, "another seed"),
+    ],
+)
+def test_a_study_with_another_space_or_seed_is_refused(storage, make_search, text, seed, words):
+    open_study(make_search(), storage, "small")
+    with pytest.raises(StorageError, match=words):
+        open_study(make_search(text, seed), storage, "small")
+
+
+def test_a_study_whose_file_meant_another_default_says_how_to_go_on(storage, make_search):
+    search = make_search(STUDY.replace('"none"', '"recall-rungs"'))
+    open_study(search, storage, "small")
+    unsaid = STUDY.replace('pruner = "none"\n', "")
+    (search.out / "study.toml").write_text(unsaid)  # as it was kept when that was the default
+    with pytest.raises(StorageError, match=r'a default has changed.*pruner = "recall-rungs"; write that'):
+        open_study(make_search(unsaid), storage, "small")
+
+
+def test_a_search_ends_when_its_folder_is_deleted_and_says_so_again(storage, executor, make_search):
+    search = make_search()
+    study = open_study(search, storage, "small")
+
+    def run():
+        for event in studies.run(search, study, Scheduler(executor, 1), 3):
+            if isinstance(event, studies.Told):
+                shutil.rmtree(search.out)
+
+    with pytest.raises(StorageError, match=r"must keep its results folder, but .* was deleted or replaced"):
+        run()
+    assert states(study)[0] == TrialState.COMPLETE
+    assert TrialState.COMPLETE not in states(study)[1:]
+    with pytest.raises(StorageError, match="restore it, or begin anew with another --study-name"):
+        open_study(search, storage, "small")
+
+
+def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, storage, executor, make_search):
+    search = make_search()
+    drive(search, open_study(search, storage, "small"), executor, 1)
+    with pytest.raises(StorageError, match="give another --study-name or --out, or delete the folder"):
+        open_study(search, open_storage(f"sqlite:///{tmp_path}/other.db", create=True), "small")
+
+
+def test_a_results_folder_that_is_not_the_one_of_the_study_is_refused(storage, make_search):
+    """As on another machine, where the same path is another disk."""
+    search = make_search()
+    open_study(search, storage, "small")
+    (search.out / "study.id").unlink()
+    with pytest.raises(StorageError, match=r"must keep its results folder, but .*small was deleted or replaced"):
+        open_study(search, storage, "small")
+
+
+def test_a_folder_of_another_run_is_never_overwritten(storage, executor, make_search):
+    search = make_search()
+    drive(search, open_study(search, storage, "small"), executor, 1)
+    other = search.loaded.with_values({"train.lr": 0.5}, silent).run
+    with pytest.raises(UsageError, match=f"must hold run {digest(other)}"):
+        claim(trial_folder(search.out, 0), other, search.loaded.motion_digest)
+
+
+def _turned(folder):
+    """Every flow image upside down."""
+    for path in folder.rglob("*.png"):
+        cv2.imwrite(str(path), cv2.imread(str(path))[::-1])
+
+
+def test_pixels_that_have_changed_are_noticed_by_search_and_confirmation(storage, executor, make_search, flow_folder):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    drive(search, study, executor, 1)
+    _turned(flow_folder)
+    with pytest.raises(StorageError, match="made with another motion of the same clips, whose pixels have changed"):
+        open_study(make_search(), storage, "small")
+    loaded = load_data(flow_folder, trial_target(study, 0).run, silent)
+    with pytest.raises(UsageError, match=r"trial-0000 was trained on other motion .* the frames' pixels have changed"):
+        Confirmation(trial_target(study, 0), loaded, loaded.select("all"), (1000,))
+    _turned(flow_folder)
+    assert open_study(make_search(), storage, "small").user_attrs["motion"] == search.loaded.motion_digest
+
+
+def test_data_that_were_moved_are_known_where_they_are_now(storage, executor, make_search, flow_folder, tmp_path):
+    search = make_search()
+    open_study(search, storage, "small")
+    flow_folder.rename(tmp_path / "moved")
+    loaded = load_data(tmp_path / "moved", search.file.base, silent)
+    moved = open_study(replace(search, loaded=loaded), storage, "small")
+    assert moved.user_attrs["data"] == str((tmp_path / "moved").resolve())
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "random", "qmc"])
+def test_a_resumed_study_repeats_no_draws(storage, make_search, monkeypatch, name):
+    """Of those that are made at random, before there is a model; without training."""
+    search = make_search(STUDY.replace('"random"', f'"{name}"').split("[[start]]")[0])
+    luck = np.random.default_rng(0)
+    monkeypatch.setattr(studies, "evaluation_job", lambda search, _, trial, *__: over(search, trial, [luck.random()]))
+    drive(search, open_study(search, storage, "small"), None, 5)
+    study = open_study(search, storage, "small")
+    drive(search, study, None, 10)
+    rates = [trial.params["train.lr"] for trial in study.get_trials()]
+    assert len(set(rates)) == len(rates) == 10
+    assert all(1e-3 <= rate <= 1e-2 for rate in rates)
