@@ -73,6 +73,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     done = mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 2)
     assert done.exit_code == 0, done.output
     assert "cost: 2 more trials of 4 folds, about " in done.stderr
+    assert "tuning subjects: sub01, sub02, sub03, sub04" in done.stderr
     assert re.search(r"^trial   1  UF1 0\.\d{3}  ", done.stderr, re.M)
     assert "mer-search confirm --study-name small" in done.stdout
     assert (tmp_path / "runs/small/trial-0001/confusion.png").exists()

@@ -104,10 +104,11 @@ def test_a_clip_of_the_data_has_the_probabilities_that_training_stored(of_clips)
         assert not np.allclose(each.probabilities, _with(of_clips, each.found, other), atol=1e-3)
 
 
-def _unlike(copy, frame):
-    """Another file of the same pixels takes the frame's place, so that the folder is not known as a copy."""
-    with (copy / frame.name).open("ab") as file:
-        file.write(b"more")
+def _unlike(copy):
+    """The same pixels in other files, so that the folder is not known as a copy."""
+    for frame in copy.iterdir():
+        with frame.open("ab") as file:
+            file.write(b"more")
     return copy
 
 
@@ -115,7 +116,7 @@ def _with(confirmed, found, subject):
     """What another's network says: of a copy outside the data, told to be another's clip."""
     copy = confirmed.data.parent / "copies" / found.name
     if not copy.exists():
-        _unlike(shutil.copytree(found.clip.frames[0].parent, copy), found.clip.frames[0])
+        _unlike(shutil.copytree(found.clip.frames[0].parent, copy))
     clip = found.clip
     (one,) = _ask(confirmed, copy, subject=subject, given=Moments(clip.onset, clip.apex, clip.offset))
     return one.probabilities
@@ -126,6 +127,18 @@ def test_a_copy_of_a_clip_is_known_wherever_it_lies(of_clips, place):
     by_id, by_copy = _ask(of_clips, "sub02/EP01_02f", copy)
     assert by_copy.networks == ("sub02",) and by_copy.found.origin == "as annotated"
     np.testing.assert_array_equal(by_id.probabilities, by_copy.probabilities)
+
+
+def test_a_copy_of_which_a_frame_differs_is_judged_by_its_own_frames_and_as_the_same_person(of_clips, place, stranger):
+    """Also where the first frame is the clip's: what is said of the dataset's clip is not said of it."""
+    changed = shutil.copytree(place / "data/Cropped/sub02/EP01_02f", place / "changed")
+    others = sorted(changed.iterdir())[1:]
+    for mine, theirs in zip(others, sorted(stranger.iterdir())[1:], strict=False):
+        shutil.copy(theirs, mine)
+    by_id, by_copy = _ask(of_clips, "sub02/EP01_02f", changed)
+    assert by_copy.networks == ("sub02",) and by_copy.found.origin != "as annotated"
+    assert by_copy.found.clip.frames[0].parent == changed
+    assert not np.allclose(by_id.probabilities, by_copy.probabilities, atol=1e-6)
 
 
 def test_a_stranger_is_judged_by_the_mean_of_all_networks(of_clips, stranger):
@@ -144,7 +157,7 @@ def test_a_folder_in_the_data_is_known_by_where_it_lies(of_clips, place):
     assert by_path.networks == ("sub02",)
     np.testing.assert_array_equal(by_id.probabilities, by_path.probabilities)
     unlisted = shutil.copytree(clip, clip.with_name("EP99_02f"))  # another clip of that person, in no spreadsheet
-    nobodys = _unlike(shutil.copytree(clip, place / "data/Cropped/EP98_02f"), by_id.found.clip.frames[0])
+    nobodys = _unlike(shutil.copytree(clip, place / "data/Cropped/EP98_02f"))
     found, refused = _ask(of_clips, unlisted, nobodys)
     assert found.networks == ("sub02",)
     assert "it cannot be told whose it is" in refused.what

@@ -65,6 +65,17 @@ def test_few_confirmed_trials_tell_nothing_and_one_is_not_even_mentioned(confirm
     assert proxy(study) is None
 
 
+def test_equal_scores_have_no_correlation_and_all_trials_are_not_called_the_best(confirmed):
+    equal = proxy_line(proxy(confirmed([0.5] * 6, SCORES[:6])))
+    assert "rank correlation not estimable: all have the same score." in equal and "among the best" not in equal
+
+
+def test_some_of_the_trials_are_called_the_best_of_them(confirmed):
+    study = confirmed(SCORES[:5], SCORES[:5])
+    study.add_trial(optuna.create_trial(value=0.4))
+    assert "These are among the best" in proxy_line(proxy(study))
+
+
 def test_only_trials_that_ran_to_their_end_and_were_confirmed_on_everybody_count(confirmed, tmp_path):
     study = confirmed(SCORES[:2], SCORES[:2])
     study.add_trial(optuna.create_trial(value=0.1, user_attrs={"stopped_after": 3}))

@@ -62,6 +62,23 @@ def test_leak_free_is_said_of_nothing_on_which_a_choice_was_made():
     assert "corrected best trial (LEAKS)" in {row[0] for row in summary_rows(summary_with(uf1_bbc=leaking))}
 
 
+def test_some_subjects_are_called_what_they_are_to_the_search():
+    """And the corrected estimate, of all tuning subjects, has no baseline of some of them beside it."""
+    alone = {"all": SCORE}
+    told = {
+        n_tuning: summary_with(rules={"tail": alone, "best_test_epoch": alone}, n_subjects=4, n_tuning=n_tuning)
+        for n_tuning in (0, 1, 4)
+    }
+    rows = {n_tuning: summary_rows(summary) for n_tuning, summary in told.items()}
+    assert [rows[n_tuning][0][:2] for n_tuning in (0, 1, 4)] == [
+        ("tail, leak-free", "4 other, easier"),
+        ("tail, no epoch selected", "4 all"),
+        ("tail, no epoch selected", "4 tuning"),
+    ]
+    assert "scores of these subjects" in legend(told[4]) and "some of these" in legend(told[1])
+    assert {row[-1] for row in rows[1] if "best trial" in row[0]} == {""}
+
+
 def test_the_other_subjects_are_called_easier_where_the_search_took_the_hardest():
     """And the better baseline on the same subjects stands in their row."""
     row = next(row for row in summary_rows(SUMMARY) if "other" in row[1])

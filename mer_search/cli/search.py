@@ -95,6 +95,7 @@ def run(
         datasets.print_data(loaded)
         label, wanted = name or file.name, trials or file.trials
         search = Search(file, loaded, loaded.select(file.subjects), seed, out / label)
+        terminal.note(f"tuning subjects: {', '.join(search.subjects)}")
         session = stack.enter_context(open_session(search, storage, label, where, in_flight))
         study, scheduler, size = session.study, session.scheduler, session.executor.slots
         terminal.note(f"slots: {size}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")

@@ -19,7 +19,8 @@ class Proxy(NamedTuple):
     tuning_uf1: tuple[float, ...]  # in the search, on the tuning subjects
     confirmed_uf1: tuple[float, ...]  # on the other subjects; where there are none, on all, with fresh seeds
     on_other: bool  # whether there are other subjects
-    spearman: float
+    of: int  # trials that ran to their end, confirmed or not
+    spearman: float | None  # None where all have the same score
     ci95: Interval | None  # None of few trials
     conclusion: str
 
@@ -45,10 +46,13 @@ def proxy(study: optuna.Study) -> Proxy | None:
     on_other = all("other" in groups for groups in tails.values())
     tuning = tuple(scores[number] for number in tails)
     confirmed = tuple(groups["other" if on_other else "all"].uf1 for groups in tails.values())
+    shared = tuple(tails), tuning, confirmed, on_other, len(scores)
+    if min(len(set(tuning)), len(set(confirmed))) < 2:
+        return Proxy(*shared, None, None, "all have the same score")
     found, interval = rank_correlation(tuning, confirmed)
-    enough = len(tails) >= MIN_TRIALS
-    said = _conclusion(interval) if enough else f"too few to tell ({MIN_TRIALS} are the least)"
-    return Proxy(tuple(tails), tuning, confirmed, on_other, found, interval if enough else None, said)
+    if len(tails) < MIN_TRIALS:
+        return Proxy(*shared, found, None, f"too few to tell ({MIN_TRIALS} are the least)")
+    return Proxy(*shared, found, interval, _conclusion(interval))
 
 
 def _conclusion(interval: Interval) -> str:

@@ -1,8 +1,8 @@
 """Clips to judge, from wherever they are: of a dataset by their id, a folder of frames, a video, a flow image.
 
 Who is in a clip matters, for a network must not judge people that it was trained on. It is known from the clip's id,
-from where it lies in the dataset's folder, or because it is a copy of a clip there; of anything else no subject of the
-dataset is taken to be in it.
+from where it lies in the dataset's folder, or because it shares frames with a clip there; in anything else no subject
+of the dataset is taken to be.
 """
 
 import difflib
@@ -98,9 +98,13 @@ def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Mo
         return _loose(text, path, "", run, given, flow_images)
     folder = known()
     clip = next((each for each in folder.clips if each.id == text), None)
-    clip = clip or (_at(path.resolve(), folder) if inside else _copied(path, folder))
+    owner = ""
+    if clip is None and inside:
+        clip = _at(path.resolve(), folder)
+    elif clip is None:
+        clip, owner = _copied(path, folder)
     if clip is None and path.exists():
-        return _loose(text, path, _whose(path, folder) if inside else "", run, given, flow_images)
+        return _loose(text, path, _whose(path, folder) if inside else owner, run, given, flow_images)
     if clip is None:
         near = difflib.get_close_matches(text, [each.id for each in folder.clips], n=3, cutoff=0)
         raise DataError(
@@ -126,13 +130,17 @@ def _at(path: Path, folder: Folder) -> Clip | None:
     return next((clip for clip in folder.clips if clip.frames[0].parent.resolve() == path), None)
 
 
-def _copied(path: Path, folder: Folder) -> Clip | None:
-    """The dataset's clip of which something elsewhere is a copy: it has its first frame, or is its image."""
-    for clip in folder.clips:
-        here = path if folder.dataset.flow_images else path / clip.frames[0].name
-        if here.is_file() and filecmp.cmp(here, clip.frames[0], shallow=False):
-            return clip
-    return None
+def _copied(path: Path, folder: Folder) -> tuple[Clip | None, str]:
+    """The dataset's clip of which something elsewhere is a copy, all of its frames; and the subject of the clip with
+    which it shares the most frames, "" if with none."""
+
+    def shared(clip: Clip) -> int:
+        twins = ((path if folder.dataset.flow_images else path / frame.name, frame) for frame in clip.frames)
+        return sum(twin.is_file() and filecmp.cmp(twin, frame, shallow=False) for twin, frame in twins)
+
+    found = max(folder.clips, key=shared)
+    frames = shared(found)
+    return found if frames == len(found.frames) else None, found.subject if frames else ""
 
 
 def _whose(path: Path, folder: Folder) -> str:

@@ -29,20 +29,27 @@ def title(summary: Summary, rule: str, group: str) -> str:
 
 
 def group_title(summary: Summary, group: str) -> str:
-    """How a group of subjects is called, with a word where it is the easier one by construction."""
+    """How a group of subjects is called: by who they are to the search where all asked for are the same to it, and with
+    a word where they are the easier ones by construction."""
+    if group == "all" and summary.tuning_subjects and summary.n_tuning in (0, summary.n_subjects):
+        group = "tuning" if summary.n_tuning else "other"
     return f"{group}, easier" if group == "other" and summary.other_are_easier else group
 
 
 def legend(summary: Summary) -> str:
     """What the table's words mean, of those that stand in it."""
     easier = ", which are EASIER, for the search took the hardest" if summary.other_are_easier else ""
-    several, grouped = len(summary.seeds) > 1, "other" in summary.rules["tail"]
+    several = len(summary.seeds) > 1
+    of_all = "of" if summary.n_tuning == summary.n_subjects else "of some of"
+    grouped = any(group_title(summary, group).startswith("other") for group in summary.rules["tail"])
     parts = [
         "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. "
         + ("UF1 and sd: mean and deviation over seeds. " if several else "")
         + "95 %: for new people like these. baseline: the better one's UF1 on the same subjects.",
         "seeds averaged: of the seeds' mean probability, which predict and export give." if several else "",
-        "no epoch selected: but the configuration was chosen on some of these subjects." if summary.n_tuning else "",
+        f"no epoch selected: but the configuration was chosen by the scores {of_all} these subjects."
+        if summary.n_tuning
+        else "",
         f"other: the subjects that the search never scored{easier}." if grouped else "",
         "corrected, cross-fitted: by BBC-CV over the search's trials, and the best of each half of the subjects scored "
         "on the other half; of one seed."
@@ -106,7 +113,11 @@ def summary_table(summary: Summary) -> Table:
 
 
 def better_baseline(summary: Summary, group: str) -> float | None:
-    """The better baseline's UF1 on a group of subjects; None of one that has no baseline."""
+    """The better baseline's UF1 on a group of subjects; None where it has none on just these."""
+    if group == "tuning" and summary.uf1_bbc and summary.uf1_bbc.n_subjects != summary.n_tuning:
+        return None  # some of the tuning subjects were not asked for
+    if group == "tuning" and summary.n_tuning == summary.n_subjects:
+        group = "all"
     return max((groups[group].uf1 for groups in summary.baselines.values() if group in groups), default=None)
 
 

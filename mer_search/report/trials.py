@@ -105,10 +105,11 @@ def proxy_line(found: Proxy) -> str:
     """Whether the search's subjects can be trusted."""
     interval = ", 95 % {:+.2f} to {:+.2f}".format(*found.ci95) if found.ci95 else ""
     where = "on the subjects that it never scored" if found.on_other else "on the same subjects, with fresh seeds"
+    correlation = "not estimable" if found.spearman is None else f"{found.spearman:+.2f}{interval}"
+    best = " These are among the best, whose scores lie close together; over all trials it would be higher."
     return (
         f"The search's score against the confirmed UF1 of {len(found.trials)} trials {where}: rank correlation "
-        f"{found.spearman:+.2f}{interval}: {found.conclusion}. These are among the best, whose scores lie close "
-        "together; over all trials it would be higher."
+        f"{correlation}: {found.conclusion}.{best if len(found.trials) < found.of else ''}"
     )
 
 
