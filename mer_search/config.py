@@ -37,20 +37,28 @@ class Data(Part):
 
 
 class Frames(Part):
-    """Which frames of a clip. Source: TM-MMNET's public code; the specification's middle frame is the apex."""
+    """Which frames of a clip. Source: TM-MMNET's public code; the specification's middle frame is the apex.
+
+    With `crops`, training sees so many copies of each clip that were drawn beforehand as TM-MMNET's public code draws
+    them: `train.crop` cuts the sides of every frame on their own, and flow is measured afterwards.
+    """
 
     middle: Literal["midpoint", "apex"] = "midpoint"  # the frame between onset and offset that the others hang on
     maps: int = Field(4, ge=1, le=4)  # motion maps a clip, T
     pairs: Literal["consecutive", "onset"] = "consecutive"  # flow from the frame before, or always from the onset
     jitter: float = Field(0.15, ge=0, le=1)  # training: onset and offset move inwards by up to a quarter of this share
+    jitter_apex: bool = False  # training: the apex moves back by the onset's rule, too, as in MMNet's public code
+    crops: int = Field(0, ge=0, le=1000)  # copies of a clip, cropped before flow is measured; 0: cropped afterwards
 
 
 class Prep(Part):
     """What happens to a frame before its motion is measured; frames that are denoised and masked already skip both."""
 
     size: int = Field(224, ge=16, le=512)  # pixels; frames are resized to size x size
+    resize: Literal["area", "linear", "pillow"] = "area"  # area: where frames are made smaller; else linear
     denoise: float = Field(0.0, ge=0, le=20)  # strength h of non-local-means over three frames; 0 off
-    mask: Literal["none", "template", "landmarks"] = "none"  # black out eyes and what lies below the jaw line
+    denoiser: Literal["clip", "notebook"] = "clip"  # notebook: as TM-MMNET's has it, see docs/parity.md
+    mask: Literal["none", "template", "landmarks", "notebook"] = "none"  # black out eyes and what lies below the jaw
 
 
 class Flow(Part):
@@ -63,6 +71,7 @@ class Flow(Part):
 
     method: Literal["farneback", "dis", "tvl1", "difference"] = "farneback"  # one of these
     size: int = Field(224, ge=16, le=512)  # pixels; H = W of the motion maps, and so of the network's input
+    grey: Literal["luma", "swapped"] = "luma"  # swapped: red and blue exchange their weights, as published
     pyr_scale: float = Field(0.4, gt=0, lt=1)  # farneback: size of a level of the pyramid, as a share of the one below
     levels: int = Field(1, ge=1, le=10)  # farneback: levels of the pyramid
     winsize: int = Field(10, ge=3, le=64)  # farneback: pixels a side of the averaging window
@@ -100,6 +109,7 @@ class Input(Part):
     channels: str = "nr"  # n min-max to [-1, 1], r raw pixels, s standardised image column by column, z whole map
     components: str = "uv"  # u horizontal flow, v vertical flow, o optical strain
     strain: Literal["shear_twice", "shear_once"] = "shear_twice"  # two formulas in use: e_xy counts twice, or once
+    antialias: bool = True  # when the onset image is made as small as the last map
 
     @field_validator("channels", "components")
     @classmethod
@@ -129,7 +139,10 @@ class Model(Part):
     position_depth: int = Field(2, ge=1, le=12)  # its transformer blocks
     position_width: int = Field(0, ge=0, le=2048)  # its channels inside, if others than the last width; 0: that
     head_grid: int = Field(0, ge=0, le=32)  # average-pool the last map to this many cells a side first; 0: as it is
+    position_mlp: int = Field(4, ge=1, le=8)  # width of its perceptrons, as a multiple of its own
+    position_drop: float = Field(0.0, ge=0, lt=1)  # share of clips that its last block leaves out (stochastic depth)
     dropout: float = Field(0.0, ge=0, lt=1)  # before the last linear layer
+    init: Literal["kaiming", "published"] = "kaiming"  # published: of CA blocks in 2D alone, else torch's defaults
 
     @model_validator(mode="after")
     def _heads(self) -> Self:
@@ -156,6 +169,7 @@ class Train(Part):
 
     epochs: int = Field(100, ge=1, le=10_000)  # passes over the training clips
     batch: int = Field(36, ge=2, le=4096)  # clips a step
+    last_batch: Literal["filled", "smaller"] = "filled"  # an epoch's last: filled from the next permutation, or smaller
     lr: float = Field(8e-4, gt=0, le=10)  # largest learning rate, with which all but onecycle begin
     schedule: Literal["exponential", "cosine", "onecycle"] = "exponential"  # the others end near 0
     gamma: float = Field(0.987, gt=0, le=1)  # exponential: the learning rate's factor an epoch
@@ -170,9 +184,12 @@ class Train(Part):
     crop: float = Field(15 / 224, ge=0, lt=0.5)  # share of the height cropped at a random place; sides: half of it
     rotate: float = Field(0.0, ge=0, le=45)  # degrees; a clip is turned by a random angle up to this, either way
     pad: float = Field(0.0, ge=0, lt=0.5)  # share of the side padded with black; then a random crop of the old size
+    resampling: Literal["bilinear", "nearest"] = "bilinear"  # nearest: with whole-pixel shifts, as MMNet has it
     noise: float = Field(0.0, ge=0, le=5)  # sd of Gaussian noise on the channels, as a share of each map's sd
     mixup: float = Field(0.0, ge=0, le=10)  # alpha of the Beta distribution; 0 off
     mirror: bool = False  # predict a clip as the mean over it and its mirror image
+    seeding: Literal["fold", "stream"] = "fold"  # a fold's seed: by its subject, or the next of the run's one stream
+    stop_when_perfect: bool = False  # at a test F1 of 1, as published: leaks into all rules but best_test_epoch
     val_subjects: int = Field(0, ge=0, le=1000, serialization_alias="inner")  # held out to choose epochs by; 0 off
 
 
@@ -190,6 +207,11 @@ class Units(Part):
     gamma: float = Field(0.987, gt=0, le=1)  # its factor an epoch
     plateau: int = Field(50, ge=0)  # epoch of it after which the learning rate stays
     unfreeze_epoch: int = Field(50, ge=0)  # of the second stage: until then only the last layer is trained
+    unfreeze: Literal["all", "statistics"] = "all"  # statistics: the batch statistics alone, in the first epoch as well
+    vocabulary: Literal["train", "all"] = "train"  # whose clips say which action units there are
+    unknown: Literal["left_out", "unit"] = "left_out"  # what "?" is: nothing to learn from, or one more action unit
+    f1_over: Literal["occurring", "all"] = "occurring"  # mean F1; of all: an action unit that does not occur counts 0
+    chosen_by: Literal["train", "test"] = "train"  # the first stage's epoch; test: by the test person, which leaks
 
 
 class Run(Part):
@@ -203,6 +225,17 @@ class Run(Part):
     model: Model = Model()
     train: Train = Train()
     units: Units = Units()
+
+    @property
+    def motion(self) -> tuple[Part, ...]:
+        """All that motion depends on, beside the clips."""
+        crops = (Train(flip=self.train.flip, crop=self.train.crop),) if self.frames.crops else ()
+        return (self.frames, self.prep, self.flow, *crops)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether training itself looks at the test person, so that no rule's figure is free of it."""
+        return self.train.stop_when_perfect or (self.units.use != "none" and self.units.chosen_by == "test")
 
     @property
     def epochs(self) -> int:
@@ -221,6 +254,19 @@ class Run(Part):
             raise ValueError(
                 'flow.method = "difference" and input.channels = "rgb" go together, but they are '
                 f"{self.flow.method!r} and {self.input.channels!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _crops(self) -> Self:
+        if self.frames.crops and (self.train.rotate or self.train.pad or self.flow.method == "difference"):
+            raise ValueError(
+                "frames.crops goes with optical flow, train.rotate = 0 and train.pad = 0, but they are "
+                f"{self.flow.method!r}, {self.train.rotate:g} and {self.train.pad:g}"
+            )
+        if self.train.resampling == "nearest" and self.flow.method != "difference":
+            raise ValueError(
+                'train.resampling = "nearest" goes with flow.method = "difference", whose values point nowhere'
             )
         return self
 

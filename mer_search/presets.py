@@ -1,10 +1,8 @@
 """The published networks as values: dotted paths into Run, with the figure that was published and its source.
 
-Widths are the specification's. TM-MMNET's public code differs here and there:
-- its V3 and V4 have an external stem of (128, 256), not (180, 256);
-- it denoises with h 4, hColor 7 and patches of 21 pixels, where its comment means h = hColor = 4 and 7 pixels;
-- its V6 picks the first stage's epoch on the test subject, makes `?` an action unit, and never unfreezes what it has
-  frozen; here the epoch is picked on training clips, `?` is unknown, and everything is trained from unfreeze_epoch on.
+A preset is the network of the specification in this tool's own recipe. What the public code does otherwise, in its
+frames, its augmentation, its initialisation, its training and its V6, is the recipe "published": an overlay of values,
+one for each deviation. docs/parity.md lists them with their sizes.
 """
 
 import difflib
@@ -19,16 +17,27 @@ TM_MMNET = "TM-MMNET, public code and specification"
 
 
 class Preset(NamedTuple):
-    """`published_f1` is macro F1 on CASME II, 5 classes, with the epoch picked on the test subject; None if unknown."""
+    """`published_f1` is macro F1 on CASME II, 5 classes, with the epoch picked on the test subject; None if unknown.
+    Of epochs with the same F1, `ties` says which the public code picks (metrics.PUBLISHED_RULES)."""
 
     values: Mapping[str, Value]
     published_f1: float | None = None
     source: str = TM_MMNET
+    ties: str = "earliest"
 
 
-def _preset(published_f1: float | None, source: str, parts: dict[str, dict[str, Value]]) -> Preset:
-    values = {f"{part}.{field}": value for part, fields in parts.items() for field, value in fields.items()}
-    return Preset(MappingProxyType(values), published_f1, source)
+Parts = dict[str, dict[str, Value]]
+
+
+def _flat(parts: Parts) -> Mapping[str, Value]:
+    """Dotted path -> value."""
+    return MappingProxyType(
+        {f"{part}.{field}": value for part, fields in parts.items() for field, value in fields.items()}
+    )
+
+
+def _preset(published_f1: float | None, source: str, parts: Parts, ties: str = "earliest") -> Preset:
+    return Preset(_flat(parts), published_f1, source, ties)
 
 
 _V3: dict[str, Value] = {"stem_mid": 180, "stem_width": 256, "attention_width": 256}
@@ -47,10 +56,16 @@ _ORIGINAL: dict[str, Value] = {"crop": 0.0, "rotate": 3.0, "pad": 15 / 224}  # M
 _MASKED: dict[str, Value] = {"denoise": 4.0, "mask": "template"}  # TM-MMNET's frames
 
 
-def _tm(published_f1: float | None, channels: str, model: dict[str, Value], **parts: dict[str, Value]) -> Preset:
+def _tm(
+    published_f1: float | None,
+    channels: str,
+    model: dict[str, Value],
+    ties: str = "earliest",
+    **parts: dict[str, Value],
+) -> Preset:
     """A network of TM-MMNET: on denoised and masked frames, with the new augmentation."""
-    shared: dict[str, dict[str, Value]] = {"prep": _MASKED, "input": {"channels": channels}, "model": model}
-    return _preset(published_f1, TM_MMNET, shared | parts)
+    shared: Parts = {"prep": _MASKED, "input": {"channels": channels}, "model": model}
+    return _preset(published_f1, TM_MMNET, shared | parts, ties)
 
 
 PRESETS: dict[str, Preset] = {
@@ -58,9 +73,24 @@ PRESETS: dict[str, Preset] = {
         0.8676,
         "MMNet: Li, Sui, Zhu, Zhao, IJCAI 2022, and its public code",
         _DIFFERENCE | {"frames": _ONE_MAP, "model": _MMNET, "train": {"epochs": 74, "batch": 32} | _ORIGINAL},
+        ties="latest",
     ),
-    "V1": _tm(0.8018, "nr", _KEEP, train={"epochs": 70, "batch": 32}),
-    "V2": _tm(0.7817, "hsv", _KEEP, train={"epochs": 70, "batch": 32}),
+    # Its public code for three classes, which also takes sadness and fear for negative, and cuts the first convolution
+    # into two groups, which three channels do not allow.
+    "MMNet-3": _preset(
+        None,
+        "MMNet's public code, CASME2_3.py",
+        _DIFFERENCE
+        | {
+            "data": {"task": "3"},
+            "frames": _ONE_MAP | {"jitter": 0.2},
+            "model": _MMNET | {"position_depth": 3, "position_mlp": 2, "position_drop": 0.3},
+            "train": {"epochs": 99, "batch": 24, "weight_decay": 0.7, "crop": 0.0, "rotate": 4.0, "pad": 4 / 224},
+        },
+        ties="latest",
+    ),
+    "V1": _tm(0.8018, "nr", _KEEP, train={"epochs": 70, "batch": 32}, ties="latest"),
+    "V2": _tm(0.7817, "hsv", _KEEP, train={"epochs": 70, "batch": 32}, ties="latest"),
     "V3N": _tm(None, "n", _V3, train=_100),
     "V3R": _tm(None, "r", _V3, train=_100),
     "V3S": _tm(None, "s", _V3, train=_100),
@@ -88,6 +118,33 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+ALIASES = {"V5": "V5NR", "V5b": "V5NS"}  # the specification's names
+
+RECIPES = ("", "published")  # "" is this tool's own
+_CODE: Parts = {  # what both public codes do
+    "input": {"antialias": False},
+    "model": {"init": "published"},
+    "train": {"last_batch": "smaller"},
+}
+_MMNET_CODE: Parts = _CODE | {
+    "frames": {"jitter_apex": True},
+    "prep": {"resize": "pillow"},
+    "train": _CODE["train"] | {"resampling": "nearest"},
+}
+_TM_CODE: Parts = _CODE | {
+    "prep": {"resize": "linear", "denoiser": "notebook", "mask": "notebook"},
+    "flow": {"grey": "swapped"},
+    "train": _CODE["train"] | {"plateau": 51, "seeding": "stream"},
+}
+_V6_CODE: Parts = {
+    "train": _TM_CODE["train"] | {"epochs": 70, "plateau": 50},
+    "units": {
+        "epochs": 80, "unfreeze_epoch": 35, "unfreeze": "statistics", "vocabulary": "all", "unknown": "unit",
+        "f1_over": "all", "chosen_by": "test",
+    },
+}  # fmt: skip
+
+
 class Measured(NamedTuple):
     """What was measured on the public code at 224 pixels."""
 
@@ -106,18 +163,49 @@ PUBLIC: dict[str, Measured] = {
     "V3NRS": Measured(36_384_277, None, _PUBLIC_STEM),
     "V4": Measured(9_657_621, 20.25, _PUBLIC_STEM),
     "V5NR": Measured(142_859_981, 212.8),
+    # By its script's layers: V5NR's but for the last, then 401,408 features to 35 action units, and both to 5 classes.
+    "V6c": Measured(142_859_981 - (401_408 * 5 + 5) + (401_408 * 35 + 35) + ((401_408 + 35) * 5 + 5)),
 }
 
 
-def preset(name: str) -> Run:
-    """The Run of a preset.
+def published_values(name: str) -> Mapping[str, Value]:
+    """What the public code of a preset does otherwise than the preset itself, where it is known: dotted path -> value.
+
+    Every epoch sees cropped copies of its own, as there, where a copy was drawn whenever a clip was asked for.
+    """
+    run = preset(name)
+    differences = run.flow.method == "difference"
+    parts = _MMNET_CODE if differences else _TM_CODE
+    if run.units.use != "none":
+        parts = parts | _V6_CODE
+    stem: Parts = {}
+    if run.model.temporal == "collapse" and run.model.stem_width == _V3["stem_width"]:
+        stem = {"model": parts["model"] | {"stem_mid": 128}}
+    values = _flat(parts | stem)
+    epochs = with_values(run, values).epochs
+    return values if differences else {**values, "frames.crops": epochs}
+
+
+def entry(name: str) -> Preset:
+    """A preset's values and what was published of it.
 
     Raises:
         UsageError: for an unknown name, with the nearest and all known ones.
     """
+    name = ALIASES.get(name, name)
     if name not in PRESETS:
         spelt = {known.lower(): known for known in PRESETS}
         near = [spelt[found] for found in difflib.get_close_matches(name.lower(), spelt, n=1)]
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"a preset must be one of {', '.join(PRESETS)}, but got {name!r}{hint}")
-    return with_values(Run(), PRESETS[name].values)
+    return PRESETS[name]
+
+
+def preset(name: str, recipe: str = "") -> Run:
+    """The Run of a preset, in one of RECIPES.
+
+    Raises:
+        UsageError: for an unknown name, with the nearest and all known ones.
+    """
+    run = with_values(Run(), entry(name).values)
+    return with_values(run, published_values(name)) if recipe == "published" else run

@@ -11,40 +11,56 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
+from mer_search.config import Units
+from mer_search.evaluation.folds import Fold
 from mer_search.evaluation.metrics import units_f1
 from mer_search.training.action_units import table, units_loss
 
 CODES = [("4", "R10"), ("12",), ("L12",), ("?",), (), ("1", "?"), ("4", "17")]
-TRAIN = np.arange(6)  # the last clip is the test subject's
+
+
+def units(codes=CODES, train=6, **config):
+    """The table of a fold that trains on the first clips and tests the others."""
+    train, test, none = np.split(np.arange(len(codes)), [train, len(codes)])
+    return table(codes, Fold("sub01", train, test, none), Units(**config))
 
 
 def test_the_vocabulary_is_the_training_clips_alone():
-    names, targets = table(CODES, TRAIN, "keep")
+    names, targets = units()
     assert names == ("12", "4", "L12", "R10")  # neither 17, which only the test subject shows, nor 1 beside ?
     np.testing.assert_array_equal(targets[[0, 1, 2, 6]], [[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]])
 
 
 def test_merged_sides_are_one_action_unit():
-    names, targets = table(CODES, TRAIN, "merge")
+    names, targets = units(sides="merge")
     assert names == ("10", "12", "4")
     np.testing.assert_array_equal(targets[[0, 1, 2]], [[1, 0, 1], [0, 1, 0], [0, 1, 0]])
 
 
 @pytest.mark.parametrize("sides", ["keep", "merge"])
 def test_a_question_mark_or_an_empty_cell_is_a_row_that_nobody_knows(sides):
-    _, targets = table(CODES, TRAIN, sides)
+    _, targets = units(sides=sides)
     assert np.isnan(targets).all(1).tolist() == [False, False, False, True, True, True, False]
     assert not np.isnan(targets[[0, 1, 2, 6]]).any()
 
 
+def test_a_question_mark_may_be_an_action_unit_and_the_test_subject_may_add_some_as_published():
+    names, targets = units(unknown="unit", vocabulary="all")
+    assert names == ("1", "12", "17", "4", "?", "L12", "R10")
+    assert (
+        np.isnan(targets).all(1).tolist() == [False] * 4 + [True] + [False] * 2
+    )  # only of the empty cell nothing is known
+    np.testing.assert_array_equal(targets[5], [1, 0, 0, 0, 1, 0, 0])
+
+
 def test_without_anything_known_there_are_no_action_units():
-    names, targets = table([("?",), (), ("12",)], np.arange(2), "keep")
+    names, targets = units([("?",), (), ("12",)], 2)
     assert (names, targets.shape) == ((), (3, 0))
 
 
 def test_the_loss_is_the_cross_entropy_of_the_known_clips():
     logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    targets = torch.from_numpy(table(CODES, TRAIN, "keep")[1])
+    targets = torch.from_numpy(units()[1])
     known = [0, 1, 2, 6]
     value = units_loss(logits, targets)
     torch.testing.assert_close(value, F.binary_cross_entropy_with_logits(logits[known], targets[known]))

@@ -142,7 +142,7 @@ def test_every_clip_gets_its_own_crop():
 
 
 def drawn(seed: int = 0, clips: int = 2000, **config) -> Moves:
-    return draw(clips, Train(**config), torch.Generator().manual_seed(seed))
+    return draw(clips, Train(**config), torch.Generator().manual_seed(seed), 32)
 
 
 def test_draws_fill_their_ranges_and_stay_within():

@@ -138,7 +138,7 @@ def test_the_reference_shows_bounds_choices_and_defaults():
         "| `train.lr` | number, > 0, ≤ 10 | `0.0008` | largest learning rate, with which all but onecycle begin |"
         in text
     )
-    assert '| `prep.mask` | `"none"`, `"template"`, `"landmarks"` | `"none"` |' in text
+    assert '| `prep.mask` | `"none"`, `"template"`, `"landmarks"`, `"notebook"` | `"none"` |' in text
     assert "| `model.position` | `true`, `false` | `true` |" in text
     assert '| `V4` | prep.denoise = `4`, prep.mask = `"template"`, model.attention_width = `128`,' in text
 

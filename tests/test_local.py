@@ -21,7 +21,7 @@ from mer_search.engine.worker import Defect
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, UsageError
 from mer_search.search.workspace import silent
 from mer_search.training.dataset import Clips
-from mer_search.training.loop import train_fold
+from mer_search.training.loop import LAST, train_fold
 
 SUBJECTS = ("sub01", "sub02", "sub03", "sub04")
 
@@ -58,7 +58,7 @@ def test_folds_are_what_one_process_trains(executor, loaded):
     (long,) = _tasks(replace(loaded, run=with_values(loaded.run, {"train.epochs": 4})), SUBJECTS[:1])
     for task, event in zip((*_tasks(loaded), long), train_all(executor, [*_tasks(loaded), long]), strict=True):
         alone = train_fold(task.run, loaded.tensors, task.subject, 0)
-        assert (event.predictions.subject, event.weights) == (task.subject, None)
+        assert (event.predictions.subject, event.weights) == (task.subject, {})
         np.testing.assert_array_equal(event.predictions.probabilities, alone.predictions.probabilities)
         assert [row.epoch for row in event.history] == [row.epoch for row in alone.history]
 
@@ -97,11 +97,11 @@ def test_a_half_trained_fold_goes_on_where_it_was_and_a_torn_one_from_its_start(
 
 
 def test_weights_are_those_that_made_the_last_predictions(executor, loaded):
-    (event,) = train_all(executor, _tasks(loaded, ["sub01"], weights=True))
+    (event,) = train_all(executor, _tasks(loaded, ["sub01"], keep=(LAST,)))
     alone = train_fold(loaded.run, loaded.tensors, "sub01", 0).network.state_dict()
-    assert {key: torch.equal(value, alone[key]) for key, value in load_weights(event.weights).items()} == dict.fromkeys(
-        alone, True
-    )
+    assert {
+        key: torch.equal(value, alone[key]) for key, value in load_weights(event.weights[LAST]).items()
+    } == dict.fromkeys(alone, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -247,7 +247,7 @@ def test_batches_are_cut_into_as_few_pieces_as_fit_but_into_none_of_less_than_fo
 ):
     tried = []
 
-    def train_fold(run, clips, subject, seed, on_epoch, until, kept, microbatches):
+    def train_fold(run, clips, subject, seed, on_epoch, until, kept, microbatches, keep):
         tried.append(microbatches)
         if math.ceil(run.train.batch / microbatches) > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from one_fold import ALL_AT_ONCE, TEST, TWO_STAGES, losses, train
 from small import TINY, write_casme2, write_flow_images
 
-from mer_search.config import Run, with_values
+from mer_search.config import Run, Train, with_values
 from mer_search.errors import Infeasible
 from mer_search.evaluation.folds import fold_seed, leave_one_out
 from mer_search.search.workspace import load_data
@@ -206,7 +206,7 @@ def test_all_batches_have_the_same_size(loaded, monkeypatch, batch, sizes):
 @given(st.integers(1, 40), st.integers(2, 40))
 def test_an_epoch_sees_every_clip_and_none_more_than_twice(clips, batch):
     indices = torch.arange(100, 100 + clips)
-    batches = list(learner._batches(indices, batch, torch.Generator().manual_seed(0)))
+    batches = list(learner._batches(indices, Train(batch=batch), torch.Generator().manual_seed(0)))
     assert len({len(part) for part in batches}) == 1
     times = torch.bincount(torch.cat(batches) - 100, minlength=clips)
     assert (len(times), int(times.min())) == (clips, 1)

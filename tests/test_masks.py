@@ -140,7 +140,9 @@ def test_a_csv_that_is_missing_or_was_never_given_is_refused(clip, tmp_path):
     gone = dataclasses.replace(clip, landmarks=tmp_path / "gone.csv")
     with pytest.raises(DataError, match=r"gone\.csv must be readable, but is not \(No such file"):
         onset_points(gone, HEIGHT, WIDTH)
-    with pytest.raises(DataError, match=r'prep.mask = "landmarks" needs a CSV .* but there is none; write it with'):
+    with pytest.raises(
+        DataError, match=r'prep.mask = "landmarks" and "notebook" need a CSV .* but there is none; write it with'
+    ):
         onset_points(dataclasses.replace(clip, landmarks=None), HEIGHT, WIDTH)
 
 

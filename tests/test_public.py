@@ -20,6 +20,7 @@ SMALL = {
     "model.stem_width": 5,
     "model.internal_mid": 6,
     "model.attention_width": 4,
+    "model.position_drop": 0.0,
 }
 # The channels of each preset in the public scripts' order.
 FC = "main_branch.fc.bias"

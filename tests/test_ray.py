@@ -18,7 +18,7 @@ from mer_search.engine.task import Failed, Finished, Progress, Task, Timed, Timi
 from mer_search.engine.worker import Defect
 from mer_search.errors import Infeasible, MerSearchError
 from mer_search.training.dataset import Clips
-from mer_search.training.loop import train_fold
+from mer_search.training.loop import LAST, train_fold
 
 ray = pytest.importorskip("ray")
 from ray._raylet import Config  # noqa: E402
@@ -111,11 +111,11 @@ def test_a_cluster_that_does_not_answer_is_told_in_one_line():
 
 
 def test_a_fold_is_the_same_to_the_bit_and_its_epochs_come_before_its_end(executor):
-    *epochs, end = begin(executor, task(weights=True))
+    *epochs, end = begin(executor, task(keep=(LAST,)))
     alone = train_fold(run(), clips(), "sub01", 0)
     assert [(type(event), event.epoch.epoch) for event in epochs] == [(Progress, 1), (Progress, 2), (Progress, 3)]
     assert np.array_equal(end.predictions.probabilities, alone.predictions.probabilities)
-    weights = load(end.weights)
+    weights = load(end.weights[LAST])
     assert [key for key, value in alone.network.state_dict().items() if not torch.equal(weights[key], value)] == []
 
 

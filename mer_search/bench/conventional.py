@@ -79,11 +79,11 @@ class TransformerBlock(nn.Module):
 
     HEADS = 4
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, ratio: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
         self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, ratio * width), "fc2": nn.Linear(ratio * width, width)})
 
     def forward(self, x: Tensor) -> Tensor:
         queries, keys, values = self.attn["qkv"](self.norm1(x)).chunk(3, dim=-1)
@@ -97,11 +97,11 @@ class TransformerBlock(nn.Module):
 class Position(nn.Module):
     """The position branch: (B, 3, G, G) -> (B, D, G, G)."""
 
-    def __init__(self, width: int, grid: int) -> None:
+    def __init__(self, width: int, grid: int, depth: int, ratio: int) -> None:
         super().__init__()
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, 1)})
         self.pos_embed = nn.Parameter(torch.zeros(1, grid * grid, width))
-        self.blocks = nn.ModuleList([TransformerBlock(width), TransformerBlock(width)])
+        self.blocks = nn.ModuleList([TransformerBlock(width, ratio) for _ in range(depth)])
         self.norm = nn.LayerNorm(width, eps=1e-6)
         # never used:
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -145,12 +145,13 @@ class MainBranch(nn.Module):
 class PublicNetwork(nn.Module):
     """MMNet for the mode "none", TM-MMNET's V3 to V5 for "collapse", V1 and V2 for "keep".
 
-    `grid` is the side of the last map: 14 for 224 pixels.
+    `grid` is the side of the last map: 14 for 224 pixels. `depth` and `ratio` are the transformer's.
     """
 
     def __init__(
-        self, mode: str, channels: int, stem_mid: int, stem_width: int, internal_mid: int, width: int, grid: int
-    ) -> None:
+        self, mode: str, channels: int, stem_mid: int, stem_width: int, internal_mid: int, width: int, grid: int,
+        depth: int, ratio: int,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.mode = mode
         if mode == "none":
@@ -159,7 +160,7 @@ class PublicNetwork(nn.Module):
         else:
             time = (4, 1, 0) if mode == "collapse" else (3, 1, 1)
             self.conv_act = stem(channels, stem_mid, stem_width, 2, time)
-        self.vit_pos = Position(4 * width, grid)
+        self.vit_pos = Position(4 * width, grid, depth, ratio)
         self.main_branch = MainBranch(stem_width, internal_mid, width, grid, mode == "keep")
         # never used:
         self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(8 * 8, 38, bias=False))
@@ -205,7 +206,7 @@ def public_network(run: Run, grid: int, units: int) -> nn.Module:
     """
     model = run.model
     widths = (model.stem_mid, model.stem_width, model.internal_mid, model.attention_width)
-    shape = (model.temporal, n_channels(run.input), *widths, grid)
+    shape = (model.temporal, n_channels(run.input), *widths, grid, model.position_depth, model.position_mlp)
     if run.units.use == "none":
         return PublicNetwork(*shape)
     return TwoStageNetwork(units, run.units.use == "thresholded", *shape)

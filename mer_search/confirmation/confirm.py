@@ -20,7 +20,7 @@ from mer_search.search.cost import NOTHING, Cost, fold_flop, slot_speed
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import only_trainer
 from mer_search.search.workspace import Loaded, Progress, load_data
-from mer_search.training.fold_store import Key, check_motion, checkpoint_file, claim, load_folds
+from mer_search.training.fold_store import Key, check_motion, claim, load_folds
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def prepare(
     jobs: list[Confirmation] = []
     for target in targets:
         run = target.run
-        key = digest(Data(task=run.data.task), run.frames, run.prep, run.flow)
+        key = digest(Data(task=run.data.task), *run.motion)
         if key in known:
             loaded = replace(known[key], run=fit(run, known[key].folder, known[key].clips))
         else:
@@ -209,6 +209,4 @@ def _job(equal: Sequence[Confirmation]) -> Job:
     epochs = first.loaded.run.train.epochs
     keys = dict.fromkeys(key for job in equal for key in job.wanted)
     wanted = [Want(*key, epochs) for key in keys]
-    return list_job(
-        first.target.title, first.loaded, first.store, wanted, lambda key: checkpoint_file(first.store, *key)
-    )
+    return list_job(first.target.title, first.loaded, first.store, wanted, first.target.keep)

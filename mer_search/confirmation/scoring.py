@@ -112,7 +112,7 @@ def _predicted(confirmation: Confirmation, progress: Progress) -> dict[str, NDAr
 
 def baselines_file(store: Path, run: Run) -> Path:
     """Where the baselines' classes are kept: beside the confirmations of the same motion."""
-    return store.with_name(f"baselines-{digest(run.data, run.frames, run.prep, run.flow)}.json")
+    return store.with_name(f"baselines-{digest(run.data, *run.motion)}.json")
 
 
 def baseline(

@@ -8,12 +8,13 @@ import optuna
 
 from mer_search.config import Run, Value, digest, with_values
 from mer_search.errors import DataError, UsageError
-from mer_search.presets import preset
+from mer_search.presets import entry, preset
 from mer_search.search import space
 from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials, results
 from mer_search.search.study import kept_study
 from mer_search.search.trial import trial_folder
 from mer_search.training.fold_store import read_config
+from mer_search.training.loop import LAST
 
 FIRST_SEED = 1000  # a search's seeds lie below
 
@@ -32,6 +33,8 @@ class Target:
     rule: str = "tail"  # its
     trials: tuple[Path, ...] = ()  # folders of the search's complete trials
     trained: Path | None = None  # the trial's folder, which knows on what motion it was trained
+    ties: str = "earliest"  # which of equal epochs the published rule takes, of metrics.PUBLISHED_RULES
+    keep: tuple[str, ...] = (LAST,)  # which weights of each fold are kept, of training.loop.KEPT
 
 
 def trial_target(study: optuna.Study, number: int | None) -> Target:
@@ -99,7 +102,8 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
     """
     file = _study_file(study)
     if preset_name:
-        run, title = with_values(preset(preset_name), file.settings), f"{preset_name}, set as in the study"
+        run = with_values(preset(preset_name, file.recipe), file.settings)
+        title = f"{preset_name}, set as in the study"
     else:
         run, title = with_values(file.base, file.start[0] if file.start else {}), "the search's start"
     run = run.model_copy(update={"data": found[0].run.data})
@@ -108,7 +112,9 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
     return next((target for target in found if digest(target.run) == digest(run)), other)
 
 
-def preset_target(name: str, values: Mapping[str, Value], out: Path) -> Target:
-    """A published network with some values of one's own. Its folder's name is completed with the run's digest once the
-    data is known."""
-    return Target(with_values(preset(name), values), name, out / "presets" / "confirm" / name)
+def preset_target(name: str, values: Mapping[str, Value], out: Path, recipe: str = "") -> Target:
+    """A published network in a recipe (presets.RECIPES), with some values of one's own. Its folder's name is completed
+    with the run's digest once the data is known."""
+    run = with_values(preset(name, recipe), values)
+    title = f"{name} as published" if recipe else name
+    return Target(run, title, out / "presets" / "confirm" / name, ties=entry(name).ties)

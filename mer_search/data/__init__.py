@@ -22,12 +22,15 @@ class Dataset:
     recognise: Callable[[Path], bool]
     read: Callable[[Path], tuple[list[Clip], list[Problem]]]  # all clips, labelled with their emotion
     hardest: tuple[str, ...] = ()  # the published list; () where there is none
+    lists: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # other published lists of subjects, by their names
     flow_images: bool = False  # clips are finished motion maps: one map, no onset image
 
 
 DATASETS: dict[str, Dataset] = {  # in the order in which they are recognised: a composite's parts are datasets too
     composite.NAME: Dataset("MEGC 2019 composite", composite.TASKS, composite.recognise, composite.read),
-    casme2.NAME: Dataset("CASME II", casme2.TASKS, casme2.recognise, casme2.read, casme2.HARDEST),
+    casme2.NAME: Dataset("CASME II", casme2.TASKS, casme2.recognise, casme2.read, casme2.HARDEST, casme2.LISTS),
     samm.NAME: Dataset("SAMM", samm.TASKS, samm.recognise, samm.read),
     smic.NAME: Dataset("SMIC-HS", smic.TASKS, smic.recognise, smic.read),
     flow_images.NAME: Dataset(

@@ -79,6 +79,7 @@ def tvl1(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
 
 
 Method = Callable[[MatLike, MatLike, Flow], NDArray[np.float32]]
+GREYS = {"luma": cv2.COLOR_BGR2GRAY, "swapped": cv2.COLOR_RGB2GRAY}  # of BGR images
 METHODS: dict[str, Method] = {"farneback": farneback, "dis": dis, "tvl1": tvl1}  # optical flow of grey images
 
 
@@ -133,7 +134,7 @@ def _between(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float3
     if config.method == "difference":
         before, after = (resized(image, config.size) for image in (before, after))
         return difference(before, after)
-    before, after = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (before, after))
+    before, after = (cv2.cvtColor(image, GREYS[config.grey]) for image in (before, after))
     return resize_flow(METHODS[config.method](before, after, config), config.size)
 
 

@@ -14,18 +14,21 @@ def frame_sets(clip: Clip, config: Frames) -> list[tuple[int, ...]]:
     """Every set of T + 1 frame numbers that training may draw for a clip, the one without jitter first.
 
     The onset moves forward by up to int(jitter * (middle - onset) / 4) frames and the offset back by the same rule;
-    the frames between follow. So a clip has few sets (1 to 9 with the default jitter around the midpoint), and all of
-    them can be measured beforehand. A clip of one file, a flow image, has the one set (0,).
+    the frames between follow, and with `jitter_apex` an apex moves back by the onset's rule. So a clip has few sets (1
+    to 9 with the default jitter around the midpoint), and all of them can be measured beforehand. A clip of one file, a
+    flow image, has the one set (0,).
     """
     if len(clip.frames) == 1:
         return [(clip.onset,)]
     middle = _middle(clip, clip.onset, clip.offset, config)
     forward = int(config.jitter * (middle - clip.onset) / 4)
     back = int(config.jitter * (clip.offset - middle) / 4)
+    early = forward if config.jitter_apex and middle == clip.apex else 0
     sets = [
-        _points(clip, clip.onset + on, clip.offset - off, config)
+        _points(clip, clip.onset + on, clip.offset - off, config, earlier)
         for on in range(forward + 1)
         for off in range(back + 1)
+        for earlier in range(early + 1)
     ]
     return list(dict.fromkeys(sets))
 
@@ -44,7 +47,7 @@ def _middle(clip: Clip, onset: int, offset: int, config: Frames) -> int:
     return (onset + offset) // 2
 
 
-def _points(clip: Clip, onset: int, offset: int, config: Frames) -> tuple[int, ...]:
-    middle = _middle(clip, onset, offset, config)
+def _points(clip: Clip, onset: int, offset: int, config: Frames, earlier: int) -> tuple[int, ...]:
+    middle = _middle(clip, onset, offset, config) - earlier
     five = (onset, (onset + middle) // 2, middle, (middle + offset) // 2, offset)
     return tuple(five[end] for end in ENDS[config.maps])

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from mer_search.config import Run, digest
 from mer_search.data.clips import Clip, Problem
+from mer_search.data.crops import with_copies
 from mer_search.data.flow import Measured, measure
 from mer_search.data.frames import frame_sets
 from mer_search.data.images import read_image
-from mer_search.data.masks import landmark_file, onset_row
+from mer_search.data.masks import BY_LANDMARKS, landmark_file, onset_row
 from mer_search.data.prepare import in_force, neighbours
 from mer_search.data.threads import Check, in_threads
 from mer_search.errors import DataError, DiskError
@@ -44,7 +45,7 @@ class Motion:
     flow: NDArray[np.float16]  # (S, T, P, H, W), pixels of the flow's own size
     onset: NDArray[np.uint8] | None  # (S, 3, H, W) RGB; None for flow images
     first: NDArray[np.int64]  # (N,) a clip's first frame set, the one without jitter
-    count: NDArray[np.int64]  # (N,) how many frame sets it has
+    count: NDArray[np.int64]  # (N,) how many frame sets it has, or that one and its cropped copies (data.crops)
     digest: str = ""  # of what it was measured from and how: frames' pixels, their choice, preparation and flow
 
 
@@ -62,7 +63,7 @@ def load(
     Raises:
         DataError: if no clip can be used, or the store cannot be written.
     """
-    folder = root / digest(run.frames, run.prep, run.flow)
+    folder = root / digest(*run.motion)
     sweep(folder)
     found = in_threads(lambda clip, check: _one(clip, run, folder, check), clips, on_clip)
     kept = [(clip, *item) for clip, item in zip(clips, found, strict=True) if not isinstance(item, Problem)]
@@ -101,7 +102,7 @@ def _one(clip: Clip, run: Run, folder: Path, check: Check) -> tuple[str, Measure
         path = folder / f"{f'{clip.subject}_{clip.name}'[:NAMED]}_{key}.motion"
         stored = _read(path, key)
         if stored is None:
-            stored = measure(clip, sets, run, read)
+            stored = (with_copies if run.frames.crops else measure)(clip, sets, run, read)
             _write(path, key, stored)
         return key, stored
     except DataError as error:
@@ -124,8 +125,8 @@ def _unusable(folder: Path, error: BaseException) -> DataError:
 def _key(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> str:
     """What the clip's motion depends on, as 20 hexadecimal digits."""
     prep = in_force(clip, run.prep)
-    mask = [_sha256(landmark_file(clip)), onset_row(clip)] if prep.mask == "landmarks" else []
-    facts = [VERSION, clip.dataset, clip.processed, mask, sets, digest(run.frames, run.prep, run.flow)]
+    mask = [_sha256(landmark_file(clip)), onset_row(clip)] if prep.mask in BY_LANDMARKS else []
+    facts = [VERSION, clip.dataset, clip.processed, mask, sets, digest(*run.motion)]
     numbers = {number for frame_set in sets for number in frame_set}
     places = sorted({place for number in numbers for place in neighbours(clip, number, prep)})
     facts += [_sha256(content_of(clip.frames[place])) for place in places]

@@ -1,7 +1,9 @@
 """What a search asks of an executor, and what it is told: plain values that can be sent to another process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mer_search.config import Run
@@ -21,7 +23,7 @@ class Task:
         epochs: how many epochs there shall be in the end, at most the run's.
         state: where the fold is kept if epochs are left in the end, and taken up again if it is there. A local executor
             has a file of that name, Ray an object.
-        weights: whether the trained network's weights are wanted.
+        keep: which weights are wanted, of training.loop.KEPT.
     """
 
     run: Run
@@ -30,7 +32,7 @@ class Task:
     subject: str
     epochs: int
     state: Path | None = None
-    weights: bool = False
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Finished(NamedTuple):
     task: Task
     predictions: Predictions
     history: list[Epoch]
-    weights: bytes | None = None  # safetensors
+    weights: Mapping[str, bytes] = MappingProxyType({})  # of those that were wanted: safetensors
 
 
 class Timed(NamedTuple):

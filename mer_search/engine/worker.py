@@ -2,7 +2,7 @@
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from safetensors.torch import save
@@ -14,7 +14,7 @@ from mer_search.training.dataset import Clips
 from mer_search.training.learner import microbatch_counts
 from mer_search.training.loop import Epoch, Trained, seconds_per_step, train_fold
 
-Result = tuple[Predictions, list[Epoch], bytes | None] | float | Exception | str
+Result = tuple[Predictions, list[Epoch], Mapping[str, bytes]] | float | Exception | str
 
 
 class Cancelled(Exception):  # noqa: N818 (no error)
@@ -82,8 +82,11 @@ def execute(task: Task | Timing, clips: Callable[[], Clips], tell: Callable[[Epo
         if isinstance(task, Timing):
             return seconds_per_step(task.run, clips())
         trained = _fitting(task, clips(), tell)
-        weights = {key: value.contiguous() for key, value in trained.network.state_dict().items()}
-        return trained.predictions, trained.history, save(weights) if task.weights else None
+        weights = {
+            name: save({key: item.contiguous() for key, item in state.items()})
+            for name, state in trained.weights.items()
+        }
+        return trained.predictions, trained.history, weights
     except (MerSearchError, Cancelled) as error:
         return error
     except Exception as error:
@@ -97,12 +100,18 @@ def execute(task: Task | Timing, clips: Callable[[], Clips], tell: Callable[[Epo
 
 def _fitting(task: Task, clips: Clips, tell: Callable[[Epoch], None]) -> Trained:
     """Train a fold, its batches whole or in as few microbatches as fit the device."""
+
+    def train(microbatches: int) -> Trained:
+        return train_fold(
+            task.run, clips, task.subject, task.seed, tell, task.epochs, task.state, microbatches, task.keep
+        )
+
     *fewer, most = microbatch_counts(task.run.train.batch)
     for microbatches in fewer:
         try:
-            return train_fold(task.run, clips, task.subject, task.seed, tell, task.epochs, task.state, microbatches)
+            return train(microbatches)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         torch.cuda.empty_cache()  # what the error held is free by now
-    return train_fold(task.run, clips, task.subject, task.seed, tell, task.epochs, task.state, most)
+    return train(most)

@@ -38,6 +38,12 @@ def fold_seed(seed: int, subject: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {subject}".encode()).digest()[:6], "big")
 
 
+def stream_seed(seed: int, place: int) -> int:
+    """The seed of a fold that is the `place`-th (from 0) of a run, as if one stream of random numbers went on from fold
+    to fold; the first has the run's own seed."""
+    return int(np.random.default_rng(seed).integers(2**48, size=place)[-1]) if place else seed
+
+
 def hardest_of(losses: Mapping[str, float]) -> tuple[str, ...]:
     """Subjects, the hardest first, from the sum of each one's clips' log-losses.
 

@@ -73,16 +73,17 @@ def _mean_over_classes(above: NDArray[Any], below: NDArray[Any], classes: NDArra
     return np.asarray((ratios * counted).sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)
 
 
-def units_f1(truth: NDArray[Any], shown: NDArray[Any]) -> float:
+def units_f1(truth: NDArray[Any], shown: NDArray[Any], over: str = "occurring") -> float:
     """Macro F1 of action units, from truth (n, A) of 1, 0 and, where unknown, NaN, and what was predicted (n, A).
 
-    The mean is over the action units that occur or were shown; NaN if no clip's are known.
+    The mean is over the action units that occur or were shown, or over "all"; NaN if no clip's are known.
     """
     known = ~np.isnan(truth)
     if not known.any():
         return float("nan")
     present, said = (truth == 1) & known, shown.astype(bool) & known
-    return float(_mean_over_classes(2 * (present & said).sum(0), present.sum(0) + said.sum(0)))
+    every = np.ones(truth.shape[1], bool) if over == "all" else None
+    return float(_mean_over_classes(2 * (present & said).sum(0), present.sum(0) + said.sum(0), every))
 
 
 def scores(matrix: NDArray[Any]) -> Scores:
@@ -123,23 +124,38 @@ def val_epoch(fold: Predictions) -> Floats:
 def best_test_epoch(fold: Predictions) -> Floats:
     """Probability (n, K) at the epoch with the best F1 on this very subject: the published rule. It leaks.
 
-    As TM-MMNET's public code does it: macro F1 over the classes that occur, ties to the higher accuracy, then to
-    the earlier epoch.
+    As TM-MMNET's public code does it from V3 on: macro F1 over the classes that occur, ties to the higher accuracy,
+    then to the earlier epoch.
     """
     return np.asarray(fold.probabilities[best_epoch(fold)], np.float64)
 
 
-def best_epoch(fold: Predictions) -> int:
-    """The epoch (from 0) that `best_test_epoch` picks."""
+def latest_best_test_epoch(fold: Predictions) -> Floats:
+    """As best_test_epoch, but ties go to the latest epoch, as in the public code of MMNet and of TM-MMNET's V1 and V2.
+    It leaks."""
+    return np.asarray(fold.probabilities[best_epoch(fold, latest=True)], np.float64)
+
+
+def best_epoch(fold: Predictions, latest: bool = False) -> int:
+    """The epoch (from 0) with the best F1 on the fold's own subject; of equals the one with the best accuracy, and of
+    these the earliest, or the latest whatever its accuracy."""
+    f1, accurate = f1_by_epoch(fold)
+    epochs = np.arange(len(f1))
+    ties = (epochs,) if latest else (-epochs, accurate)
+    return int(np.lexsort((*ties, f1))[-1])
+
+
+def f1_by_epoch(fold: Predictions) -> tuple[Floats, Floats]:
+    """Macro F1 (E,), over the classes that occur, and accuracy (E,) on the fold's own subject after every epoch."""
     n_classes = fold.probabilities.shape[-1]
     matrices = np.stack([confusion(fold.labels, epoch.argmax(-1), n_classes) for epoch in fold.probabilities])
-    f1 = uf1(matrices).round(12)  # equal ratios may differ in their last bit
-    return int(np.lexsort((-np.arange(len(matrices)), accuracy(matrices), f1))[-1])
+    return uf1(matrices).round(12), accuracy(matrices)  # equal ratios may differ in their last bit
 
 
 Rule = Callable[[Predictions], Floats]
 RULES: dict[str, Rule] = {"tail": tail, "last": last, "val_epoch": val_epoch, "best_test_epoch": best_test_epoch}
 LEAKS = frozenset({"best_test_epoch"})  # rules that look at the test subject's labels
+PUBLISHED_RULES: dict[str, Rule] = {"earliest": best_test_epoch, "latest": latest_best_test_epoch}  # by their ties
 
 
 def available(folds: Sequence[Predictions]) -> dict[str, Rule]:

@@ -21,6 +21,9 @@ class Predictions:
     labels: NDArray[np.int64]  # (n,)
     probabilities: NDArray[np.float16]  # (E, n, K)
     val_log_likelihood: NDArray[np.float64] | None = None  # (E,) mean of the subjects held out
+    unit_names: tuple[str, ...] = ()  # A action units that the first of two stages learns, as annotated
+    unit_truth: NDArray[np.float32] | None = None  # (n, A) 1 and 0, NaN where unknown
+    unit_probabilities: NDArray[np.float16] | None = None  # (n, A) at the end of the first stage
 
     @property
     def epochs(self) -> int:
@@ -35,7 +38,10 @@ class Predictions:
 
 def save(path: Path, fold: Predictions) -> None:
     """Write a fold to an npz file."""
-    arrays = {name: np.asarray(value) for name, value in vars(fold).items() if value is not None}
+    there = {name: value for name, value in vars(fold).items() if value is not None and name != "unit_names"}
+    arrays = {name: np.asarray(value) for name, value in there.items()} | (
+        {"unit_names": np.asarray(fold.unit_names)} if fold.unit_names else {}
+    )
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_whole(path, buffer.getvalue())
@@ -57,6 +63,9 @@ def load(path: Path) -> Predictions:
                 stored["labels"],
                 stored["probabilities"],
                 stored.get("val_log_likelihood"),
+                tuple(stored["unit_names"].tolist()) if "unit_names" in stored else (),
+                stored.get("unit_truth"),
+                stored.get("unit_probabilities"),
             )
         if path.stem != f"{fold.seed}-{fold.subject}":
             raise ValueError(f"it holds the fold of {fold.subject} with seed {fold.seed}")

@@ -170,21 +170,35 @@ class CABlock(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm transformer block on (B, G*G, D): 4 heads, MLP ratio 4, GELU, qkv bias, LayerNorm eps 1e-6."""
+    """Pre-norm transformer block on (B, G*G, D): 4 heads, GELU, qkv bias, LayerNorm eps 1e-6.
+
+    Args:
+        width: D.
+        ratio: width of the perceptron's hidden layer, as a multiple of D.
+        drop: share of clips whose attention is left out in training, and of those whose perceptron is (stochastic
+            depth, Huang et al., ECCV 2016).
+    """
 
     HEADS = 4
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, ratio: int = 4, drop: float = 0.0) -> None:
         super().__init__()
+        self.drop = drop
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.HEADS, -1))  # (B, G*G, 3, heads, D / heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        x = x + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return x + self.mlp(self.norm2(x))
+        x = x + self._dropped(self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)))
+        return x + self._dropped(self.mlp(self.norm2(x)))
+
+    def _dropped(self, branch: Tensor) -> Tensor:
+        """A branch (B, G*G, D), or 0 for some of the clips."""
+        if not self.drop or not self.training:
+            return branch
+        return branch * F.dropout(branch.new_ones(len(branch), 1, 1), self.drop)
 
 
 class PositionBranch(nn.Module):
@@ -195,14 +209,19 @@ class PositionBranch(nn.Module):
         grid: G.
         depth: transformer blocks.
         inner: their width, if it is not D; a last linear layer leads to D then.
+        ratio: of their perceptrons.
+        drop: the last block's; the first has none, and those between lie between.
     """
 
-    def __init__(self, width: int, grid: int, depth: int = 2, inner: int = 0) -> None:
+    def __init__(
+        self, width: int, grid: int, depth: int = 2, inner: int = 0, ratio: int = 4, drop: float = 0.0
+    ) -> None:
         super().__init__()
         self.grid, inner = grid, inner or width
         self.embed = nn.Conv2d(3, inner, 1)
         self.position = nn.Parameter(torch.empty(1, grid * grid, inner))
-        self.blocks = nn.Sequential(*(TransformerBlock(inner) for _ in range(depth)))
+        drops = [drop * place / max(depth - 1, 1) for place in range(depth)]
+        self.blocks = nn.Sequential(*(TransformerBlock(inner, ratio, each) for each in drops))
         self.norm = nn.LayerNorm(inner, eps=1e-6)
         self.widen = nn.Identity() if inner == width else nn.Linear(inner, width)
         nn.init.trunc_normal_(self.position, std=0.02)

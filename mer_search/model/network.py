@@ -77,15 +77,33 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(_blocks(model))
         width = model.widths[-1]
         self.position = (
-            PositionBranch(width, self.grid, model.position_depth, model.position_width) if model.position else None
+            PositionBranch(
+                width, self.grid, model.position_depth, model.position_width, model.position_mlp, model.position_drop
+            )
+            if model.position
+            else None
         )
         self.head_grid = model.head_grid or self.grid
         self.dropout = nn.Dropout(model.dropout)
         features, self.thresholded = width * self.head_grid**2, run.units.use == "thresholded"
         self.units = None if run.units.use == "none" else nn.Linear(features, units)
         self.head = nn.Linear(features + (0 if self.units is None else units), len(run.data.classes))
-        self.apply(_initialise)
+        if model.init == "kaiming":
+            self.apply(_initialise)
+        else:
+            self._initialise_as_published(model)
         self.to(memory_format=torch.channels_last)
+
+    def _initialise_as_published(self, model: Model) -> None:
+        """Kaiming-normal for the internal stem and the CA blocks where they are in 2D, a truncated normal of sd .02 for
+        the transformer's linear layers, and torch's defaults for all else. Source: CA_Block.py and PC_module.py of V3
+        to V5; the loop there that looks for Conv2d meets none in V1 and V2."""
+        for part in () if model.temporal == "keep" else (self.internal, self.blocks):
+            part.apply(_initialise)
+        for module in () if self.position is None else self.position.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
 
     def forward(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
         """maps (B, T, C, H, W), onset (B, 3, G, G) with G = self.grid (None without position branch) -> (B, K)."""

@@ -143,7 +143,7 @@ def public_names(network: Network) -> dict[str, str]:
     prefixes = EVERYWHERE | layout.internal | ({} if network.units is None else TWO_STAGES)
     for k in range(4):
         prefixes |= {f"blocks.{k}.{ours}": f"main_branch.layer{k + 1}.0.{name}" for ours, name in layout.block.items()}
-    for k in range(2):
+    for k in range(0 if network.position is None else len(network.position.blocks)):
         prefixes |= {
             f"position.blocks.{k}.{ours}": f"vit_pos.blocks.{k}.{name}" for ours, name in TRANSFORMER_BLOCK.items()
         }

@@ -19,7 +19,7 @@ from mer_search.errors import Infeasible
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.search.workspace import Loaded
-from mer_search.training.fold_store import Key, keep_fold, load_folds, state_file
+from mer_search.training.fold_store import Key, checkpoint_file, keep_fold, load_folds, state_file
 
 DEATHS = 2  # of the processes that trained a fold, after which its configuration is infeasible
 
@@ -49,7 +49,7 @@ class Job:
         folder: where its folds are kept.
         plan: all folds that it may need, in the order in which it needs them.
         needs: tells what it needs next.
-        checkpoint: where a fold's weights are written; None for those that are not kept.
+        keep: which weights of a fold are kept on disk, of training.loop.KEPT.
     """
 
     name: Any
@@ -57,7 +57,7 @@ class Job:
     folder: Path
     plan: Sequence[Want] = ()
     needs: Needs | None = None
-    checkpoint: Callable[[Key], Path | None] = lambda key: None
+    keep: tuple[str, ...] = ()
     outcome: Any = None  # what `needs` returned
     error: Exception | None = None  # or what went wrong
     over: bool = False
@@ -98,8 +98,8 @@ class Job:
             if want.key not in self.running and self._there(want) is None:
                 run = self.loaded.run
                 state = state_file(self.folder, *want.key) if self.has_rungs else None
-                weights = self.checkpoint(want.key) is not None and want.epochs == run.train.epochs
-                task = self.running[want.key] = Task(run, self.loaded.dataset, *want, state, weights)
+                keep = self.keep if want.epochs == run.train.epochs else ()
+                task = self.running[want.key] = Task(run, self.loaded.dataset, *want, state, keep)
                 return task
         return None
 
@@ -117,8 +117,8 @@ class Job:
             return
         del self.running[key]
         if isinstance(event, Finished):
-            if event.weights and (path := self.checkpoint(key)):
-                write_whole(path, event.weights)
+            for name, weights in event.weights.items():
+                write_whole(checkpoint_file(self.folder, *key, name), weights)
             keep_fold(self.folder, event.predictions, event.history)
             self.done[key] = event.predictions
             del self._deaths[key]
@@ -150,7 +150,7 @@ def list_job(
     loaded: Loaded,
     folder: Path,
     folds: Sequence[Want],
-    checkpoint: Callable[[Key], Path | None] = lambda key: None,
+    keep: tuple[str, ...] = (),
 ) -> Job:
     """A job that wants all of a list of folds, whatever they say; its outcome are their predictions in that order."""
 
@@ -160,7 +160,7 @@ def list_job(
             found.append((yield want))
         return found
 
-    return Job(name, loaded, folder, folds, needs(), checkpoint)
+    return Job(name, loaded, folder, folds, needs(), keep)
 
 
 class Scheduler:

@@ -42,6 +42,7 @@ class Fields(Part):
     model_config = ConfigDict(strict=True)
 
     base: str = "V3NR"  # the preset whose values hold where nothing below says otherwise
+    recipe: Literal["", "published"] = ""  # published: as the preset's public code has it, see docs/parity.md
     subjects: str = "hardest"  # subjects on which trials are scored; each fold still trains on all others in the data
     rule: RuleName = "tail"  # how a person's predictions are made of those after every epoch
     sampler: SamplerName = "tpe"  # what proposes the next trial
@@ -55,7 +56,7 @@ class Fields(Part):
     start: list[Any] = Field([])  # the first trials, before the sampler chooses
 
 
-LASTING = ("base", "subjects", "set", "space", "when", "rule", "sampler", "pruner", "also")  # they never change
+LASTING = ("base", "recipe", "subjects", "set", "space", "when", "rule", "sampler", "pruner", "also")  # never change
 DIFFERENCES_SHOWN = 3  # differences that a message names
 
 
@@ -107,6 +108,7 @@ class StudyFile:
     name: str
     base: Run  # the base preset with `set` applied
     preset: str
+    recipe: str
     subjects: str
     axes: tuple[Axis, ...]
     when: Mapping[str, Mapping[str, Value]]  # key -> the condition under which it is sampled
@@ -194,7 +196,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
     except ValidationError as error:
         raise UsageError(explain(error)) from None
     check_settable([*given.set, *given.space])
-    base = with_values(preset(given.base), given.set)
+    base = with_values(preset(given.base, given.recipe), given.set)
     axes = tuple(_axis(key, spec) for key, spec in given.space.items())
     if not axes:
         raise UsageError("[space] must name at least one axis")
@@ -212,7 +214,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
     if given.rule == "val_epoch":
         _check_held_out(base, axes, when)
     fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")}
-    chosen = {field: getattr(given, field) for field in ("rule", "sampler", "pruner", "also")}
+    chosen = {field: getattr(given, field) for field in ("recipe", "rule", "sampler", "pruner", "also")}
     fixed |= {field: value for field, value in chosen.items() if value}
     return StudyFile(
         name=name,
@@ -221,7 +223,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         subjects=given.subjects,
         axes=axes,
         when=when,
-        start=tuple(_starting_point(point, base, axes, when) for point in given.start),
+        start=tuple(_starting_point(point, base, given.recipe, axes, when) for point in given.start),
         finalists=given.finalists,
         trials=given.trials,
         settings=given.set,
@@ -275,13 +277,13 @@ def _conditions(tree: dict[str, Any], axes: Sequence[Axis]) -> dict[str, dict[st
 
 
 def _starting_point(
-    point: Any, base: Run, axes: Sequence[Axis], when: Mapping[str, Mapping[str, Value]]
+    point: Any, base: Run, recipe: str, axes: Sequence[Axis], when: Mapping[str, Mapping[str, Value]]
 ) -> dict[str, Value]:
     """Parameters of a first trial: those given, then those of its `preset`, then the base's."""
     if not isinstance(point, dict) or not isinstance(point.get("preset", ""), str):
         raise UsageError(f"[[start]] must give axes their values, or name a preset, but got {point!r}")
     given = {key: value for key, value in point.items() if key != "preset"}
-    source = preset(point["preset"]) if "preset" in point else base
+    source = preset(point["preset"], recipe) if "preset" in point else base
     keys = {axis.key for axis in axes}
     if unknown := [key for key in given if key not in keys]:
         raise UsageError(f"[[start]] must give values of axes of [space], but {unknown[0]!r} is none")

@@ -48,7 +48,7 @@ class Loaded:
     @cached_property
     def dataset(self) -> str:
         """A name for the clips and their motion: other clips, or other motion of them, have another."""
-        return digest(self.run.data, self.run.frames, self.run.prep, self.run.flow)
+        return digest(self.run.data, *self.run.motion)
 
     @property
     def subjects(self) -> list[str]:
@@ -67,7 +67,7 @@ class Loaded:
             DataError: if a clip cannot be used so.
         """
         run = fit(with_values(self.run, values), self.folder, self.clips)
-        if digest(run.frames, run.prep, run.flow) == digest(self.run.frames, self.run.prep, self.run.flow):
+        if digest(*run.motion) == digest(*self.run.motion):
             return replace(self, run=run)
         other = load_data(self.folder.path, run, progress)
         if (found := other.run.data.checksum) != self.run.data.checksum:
@@ -81,7 +81,7 @@ class Loaded:
         """Subjects as a study file or `--subjects` names them; `hardest` by the published list or by a baseline,
         `stratified` by a baseline.
 
-        The name of one of a composite's databases stands for its subjects.
+        The name of one of a composite's databases, or of another published list, stands for its subjects.
         """
         present, rule = set(self.subjects), text.strip().partition("_")[0]
         ranked: tuple[str, ...] = ()
@@ -91,7 +91,8 @@ class Loaded:
             from mer_search.evaluation.baselines import hardest_first  # scikit-learn takes two seconds to load
 
             ranked = hardest_first(self.motion, self.labels, self.subjects)
-        databases: dict[str, set[str]] = {}
+        lists = self.folder.dataset.lists.items()
+        databases = {name: present & set(members) for name, members in lists if present & set(members)}
         for clip in self.clips:
             databases.setdefault(clip.dataset, set()).add(clip.subject)
         return select_subjects(text, sorted(present), ranked, databases)

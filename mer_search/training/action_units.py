@@ -1,8 +1,8 @@
 """Action units as targets: which there are, and which a clip shows.
 
 `?` and an empty cell mean unknown: such a clip has no targets and no part in learning action units.
-(TM-MMNET's public code makes `?` an action unit of its own, and takes the vocabulary from test subjects too.) Shapes:
-N clips, A action units.
+(TM-MMNET's public code makes `?` an action unit of its own, and takes the vocabulary from test subjects too, which
+`units.unknown` and `units.vocabulary` bring back.) Shapes: N clips, A action units.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,24 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mer_search.config import Units
+from mer_search.evaluation.folds import Fold
+
 UNKNOWN = "?"
 
 
-def table(
-    codes: Sequence[tuple[str, ...]], train: NDArray[np.intp], sides: str
-) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """The action units that occur in training clips, and for every clip (N, A) 1, 0 or, where unknown, NaN.
+def table(codes: Sequence[tuple[str, ...]], fold: Fold, config: Units) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """The action units that occur in training clips (A names), and for every clip (N, A) 1, 0 or, where unknown, NaN.
 
     Args:
         codes: each clip's action units as annotated: ("1", "L2").
-        train: indices of the training clips.
-        sides: "keep" tells L12, R12 and 12 apart, "merge" makes them one.
+        fold: which clips are trained on and tested.
+        config: whose clips give the action units, what "?" is, and whether L12, R12 and 12 are told apart.
     """
-    shown = [tuple(code.lstrip("LR") if sides == "merge" else code for code in clip) for clip in codes]
-    known = np.array([bool(clip) and UNKNOWN not in clip for clip in shown])
-    vocabulary = tuple(sorted({code for i in train if known[i] for code in shown[i]}))
+    shown = [tuple(code.lstrip("LR") if config.sides == "merge" else code for code in clip) for clip in codes]
+    known = np.array([bool(clip) and (config.unknown == "unit" or UNKNOWN not in clip) for clip in shown])
+    seen = [*fold.train, *fold.test] if config.vocabulary == "all" else fold.train
+    vocabulary = tuple(sorted({code for i in seen if known[i] for code in shown[i]}))
     targets = np.array([[float(code in clip) for code in vocabulary] for clip in shown], dtype=np.float32)
     targets = targets.reshape(len(codes), len(vocabulary))
     targets[~known] = np.nan

@@ -3,7 +3,7 @@
 All of it is one bilinear resampling, and the flow vectors change with it: a flip negates u, a stretch multiplies u and
 v, a turn turns them. Optical strain, which knows no direction, is not changed. What comes from beyond the image's edge
 is black, or no motion. (TM-MMNET's public code draws the side crop frame by frame, which adds motion that is not
-there.) Shapes: B clips, T maps, P components, H W pixels.
+there: see data.crops.) Shapes: B clips, T maps, P components, H W pixels.
 """
 
 from typing import NamedTuple
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from mer_search.config import Train
+from mer_search.model.channels import IMAGENET_MEAN
 
 
 class Moves(NamedTuple):
@@ -27,30 +28,39 @@ class Moves(NamedTuple):
     turn: Tensor  # radians, clockwise as seen, after the flip and before the move
 
 
-def draw(clips: int, config: Train, generator: Generator) -> Moves:
+def draw(clips: int, config: Train, generator: Generator, size: int) -> Moves:
     """Random moves: the new augmentation's crop, and the original one's turn and crop after padding.
 
     New (TM-MMNET): `config.crop` off the height at a random place, 0 to half of that off each side. Original (MMNet):
-    turned by up to `config.rotate` degrees, padded by `config.pad` and cropped back at a random place.
+    turned by up to `config.rotate` degrees, padded by `config.pad` and cropped back at a random place; of images of
+    `size` pixels by whole ones, if resampling is "nearest".
     """
 
     flip, top, side = torch.rand(3, clips, generator=generator, device=generator.device)
     right = down = turn = torch.zeros_like(top)
     if config.rotate or config.pad:
         right, down, turn = 2 * torch.rand(3, clips, generator=generator, device=generator.device) - 1
+    shift = torch.stack([right, down]) * config.pad
+    if config.resampling == "nearest":
+        most = round(config.pad * size)
+        shift = (torch.stack([right, down]) * (most + 0.5)).round().clamp(-most, most) / size
     return Moves(
         (flip < 0.5) & config.flip,
         top * config.crop,
         torch.full_like(top, 1 - config.crop),
         side * config.crop / 2,
-        right * config.pad,
-        down * config.pad,
+        shift[0],
+        shift[1],
         torch.deg2rad(turn * config.rotate),
     )
 
 
-def resample(images: Tensor, moves: Moves) -> Tensor:
-    """Images (B, C, H, W) flipped, cropped, resized back, turned and moved: (B, C, H, W), bilinear. H = W."""
+def resample(images: Tensor, moves: Moves, how: str = "bilinear") -> Tensor:
+    """Images (B, C, H, W) flipped, cropped, resized back, turned and moved: (B, C, H, W). H = W.
+
+    With "nearest", what was beyond the edge when the image had been turned stays beyond it, as where one is done after
+    the other.
+    """
     width = 1 - 2 * moves.side
     across, down = torch.where(moves.flip, -width, width), moves.height
     cos, sin = moves.turn.cos(), moves.turn.sin()
@@ -66,15 +76,29 @@ def resample(images: Tensor, moves: Moves) -> Tensor:
         dim=1,
     )
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    moved = F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
-    return moved * (grid.abs() <= 1).all(-1).unsqueeze(1)
+    moved = F.grid_sample(images, grid.to(images.dtype), how, padding_mode="border", align_corners=False)
+    inside = (grid.abs() <= 1).all(-1)
+    if how == "nearest":
+        places = (2 * torch.arange(images.shape[-1], device=images.device) + 1) / images.shape[-1] - 1
+        for shift, shape in ((x, (-1, 1, places.numel())), (y, (-1, places.numel(), 1))):
+            inside = inside & ((places - shift[:, None]).abs() <= 1).view(shape)
+    return moved * inside.unsqueeze(1)
 
 
-def augment(maps: Tensor, moves: Moves, vectors: bool) -> Tensor:
+def augment_onset(images: Tensor, moves: Moves, config: Train) -> Tensor:
+    """Onset images (B, 3, H, W), RGB in grey levels. MMNet's public code fills what comes from beyond the edge with
+    ImageNet's mean colour, which is black after its normalisation."""
+    if config.resampling == "bilinear":
+        return resample(images, moves)
+    mean = 255 * torch.tensor(IMAGENET_MEAN).to(images)[:, None, None]
+    return resample(images - mean, moves, config.resampling) + mean
+
+
+def augment(maps: Tensor, moves: Moves, vectors: bool, how: str = "bilinear") -> Tensor:
     """Motion maps (B, T, P, H, W) as if the frames had been augmented: flow vectors, or differences of pictures."""
     if vectors:
         return augment_flow(maps, moves)
-    return resample(maps.flatten(1, 2), moves).view_as(maps)
+    return resample(maps.flatten(1, 2), moves, how).view_as(maps)
 
 
 def augment_flow(flow: Tensor, moves: Moves) -> Tensor:

@@ -5,6 +5,7 @@ folds/0-sub05.npz               probabilities after every epoch, of folds that s
 folds/0-sub05.csv               its history: a row an epoch
 unfinished/0-sub05.state        a fold that may go on, with its weights
 checkpoints/0-sub05.safetensors the fold's network at its end, where networks are kept
+checkpoints/0-sub05.best_test_epoch.safetensors, 0-sub05.action_units.safetensors: at other epochs, where asked for
 env.json                        versions and machine
 """
 
@@ -25,7 +26,7 @@ from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.predictions import Predictions, load, save
 from mer_search.files import write_whole
 from mer_search.model.network import Network
-from mer_search.training.loop import Epoch
+from mer_search.training.loop import LAST, Epoch
 
 FOLDS, UNFINISHED, BEFORE = "folds", "unfinished", "predictions.npz"
 TRAIN_AGAIN = "delete it and run the same command again, which trains its fold anew"
@@ -44,9 +45,9 @@ def state_file(folder: Path, seed: int, subject: str) -> Path:
     return folder.absolute() / UNFINISHED / f"{seed}-{subject}.state"
 
 
-def checkpoint_file(folder: Path, seed: int, subject: str) -> Path:
-    """Where the network of a fold is kept that has ended."""
-    return folder / "checkpoints" / f"{seed}-{subject}.safetensors"
+def checkpoint_file(folder: Path, seed: int, subject: str, epoch: str = LAST) -> Path:
+    """Where the network of a fold is kept as it was at an epoch: one of training.loop.KEPT."""
+    return folder / "checkpoints" / f"{seed}-{subject}{'' if epoch == LAST else f'.{epoch}'}.safetensors"
 
 
 def network_again(checkpoint: Path) -> str:

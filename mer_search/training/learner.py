@@ -22,20 +22,22 @@ from mer_search.evaluation.metrics import units_f1
 from mer_search.model.losses import loss
 from mer_search.model.network import Network
 from mer_search.training.action_units import table, units_loss
-from mer_search.training.augment import augment, draw, resample
+from mer_search.training.augment import augment, augment_onset, draw
 from mer_search.training.cuda_graph import Graphed
 from mer_search.training.dataset import Clips
 from mer_search.training.predict_proba import mixed_precision, network_input, predict_proba
 
 
-def _batches(indices: Tensor, batch: int, generator: Generator) -> Sequence[Tensor]:
-    """One epoch of batches (B,), all of the same size: the last is filled from the next permutation."""
-    size = min(batch, len(indices))
+def _batches(indices: Tensor, config: Train, generator: Generator) -> Sequence[Tensor]:
+    """One epoch of batches (B,). All have the same size, for the last is filled from the next permutation, unless it is
+    to be smaller."""
+    size = min(config.batch, len(indices))
     steps = math.ceil(len(indices) / size)
     order = torch.cat(
         [indices[torch.randperm(len(indices), generator=generator, device=indices.device)] for _ in range(2)]
     )
-    batches: Sequence[Tensor] = order[: steps * size].split(size)
+    seen = steps * size if config.last_batch == "filled" else len(indices)
+    batches: Sequence[Tensor] = order[:seen].split(size)
     return batches
 
 
@@ -100,13 +102,14 @@ class Learner:
         self.random = torch.Generator(device).manual_seed(seed)
         self.dropped: Any = torch.cuda if self.on_gpu else torch  # whose random numbers dropout takes
         self.mixing = np.random.default_rng(seed)
-        names, units = table(clips.units, fold.train, run.units.sides)
+        names, units = table(clips.units, fold, run.units)
         if run.units.use != "none" and not names:
             raise Infeasible(
                 f"training in two stages needs clips whose action units are known, but beside {fold.subject}'s there "
                 'is none; set units.use = "none"',
                 "known action units",
             )
+        self.unit_names = names  # A
         self.units = torch.as_tensor(units, device=device)  # (N, A)
         self.emotions = F.one_hot(clips.labels, len(run.data.classes)).float()  # (N, K)
         self.network = Network(run, len(names)).to(device)
@@ -160,13 +163,15 @@ class Learner:
     def batch(self, indices: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Clips (B,) -> augmented channels, onset images and their rows of targets (N, ...)."""
         clips, config = self.clips, self.run.train
-        pick = torch.rand(len(indices), generator=self.random, device=indices.device) * clips.sets[indices]
-        sets = clips.first[indices] + pick.long()
-        moves = draw(len(indices), config, self.random)
-        onset = None if clips.onset is None else resample(clips.onset[sets].float(), moves)
-        maps, small = network_input(
-            self.run, augment(clips.flow[sets].float(), moves, self.vectors), onset, self.network.grid
-        )
+        plain = int(self.run.frames.crops > 0)  # how many of a clip's are not trained on: the others are augmented
+        pick = torch.rand(len(indices), generator=self.random, device=indices.device) * (clips.sets[indices] - plain)
+        sets = clips.first[indices] + plain + pick.long()
+        flow, onset = clips.flow[sets].float(), None if clips.onset is None else clips.onset[sets].float()
+        if not plain:
+            moves = draw(len(indices), config, self.random, flow.shape[-1])
+            flow = augment(flow, moves, self.vectors, config.resampling)
+            onset = None if onset is None else augment_onset(onset, moves, config)
+        maps, small = network_input(self.run, flow, onset, self.network.grid)
         if config.noise:
             centred = maps - maps.mean((-2, -1), keepdim=True)  # torch.std takes ten times as long
             spread = torch.linalg.vector_norm(centred, dim=(-2, -1), keepdim=True) / math.sqrt(maps[0, 0, 0].numel())
@@ -188,13 +193,16 @@ class Learner:
 
     def train_units(self, epoch: int) -> tuple[float, float]:
         """An epoch of the first stage: mean loss, and the macro F1 of the epoch's own outputs."""
-        self.network.train()
+        self._freeze(False)
         value, logits, targets = self._epoch(self.run.units, epoch, self.units, self.network.action_units, units_loss)
-        return value, units_f1(targets.round(), logits > 0)
+        return value, units_f1(targets.round(), logits > 0, self.run.units.f1_over)
 
     def train_emotions(self, epoch: int) -> tuple[float, float]:
         """An epoch of the only or second stage: mean loss and accuracy of its batches."""
-        self._freeze(self.run.units.use != "none" and epoch < self.run.units.unfreeze_epoch)
+        units = self.run.units
+        frozen = units.use != "none" and epoch < units.unfreeze_epoch
+        weights_alone = units.use != "none" and units.unfreeze == "statistics"
+        self._freeze(frozen or weights_alone, weights_alone and (epoch == 0 or not frozen))
         value, logits, targets = self._epoch(
             self.run.train,
             epoch,
@@ -204,12 +212,13 @@ class Learner:
         )
         return value, float((logits.argmax(1) == targets.argmax(1)).mean())
 
-    def _freeze(self, frozen: bool) -> None:
-        """Training mode; what is frozen, all but the last layer, keeps its weights and its batch statistics."""
+    def _freeze(self, frozen: bool, statistics_go_on: bool = False) -> None:
+        """Training mode; what is frozen, all but the last layer, keeps its weights, and its batch statistics unless
+        they go on."""
         self.network.train()
         for name, part in self.network.named_children():
             if name not in {"head", "dropout"}:
-                part.train(not frozen).requires_grad_(not frozen)
+                part.train(not frozen or statistics_go_on).requires_grad_(not frozen)
 
     def _epoch(
         self,
@@ -224,15 +233,16 @@ class Learner:
         def step(indices: Tensor, share: Tensor) -> Tensor:
             return self._step(indices, share, targets, network, criterion)
 
-        batches = _batches(self.train, self.run.train.batch, self.random)
-        what = "step", self.network.internal.training  # or is it frozen?
-        steps = []
+        batches = _batches(self.train, self.run.train, self.random)
+        trains, moves = next(self.network.internal.parameters()).requires_grad, self.network.internal.training
+        losses, seen = [], []
         for number, indices in enumerate(batches):
             self._set_rate(learning_rate(schedule, epoch + number / len(batches)))
-            steps.append(self._call(what, step, indices, self._share()))
-        told = torch.stack(steps).cpu()
-        seen = told[:, :-1].unflatten(1, (2, -1, targets.shape[1])).transpose(0, 1).flatten(1, 2).numpy()
-        return float(told[:, -1].contiguous().sum()) / len(batches), seen[0], seen[1]
+            told = self._call(("step", trains, moves, len(indices)), step, indices, self._share())
+            losses.append(told[-1])
+            seen.append(told[:-1].view(2, len(indices), -1))
+        logits, rows = torch.cat(seen, 1).cpu().numpy()
+        return float(torch.stack(losses).cpu().sum()) / len(batches), logits, rows
 
     def _set_rate(self, rate: float) -> None:
         for group in self.optimiser.param_groups:
@@ -288,14 +298,19 @@ class Learner:
         return torch.cat([predict_proba(self.network, self.run, *clips) for clips in self._plain(indices)])
 
     @torch.no_grad()
-    def test_units(self) -> float:
-        """Macro F1 of the test subject's action units; NaN where none is known."""
+    def test_units(self) -> tuple[float, float, np.ndarray]:
+        """Of the test subject: the macro F1 of its action units and their mean loss, NaN where none is known, and the
+        probability of each (n, A)."""
         self.network.eval()
-        shown = [
-            self.network.action_units(*network_input(self.run, *clips, self.network.grid)) > 0
-            for clips in self._plain(self.test)
-        ]
-        return units_f1(self.units[self.test].cpu().numpy(), torch.cat(shown).cpu().numpy())
+        logits = torch.cat(
+            [
+                self.network.action_units(*network_input(self.run, *clips, self.network.grid))
+                for clips in self._plain(self.test)
+            ]
+        )
+        truth = self.units[self.test]
+        f1 = units_f1(truth.cpu().numpy(), (logits > 0).cpu().numpy(), self.run.units.f1_over)
+        return f1, float(units_loss(logits, truth)), logits.sigmoid().half().cpu().numpy()
 
     def _plain(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Flow (B, T, P, H, W) and onset images (B, 3, H, W) of clips (n,) as they are, B of them at a time."""

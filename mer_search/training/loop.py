@@ -3,30 +3,35 @@
 A run has one stage, or two (V6): the first learns action units, the second, with a new optimiser, emotions. A fold may
 stop after any epoch, be looked at, and go on.
 
-Shapes: n clips of the test subject, K classes.
+Shapes: n clips of the test subject, K classes, A action units.
 """
 
 import json
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import load, save
+from torch import Tensor
 
 from mer_search.config import Run
 from mer_search.errors import Infeasible
-from mer_search.evaluation.folds import fold_seed, leave_one_out
-from mer_search.evaluation.metrics import mean_log
+from mer_search.evaluation.folds import fold_seed, leave_one_out, stream_seed
+from mer_search.evaluation.metrics import best_epoch, mean_log
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.model.network import Network
 from mer_search.training.dataset import Clips
 from mer_search.training.learner import Learner, learning_rate
+
+LAST = "last"
+KEPT = (LAST, "best_test_epoch", "action_units")  # epochs at which a fold's weights may be wanted; see `train_fold`
 
 
 class Epoch(NamedTuple):
@@ -52,6 +57,7 @@ class Trained(NamedTuple):
     predictions: Predictions
     history: list[Epoch]
     network: Network
+    weights: dict[str, dict[str, Tensor]]  # of what was to be kept
 
 
 class _SoFar(NamedTuple):
@@ -60,6 +66,7 @@ class _SoFar(NamedTuple):
     history: list[Epoch]
     probabilities: list[np.ndarray]  # of each epoch (n, K)
     val_log_likelihood: list[float]  # of each epoch, if subjects are held out: their mean log-likelihood
+    units: list[np.ndarray]  # probabilities of the action units (n, A) at the end of the first of two stages
 
 
 def train_fold(
@@ -71,6 +78,7 @@ def train_fold(
     max_epochs: int | None = None,
     checkpoint: Path | None = None,
     microbatches: int = 1,
+    keep: Collection[str] = (),
 ) -> Trained:
     """Train a network on everybody but `subject` and those held out, and predict these two after every epoch.
 
@@ -84,15 +92,24 @@ def train_fold(
         checkpoint: a file. If it is there and whole, training resumes from it, to the bit as if it had never stopped;
             if epochs are left in the end, the fold is saved there.
         microbatches: how many a batch is cut into (see Learner).
+        keep: which weights are wanted: those at the end ("last"), at the first of the epochs with the best F1 on the
+            test subject ("best_test_epoch", as published) and at the end of the first stage ("action_units").
 
     Raises:
         Infeasible: if the loss stops being a finite number, or two stages find no known action units to learn.
     """
     max_epochs = run.train.epochs if max_epochs is None else max_epochs
-    own_seed = fold_seed(seed, subject)
+    subjects = sorted(set(clips.subjects))
+    place = subjects.index(subject)
+    own_seed = fold_seed(seed, subject) if run.train.seeding == "fold" else stream_seed(seed, place)
     fold = leave_one_out(clips.subjects, subject, run.train.val_subjects, own_seed)
     learner = Learner(run, clips, fold, own_seed, microbatches)
-    so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [])
+    so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [], [])
+    weights: dict[str, dict[str, Tensor]] = {}
+
+    def kept(name: str) -> None:
+        if name in keep:
+            weights[name] = {key: item.clone() for key, item in learner.network.state_dict().items()}
 
     def add(row: Epoch) -> None:
         so_far.history.append(row._replace(microbatches=microbatches))
@@ -102,8 +119,11 @@ def train_fold(
         if run.units.use != "none":
             for row in _first_stage(learner, subject, seed):
                 add(row)
+            so_far.units.append(learner.test_units()[2])
+            kept("action_units")
         learner.start(run.train)
     labels, held_out = (clips.labels[indices].cpu().numpy() for indices in (learner.test, learner.val))
+    names = tuple(clips.names[i] for i in fold.test)
     for epoch in range(len(so_far.probabilities), max_epochs):
         start = time.perf_counter()
         value, hits = learner.train_emotions(epoch)
@@ -114,18 +134,33 @@ def train_fold(
         _check_finite(subject, epoch, value, predicted, *so_far.val_log_likelihood[-1:])
         rate, seconds = learning_rate(run.train, epoch), time.perf_counter() - start
         add(Epoch(seed, subject, epoch + 1, rate, value, hits, -mean_log(predicted, labels), seconds=seconds))
+        if "best_test_epoch" in keep:
+            until_now = Predictions(seed, subject, names, labels, np.stack(so_far.probabilities))
+            if best_epoch(until_now) == epoch:
+                kept("best_test_epoch")
+        if run.train.stop_when_perfect and (predicted.argmax(1) == labels).all():
+            so_far.probabilities.extend([predicted] * (max_epochs - epoch - 1))
+            so_far.val_log_likelihood.extend(so_far.val_log_likelihood[-1:] * (max_epochs - epoch - 1))
+            break
+    kept(LAST)
     if checkpoint and max_epochs < run.train.epochs:
         _save(checkpoint, learner, so_far)
-    names = tuple(clips.names[i] for i in fold.test)
     chosen_by = np.array(so_far.val_log_likelihood) if run.train.val_subjects else None
     predictions = Predictions(seed, subject, names, labels, np.stack(so_far.probabilities), chosen_by)
-    return Trained(predictions, so_far.history, learner.network)
+    if so_far.units:
+        truth = learner.units[learner.test].cpu().numpy()
+        predictions = replace(
+            predictions, unit_names=learner.unit_names, unit_truth=truth, unit_probabilities=so_far.units[0]
+        )
+    return Trained(predictions, so_far.history, learner.network, weights)
 
 
 def _save(path: Path, learner: Learner, so_far: _SoFar) -> None:
     """Write a fold from which it can go on, without waiting for the disk: if the file is lost or torn, the fold is
     trained from its start."""
     tensors = learner.state() | {"probabilities": torch.from_numpy(np.stack(so_far.probabilities))}
+    if so_far.units:
+        tensors["units"] = torch.from_numpy(so_far.units[0])
     told = {"history": json.dumps(so_far.history), "val_log_likelihood": json.dumps(so_far.val_log_likelihood)}
     content = save(tensors, metadata=told)
     write_whole(path, zlib.crc32(content).to_bytes(4, "big") + content, durable=False)
@@ -144,25 +179,29 @@ def _resume(path: Path, learner: Learner) -> _SoFar | None:
     told = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]  # safetensors' header
     history, val_log_likelihood = (json.loads(told[name]) for name in ("history", "val_log_likelihood"))
     learner.resume(learner.run.train, tensors)
-    return _SoFar([Epoch(*row) for row in history], list(tensors["probabilities"].numpy()), val_log_likelihood)
+    units = [tensors["units"].numpy()] if "units" in tensors else []
+    return _SoFar([Epoch(*row) for row in history], list(tensors["probabilities"].numpy()), val_log_likelihood, units)
 
 
 def _first_stage(learner: Learner, subject: str, seed: int) -> Iterator[Epoch]:
     """Learn action units, and go on with the epoch whose own outputs had the best macro F1 on the training clips.
 
-    (TM-MMNET's public code picks the epoch on the test subject, which leaks.)
+    (TM-MMNET's public code picks the epoch on the test subject, ties to the smaller loss, which leaks: chosen_by.)
     """
-    schedule, best, weights = learner.run.units, -math.inf, learner.network.state_dict()
+    schedule, weights = learner.run.units, learner.network.state_dict()
+    best = (-math.inf, -math.inf)
     learner.start(schedule)
     for epoch in range(schedule.epochs):
         start = time.perf_counter()
         value, f1 = learner.train_units(epoch)
         _check_finite(subject, epoch, value)
-        if f1 > best:
-            best, weights = f1, {name: item.clone() for name, item in learner.network.state_dict().items()}
+        test_f1, test_loss, _ = learner.test_units()
+        found = (f1, 0.0) if schedule.chosen_by == "train" else (test_f1, -test_loss)
+        if found > best:
+            best, weights = found, {name: item.clone() for name, item in learner.network.state_dict().items()}
         yield Epoch(
             seed, subject, epoch + 1, learning_rate(schedule, epoch), value, stage=1,
-            train_au_f1=f1, test_au_f1=learner.test_units(), seconds=time.perf_counter() - start,
+            train_au_f1=f1, test_au_f1=test_f1, seconds=time.perf_counter() - start,
         )  # fmt: skip
     learner.network.load_state_dict(weights)
 

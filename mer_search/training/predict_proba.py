@@ -22,7 +22,9 @@ def network_input(run: Run, flow: Tensor, onset: Tensor | None, grid: int) -> tu
     """
     small = None
     if run.model.position and onset is not None:
-        small = F.interpolate(onset / 255, size=(grid, grid), mode="bilinear", antialias=True, align_corners=False)
+        small = F.interpolate(
+            onset / 255, size=(grid, grid), mode="bilinear", antialias=run.input.antialias, align_corners=False
+        )
         if run.input.channels == "rgb":
             small = imagenet(small)
     return channels(flow, run.input), small

@@ -12,6 +12,10 @@ from mer_search.data.tasks import Task, plain
 NAME = "casme2"
 CLASSES = ("happiness", "repression", "disgust", "surprise", "others")
 HARDEST = tuple(f"sub{number:02d}" for number in (5, 16, 7, 3, 6, 17, 20, 13, 26, 1))  # TM-MMNET's public code
+LISTS = {  # likewise: what `hardest_7` leaves, in three parts
+    f"h7-balance{part}": tuple(f"sub{number:02d}" for number in numbers)
+    for part, numbers in enumerate([(1, 2, 4, 8, 9, 10, 11), (12, 13, 14, 15, 18, 19), (21, 22, 23, 24, 25, 26)], 1)
+}
 
 # The two clips without a movement from onset to apex, both disgust: apex "/" and apex = onset. By the table alone there
 # are 90 negative clips; MEGC 2019's list has 88, and lacks just these (compared with the copy of its list in HTNet's

@@ -1,6 +1,7 @@
 """A folder in CASME II's layout, filled with drawn faces: what the tool runs on where no licensed data is at hand.
 
     OUT/CASME2-coding-20140508.xlsx    OUT/Cropped/sub01/EP02_01f/reg_img46.jpg    OUT/synthetic.json
+    OUT/landmarks/sub01/EP02_01f.csv
 
 Class counts, action units, clip lengths and file names follow CASME II (Yan et al., PLoS ONE 9(1), 2014). A clip is one
 person's still face, warped by the displacement fields of its action units; only motion tells the classes apart. Every
@@ -23,10 +24,10 @@ import openpyxl
 from numpy.typing import NDArray
 
 from mer_search.data.readers.casme2 import CLASSES, HARDEST
-from mer_search.data.synthetic.faces import Floats, Person, bump, displacement, person_of
+from mer_search.data.synthetic.faces import Floats, Person, bump, displacement, landmarks, person_of
 from mer_search.data.threads import Check, in_threads
 from mer_search.errors import UsageError
-from mer_search.files import whole_folder
+from mer_search.files import whole_folder, write_whole
 
 SHEET = "CASME2-coding-20140508.xlsx"
 MARKER = "synthetic.json"  # says that the clips beside it are drawn
@@ -176,6 +177,17 @@ def _write_clip(folder: Path, clip: Clip, seed: int, height: int, width: int, ch
         (target / f"reg_img{number}.jpg").write_bytes(jpeg.tobytes())  # unlike imwrite, says why it fails
 
 
+def write_landmarks(out: Path, clips: Sequence[Clip], seed: int, height: int, width: int) -> None:
+    """Each clip's CSV of landmarks, in OpenFace's form: those of the face at rest, the same in all frames."""
+    head = ["success", *(f"{axis}_{point}" for point in range(68) for axis in "xy")]
+    for clip in clips:
+        person = person_of(seed, clip.subject, f"sub{clip.subject:02d}" in HARDEST, height, width)
+        row = ["1", *(f"{value:.2f}" for value in landmarks(person, height, width).ravel())]
+        lines = [head, *[row] * (clip.offset - clip.onset + 1)]
+        path = out / "landmarks" / f"sub{clip.subject:02d}" / f"{clip.name}.csv"
+        write_whole(path, "".join(", ".join(line) + "\n" for line in lines))
+
+
 def write_dataset(
     out: Path, *, height: int = 128, width: int = 128, seed: int = 0, subjects: Sequence[int] = tuple(range(1, 27)),
     threads: int | None = None, on_clip: Callable[[int, int], None] = lambda done, total: None,
@@ -203,6 +215,7 @@ def write_dataset(
         for subject in set(subjects):
             (building / "Cropped" / f"sub{subject:02d}").mkdir(parents=True)
         in_threads(lambda clip, check: _write_clip(building, clip, seed, height, width, check), clips, on_clip, threads)
+        write_landmarks(building, clips, seed, height, width)
     return len(clips)
 
 

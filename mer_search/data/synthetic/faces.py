@@ -73,6 +73,21 @@ def person_of(seed: int, subject: int, hard: bool, height: int, width: int) -> P
     return Person((seed, subject), place, gain, unrest, face)
 
 
+def landmarks(person: Person, height: int, width: int) -> Floats:
+    """The 68 points (68, 2) of the face at rest, in pixels of an image (height, width), as OpenFace and dlib number
+    them: the jaw from the right ear, the right eye from its outer corner, the left from its inner one. Points of brows,
+    nose and mouth, which no mask needs, lie in the middle of the face."""
+    points = np.full((68, 2), 0.5)
+    along = np.linspace(np.pi, 0, 17)
+    points[:17] = np.stack([0.5 + 0.45 * np.cos(along), 0.55 + 0.42 * np.sin(along)], 1)
+    shift, wide, size = person.place["eye"]
+    across, down = np.array([-1, -0.4, 0.4, 1, 0.4, -0.4]), np.array([0, -1, -1, 0, 1, 1])
+    for first, side in ((36, -1), (42, 1)):
+        x = 0.5 + side * 0.19 * wide + 0.08 * size * across
+        points[first : first + 6] = np.stack([x, 0.365 + shift + 0.03 * size * down], 1)
+    return np.asarray(points * (width, height) - 0.5)
+
+
 def _paint_face(rng: np.random.Generator, place: dict[str, tuple[float, float, float]], aspect: float) -> Floats:
     """(CANVAS, CANVAS, 3) float32 BGR; `aspect` (height / width) keeps an iris round after shrinking."""
     y, x = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) / CANVAS
