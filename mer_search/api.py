@@ -15,11 +15,11 @@ from rich.console import Console
 
 from mer_search.config import Run, Value, with_values
 from mer_search.confirmation.compare import compare
-from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all, prepare
+from mer_search.confirmation.confirm import Announce, Confirmation, OnEpoch, confirm_all, prepare
 from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.scoring import summarise, write
 from mer_search.confirmation.summary import Summary
-from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, start_target, trial_target
+from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, seeds_of, start_target, trial_target
 from mer_search.data import Folder, open_folder
 from mer_search.data.clips import Clip, Problem
 from mer_search.data.flow import measure
@@ -201,7 +201,9 @@ def confirm(
     *,
     against: str | None = "start",
     values: Mapping[str, Value] | None = None,
+    recipe: str = "",
     seeds: int = 3,
+    first_seed: int | None = None,
     subjects: str = "all",
     data: Folder | str | Path | None = None,
     device: str = "auto",
@@ -217,7 +219,10 @@ def confirm(
         trial: of the study; None for its best.
         against: "start" for where the search started, a published network with the study's settings, or None.
         values: dotted paths set on a published network, such as {"train.epochs": 30}.
-        seeds: how many.
+        recipe: "published" for a published network as its public code has it (docs/parity.md).
+        seeds: how many, from first_seed on.
+        first_seed: None for 1000, below which a search's seeds lie, or 0, the public code's, of a published network as
+            published.
         subjects: as in a study file.
         data: None for the study's, or the synthetic clips.
         device, executor, slots: as for `run`.
@@ -229,16 +234,18 @@ def confirm(
         MerSearchError: if a fold cannot be trained; it is named, and finished folds are kept.
     """
     if isinstance(what, str):
-        targets, start, study = [preset_target(what, values or {}, Path(out))], None, None
-    elif values:
-        raise UsageError("values go with a published network, for a trial has its own")
+        targets, start, study = [preset_target(what, values or {}, Path(out), recipe)], None, None
+    elif values or recipe:
+        raise UsageError("values and recipe go with a published network, for a trial has its own")
     else:
         targets, study = [trial_target(what, trial)], what
         start = start_target(what, "" if against == "start" else against, targets) if against else None
     folder = data.path if isinstance(data, Folder) else Path(data).expanduser() if data else None
     path = folder or targets[0].data or find_data(None, progress)
     where = Where(executor, choose_device(device, executor), slots)
-    return confirm_targets(targets, start, path, subjects, seeds, where, study, progress)[0]
+    return confirm_targets(
+        targets, start, path, subjects, seeds_of(targets, seeds, first_seed), where, study, progress
+    )[0]
 
 
 def confirm_targets(
@@ -246,11 +253,12 @@ def confirm_targets(
     start: Target | None,
     path: Path,
     subjects: str,
-    seeds: int,
+    seeds: Sequence[int],
     where: Where,
     study: optuna.Study | None,
     progress: Progress,
     announce: Announce = lambda jobs, costs, slots: None,
+    on_epoch: OnEpoch = lambda title, epoch: None,
 ) -> list[Result]:
     """Confirm configurations on the same folds, compare them, and write their files and pages; `start` comes last.
 
@@ -259,15 +267,16 @@ def confirm_targets(
         start: where the search started, if that is to be compared, too.
         path: the data's folder.
         subjects: as in a study file.
-        seeds: how many.
+        seeds: the same for all.
         where: folds are trained.
         study: whose trials they are, if any.
         progress: told of motion, folds and baselines.
         announce: told the cost before anything is trained.
+        on_epoch: told of every epoch that is trained.
     """
     met = [*targets, *([start] if start and start not in targets else [])]
-    jobs = prepare(met, path, subjects, range(FIRST_SEED, FIRST_SEED + seeds), progress)
-    folds = confirm_all(jobs, where, progress, announce)
+    jobs = prepare(met, path, subjects, seeds, progress)
+    folds = confirm_all(jobs, where, progress, announce, on_epoch)
     summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
     if len(jobs) > 1 or start:
         comparison = compare(jobs, folds)

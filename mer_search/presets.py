@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from mer_search.config import Run, Value, with_values
+from mer_search.config import Run, Value, value_at, with_values
 from mer_search.errors import UsageError
 
 TM_MMNET = "TM-MMNET, public code and specification"
@@ -121,6 +121,15 @@ PRESETS: dict[str, Preset] = {
 ALIASES = {"V5": "V5NR", "V5b": "V5NS"}  # the specification's names
 
 RECIPES = ("", "published")  # "" is this tool's own
+DEVIATIONS = {  # of this tool from the public code, by their numbers in docs/parity.md: the values that take them back
+    "D1, D2": ("frames.crops",), "D3": ("flow.grey",), "D4": ("input.antialias",), "D5": ("model.init",),
+    "D6": ("train.last_batch",), "D7": ("prep.denoiser", "prep.resize"), "D8": ("prep.mask",),
+    "D9": ("frames.jitter_apex",), "D10": ("prep.resize", "train.resampling"), "D12": ("train.plateau",),
+    "D13": ("units.unfreeze",), "D14": ("units.vocabulary", "units.unknown", "units.chosen_by"),
+    "D15": ("units.f1_over",),
+    "D16": ("units.epochs", "train.epochs", "units.unfreeze_epoch"), "D17": ("model.stem_mid",),
+    "D20": ("train.seeding",),
+}  # fmt: skip
 _CODE: Parts = {  # what both public codes do
     "input": {"antialias": False},
     "model": {"init": "published"},
@@ -134,6 +143,7 @@ _MMNET_CODE: Parts = _CODE | {
 _TM_CODE: Parts = _CODE | {
     "prep": {"resize": "linear", "denoiser": "notebook", "mask": "notebook"},
     "flow": {"grey": "swapped"},
+    "frames": {"crops": 100},  # there, a copy is drawn whenever a clip is asked for: one an epoch
     "train": _CODE["train"] | {"plateau": 51, "seeding": "stream"},
 }
 _V6_CODE: Parts = {
@@ -143,6 +153,22 @@ _V6_CODE: Parts = {
         "f1_over": "all", "chosen_by": "test",
     },
 }  # fmt: skip
+
+
+PUBLISHED_MARK = 0.8676  # the best published macro F1 on CASME II, 5 classes, by the best test epoch: MMNet's
+PUBLISHED_BY_SUBJECT = {  # macro F1 of hard subjects alone, by the same rule. Source: the specification
+    "V4": {
+        "sub05": 0.507,
+        "sub16": 0.600,
+        "sub07": 0.667,
+        "sub03": 0.750,
+        "sub06": 0.667,
+        "sub17": 0.768,
+        "sub20": 0.694,
+    },
+    "V5NR": {"sub05": 0.564, "sub16": 0.600, "sub07": 0.649, "sub03": 0.657, "sub06": 0.678},
+    "V6": {"sub05": 0.521, "sub16": 0.600, "sub07": 0.678, "sub03": 0.750, "sub06": 1.000},
+}
 
 
 class Measured(NamedTuple):
@@ -169,21 +195,27 @@ PUBLIC: dict[str, Measured] = {
 
 
 def published_values(name: str) -> Mapping[str, Value]:
-    """What the public code of a preset does otherwise than the preset itself, where it is known: dotted path -> value.
-
-    Every epoch sees cropped copies of its own, as there, where a copy was drawn whenever a clip was asked for.
-    """
+    """What the public code of a preset does otherwise than the preset itself: dotted path -> value."""
     run = preset(name)
-    differences = run.flow.method == "difference"
-    parts = _MMNET_CODE if differences else _TM_CODE
+    parts = _MMNET_CODE if run.flow.method == "difference" else _TM_CODE
     if run.units.use != "none":
         parts = parts | _V6_CODE
-    stem: Parts = {}
     if run.model.temporal == "collapse" and run.model.stem_width == _V3["stem_width"]:
-        stem = {"model": parts["model"] | {"stem_mid": 128}}
-    values = _flat(parts | stem)
-    epochs = with_values(run, values).epochs
-    return values if differences else {**values, "frames.crops": epochs}
+        parts = parts | {"model": parts["model"] | {"stem_mid": 128}}
+    return _flat(parts)
+
+
+def deviations(name: str) -> dict[str, dict[str, Value]]:
+    """Number in docs/parity.md -> this tool's own values there, of each deviation that a preset's public code has."""
+    own, published = preset(name), published_values(name)
+    found = {}
+    for number, paths in DEVIATIONS.items():
+        values = {path: value_at(own, path) for path in paths if path in published}
+        if number in ("D7", "D10") and len(values) < len(paths):
+            continue  # how frames are resized belongs to the other one
+        if any(value != published[path] for path, value in values.items()):
+            found[number] = values
+    return found
 
 
 def entry(name: str) -> Preset:

@@ -17,6 +17,7 @@ from mer_search.cli.options import (
     json_option,
     name_option,
     out_option,
+    recipe_option,
     seeds_option,
     set_option,
     slots_option,
@@ -42,8 +43,21 @@ if TYPE_CHECKING:
     help="A preset, with the study's [set] values, or none.  [default: where the search started: the study's base with "
     "its [set] and first [[start]]]",
 )
+@recipe_option
 @set_option
 @seeds_option
+@click.option(
+    "--seed",
+    "first_seed",
+    type=click.IntRange(min=0),
+    help="The first of the seeds.  [default: 1000, which no search uses; 0 with --as-published]",
+)
+@click.option("--epochs", is_flag=True, help="A line an epoch.")
+@click.option(
+    "--keep-best",
+    is_flag=True,
+    help="Also the networks of each person's best test epoch, as published, and of V6's first stage.",
+)
 @subjects_option
 @data_option
 @task_option
@@ -59,8 +73,12 @@ def confirm(
     top: int | None,
     preset_name: str | None,
     against: str | None,
+    recipe: str,
     settings: tuple[str, ...],
     seeds: int,
+    first_seed: int | None,
+    epochs: bool,
+    keep_best: bool,
     subjects: str,
     data: Path | None,
     task: str,
@@ -77,28 +95,31 @@ def confirm(
     from mer_search.api import confirm_targets
     from mer_search.config import with_values
     from mer_search.confirmation.confirm import Confirmation
-    from mer_search.confirmation.target import preset_target, top_targets, trial_target
+    from mer_search.confirmation.target import preset_target, seeds_of, top_targets, trial_target
+    from mer_search.data import open_folder
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
     from mer_search.report import conclusions, datasets, terminal
     from mer_search.report import summaries as shown
-    from mer_search.report.costs import print_costs
+    from mer_search.report.costs import epoch_line, print_copies, print_costs
     from mer_search.search.cost import Cost
     from mer_search.search.storage import finals_over, find_study, open_storage
     from mer_search.search.workspace import find_data
+    from mer_search.training.loop import KEPT, Epoch
 
     options = {"--trial": trial, "--top": top, "--preset": preset_name}
     given = [option for option, value in options.items() if value is not None]
     if len(given) > 1:
         raise UsageError(f"confirm takes one of --trial, --top and --preset, but got {' and '.join(given)}")
-    if settings and not preset_name:
-        raise UsageError("--set goes with --preset, for a trial has its values; leave it out or name a preset")
+    if (settings or recipe) and not preset_name:
+        option = "--set" if settings else "--as-published"
+        raise UsageError(f"{option} goes with --preset, for a trial has its values; leave it out or name a preset")
     if preset_name and against not in (None, "none"):
         raise UsageError("--against goes with a trial; `mer-search compare` compares presets")
     start = study = None
     if preset_name:
-        targets = [preset_target(preset_name, values_of(settings), out)]
+        targets = [preset_target(preset_name, values_of(settings), out, recipe)]
     else:
         study = find_study(open_storage(storage), name)
         targets = top_targets(study, top) if top else [trial_target(study, trial)]
@@ -111,15 +132,23 @@ def confirm(
         values = {"data.task": task}
         targets = [replace(target, run=with_values(target.run, values)) for target in targets]
         start = start and replace(start, run=with_values(start.run, values))
+    if keep_best:
+        targets = [replace(target, keep=KEPT) for target in targets]
     began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)
 
     def announce(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
         datasets.print_data(jobs[0].loaded)
         print_costs(jobs, costs, side_by_side)
 
+    def on_epoch(title: str, epoch: Epoch) -> None:
+        if epochs:
+            terminal.err.print(epoch_line(title, epoch), markup=False, soft_wrap=True)
+
     with stop.polling(), terminal.bars() as progress:
         path = data or targets[0].data or find_data(None, progress)
-        results = confirm_targets(targets, start, path, subjects, seeds, where, study, progress, announce)
+        print_copies(open_folder(path, targets[0].run.data.task), [target.run for target in targets])
+        fresh = seeds_of(targets, seeds, first_seed)
+        results = confirm_targets(targets, start, path, subjects, fresh, where, study, progress, announce, on_epoch)
     summaries = [result.summary for result in results]
     if as_json:
         found = [summary.model_dump() for summary in summaries]

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Commands, data_option, example, json_option, set_option, task_option, values_of
+from mer_search.cli.options import (
+    Commands,
+    data_option,
+    example,
+    json_option,
+    recipe_option,
+    set_option,
+    task_option,
+    values_of,
+)
 from mer_search.engine.stop import polling
 from mer_search.errors import UsageError
 
@@ -72,6 +81,32 @@ def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str,
     target = out or Path(f"{found[0].id.replace('/', '_')}.png")
     write_whole(target, picture(found[0], run, preset_name))
     click.echo(f"{folder.title}, {found[0].id}: {target}")
+
+
+@data.command(name="export", epilog=example("mer-search data export ~/CASME2-masked --data ~/CASME2 --as-published"))
+@click.argument("out", type=click.Path(path_type=Path))
+@data_option
+@click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose size, denoising and mask.")
+@recipe_option
+@set_option
+def export(out: Path, data: Path | None, preset_name: str, recipe: str, settings: tuple[str, ...]) -> None:
+    """Write every frame denoised, resized and masked, as a dataset that can be used in the place of the first."""
+    from mer_search.config import with_values
+    from mer_search.data import open_folder
+    from mer_search.data.export import export_frames
+    from mer_search.presets import preset
+    from mer_search.report import terminal
+    from mer_search.search.workspace import find_data
+
+    run = with_values(preset(preset_name, recipe), values_of(settings))
+    with polling(), terminal.bars() as progress:
+        folder = open_folder(find_data(data, progress), run.data.task)
+        written, problems = export_frames(
+            folder, run.prep, out, lambda done, total: progress("writing frames of clips", done, total)
+        )
+    for problem in problems:
+        terminal.note(f"left out: {problem}")
+    click.echo(f"{written} frames of {len(folder.clips) - len(problems)} clips in {out}")
 
 
 @data.command(epilog=example("mer-search data synth /tmp/clips --size 128"))

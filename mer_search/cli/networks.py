@@ -15,6 +15,7 @@ from mer_search.cli.options import (
     json_option,
     name_option,
     out_option,
+    recipe_option,
     seeds_option,
     set_option,
     slots_option,
@@ -126,6 +127,132 @@ def compare(
             networks.print_step(step, met, comparison)
     if as_json:
         click.echo(json.dumps(found if plan else found[0], indent=1))
+
+
+@click.command(epilog=example("mer-search reproduce V3NR V5NR --data ~/CASME2"))
+@click.argument("names", metavar="[NETWORK]...", nargs=-1)
+@click.option(
+    "--deviations", metavar="NETWORK", help="Instead: what each deviation of this tool is worth in a network."
+)
+@set_option
+@click.option("--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="How many seeds, from 0 on.")
+@subjects_option
+@data_option
+@task_option
+@device_option
+@executor_option
+@slots_option
+@out_option
+@json_option
+def reproduce(
+    names: tuple[str, ...],
+    deviations: str | None,
+    settings: tuple[str, ...],
+    seeds: int,
+    subjects: str,
+    data: Path | None,
+    task: str,
+    device: str,
+    executor: str,
+    slots: int | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """The published table anew: each NETWORK as its public code has it, under the published rule beside the published
+    figure, and under ours. Without NETWORK: all of MMNet, V1 to V6d and both ablations.
+
+    The same command goes on where it was stopped.
+    """
+    from mer_search.confirmation import reproduce as reproducing
+    from mer_search.data import open_folder
+    from mer_search.engine import stop
+    from mer_search.engine.local import choose_device
+    from mer_search.engine.where import Where
+    from mer_search.report import reproduction, terminal
+    from mer_search.report.costs import print_copies, print_costs
+    from mer_search.report.document import Section, Table, Text
+    from mer_search.search.workspace import find_data
+
+    if names and deviations:
+        raise UsageError(f"reproduce takes networks or --deviations, but got both: {' '.join(names)} and {deviations}")
+    values = values_of(settings) | ({"data.task": task} if task else {})
+    if deviations:
+        targets = reproducing.without_each(deviations, values, out)
+    else:
+        targets = reproducing.targets_of(names, values, out)
+    where = Where(executor, choose_device(device, executor), slots)
+    with stop.polling(), terminal.bars() as progress:
+        path = data or find_data(None, progress)
+        print_copies(open_folder(path, task), [target.run for target in targets])
+        found = reproducing.reproduce(targets, path, subjects, range(seeds), where, progress, print_costs)
+    facts = json.dumps(
+        [
+            {"name": each.name, "title": each.title, "published_f1": each.published, "f1_by_subject": each.subjects}
+            | {"summary": each.summary.model_dump()}
+            for each in found
+        ],
+        indent=1,
+    )
+    if deviations:
+        sections = [Section("What each deviation is worth", [reproduction.deviations_table(found)])]
+    else:
+        sections = reproduction.blocks(found, reproducing.decide(found))
+    folder = out / "reproduced" / (f"deviations-{deviations}" if deviations else "networks")
+    page = reproduction.write_page(folder, "As published", sections, found[0].summary.synthetic, facts)
+    if as_json:
+        click.echo(facts)
+        return
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Table):
+                terminal.show(block)
+            elif isinstance(block, Text):
+                terminal.say(block.text)
+    terminal.out.print(f"to read in a browser: {page}")
+
+
+@click.command(epilog=example("mer-search evaluate V3_eval/ --preset V3NR --as-published --data ~/CASME2"))
+@click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--preset", "preset_name", required=True, help="Whose network they are; see `mer-search presets`.")
+@recipe_option
+@set_option
+@data_option
+@task_option
+@device_option
+@json_option
+def evaluate(
+    weights: tuple[Path, ...],
+    preset_name: str,
+    recipe: str,
+    settings: tuple[str, ...],
+    data: Path | None,
+    task: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Score networks from files, one a subject, each on the subject that it never saw: public .pth, or safetensors.
+
+    WEIGHTS are files or folders; a file's name tells the subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
+    """
+    from mer_search.config import with_values
+    from mer_search.engine import stop
+    from mer_search.engine.local import choose_device
+    from mer_search.inference import evaluate as evaluating
+    from mer_search.presets import preset
+    from mer_search.report import networks, terminal
+    from mer_search.search.workspace import find_data, load_data
+
+    values = values_of(settings) | ({"data.task": task} if task else {}) | {"frames.crops": 0}
+    run = with_values(preset(preset_name, recipe), values)
+    with stop.polling(), terminal.bars() as progress:
+        loaded = load_data(data or find_data(None, progress), run, progress)
+        files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
+        folds = evaluating.evaluate(files, loaded, choose_device(device), progress)
+    facts = networks.evaluated(folds, loaded)
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        networks.print_evaluated(facts, preset_name)
 
 
 def _is_trial(network: str) -> bool:

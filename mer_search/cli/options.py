@@ -179,6 +179,15 @@ set_option = click.option(
 )
 
 
+recipe_option = click.option(
+    "--as-published",
+    "recipe",
+    flag_value="published",
+    default="",
+    help="Presets as their public code has them, instead of in this tool's recipe; docs/parity.md says what differs.",
+)
+
+
 def values_of(settings: Sequence[str]) -> dict[str, Any]:
     """KEY=VALUE as dotted paths and values: numbers and true or false as in a study file, else text.
 

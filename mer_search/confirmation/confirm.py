@@ -11,6 +11,7 @@ from mer_search.confirmation.target import Target
 from mer_search.data import fit
 from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
+from mer_search.engine.task import Progress as Trained
 from mer_search.engine.where import Where
 from mer_search.errors import MerSearchError, UsageError
 from mer_search.evaluation.predictions import Predictions
@@ -21,6 +22,7 @@ from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import only_trainer
 from mer_search.search.workspace import Loaded, Progress, load_data
 from mer_search.training.fold_store import Key, check_motion, claim, load_folds
+from mer_search.training.loop import Epoch
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,16 @@ def prepare(
     return jobs
 
 
+OnEpoch = Callable[[str, Epoch], None]  # a confirmation's title, and an epoch of one of its folds
 Announce = Callable[[Sequence[Confirmation], Sequence[Cost], int], None]  # what is to be trained, in so many slots
 
 
 def confirm_all(
-    jobs: Sequence[Confirmation], where: Where, progress: Progress, announce: Announce
+    jobs: Sequence[Confirmation],
+    where: Where,
+    progress: Progress,
+    announce: Announce,
+    on_epoch: OnEpoch = lambda title, epoch: None,
 ) -> list[list[Predictions]]:
     """The folds of every confirmation; those that are not on disk yet are trained, after their cost was announced.
 
@@ -148,6 +155,7 @@ def confirm_all(
         where: folds are trained.
         progress: told of every fold.
         announce: told of the cost.
+        on_epoch: told of every epoch that is trained.
 
     Raises:
         MerSearchError: if a fold cannot be trained; it is named.
@@ -162,7 +170,7 @@ def confirm_all(
                 stack.enter_context(only_trainer(store))
             executor = stack.enter_context(where.open(largest, exact=True))
             announce(jobs, confirmation_costs(jobs, executor), executor.slots)
-            train(jobs, executor, progress)
+            train(jobs, executor, progress, on_epoch)
     there = {store: load_folds(store) for store in stores}
     return [[there[job.store][key] for key in job.wanted] for job in jobs]
 
@@ -182,7 +190,12 @@ def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor) -> list
     return costs
 
 
-def train(jobs: Sequence[Confirmation], executor: Executor, progress: Progress) -> None:
+def train(
+    jobs: Sequence[Confirmation],
+    executor: Executor,
+    progress: Progress,
+    on_epoch: OnEpoch = lambda title, epoch: None,
+) -> None:
     """Train the folds that are not on disk, and keep their networks.
 
     Raises:
@@ -192,6 +205,8 @@ def train(jobs: Sequence[Confirmation], executor: Executor, progress: Progress) 
     left = iter(runs)
     with closing(Scheduler(executor, len(runs)).run(lambda: next(left, None))) as events:
         for job, event in events:
+            if isinstance(event, Trained):
+                on_epoch(job.name, event.epoch)
             if isinstance(event, Finished):
                 progress(f"{job.name}: folds", *job.progress)
             if job.error:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from mer_search.evaluation.metrics import (
     available,
     best_epoch,
     confusion,
+    f1_by_epoch,
     fold_confusion,
     scores,
     tail,
@@ -36,7 +37,8 @@ def summarise(
     """Every rule and group, the baselines, and the search's own best corrected for its choosing."""
     loaded = confirmation.loaded
     chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
-    rules = scored(folds, confirmation.groups)
+    ties = confirmation.target.ties
+    rules = scored(folds, confirmation.groups, ties)
     return Summary(
         title=confirmation.target.title + (" on another dataset" if confirmation.is_transfer else ""),
         dataset=loaded.folder.title,
@@ -49,6 +51,8 @@ def summarise(
         n_tuning=sum(subject in confirmation.tuning for subject in confirmation.subjects),
         tuning_subjects="" if confirmation.is_transfer else confirmation.target.tuning_subjects,
         epochs=loaded.run.epochs,
+        ties=ties,
+        leaks=loaded.run.leaks,
         seeds=confirmation.seeds,
         rules=rules,
         gap=gap(rules),
@@ -60,11 +64,13 @@ def summarise(
     )
 
 
-def scored(folds: Sequence[Predictions], groups: Mapping[str, Sequence[str]]) -> dict[str, dict[str, RuleScore]]:
+def scored(
+    folds: Sequence[Predictions], groups: Mapping[str, Sequence[str]], ties: str = "earliest"
+) -> dict[str, dict[str, RuleScore]]:
     """Every rule and group of subjects, from all folds."""
     return {
         name: {group: _scored(folds, members, rule) for group, members in groups.items()}
-        for name, rule in available(folds).items()
+        for name, rule in available(folds, ties).items()
     }
 
 
@@ -170,49 +176,93 @@ def averaged(folds: Sequence[Predictions]) -> dict[str, tuple[Predictions, NDArr
 
 
 def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: Summary) -> None:
-    """summary.json, subjects.csv and megc_log.txt."""
-    decided = averaged(folds)
+    """summary.json, and the tables of `tables`."""
     write_whole(confirmation.folder / "summary.json", summary.to_json())
-    write_whole(confirmation.folder / "subjects.csv", subject_rows(decided, confirmation.tuning))
-    write_whole(confirmation.folder / "megc_log.txt", megc_log(decided, confirmation.loaded.folder.name))
+    name, ties = confirmation.loaded.folder.name, confirmation.target.ties
+    for path, text in tables(folds, confirmation.tuning, name, ties).items():
+        write_whole(confirmation.folder / path, text)
 
 
-def subject_rows(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], tuning: Sequence[str]) -> str:
-    """A row a subject, under the tail rule of the seeds' mean; best_epoch is what the published rule would pick."""
+def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ties: str) -> dict[str, str]:
+    """File name -> text of what a confirmation's folds say.
+
+    subjects.csv      a row a subject, under the tail rule of the seeds' mean
+    megc_log.txt      MEGC 2019's log of the same
+    published.csv     a row a seed and subject, at the epoch that the published rule picks on that very subject
+    epochs.csv        a row a seed, subject and epoch
+    action_units.csv  a row a seed and clip, of training in two stages: the action units it has, and those predicted
+
+    Args:
+        folds: all of them.
+        tuning: the subjects that the search scored.
+        dataset: its name, for the log.
+        ties: of the published rule (metrics.PUBLISHED_RULES).
+    """
+    decided = averaged(folds)
+    found = {
+        "subjects.csv": _csv(
+            ["subject", "tuning", "epochs", *OUTCOME],
+            (
+                [subject, int(subject in tuning), len(fold.probabilities), *_outcome(fold, predicted)]
+                for subject, (fold, predicted) in decided.items()
+            ),
+        ),
+        "megc_log.txt": megc_log(decided, dataset),
+        "published.csv": _csv(
+            ["seed", "subject", "epochs", "best_epoch", *OUTCOME],
+            (
+                [fold.seed, fold.subject, len(fold.probabilities), best + 1, *_outcome(fold, _guesses(fold, best))]
+                for fold in folds
+                for best in [best_epoch(*f1_by_epoch(fold), ties == "latest")]
+            ),
+        ),
+        "epochs.csv": _csv(
+            ["seed", "subject", "epoch", *OUTCOME],
+            (
+                [fold.seed, fold.subject, epoch + 1, *_outcome(fold, _guesses(fold, epoch))]
+                for fold in folds
+                for epoch in range(fold.epochs)
+            ),
+        ),
+    }
+    if any(fold.unit_names for fold in folds):
+        found["action_units.csv"] = _csv(
+            ["seed", "clip", "truth", "prediction"], (row for fold in folds for row in _unit_rows(fold))
+        )
+    return found
+
+
+OUTCOME = ("clips", "truth", "prediction", "TP", "FP", "FN", "accuracy", "F1")  # of a subject's clips; TP a class
+
+
+def _outcome(fold: Predictions, predicted: NDArray[np.int64]) -> list[object]:
+    matrix = confusion(fold.labels, predicted, fold.probabilities.shape[-1])
+    hits, score = np.diag(matrix), scores(matrix)
+    cells = [fold.labels, predicted, hits, matrix.sum(0) - hits, matrix.sum(1) - hits]
+    each = (" ".join(map(str, cell)) for cell in cells)
+    return [len(fold.labels), *each, f"{score.accuracy:.4f}", f"{score.uf1:.4f}"]
+
+
+def _guesses(fold: Predictions, epoch: int) -> NDArray[np.int64]:
+    return np.asarray(fold.probabilities[epoch].argmax(-1))
+
+
+def _unit_rows(fold: Predictions) -> Iterator[list[object]]:
+    """Action units by name; "?" where the truth is unknown."""
+    assert fold.unit_truth is not None and fold.unit_probabilities is not None  # noqa: S101 (of two stages)
+    for clip, truth, said in zip(fold.clips, fold.unit_truth, fold.unit_probabilities > 0.5, strict=True):
+        shown, guessed = (
+            "+".join(name for name, there in zip(fold.unit_names, which, strict=True) if there)
+            for which in (truth == 1, said)
+        )
+        yield [fold.seed, clip, "?" if np.isnan(truth).all() else shown, guessed]
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(
-        [
-            "subject",
-            "tuning",
-            "epochs",
-            "best_epoch",
-            "clips",
-            "truth",
-            "prediction",
-            "TP",
-            "FP",
-            "FN",
-            "accuracy",
-            "F1",
-        ]
-    )
-    for subject, (fold, predicted) in decided.items():
-        matrix = confusion(fold.labels, predicted, fold.probabilities.shape[-1])
-        hits, score = np.diag(matrix), scores(matrix)
-        cells = [fold.labels, predicted, hits, matrix.sum(0) - hits, matrix.sum(1) - hits]
-        writer.writerow(
-            [
-                subject,
-                int(subject in tuning),
-                len(fold.probabilities),
-                best_epoch(fold) + 1,
-                len(fold.labels),
-                *(" ".join(map(str, cell)) for cell in cells),
-                f"{score.accuracy:.4f}",
-                f"{score.uf1:.4f}",
-            ]
-        )
+    writer.writerow(head)
+    writer.writerows(rows)
     return buffer.getvalue()
 
 

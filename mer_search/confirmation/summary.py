@@ -116,6 +116,8 @@ class Summary(Part):
     baselines: dict[str, dict[str, Score]]  # baseline -> group -> score
     comparison: Comparison | None = None  # with other networks, the first against each
     conclusions: tuple[str, ...] = ()  # of the comparison, in sentences
+    ties: str = "earliest"  # which of equal epochs best_test_epoch takes
+    leaks: bool = False  # whether training itself looked at the test person, as some of the public code does
     uf1_bbc: Corrected | None  # None where too few trials scored all subjects of the search
 
     @property
@@ -130,7 +132,11 @@ class Summary(Part):
 
     def is_leak_free(self, rule: str, group: str) -> bool:
         """Whether no choice, of epoch or configuration, was made on the subjects of a figure."""
-        return rule not in LEAKS and (group == "other" or not self.n_tuning)
+        return not self.looks(rule) and (group == "other" or not self.n_tuning)
+
+    def looks(self, rule: str) -> bool:
+        """Whether a figure under a rule is of networks, or epochs, that were chosen by the test person."""
+        return self.leaks or rule in LEAKS
 
     def to_json(self) -> str:
         """The file's text."""

@@ -33,6 +33,8 @@ class Target:
     rule: str = "tail"  # its
     trials: tuple[Path, ...] = ()  # folders of the search's complete trials
     trained: Path | None = None  # the trial's folder, which knows on what motion it was trained
+    name: str = ""  # of a preset
+    recipe: str = ""  # of a preset, one of presets.RECIPES
     ties: str = "earliest"  # which of equal epochs the published rule takes, of metrics.PUBLISHED_RULES
     keep: tuple[str, ...] = (LAST,)  # which weights of each fold are kept, of training.loop.KEPT
 
@@ -112,9 +114,26 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
     return next((target for target in found if digest(target.run) == digest(run)), other)
 
 
+def seeds_of(targets: Sequence[Target], count: int, first: int | None) -> range:
+    """The seeds of a confirmation: `count` from `first` on, or where it is None from 1000 on; the public code's 0 of
+    networks as published.
+
+    Raises:
+        UsageError: for a trial, if its search can have used them.
+    """
+    if first is None:
+        first = 0 if all(target.recipe for target in targets) else FIRST_SEED
+    if first < FIRST_SEED and (trials := [target.title for target in targets if target.checksum]):
+        raise UsageError(
+            f"{trials[0]} must be confirmed with seeds that its search cannot have used, from {FIRST_SEED} on, but "
+            f"--seed is {first}"
+        )
+    return range(first, first + count)
+
+
 def preset_target(name: str, values: Mapping[str, Value], out: Path, recipe: str = "") -> Target:
     """A published network in a recipe (presets.RECIPES), with some values of one's own. Its folder's name is completed
     with the run's digest once the data is known."""
     run = with_values(preset(name, recipe), values)
     title = f"{name} as published" if recipe else name
-    return Target(run, title, out / "presets" / "confirm" / name, ties=entry(name).ties)
+    return Target(run, title, out / "presets" / "confirm" / name, name=name, recipe=recipe, ties=entry(name).ties)

@@ -20,14 +20,12 @@ from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.confirmation.confirm import groups_of
 from mer_search.confirmation.folders import store_of
 from mer_search.confirmation.scoring import (
-    averaged,
     baseline,
     baselines_file,
     corrected,
     gap,
-    megc_log,
     scored,
-    subject_rows,
+    tables,
 )
 from mer_search.confirmation.summary import CONFIRM_AGAIN, Summary, read_summary
 from mer_search.errors import DataError, MerSearchError, UsageError
@@ -48,6 +46,7 @@ from mer_search.training.fold_store import (
 )
 
 CLOSE = 1e-9  # figures computed again may differ in their last bits, where subjects are summed in another order
+LATER = ("published.csv", "epochs.csv", "action_units.csv")
 RESTORE = "one of them was changed afterwards: restore both from the same backup, or do not use it"
 
 
@@ -190,7 +189,9 @@ def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[
             yield f"{name} must have probabilities that sum to 1 and labels below {classes}; {TRAIN_AGAIN}"
         if fold.epochs > run.train.epochs:
             yield f"{name} must have at most {run.train.epochs} epochs, but has {fold.epochs}; {TRAIN_AGAIN}"
-        if (trained := rows.get((fold.seed, fold.subject))) != [*range(1, fold.epochs + 1)]:
+        trained = rows.get((fold.seed, fold.subject), [])
+        epochs = len(trained) if trained and run.train.stop_when_perfect else fold.epochs
+        if trained != [*range(1, epochs + 1)]:
             yield f"{FOLDS} must have a history of {fold.epochs} epochs of {name}, but has {trained}; {TRAIN_AGAIN}"
 
 
@@ -208,7 +209,7 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
         return
     folds = [on_disk[key] for key in wanted]
     yield from _of_folds(store, run, folds)
-    rules = scored(folds, groups)
+    rules = scored(folds, groups, summary.ties)
     expected = {
         "digest": digest(run),
         "classes": run.data.classes,
@@ -225,11 +226,9 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     stored = {key: value for key, value in summary.model_dump().items() if key in expected}
     for difference in unlike("", json.loads(json.dumps(expected)), json.loads(json.dumps(stored))):
         yield f"summary.json: {difference}; {CONFIRM_AGAIN}"
-    decided = averaged(folds)
-    for name, text in (
-        ("subjects.csv", subject_rows(decided, tuning)),
-        ("megc_log.txt", megc_log(decided, run.data.dataset)),
-    ):
+    for name, text in tables(folds, tuning, run.data.dataset, summary.ties).items():
+        if name in LATER and not (folder / name).exists():
+            continue  # an earlier version did not write it
         if (folder / name).read_bytes() != text.encode():
             yield f"{name} must be what the predictions give, but is not; {CONFIRM_AGAIN}"
     for seed, subject in product(summary.seeds, subjects):

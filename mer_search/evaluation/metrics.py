@@ -127,19 +127,18 @@ def best_test_epoch(fold: Predictions) -> Floats:
     As TM-MMNET's public code does it from V3 on: macro F1 over the classes that occur, ties to the higher accuracy,
     then to the earlier epoch.
     """
-    return np.asarray(fold.probabilities[best_epoch(fold)], np.float64)
+    return np.asarray(fold.probabilities[best_epoch(*f1_by_epoch(fold))], np.float64)
 
 
 def latest_best_test_epoch(fold: Predictions) -> Floats:
     """As best_test_epoch, but ties go to the latest epoch, as in the public code of MMNet and of TM-MMNET's V1 and V2.
     It leaks."""
-    return np.asarray(fold.probabilities[best_epoch(fold, latest=True)], np.float64)
+    return np.asarray(fold.probabilities[best_epoch(*f1_by_epoch(fold), latest=True)], np.float64)
 
 
-def best_epoch(fold: Predictions, latest: bool = False) -> int:
-    """The epoch (from 0) with the best F1 on the fold's own subject; of equals the one with the best accuracy, and of
-    these the earliest, or the latest whatever its accuracy."""
-    f1, accurate = f1_by_epoch(fold)
+def best_epoch(f1: Floats, accurate: Floats, latest: bool = False) -> int:
+    """The epoch (from 0) with the best F1 (E,); of equals the one with the best accuracy (E,), and of these the
+    earliest; or the latest whatever its accuracy."""
     epochs = np.arange(len(f1))
     ties = (epochs,) if latest else (-epochs, accurate)
     return int(np.lexsort((*ties, f1))[-1])
@@ -158,10 +157,12 @@ LEAKS = frozenset({"best_test_epoch"})  # rules that look at the test subject's 
 PUBLISHED_RULES: dict[str, Rule] = {"earliest": best_test_epoch, "latest": latest_best_test_epoch}  # by their ties
 
 
-def available(folds: Sequence[Predictions]) -> dict[str, Rule]:
-    """The rules that can be applied to all of the folds: `val_epoch` only where subjects were held out."""
+def available(folds: Sequence[Predictions], ties: str = "earliest") -> dict[str, Rule]:
+    """The rules that can be applied to all of the folds: `val_epoch` only where subjects were held out, and
+    `best_test_epoch` with the ties of the public code."""
     held_out = all(fold.val_log_likelihood is not None for fold in folds)
-    return {name: rule for name, rule in RULES.items() if rule is not val_epoch or held_out}
+    rules = RULES | {"best_test_epoch": PUBLISHED_RULES[ties]}
+    return {name: rule for name, rule in rules.items() if rule is not val_epoch or held_out}
 
 
 def log_likelihood(fold: Predictions, rule: Rule) -> float:

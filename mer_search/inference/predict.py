@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mer_search.config import Run
 from mer_search.confirmation.folders import confirmation
-from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Problem
 from mer_search.data.flow import Measured, measure
@@ -68,9 +67,9 @@ def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
     by_seed: dict[int, set[str]] = {}
     for seed, subject in load_folds(folder):
         by_seed.setdefault(seed, set()).add(subject)
-    if FIRST_SEED not in by_seed:
+    if not by_seed:
         raise DataError(f"{folder} must hold the folds of a confirmation; confirm the trial again")
-    subjects = by_seed[FIRST_SEED]
+    subjects = by_seed[min(by_seed)]
     return Confirmed(
         f"trial {folder.name.removeprefix('trial-')} of {study.study_name}",
         folder,

@@ -11,6 +11,7 @@ from mer_search.confirmation.summary import Comparison, Summary
 from mer_search.evaluation import metrics
 from mer_search.evaluation.metrics import scores, tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions
+from mer_search.presets import PUBLISHED_MARK
 from mer_search.report.conclusions import gap
 from mer_search.report.document import Block, Picture, Section, Table, Text
 from mer_search.report.figures import confusion_png, curves_png, subjects_png
@@ -20,7 +21,7 @@ from mer_search.report.terminal import interval
 from mer_search.training.loop import Epoch
 
 SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", warning=True)
-PUBLISHED = {"CASME II, 5 classes": ("MMNet", 0.8676)}  # data -> network and its macro F1, best test epoch
+PUBLISHED = {"CASME II, 5 classes": ("MMNet", PUBLISHED_MARK)}  # data -> network and its macro F1, best test epoch
 
 
 def estimates(summary: Summary) -> list[Block]:
@@ -106,7 +107,7 @@ def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
     for row in history:
         if row.stage == 2 and (row.seed, row.subject) in keys:  # of emotions
             losses[row.seed, row.epoch].append(row.train_loss)
-    loss = np.array([[np.mean(losses[seed, epoch]) for epoch in range(1, epochs + 1)] for seed in by_seed])
+    loss = np.array([[np.mean(losses[seed, epoch] or np.nan) for epoch in range(1, epochs + 1)] for seed in by_seed])
     return curves_png(np.array([uf1(np.sum(each, axis=0)) for each in by_seed.values()]), loss, tail_epochs(epochs))
 
 

@@ -1,10 +1,14 @@
 """What is about to be trained, and what it takes, in sentences."""
 
+import math
 from collections.abc import Sequence
 
+from mer_search.config import Run, digest
 from mer_search.confirmation.confirm import Confirmation
+from mer_search.data import Folder
 from mer_search.report.terminal import duration, err, note, operations, plural
 from mer_search.search.cost import Cost
+from mer_search.training.loop import Epoch
 
 DISK = 10**8  # bytes that are worth a word
 SMALL_MAP = 4  # pixels a side of a last map; with 2 on drawn clips UF1 fell by .2 (docs/search.md); published: 14
@@ -33,9 +37,35 @@ def effort(cost: Cost, where: str) -> str:
     return f"about {operations(cost.flop)} and {duration(cost.seconds)} of training on {where}"
 
 
+def epoch_line(title: str, epoch: Epoch) -> str:
+    """An epoch of a fold, as a line of a log."""
+    parts = [
+        f"{title}: {epoch.subject}, seed {epoch.seed}, {'action units, ' * (epoch.stage == 1)}epoch {epoch.epoch}",
+        f"lr {epoch.lr:.3g}",
+        f"loss {epoch.train_loss:.4f}",
+    ]
+    told = {
+        "accuracy": epoch.train_accuracy, "F1": epoch.train_au_f1, "test loss": epoch.test_log_loss,
+        "test accuracy": epoch.test_accuracy, "test F1": epoch.test_au_f1 if epoch.stage == 1 else epoch.test_f1,
+    }  # fmt: skip
+    parts += [f"{name} {value:.3f}" for name, value in told.items() if not math.isnan(value)]
+    return ", ".join(parts) + f", {epoch.seconds:.2g} s"
+
+
 def space(cost: Cost) -> str:
     """The disk that is taken: ", and 4.4 GB of disk"; "" where that is little."""
     return f", and {cost.disk / 1e9:.2g} GB of disk" if cost.disk > DISK else ""
+
+
+def print_copies(folder: Folder, runs: Sequence[Run]) -> None:
+    """What cropped copies of clips will take, before they are measured (frames.crops)."""
+    for run in {digest(*run.motion): run for run in runs if run.frames.crops}.values():
+        maps = len(folder.clips) * (1 + run.frames.crops) * run.frames.maps
+        size = maps * (2 * 2 + 3 / run.frames.maps) * run.flow.size**2
+        note(
+            f"cost: {run.frames.crops} cropped copies of each of {len(folder.clips)} clips, {maps:,} maps of flow to "
+            f"be measured once, {size / 1e9:.2g} GB in memory and on disk; fewer with --set frames.crops=20"
+        )
 
 
 def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:

@@ -27,6 +27,12 @@ SCALES = {
     "s": "standardised column by column",
     "z": "standardised over the map",
 }
+MASKS = {
+    "none": "",
+    "template": "masked by a template",
+    "landmarks": "masked by landmarks",
+    "notebook": "masked by landmarks of all frames",
+}
 COMPONENTS = {"u": "horizontal flow", "v": "vertical flow", "o": "optical strain"}
 
 
@@ -69,7 +75,7 @@ def _motion(run: Run) -> str:
     pairs = "consecutive frames" if run.frames.pairs == "consecutive" else "the onset and later frames"
     prepared = [
         f"denoised (non-local means, h = {run.prep.denoise:g})" if run.prep.denoise else "",
-        {"none": "", "template": "masked by a template", "landmarks": "masked by landmarks"}[run.prep.mask],
+        MASKS[run.prep.mask],
     ]
     frames = f" Frames were {' and '.join(filter(None, prepared))} first." if any(prepared) else ""
     maps = plural(run.frames.maps, "map")

@@ -1,15 +1,21 @@
 """Tables of networks that have a name: what they cost, and how they do against each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from mer_search.config import with_values
 from mer_search.confirmation.plans import Step
 from mer_search.confirmation.summary import Comparison, NetworkScore
+from mer_search.evaluation.metrics import fold_confusion, last, scores
+from mer_search.evaluation.predictions import Predictions
+from mer_search.evaluation.statistics import uf1_interval
 from mer_search.model.flops import cost
 from mer_search.presets import PRESETS, PUBLIC, preset
 from mer_search.report.document import Table
 from mer_search.report.terminal import decimals, interval, plural, say, show
+from mer_search.search.workspace import Loaded
 
 
 def preset_rows() -> list[dict[str, Any]]:
@@ -84,6 +90,51 @@ def print_parity(rows: Sequence[dict[str, Any]]) -> None:
     say(
         "One clip, forward, 224 pixels; parameters that the forward pass uses. The public V3 and V4 have an external "
         "stem of (128, 256), which is set here."
+    )
+
+
+def evaluated(folds: Sequence[Predictions], loaded: Loaded) -> dict[str, Any]:
+    """What networks from files scored: each subject alone, and all together."""
+    rows, matrices = [], np.array([[fold_confusion(fold, last) for fold in folds]])
+    for fold, matrix in zip(folds, matrices[0], strict=True):
+        one = scores(matrix)
+        rows.append({"subject": fold.subject, "clips": len(fold.labels), "f1": one.uf1, "accuracy": one.accuracy})
+    together = scores(matrices[0].sum(0))
+    return {
+        "dataset": loaded.folder.title,
+        "synthetic": loaded.folder.synthetic,
+        "subjects": rows,
+        "missing": sorted(set(loaded.subjects) - {fold.subject for fold in folds}),
+        "uf1": together.uf1,
+        "ci95": uf1_interval(matrices),
+        "uar": together.uar,
+        "accuracy": together.accuracy,
+    }
+
+
+def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
+    """What networks from files scored."""
+    rows = [
+        (each["subject"], str(each["clips"]), decimals(each["f1"]), decimals(each["accuracy"]))
+        for each in facts["subjects"]
+    ]
+    total = str(sum(each["clips"] for each in facts["subjects"]))
+    rows.append(("all", total, decimals(facts["uf1"]), decimals(facts["accuracy"])))
+    show(
+        Table(
+            ("subject", "clips", "macro F1", "accuracy"),
+            rows,
+            "all: counted over all subjects before F1 is taken, as UF1 is; a subject's is over its own classes.",
+            strong=len(rows) - 1,
+            title=f"{name} from files: {facts['dataset']}, {plural(len(facts['subjects']), 'subject')}",
+        )
+    )
+    say(f"UF1 {facts['uf1']:.4f}, 95 % {interval(facts['ci95'])}, UAR {facts['uar']:.4f}.")
+    if facts["missing"]:
+        say(f"There are no weights for {', '.join(facts['missing'])}: UF1 is without them.")
+    say(
+        "Published networks were saved at the epoch that was best on the very person they are tested on here (LEAKS): "
+        "compare their figures with others under that rule alone."
     )
 
 

@@ -8,7 +8,6 @@ import optuna
 
 from mer_search.config import Run, digest
 from mer_search.confirmation.mistakes import MIN_NETWORKS, ClipErrors
-from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data.clips import Clip
 from mer_search.errors import DataError, MerSearchError
 from mer_search.evaluation.predictions import Predictions
@@ -20,7 +19,7 @@ from mer_search.search.workspace import Loaded, Progress, load_data
 MISTAKES_SHOWN = 8
 CLIPS_LISTED, CLIPS_SHOWN = 20, 12  # clips that are always wrong: in the table, and as pictures
 JUDGES = (
-    f"Every clip was judged by the network of its fold, which never saw its person: that of seed {FIRST_SEED}, as it "
+    "Every clip was judged by the network of its fold, which never saw its person: that of seed {seed}, as it "
     "was after the last epoch. Grad-CAM is taken place by place (HiResCAM), for the head weighs each place on its own."
 )
 MAPS = (
@@ -51,11 +50,12 @@ def looked_at(
     folder: Path, folds: Sequence[Predictions], run: Run, clips: Loaded | Text, progress: Progress
 ) -> Section:
     """What a confirmation's networks look at, class by class and in their worst mistakes."""
-    told = fold_predictions(folds, FIRST_SEED)
+    seed = min(fold.seed for fold in folds)
+    told = fold_predictions(folds, seed)
     wrong = sorted((each for each in told if not each.right), key=lambda each: each.probs[each.truth])[:MISTAKES_SHOWN]
-    blocks: list[Block] = [Text(JUDGES), *([] if run.model.attention else [Text(NO_ATTENTION)])]
+    blocks: list[Block] = [Text(JUDGES.format(seed=seed)), *([] if run.model.attention else [Text(NO_ATTENTION)])]
     try:
-        sheets = [clips] if isinstance(clips, Text) else _sheets(folder, clips, told, wrong, progress)
+        sheets = [clips] if isinstance(clips, Text) else _sheets(folder, clips, seed, told, wrong, progress)
     except DataError as error:
         sheets = [Text(f"There are no pictures here: {error}.", warning=True)]
     return Section(
@@ -80,10 +80,15 @@ def _mistakes(wrong: Sequence[FoldPrediction], classes: Sequence[str]) -> list[B
 
 
 def _sheets(
-    folder: Path, loaded: Loaded, told: Sequence[FoldPrediction], wrong: Sequence[FoldPrediction], progress: Progress
+    folder: Path,
+    loaded: Loaded,
+    seed: int,
+    told: Sequence[FoldPrediction],
+    wrong: Sequence[FoldPrediction],
+    progress: Progress,
 ) -> list[Block]:
     classes, depth = loaded.run.data.classes, loaded.run.model.depth
-    seen = saliency_maps(folder, loaded, FIRST_SEED, [*(each for each in told if each.right), *wrong], progress)
+    seen = saliency_maps(folder, loaded, seed, [*(each for each in told if each.right), *wrong], progress)
     clips = {clip.id: clip for clip in loaded.clips}
     by_class = [
         _class_tile(name, [each for each in told if each.truth == number], seen, clips, depth)

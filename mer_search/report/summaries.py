@@ -12,7 +12,7 @@ RULE_TITLES = {
     "tail": "tail",
     "last": "last epoch",
     "val_epoch": "epoch by validation subjects",
-    "best_test_epoch": "best test epoch (LEAKS)",
+    "best_test_epoch": "best test epoch",
 }
 BASELINE_TITLES = {"logistic_regression": "baseline: logistic reg.", "rbf_svm": "baseline: RBF SVM"}
 AnyScore = TypeVar("AnyScore", bound=Estimate)
@@ -21,8 +21,8 @@ BBC, CROSSED = "corrected best trial", "cross-fitted best trial"
 
 def title(summary: Summary, rule: str, group: str) -> str:
     """How a figure under a rule is called: leak-free only where no choice was made on its subjects."""
-    if rule in LEAKS:
-        return RULE_TITLES[rule]
+    if summary.looks(rule):
+        return f"{RULE_TITLES[rule]} (LEAKS)"
     if summary.is_leak_free(rule, group):
         return f"{RULE_TITLES[rule]}, leak-free"
     return RULE_TITLES[rule] + (", no epoch selected" if rule == "tail" else "")
@@ -54,6 +54,9 @@ def legend(summary: Summary) -> str:
         "corrected, cross-fitted: by BBC-CV over the search's trials, and the best of each half of the subjects scored "
         "on the other half; of one seed."
         if summary.uf1_bbc
+        else "",
+        "LEAKS, all rules: these networks were trained with the test person in sight, as the public code does."
+        if summary.leaks
         else "",
         "best test epoch: the rule of published figures, which picks each subject's epoch on that very subject, and is "
         "higher for that reason alone.",

@@ -171,7 +171,7 @@ def _history(path: Path) -> list[Epoch]:
     try:
         with path.open(newline="") as file:
             return [
-                Epoch(**{name: kind(row[name]) for name, kind in Epoch.__annotations__.items()})
+                Epoch(**{name: kind(row[name]) for name, kind in Epoch.__annotations__.items() if name in row})
                 for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:

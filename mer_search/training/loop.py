@@ -23,7 +23,7 @@ from torch import Tensor
 from mer_search.config import Run
 from mer_search.errors import Infeasible
 from mer_search.evaluation.folds import fold_seed, leave_one_out, stream_seed
-from mer_search.evaluation.metrics import best_epoch, mean_log
+from mer_search.evaluation.metrics import best_epoch, f1_by_epoch, mean_log
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.model.network import Network
@@ -49,6 +49,8 @@ class Epoch(NamedTuple):
     seconds: float = math.nan
     stage: int = 2  # 1 action units, 2 emotions
     microbatches: int = 1  # that a batch was cut into, so that its activations fit the device
+    test_accuracy: float = math.nan  # of emotions, to look at
+    test_f1: float = math.nan  # macro F1 of emotions, over the classes that occur, to look at
 
 
 class Trained(NamedTuple):
@@ -133,11 +135,11 @@ def train_fold(
             so_far.val_log_likelihood.append(mean_log(learner.predict(learner.val), held_out))
         _check_finite(subject, epoch, value, predicted, *so_far.val_log_likelihood[-1:])
         rate, seconds = learning_rate(run.train, epoch), time.perf_counter() - start
-        add(Epoch(seed, subject, epoch + 1, rate, value, hits, -mean_log(predicted, labels), seconds=seconds))
-        if "best_test_epoch" in keep:
-            until_now = Predictions(seed, subject, names, labels, np.stack(so_far.probabilities))
-            if best_epoch(until_now) == epoch:
-                kept("best_test_epoch")
+        shown = f1_by_epoch(Predictions(seed, subject, names, labels, np.stack(so_far.probabilities)))
+        row = Epoch(seed, subject, epoch + 1, rate, value, hits, -mean_log(predicted, labels), seconds=seconds)
+        add(row._replace(test_f1=float(shown[0][-1]), test_accuracy=float(shown[1][-1])))
+        if best_epoch(*shown) == epoch:
+            kept("best_test_epoch")
         if run.train.stop_when_perfect and (predicted.argmax(1) == labels).all():
             so_far.probabilities.extend([predicted] * (max_epochs - epoch - 1))
             so_far.val_log_likelihood.extend(so_far.val_log_likelihood[-1:] * (max_epochs - epoch - 1))

@@ -1,0 +1,131 @@
+"""The published table anew: every network as its public code has it, under the published rule and under ours."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mer_search.config import Value, with_values
+from mer_search.confirmation.confirm import Announce, Confirmation, OnEpoch, confirm_all, prepare
+from mer_search.confirmation.plans import Step, load_plan
+from mer_search.confirmation.scoring import summarise, write
+from mer_search.confirmation.summary import Summary
+from mer_search.confirmation.target import Target, preset_target
+from mer_search.engine.where import Where
+from mer_search.evaluation.metrics import PUBLISHED_RULES, fold_confusion, uf1
+from mer_search.evaluation.predictions import Predictions
+from mer_search.presets import ALIASES, PRESETS, deviations, entry, published_values
+from mer_search.search.workspace import Progress
+
+VARIANTS = tuple(name for name in PRESETS if name != "MMNet-3")  # of the specification: they share a task
+PLAN = "decision"  # the specification's way to choose the best version
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """A network that was trained as published."""
+
+    name: str  # of its preset
+    title: str  # "V5 as published"
+    published: float | None  # macro F1, under the published rule
+    summary: Summary
+    subjects: Mapping[str, float]  # macro F1 of each subject alone, under the published rule: mean over seeds
+    matrices: Mapping[str, np.ndarray]  # of each subject, under the published rule (seeds, K, K)
+
+    @property
+    def f1(self) -> float:
+        """Macro F1 of all subjects under the published rule: mean over seeds."""
+        return self.summary.rules["best_test_epoch"]["all"].uf1
+
+    def f1_of(self, subjects: Sequence[str]) -> float:
+        """The same of some subjects."""
+        return float(uf1(np.sum([self.matrices[subject] for subject in subjects], axis=0)).mean())
+
+
+def targets_of(names: Sequence[str], values: Mapping[str, Value], out: Path) -> list[Target]:
+    """The networks of these names as published, all variants if there is none, with some values of one's own; how many
+    cropped copies there are is set where there are some."""
+
+    def own(name: str) -> dict[str, Value]:
+        copies = "frames.crops" in published_values(name)
+        return {path: value for path, value in values.items() if path != "frames.crops" or copies}
+
+    return [preset_target(name, own(name), out, "published") for name in names or VARIANTS]
+
+
+def without_each(name: str, values: Mapping[str, Value], out: Path) -> list[Target]:
+    """A network as published, and then with each of this tool's deviations in the place of what is published."""
+    whole = preset_target(name, values, out, "published")
+    found = [whole]
+    for number, own in deviations(name).items():
+        run = with_values(whole.run, own)
+        if run != whole.run:  # where the user's value is ours
+            found.append(replace(whole, run=run, title=f"{name}, {number} as ours"))
+    return found
+
+
+def reproduce(
+    targets: Sequence[Target],
+    path: Path,
+    subjects: str,
+    seeds: Sequence[int],
+    where: Where,
+    progress: Progress,
+    announce: Announce,
+    on_epoch: OnEpoch = lambda title, epoch: None,
+) -> list[Reproduced]:
+    """Train networks, and write each one's tables. The arguments are those of `prepare` and `confirm_all`."""
+    jobs = prepare(targets, path, subjects, seeds, progress)
+    folds = confirm_all(jobs, where, progress, announce, on_epoch)
+    return [_reproduced(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
+
+
+def _reproduced(job: Confirmation, folds: Sequence[Predictions], progress: Progress) -> Reproduced:
+    summary, rule = summarise(job, folds, progress), PUBLISHED_RULES[job.target.ties]
+    write(job, folds, summary)
+    matrices = {
+        subject: np.array([fold_confusion(fold, rule) for fold in folds if fold.subject == subject])
+        for subject in job.subjects
+    }
+    alone = {subject: float(uf1(each).mean()) for subject, each in matrices.items()}
+    name = ALIASES.get(job.target.name, job.target.name)
+    return Reproduced(name, job.target.title, entry(name).published_f1, summary, alone, matrices)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A step of the specification's way to the best version, under the published rule."""
+
+    step: Step
+    scores: Mapping[str, float]  # network -> macro F1 on the step's subjects; {} where nothing was to be compared
+    winner: str
+
+
+def decide(found: Sequence[Reproduced]) -> list[Decision]:
+    """The steps as far as their networks and subjects were reproduced."""
+    by_name = {each.name: each for each in found}
+    winners: dict[str, str] = {}
+    decisions = []
+    for step in load_plan(PLAN):
+        names = [winners.get(name, name) for name in step.compare]
+        if not set(names) <= set(by_name):
+            break
+        if step.only_if and step.only_if not in names:
+            decisions.append(Decision(step, {}, names[0]))
+        else:
+            known = list(by_name[names[0]].subjects)
+            chosen = known if step.subjects == "all" else _present(step.subjects, known)
+            if not chosen:
+                break
+            scores = {name: by_name[name].f1_of(chosen) for name in names}
+            decisions.append(Decision(step, scores, max(names, key=lambda name: scores[name])))
+        winners[step.name] = decisions[-1].winner
+    return decisions
+
+
+def _present(text: str, known: Sequence[str]) -> list[str]:
+    """The subjects of a range such as 1-10 that are there."""
+    first, _, last = text.partition("-")
+    numbers = range(int(first), int(last) + 1)
+    return [subject for subject in known if any(subject.endswith(f"{number:02d}") for number in numbers)]

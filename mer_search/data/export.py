@@ -1,0 +1,63 @@
+"""Frames as their motion is measured, denoised and masked, written to disk as a dataset of their own."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from mer_search.config import Prep
+from mer_search.data import Folder
+from mer_search.data.clips import Clip
+from mer_search.data.images import read_image
+from mer_search.data.prepare import prepared
+from mer_search.data.readers.annotation import PROCESSED
+from mer_search.data.threads import Check, in_threads
+from mer_search.errors import DataError, UsageError
+from mer_search.files import whole_folder
+
+
+def export_frames(folder: Folder, prep: Prep, out: Path, told: Callable[[int, int], None]) -> tuple[int, list[str]]:
+    """Write `OUT/denoised_masked/sub05/EP02_01f/md_img46.png` for every frame of every clip, and the annotation beside
+    it; PNG, so that nothing is lost. Read as a dataset, the folder gives the motion that the clips have themselves.
+
+    Args:
+        folder: the dataset.
+        prep: size, denoising and mask.
+        out: absent or empty.
+        told: called with (done, total) whenever clips are done.
+
+    Returns:
+        how many frames were written, and what is wrong with clips that were left out.
+
+    Raises:
+        UsageError: for flow images, or an `out` that is not empty.
+    """
+    if folder.dataset.flow_images:
+        raise UsageError("frames are exported of clips that have frames, but these are flow images")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} must be a new or empty folder, but something is there; remove it or name another")
+    with whole_folder(out.absolute()) as building:
+        for path in (each for level in ("*", "*/*") for each in folder.path.glob(level)):
+            if path.suffix.lower() in (".xlsx", ".csv", ".json") and path.is_file() and path.parent.name != "landmarks":
+                shutil.copy(path, building / path.name)
+        written = in_threads(lambda clip, check: _write(building / PROCESSED, clip, prep, check), folder.clips, told)
+    return sum(each for each in written if isinstance(each, int)), [each for each in written if isinstance(each, str)]
+
+
+def _write(root: Path, clip: Clip, prep: Prep, check: Check) -> int | str:
+    """How many frames were written; what is wrong with the clip, if it cannot be used."""
+
+    def read(path: Path) -> cv2.typing.MatLike:
+        check()
+        return read_image(path)
+
+    try:
+        images = prepared(clip, range(clip.onset, clip.onset + len(clip.frames)), prep, read)
+    except DataError as error:
+        return f"{clip.id}: {error}"
+    target = root / clip.subject / clip.name
+    target.mkdir(parents=True)
+    for number, image in images.items():
+        (target / f"md_img{number}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    return len(images)

@@ -1,0 +1,130 @@
+"""Weights from files, one a subject, scored on that subject's clips: published ones, or this tool's own."""
+
+import pickle
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mer_search.config import Run
+from mer_search.errors import DataError, UsageError
+from mer_search.evaluation.folds import select_subjects
+from mer_search.evaluation.predictions import Predictions
+from mer_search.model.network import Network
+from mer_search.model.public import load_public_weights
+from mer_search.search.workspace import Loaded, Progress
+from mer_search.training.predict_proba import predict_proba
+
+ENDINGS = (".pth", ".pt", ".safetensors")
+UNITS = ("pretrained.main_branch.embedau.bias", "units.bias")  # of V6: the public name, and ours
+
+
+class Weights(NamedTuple):
+    """A file and the subject that its network never saw."""
+
+    path: Path
+    subject: str
+
+
+def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> list[Weights]:
+    """The files, those in folders too, each with the subject in its name: `5model.pth`, `sub05.pth`,
+    `1000-sub05.safetensors`.
+
+    Raises:
+        UsageError: if there is none, one's name does not tell the subject, or two tell the same.
+    """
+    files = [
+        file
+        for path in paths
+        for file in (sorted(each for each in path.iterdir() if each.suffix in ENDINGS) if path.is_dir() else [path])
+    ]
+    if not files:
+        raise UsageError(f"WEIGHTS must be files {', '.join(ENDINGS)} or folders of them, but there are none")
+    found = [Weights(file, _subject(file, subjects)) for file in files]
+    for one in found:
+        twice = [str(other.path) for other in found if other.subject == one.subject]
+        if len(twice) > 1:
+            raise UsageError(f"there must be one file a subject, but of {one.subject} there are {' and '.join(twice)}")
+    return found
+
+
+def _subject(file: Path, subjects: Sequence[str]) -> str:
+    named = [subject for subject in subjects if subject in file.stem]
+    numbers = re.findall(r"\d+", file.stem)
+    if not named and len(numbers) == 1:
+        named = list(select_subjects(numbers[0], subjects, ()))
+    if len(named) != 1:
+        raise UsageError(
+            f"a file's name must tell the subject that its network never saw, as 5model.pth or {subjects[0]}.pth do, "
+            f"but {file.name} tells {' and '.join(named) or 'none'} of {', '.join(subjects)}"
+        )
+    return named[0]
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file, by name; nothing in it is run.
+
+    Raises:
+        DataError: if it cannot be read, or holds anything else.
+    """
+    try:
+        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{path} must hold weights, but cannot be read ({reason}); download or write it anew"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(item, Tensor) for item in state.values()):
+        raise DataError(f"{path} must hold a network's state, a tensor a name, but holds a {type(state).__name__}")
+    return state
+
+
+def network_of(state: dict[str, Tensor], run: Run) -> Network:
+    """The run's network with these weights, by public names or ours, in evaluation mode.
+
+    Raises:
+        UsageError: if they do not fit it.
+    """
+    units = next((len(state[name]) for name in UNITS if name in state), 0)
+    network = Network(run, units)
+    if set(state) == set(network.state_dict()):
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            first = str(error).splitlines()[1].strip().rstrip(".")
+            raise UsageError(f"the weights must have the shapes of this network, but have not: {first}") from None
+    else:
+        load_public_weights(network, state)
+    return network.eval()
+
+
+def evaluate(weights: Sequence[Weights], loaded: Loaded, device: str, progress: Progress) -> list[Predictions]:
+    """What each network says of the clips of the subject that it never saw: one epoch each.
+
+    Raises:
+        DataError, UsageError: for a file that cannot be read, or does not fit the run.
+    """
+    found, clips = [], loaded.tensors
+    owner = np.array(loaded.subjects)
+    for done, (path, subject) in enumerate(weights, 1):
+        try:
+            network = network_of(read_weights(path), loaded.run).to(device)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
+        own = np.flatnonzero(owner == subject)
+        probs = []
+        for part in np.array_split(own, -(-len(own) // loaded.run.train.batch)):
+            sets = clips.first[part]
+            onset = None if clips.onset is None else clips.onset[sets].float().to(device)
+            probs.append(predict_proba(network, loaded.run, clips.flow[sets].float().to(device), onset))
+        guesses = torch.cat(probs).half().cpu().numpy()[None]
+        names = tuple(clips.names[place] for place in own)
+        found.append(Predictions(0, subject, names, loaded.labels[own], guesses))
+        progress("evaluating networks", done, len(weights))
+    return found

@@ -1,0 +1,119 @@
+"""The published table beside what was trained anew: rows of networks, of hard subjects, of decisions, of deviations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mer_search.confirmation.reproduce import Decision, Reproduced
+from mer_search.files import write_whole
+from mer_search.presets import PUBLISHED_BY_SUBJECT, PUBLISHED_MARK
+from mer_search.report.confirmation import SYNTHETIC
+from mer_search.report.document import Block, Document, Section, Table, Text, to_html, write_markdown
+from mer_search.report.summaries import better_baseline
+from mer_search.report.terminal import decimals, interval, plural
+
+RULES = (
+    "published: macro F1 as published on CASME II, 5 classes. same rule: best test epoch, which LEAKS. tail: no epoch "
+    "selected, but for V6, whose first stage's epoch was chosen on the test person (LEAKS). UF1 and sd: mean and "
+    "deviation over seeds. baseline: the better one's UF1 on the same subjects."
+)
+
+
+def networks_table(found: Sequence[Reproduced]) -> Table:
+    """Each network: what was published, the same rule here, and ours."""
+    rows = []
+    for each in found:
+        same, ours = (each.summary.rules[rule]["all"] for rule in ("best_test_epoch", "tail"))
+        rows.append(
+            (
+                each.name,
+                "" if each.published is None else f"{each.published:.4f}",
+                f"{same.uf1:.4f}",
+                decimals(same.sd),
+                f"{ours.uf1:.3f}{' (LEAKS)' * each.summary.leaks}",
+                decimals(ours.sd),
+                interval(ours.ci95),
+                decimals(better_baseline(each.summary, "all")),
+            )
+        )
+    head = ("network", "published", "same rule", "sd", "tail", "sd", "95 %", "baseline")
+    first = found[0].summary
+    seeds = plural(len(first.seeds), "seed")
+    title = f"As published: {first.dataset}, {first.n_subjects} subjects, {first.n_clips} clips, {seeds}"
+    return Table(head, rows, RULES, title=title)
+
+
+def mark(found: Sequence[Reproduced]) -> str:
+    """Whether the best network reaches the published mark, under its rule, in a sentence."""
+    best = max(found, key=lambda each: each.f1)
+    side = "reaches" if best.f1 >= PUBLISHED_MARK else "does NOT reach"
+    whose = " (on synthetic clips, so that this says nothing)" if best.summary.synthetic else ""
+    return f"{best.title} has {best.f1:.4f} under the published rule, which {side} the mark of {PUBLISHED_MARK}{whose}."
+
+
+def subjects_table(found: Sequence[Reproduced]) -> Table | None:
+    """The hard subjects of whom F1 was published, each network's own: published, and here; None if there is none."""
+    there = [each for each in found if each.name in PUBLISHED_BY_SUBJECT]
+    listed = list(dict.fromkeys(subject for each in there for subject in PUBLISHED_BY_SUBJECT[each.name]))
+    subjects = [subject for subject in listed if any(subject in each.subjects for each in there)]
+    if not subjects:
+        return None
+    rows = []
+    for subject in subjects:
+        cells = [
+            (decimals(PUBLISHED_BY_SUBJECT[each.name].get(subject)), decimals(each.subjects.get(subject)))
+            for each in there
+        ]
+        rows.append((subject, *(cell for pair in cells for cell in pair)))
+    head = ("subject", *(cell for each in there for cell in (f"{each.name} published", "here")))
+    return Table(head, rows, "Macro F1 of a subject alone, over its own classes, at its best test epoch (LEAKS).")
+
+
+def decision_table(decisions: Sequence[Decision]) -> Table | None:
+    """The specification's way to the best version; None if none of its steps could be taken."""
+    rows = [
+        (
+            each.step.name,
+            each.step.subjects,
+            ", ".join(f"{name} {score:.4f}" for name, score in each.scores.items()) or "nothing to compare",
+            each.winner,
+        )
+        for each in decisions
+    ]
+    caption = "Macro F1 under the published rule (LEAKS); of equals the first. `mer-search compare --plan decision` "
+    caption += "does the same under ours, and says whether a difference is shown."
+    return Table(("step", "subjects", "compared", "winner"), rows, caption, left=4) if rows else None
+
+
+def deviations_table(found: Sequence[Reproduced]) -> Table:
+    """A network as published, and what each deviation of this tool is worth."""
+    whole = found[0]
+    rows = []
+    for each in found:
+        same, ours = each.f1 - whole.f1, each.summary.tail.uf1 - whole.summary.tail.uf1
+        differences = ("", "") if each is whole else (f"{same:+.4f}", f"{ours:+.4f}")
+        rows.append((each.title, f"{each.f1:.4f}", differences[0], f"{each.summary.tail.uf1:.4f}", differences[1]))
+    caption = (
+        "One deviation at a time, all else as published; same rule: best test epoch (LEAKS). docs/parity.md says what "
+        f"each is. {plural(len(whole.summary.seeds), 'seed')}: a difference below the spread over seeds is none."
+    )
+    return Table(("network", "same rule", "difference", "tail", "difference"), rows, caption)
+
+
+def blocks(found: Sequence[Reproduced], decisions: Sequence[Decision]) -> list[Section]:
+    """What is shown after `mer-search reproduce`, as sections."""
+    parts: list[tuple[str, Sequence[Block | None]]] = [
+        ("Networks", [networks_table(found), Text(mark(found))]),
+        ("Hard subjects", [subjects_table(found)]),
+        ("Which version is the best?", [decision_table(decisions)]),
+    ]
+    kept = [(title, [block for block in each if block is not None]) for title, each in parts]
+    return [Section(title, each) for title, each in kept if each]
+
+
+def write_page(folder: Path, title: str, sections: Sequence[Section], synthetic: bool, facts: str) -> Path:
+    """report.html, the same as report.md, and networks.json in a folder."""
+    document = Document(title, [SYNTHETIC] if synthetic else [], sections)
+    write_whole(folder / "report.html", to_html(document))
+    write_markdown(document, folder / "report.md")
+    write_whole(folder / "networks.json", facts)
+    return folder / "report.html"

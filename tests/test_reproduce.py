@@ -1,0 +1,291 @@
+"""The published table anew, published weights, exported frames, and the records of the public code."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+from small import silent, write_casme2
+
+from mer_search import cli
+from mer_search.bench.conventional import public_network
+from mer_search.config import with_values
+from mer_search.confirmation.reproduce import VARIANTS, Reproduced, decide, without_each
+from mer_search.confirmation.target import preset_target, seeds_of
+from mer_search.data import open_folder
+from mer_search.data.flow import measure
+from mer_search.data.frames import frame_sets
+from mer_search.data.synthetic.dataset import write_dataset
+from mer_search.errors import UsageError
+from mer_search.evaluation.metrics import confusion
+from mer_search.inference.evaluate import find_weights
+from mer_search.model.network import Network
+from mer_search.model.public import load_public_weights
+from mer_search.presets import DEVIATIONS, PRESETS, PUBLISHED_BY_SUBJECT, preset
+from mer_search.report.reproduction import decision_table, deviations_table, mark, networks_table, subjects_table
+from mer_search.search.workspace import load_data
+from mer_search.training.predict_proba import predict_proba
+
+SMALL = [
+    "prep.size=32", "flow.size=32", "model.stem_mid=4", "model.stem_width=4", "model.internal_mid=4",
+    "model.attention_width=4", "train.epochs=2", "units.epochs=1", "prep.denoise=0", "frames.crops=2",
+]  # fmt: skip
+SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Drawn clips of four subjects, two of them hard."""
+    root = tmp_path_factory.mktemp("data") / "clips"
+    write_dataset(root, height=64, width=64, subjects=(3, 6, 16, 21))
+    return root
+
+
+def rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_the_table_is_made_anew_and_goes_on_where_it_was_stopped(mer_search, tmp_path, clips):
+    command = ["reproduce", "V5", "V5b", "V6", "V6c", "MMNet", "--data", clips, "--subjects", "3,6", *SETTINGS]
+    result = mer_search(*command)
+    assert result.exit_code == 0, result.output
+    assert "cost: 2 cropped copies of each of 18 clips, 216 maps of flow to be measured once" in " ".join(
+        result.stderr.split()
+    )
+    assert "cost: 10 folds (2 for V5 as published" in " ".join(result.stderr.split())
+    page = (tmp_path / "runs/reproduced/networks/report.html").read_text()
+    for text in ("0.8290", "0.8676", "Hard subjects", "Which version is the best?", "0.678", "synthetic"):
+        assert text in page
+    found = json.loads((tmp_path / "runs/reproduced/networks/networks.json").read_text())
+    assert [each["name"] for each in found] == ["V5NR", "V5NS", "V6", "V6c", "MMNet"]
+    assert [each["summary"]["leaks"] for each in found] == [False, False, True, True, False]
+    assert [each["summary"]["ties"] for each in found] == [*["earliest"] * 4, "latest"]
+    assert all(each["summary"]["seeds"] == [0] for each in found)
+    again = mer_search(*command, "--json")
+    assert "cost: nothing, all 10 folds are on disk" in again.stderr
+    assert json.loads(again.stdout) == found
+
+
+def test_each_deviation_has_a_row_of_its_own(mer_search, tmp_path, clips):
+    others = ("D9", "D10", "D12", "D17")  # of MMNet, and of V1 to V5
+    own = [f"V6, {number} as ours" for number in DEVIATIONS if number not in others]
+    assert [target.title for target in without_each("V6", {}, tmp_path)] == ["V6 as published", *own]
+    result = mer_search("reproduce", "--deviations", "MMNet", "--data", clips, "--subjects", "21", *SETTINGS[:-2])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "runs/reproduced/deviations-MMNet/report.html").read_text()
+    for number in ("D4", "D5", "D6", "D9", "D10"):
+        assert f"MMNet, {number} as ours" in page
+    assert "reproduce takes networks or --deviations" in mer_search("reproduce", "V1", "--deviations", "V1").stderr
+
+
+class Scores:
+    """A summary's part that tables look at."""
+
+    def __init__(self, f1):
+        self.uf1, self.sd, self.ci95 = f1, None, (0.1, 0.9)
+
+
+class Found:
+    synthetic, leaks, dataset, n_subjects, n_clips, seeds, baselines, uf1_bbc, n_tuning = (
+        False,
+        False,
+        "CASME II",
+        26,
+        246,
+        (0,),
+        {},
+        None,
+        0,
+    )
+
+    def __init__(self, f1):
+        self.rules = {rule: {"all": Scores(f1)} for rule in ("best_test_epoch", "tail")}
+        self.tail = Scores(f1)
+
+
+def network(name, right):
+    """A network that has so many of ten clips of each subject right; of one class of two."""
+    matrices = {
+        subject: confusion([0] * 10, [0] * count + [1] * (10 - count), 2)[None] for subject, count in right.items()
+    }
+    f1 = sum(right.values()) / 10 / len(right)
+    return Reproduced(name, name, PRESETS[name].published_f1, Found(f1), dict.fromkeys(right, f1), matrices)
+
+
+def test_the_best_version_is_decided_as_the_specification_says():
+    few, many = {"sub01": 1, "sub05": 3, "sub12": 9}, {"sub01": 4, "sub05": 3, "sub12": 0}
+    found = [network("V6", few), network("V6c", many), network("V5NR", few), network("V5NS", many)]
+    steps = decide(found)
+    assert [(step.step.name, step.winner) for step in steps] == [("V6?", "V6c"), ("V56?", "V6c"), ("best V5", "V6c")]
+    assert steps[0].scores["V6c"] > steps[0].scores["V6"]  # of subjects 1 to 10, without sub12
+    assert steps[2].scores == {}
+    assert decide(found[:2])[-1].step.name == "V6?"
+    assert "nothing to compare" in str(decision_table(steps).rows)
+
+
+def test_published_figures_stand_beside_the_same_rules():
+    found = [network("V4", dict.fromkeys(PUBLISHED_BY_SUBJECT["V4"], 9)), network("V3NR", {"sub05": 8})]
+    assert tuple(networks_table(found).rows[1][:3]) == ("V3NR", "0.8650", "0.8000")
+    assert mark(found) == "V4 has 0.9000 under the published rule, which reaches the mark of 0.8676."
+    assert "does NOT reach" in mark(found[1:])
+    assert subjects_table(found).rows[0] == ("sub05", "0.507", "0.900")
+    assert subjects_table(found[1:]) is None
+    assert deviations_table(found).rows[1][1:] == ("0.8000", "-0.1000", "0.8000", "-0.1000")
+
+
+def test_all_variants_of_the_specification_are_rows():
+    assert set(VARIANTS) == set(PRESETS) - {"MMNet-3"}
+
+
+def small_run(name, recipe="published"):
+    values = dict(setting.split("=") for setting in SMALL)
+    return with_values(preset(name, recipe), {key: int(value) for key, value in values.items()} | {"frames.crops": 0})
+
+
+@pytest.mark.parametrize("name", ["V3NR", "V6c"])
+def test_published_weights_are_scored_on_the_people_they_never_saw(name, clips, tmp_path):
+    run = small_run(name)
+    loaded = load_data(clips, run, silent)
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    expected = {}
+    for number in (3, 6):
+        torch.manual_seed(number)
+        public = public_network(loaded.run, 2, units=7)
+        for part in public.modules():
+            if hasattr(part, "running_mean"):
+                torch.nn.init.uniform_(part.weight, 0.5, 1.5)
+        torch.save(public.state_dict(), folder / f"{number}model.pth")
+        ours = Network(loaded.run, 7)
+        load_public_weights(ours, public.state_dict())
+        own = [place for place, subject in enumerate(loaded.subjects) if subject == f"sub{number:02d}"]
+        sets = loaded.tensors.first[own]
+        flow, onset = (item[sets].float() for item in (loaded.tensors.flow, loaded.tensors.onset))
+        probs = predict_proba(ours.eval(), loaded.run, flow, onset)
+        expected[f"sub{number:02d}"] = float((probs.argmax(1).numpy() == loaded.labels[own]).mean())
+    arguments = ["evaluate", str(folder), "--preset", name, "--as-published", "--data", str(clips), *SETTINGS]
+    result = CliRunner().invoke(cli.main, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert {each["subject"]: each["accuracy"] for each in found["subjects"]} == pytest.approx(expected)
+    assert found["missing"] == ["sub16", "sub21"]
+    shown = CliRunner().invoke(cli.main, arguments).stdout
+    assert "There are no weights for sub16, sub21" in shown
+    assert "(LEAKS)" in shown
+
+
+def test_what_a_file_of_weights_must_be(clips, tmp_path):
+    def told(*files, name="V3NR"):
+        arguments = ["evaluate", *map(str, files), "--preset", name, "--as-published", "--data", str(clips), *SETTINGS]
+        return CliRunner().invoke(cli.main, arguments).stderr
+
+    (tmp_path / "empty").mkdir()
+    assert "WEIGHTS must be files .pth, .pt, .safetensors" in told(tmp_path / "empty")
+    (tmp_path / "3.pth").write_bytes(b"no weights")
+    assert "3.pth must hold weights, but cannot be read" in told(tmp_path / "3.pth")
+    torch.save([1, 2], tmp_path / "6.pth")
+    assert "must hold a network's state, a tensor a name, but holds a list" in told(tmp_path / "6.pth")
+    wider = Network(with_values(small_run("V3NR"), {"model.attention_width": 8}))
+    torch.save(wider.state_dict(), tmp_path / "16.pth")
+    assert "16.pth: the weights must have the shapes of this network, but have not: size mismatch" in told(
+        tmp_path / "16.pth"
+    )
+    save_file({"x": torch.zeros(1)}, tmp_path / "21.safetensors")
+    said = told(tmp_path / "21.safetensors")
+    assert "21.safetensors: public weights must name each of this network's weights once" in said
+    for name, message in (("network.pth", "but network.pth tells none"), ("3-and-6.pth", "but 3-and-6.pth tells none")):
+        (tmp_path / name).touch()
+        assert message in told(tmp_path / name)
+    (tmp_path / "sub03.pth").touch()
+    assert "of sub03 there are" in told(tmp_path / "3.pth", tmp_path / "sub03.pth")
+    assert [each.subject for each in find_weights([tmp_path / "sub03.pth"], ["sub03", "sub13"])] == ["sub03"]
+
+
+def test_nothing_in_a_file_of_weights_is_run(clips, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    torch.save({"x": Trap()}, tmp_path / "3.pth")
+    arguments = ["evaluate", str(tmp_path / "3.pth"), "--preset", "V3NR", "--data", str(clips), *SETTINGS]
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 1 and "cannot be read" in result.stderr
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("recipe", ["", "--as-published"])
+def test_exported_frames_give_the_same_motion(recipe, tmp_path, monkeypatch):
+    source, out = tmp_path / "source", tmp_path / "out"
+    write_dataset(source, height=64, width=64, subjects=(21,))
+    asked = ["--data", str(source), "--set", "prep.size=32", *filter(None, [recipe])]
+    result = CliRunner().invoke(cli.main, ["data", "export", str(out), *asked])
+    assert result.exit_code == 0, result.output
+    folder = open_folder(out)
+    assert all(clip.processed for clip in folder.clips) and folder.synthetic
+    assert len(folder.clips) == len(open_folder(source).clips) == 2
+    values = {"prep.size": 32, "flow.size": 32, "frames.crops": 0}
+    run = with_values(preset("V3NR", "published" if recipe else ""), values)
+
+    for one, other in zip(open_folder(source).clips, folder.clips, strict=True):
+        sets = frame_sets(one, run.frames)
+        np.testing.assert_array_equal(measure(one, sets, run).flow, measure(other, sets, run).flow)
+    refused = CliRunner().invoke(cli.main, ["data", "export", str(out), "--data", str(source)])
+    assert refused.exit_code == 2 and "must be a new or empty folder" in refused.stderr
+
+
+def test_a_confirmation_leaves_the_records_of_the_public_code(mer_search, tmp_path, clips):
+    result = mer_search(
+        "confirm", "--preset", "V6", "--as-published", "--data", clips, "--subjects", "3,6", "--seeds", 2, "--epochs",
+        "--keep-best", *SETTINGS,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "V6 as published: sub03, seed 0, action units, epoch 1, lr 0.0008, loss" in result.stderr
+    assert "V6 as published: sub06, seed 1, epoch 2, lr" in result.stderr
+    assert "tail (LEAKS)" in result.stdout and "leak-free" not in result.stdout
+    (folder,) = (tmp_path / "runs/presets/confirm").glob("V6-*-subjects-*")
+    store = folder.with_name(folder.name.split("-2-subjects")[0])
+    assert {path.name for path in (store / "checkpoints").iterdir()} == {
+        f"{seed}-{subject}{kind}.safetensors"
+        for seed in (0, 1) for subject in ("sub03", "sub06") for kind in ("", ".best_test_epoch", ".action_units")
+    }  # fmt: skip
+    best, every = rows(folder / "published.csv"), rows(folder / "epochs.csv")
+    assert [(row["seed"], row["subject"]) for row in best] == [
+        ("0", "sub03"),
+        ("0", "sub06"),
+        ("1", "sub03"),
+        ("1", "sub06"),
+    ]
+    for row in best:
+        own = [each for each in every if (each["seed"], each["subject"]) == (row["seed"], row["subject"])]
+        assert [each["epoch"] for each in own] == ["1", "2"]
+        chosen = own[int(row["best_epoch"]) - 1]
+        assert {key: chosen[key] for key in ("prediction", "TP", "FP", "FN", "accuracy", "F1")} == {
+            key: row[key] for key in ("prediction", "TP", "FP", "FN", "accuracy", "F1")
+        }
+        assert float(row["F1"]) == max(float(each["F1"]) for each in own)
+    units = rows(folder / "action_units.csv")
+    truth = {clip.id: "+".join(sorted(clip.action_units)) for clip in open_folder(clips).clips}
+    assert len(units) == 2 * sum(int(row["clips"]) for row in best[:2])
+    assert all(sorted(row["truth"].split("+")) == sorted(truth[row["clip"]].split("+")) for row in units)
+    assert mer_search("verify", folder).exit_code == 0
+    (folder / "published.csv").write_text((folder / "published.csv").read_text().replace("sub03", "sub04", 1))
+    assert "published.csv must be what the predictions give" in mer_search("verify", folder).output
+
+
+def test_a_trial_is_not_confirmed_with_seeds_that_its_search_may_have_used(tmp_path, tiny):
+    published, own = preset_target("V3NR", {}, tmp_path, "published"), preset_target("V3NR", {}, tmp_path)
+    assert [list(seeds_of([each], 2, None)) for each in (published, own)] == [[0, 1], [1000, 1001]]
+    assert list(seeds_of([own], 1, 0)) == [0]
+    with pytest.raises(UsageError, match="seeds that its search cannot have used, from 1000 on, but --seed is 7"):
+        seeds_of([replace(own, checksum="of a study")], 1, 7)
+
+
+def test_the_parts_of_what_the_hardest_leave_are_known(tmp_path):
+    write_casme2(tmp_path, 4)
+    values = {"prep.mask": "none", "flow.size": 32, "prep.size": 32}
+    loaded = load_data(tmp_path, with_values(preset("V3NR"), values), silent)
+    assert loaded.select("h7-balance1") == ("sub01", "sub02", "sub04")
