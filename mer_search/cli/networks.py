@@ -212,7 +212,7 @@ def reproduce(
 
 
 @click.command(epilog=example("mer-search evaluate V3_eval/ --preset V3NR --as-published --data ~/CASME2"))
-@click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--preset", "preset_name", required=True, help="Whose network they are; see `mer-search presets`.")
 @recipe_option
 @set_option

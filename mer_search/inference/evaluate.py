@@ -38,6 +38,8 @@ def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> list[Weights
     Raises:
         UsageError: if there is none, one's name does not tell the subject, or two tell the same.
     """
+    if absent := [str(path) for path in paths if not path.exists()]:
+        raise UsageError(f"WEIGHTS must be files or folders, but there is no {absent[0]}")
     files = [
         file
         for path in paths
