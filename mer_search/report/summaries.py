@@ -136,8 +136,14 @@ def conclusion(summary: Summary) -> str:
     called, seeds = BASELINE_TITLES[name].removeprefix("baseline: "), len(summary.seeds)
     together = summary.tail.averaged.uf1
     side = "above" if together > best else "not above"
-    ensemble = f" With its {seeds} seeds averaged: {together:.3f}, {side} the baseline." if seeds > 1 else ""
-    if network > best:
+    ensemble = (
+        f" With its {seeds} seeds averaged: {together:.3f}, {side} the baseline."
+        if seeds > 1 and not summary.leaks
+        else ""
+    )
+    if summary.leaks:
+        said = f"mean UF1 {network:.3f} LEAKS, so that no baseline can be set beside it."
+    elif network > best:
         said = f"mean UF1 {network:.3f} is above the better baseline's ({called}, {best:.3f})."
     else:
         said = f"mean UF1 {network:.3f} does NOT beat a baseline: {called} reaches {best:.3f}."

@@ -60,7 +60,7 @@ class Search:
             "preset": self.file.preset,
             "seed": self.seed,
             "out": str(self.out.resolve()),
-            "leaks": self.file.rule in LEAKS,
+            "leaks": self.file.rule in LEAKS or self.file.base.leaks,
             FINALS_OVER: self.file.most_finalists == 0,
         }
 
