@@ -71,9 +71,10 @@ def test_a_database_that_is_there_twice_is_refused(root):
         open_folder(root)
 
 
+@pytest.mark.parametrize("name", ["Combined_3class_GT.csv", "combined_3_class_gt.csv", "combined_3class_gt-2.csv"])
 @pytest.mark.parametrize("titles", ["", "Dataset,Subject,Filename,Class\n"])
-def test_the_organisers_list_is_what_counts(root, titles):
-    (root / "Combined_3class_GT.csv").write_text(
+def test_the_organisers_list_is_what_counts(root, titles, name):
+    (root / name).write_text(
         f"{titles}CASME2, Sub01 ,ep02_01F,1.0\ncasme2,sub01,EP19_05f,2\ncasme2,4,EP12_01f,0\n"
         "smic,s01,s01_ne_01,0\nsamm,6,006_1_2,0.0\nSAMM,007,007_7_2,2\n\n"
     )

@@ -90,6 +90,8 @@ def open_folder(path: Path, task: str = "") -> Folder:
                 raise DataError(f"{path} looks like {dataset.title}, but holds no clip of the task {task!r}")
             known = tuple(with_landmarks(clip, path) for clip in clips)
             return Folder(path, name, task, known, tuple(problems), (path / synthetic.MARKER).exists(), outside)
+    if hint := flow_images.nearby(path):
+        raise DataError(f"the data must be a known dataset's folder, but {path} is none: {hint}")
     raise DataError(
         f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet, "
         "a SAMM_Micro_FACS_Codes or SMIC-HS annotation, sub-folders with two of them, "

@@ -1,13 +1,16 @@
 """What Optuna has but does not offer in public: the only place that touches its private names (Optuna 5)."""
 
+from typing import Any
+
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 
-def studies_by_age(storage: BaseStorage) -> list[str]:
-    """The names of all studies, the one that was made last at the end."""
-    return [study.study_name for study in sorted(storage.get_all_studies(), key=lambda study: study._study_id)]
+def studies_by_age(storage: BaseStorage) -> dict[str, dict[str, Any]]:
+    """The names of all studies, the one that was made last at the end, and their attributes."""
+    every = sorted(storage.get_all_studies(), key=lambda study: study._study_id)
+    return {study.study_name: study.user_attrs for study in every}
 
 
 def wait_again(study: optuna.Study, trial: FrozenTrial | Trial) -> None:

@@ -257,8 +257,12 @@ def _axis(key: str, spec: Any) -> Axis:
     types = {"choice": (bool, int, float, str), "float": (int, float), "int": (int,)}[kind]
     if not isinstance(values, list) or not values or not all(type(value) in types for value in values):
         raise UsageError(f"{key}: {kind} must be a list of plain values, but got {values!r}")
-    if kind != "choice" and (len(values) != 2 or values[0] > values[1] or (spec.get("log") and values[0] <= 0)):
-        raise UsageError(f"{key}: [low, high] with low <= high (and low > 0 where log) must hold, but got {values!r}")
+    if kind != "choice" and (len(values) != 2 or values[0] >= values[1] or (spec.get("log") and values[0] <= 0)):
+        raise UsageError(f"{key}: [low, high] with low < high (and low > 0 where log) must hold, but got {values!r}")
+    if kind == "choice" and len(set(values)) < 2:
+        raise UsageError(
+            f"{key}: a choice must have two values or more, but got {values!r}; one value goes under [set]"
+        )
     return Axis(key, kind, tuple(values), bool(spec.get("log", False)))
 
 

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import create_engine, inspect
 
 from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.files import STORAGE, disk
@@ -49,16 +50,37 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         raise StorageError(
             f"{url} must hold a study, but there is no such file; run `mer-search run` first, or give its --storage"
         )
+    settings = _connection(driver, place)
     try:
-        return RDBStorage(url, engine_kwargs=_connection(driver, place))
+        if not create:
+            _check_is_optunas(url, settings)
+        return RDBStorage(url, engine_kwargs=settings)
+    except StorageError:
+        raise
     except ImportError as error:
         install = INSTALL.get(driver.partition("+")[0], "")
         raise UsageError(f"{shown(url)} needs a driver that is not installed; {install}") from error
     except Exception as error:  # drivers, SQLAlchemy, alembic and Optuna each have their own
+        if "optuna storage upgrade" in str(error):
+            raise StorageError(f"{shown(url)} was made by another version of Optuna: {_reason(error)}") from error
         raise StorageError(
             f"the storage {shown(url)} must be a database that can be opened, but is not ({_reason(error)}); "
             "check the URL and that its folder exists and is writable"
         ) from error
+
+
+def _check_is_optunas(url: str, settings: dict[str, Any]) -> None:
+    """Raise StorageError for a database in which Optuna has no tables: opening it would make them."""
+    engine = create_engine(url, **settings)
+    try:
+        tables = inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    if "studies" not in tables:
+        found = f"has other tables ({', '.join(tables[:3])})" if tables else "is empty"
+        raise StorageError(
+            f"{shown(url)} must hold a study, but {found}; run `mer-search run` first, or give --storage"
+        )
 
 
 def check_url(url: str) -> None:
@@ -126,16 +148,26 @@ def shown(url: str) -> str:
 
 
 def find_study(storage: BaseStorage, name: str | None) -> optuna.Study:
-    """The study of that name; without a name the one that was made last.
+    """The study of that name; without a name the one that was made last, of those that this program made.
 
     Raises:
         UsageError: if there is none, with the names that there are.
     """
-    known = studies_by_age(storage)
+    every = studies_by_age(storage)
+    known = [each for each, attributes in every.items() if is_ours(attributes)]
     if not known or (name is not None and name not in known):
+        others = [each for each in every if each not in known]
         found = f"it holds {', '.join(known)}" if known else "it holds none; run `mer-search run` first"
+        found += (
+            f"; {', '.join(others)} {'was' if len(others) == 1 else 'were'} not made by mer-search" if others else ""
+        )
         raise UsageError(f"the storage must hold {'study ' + repr(name) if name else 'a study'}, but {found}")
     return optuna.load_study(study_name=name or known[-1], storage=storage)
+
+
+def is_ours(attributes: Mapping[str, Any]) -> bool:
+    """Whether a study with these attributes was made by this program, and not by another that uses Optuna."""
+    return "digest" in attributes and "out" in attributes
 
 
 def find_trial(study: optuna.Study, number: int | None) -> FrozenTrial:

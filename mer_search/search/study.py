@@ -103,6 +103,12 @@ def _open(search: Search, storage: optuna.storages.BaseStorage, name: str) -> op
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
     study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     if "mark" not in study.user_attrs:  # new, or its creation was interrupted
+        foreign = set(study.user_attrs) - set(search.attributes) or (not study.user_attrs and study.get_trials())
+        if foreign or study.directions != directions:
+            raise StorageError(
+                f"study {name!r} in this storage was not made by mer-search, but by another program that uses Optuna; "
+                "give another --study-name"
+            )
         _make(study, search)
     _check(study, search)
     sweep(search.out)

@@ -2,7 +2,8 @@
 
 The challenge's full set has 442 clips of 68 subjects: 88 negative, 32 positive and 25 surprise of CASME II, 92, 26 and
 15 of SAMM, 70, 51 and 43 of SMIC. Each database's task "3" gives these. Where the organisers' own list lies in the
-folder, `combined_3class_gt.csv`, it is what counts. Source: See et al., "MEGC 2019", FG 2019.
+folder, `combined_3class_gt.csv` or as it is called in copies of it, it is what counts. Source: See et al., "MEGC 2019",
+FG 2019.
 """
 
 import re
@@ -21,6 +22,7 @@ NAME = "composite"
 CLASSES = ("negative", "positive", "surprise")  # 0, 1, 2 in the list
 TASKS = {"3": plain(*CLASSES)}
 LIST = "combined_3class_gt.csv"  # dataset, subject, clip, label
+COPIES = r"combined_?3_?class.*\.csv"  # what its copies are called, in lower case
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,15 @@ def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
 
 def _listed(folder: Path) -> list[tuple[str, str, str, str]] | None:
     """The list's rows (database, subject, clip, label), without a row of titles; None if there is no list."""
-    path = next((path for path in folder.iterdir() if path.name.lower() == LIST), None)
-    if path is None:
+    lists = sorted(path for path in folder.iterdir() if re.fullmatch(COPIES, path.name.lower()))
+    if not lists:
         return None
+    if len(lists) > 1:
+        raise DataError(
+            f"{folder} must hold one list of the challenge's clips, but has "
+            f"{' and '.join(path.name for path in lists)}; move all but one away"
+        )
+    path = lists[0]
     cells = [[cell.strip() for cell in row] for row in read_table(path)]
     rows = []
     for line, row in enumerate(cells, 1):

@@ -5,6 +5,8 @@ names end in a space before `.png`. The redundant `u_train` folders are not look
 CASME II, `sNN` of SMIC, `0NN` of SAMM.
 """
 
+import re
+from itertools import islice
 from pathlib import Path
 
 from mer_search.data.clips import Clip, Problem
@@ -14,11 +16,28 @@ NAME = "megc2019"
 CLASSES = ("negative", "positive", "surprise")
 LABELS = dict(zip("012", CLASSES, strict=True))  # label folder: class
 TASKS = {"3": plain(*CLASSES)}
+FLAT = r"(sub\d+|s\d+|0\d\d)_.*\.png"  # of a folder of pictures alone: subject, then clip
+LOOKED_AT = 10_000  # folders and files
 
 
 def recognise(folder: Path) -> bool:
     """Whether the folder looks like flow images: some subject has a `u_test` folder."""
     return next(folder.glob("*/u_test"), None) is not None
+
+
+def nearby(folder: Path) -> str:
+    """Where flow images lie in a folder that is not theirs: up to three levels deeper, or as a flat folder of pictures;
+    "" where there are none."""
+    for level in ("*", "*/*", "*/*/*"):
+        for path in sorted(islice((path for path in folder.glob(f"{level}/*/u_test") if path.is_dir()), LOOKED_AT)):
+            return f"flow images lie in {path.parents[1]}; give that folder"
+    flat = next((path for path in islice(folder.glob("*.png"), LOOKED_AT) if re.fullmatch(FLAT, path.name)), None)
+    if flat:
+        return (
+            f"{flat.name} looks like a flow image, but its label is not told by its place; they must lie as "
+            f"<subject>/u_test/<0, 1 or 2>/{flat.name}"
+        )
+    return ""
 
 
 def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
