@@ -227,6 +227,16 @@ def test_the_strongest_motion_is_found_between_still_frames(tmp_path, tiny):
     assert strongest(found.clip, found.clip.onset, None, found.clip.offset, tiny, read_image)[1] == found.clip.apex
 
 
+@pytest.mark.parametrize("level", [None, 0, 128])
+def test_frames_in_which_nothing_moves_are_said_to_be_that(tmp_path, tiny, level):
+    write_clip(tmp_path / "still", 1, 30, (0.0, 0.0), 5, "img")
+    for path in (tmp_path / "still").iterdir():
+        if level is not None:
+            cv2.imwrite(str(path), np.full((48, 48), level, np.uint8))
+    with pytest.raises(DataError, match="its strongest motion cannot be found, for nothing moves"):
+        _find(tmp_path / "still", tiny)
+
+
 @pytest.mark.parametrize("given", [Moments(31, 40, 45), Moments(32, None, 44)])
 def test_frames_that_are_told_are_taken(stranger, tiny, given):
     found = _find(stranger, tiny, given)

@@ -20,6 +20,7 @@ from mer_search.errors import DataError
 SIZE = 128  # pixels a side at which motion is looked for
 BLOCKS, GREATEST = 6, 12
 MAX_REST = 0.2  # share of the apex's motion that an onset or offset has at most
+STILL = 1.01  # times what the flow of the first frame from itself has, which rounding makes
 MAX_FRAMES = 2000  # frames that are looked through
 
 
@@ -51,7 +52,7 @@ def strongest(
     images = {k: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for k, image in prepared(clip, numbers, prep, read).items()}
     moved = {number: _motion(images[first], images[number]) for number in numbers}
     peak = max(moved, key=lambda number: moved[number]) if apex is None else apex
-    if not moved.get(peak):
+    if not moved.get(peak, 0) > STILL * moved[first]:
         raise DataError("its strongest motion cannot be found, for nothing moves; give --onset, --apex and --offset")
     still = [number for number in numbers if moved[number] <= MAX_REST * moved[peak]]
     before, after = [k for k in still if k < peak], [k for k in still if k > peak]
@@ -65,6 +66,8 @@ def strongest(
 def _motion(reference: MatLike, image: MatLike) -> float:
     """Pixels that the parts of the face that move most have moved, beyond what the whole face has."""
     seen = reference > 0  # not masked
+    if not seen.any():
+        return 0.0
     flow = farneback(reference, image, Flow())
     moved = np.hypot(*(component - np.median(component[seen]) for component in flow)) * seen
     blocks = cv2.resize(moved, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
