@@ -15,6 +15,9 @@ def test_the_check_of_a_dataset(mer_search, tmp_path):
     assert "no problems" in mer_search("data", "check", tmp_path / "casme2").stdout
     three = json.loads(mer_search("data", "check", tmp_path / "casme2", "--task", 3, "--json").stdout)
     assert (three["n_clips"], three["task"], three["classes"]) == (6, "3", ["negative", "positive", "surprise"])
+    seen = mer_search("data", "check", tmp_path / "casme2", "--picture", "clips.png").stdout
+    assert f"next: mer-search run --data {tmp_path / 'casme2'}" in seen
+    assert cv2.imread("clips.png").std() > 20
     unknown = mer_search("data", "check", tmp_path / "casme2", "--task", 4)
     assert unknown.exit_code == 2
     assert "one of 5, 7, 3" in unknown.stderr

@@ -58,7 +58,15 @@ def test_the_table_is_made_anew_and_goes_on_where_it_was_stopped(mer_search, tmp
     )
     assert "cost: 10 folds (2 for V5 as published" in " ".join(result.stderr.split())
     page = (tmp_path / "runs/reproduced/networks/report.html").read_text()
-    for text in ("0.8290", "0.8676", "Hard subjects", "Which version is the best?", "0.678", "synthetic"):
+    for text in (
+        "0.8290",
+        "0.8676",
+        "Hard subjects",
+        "Which version is the best?",
+        "0.678",
+        "synthetic",
+        "set so: prep.size = 32",
+    ):
         assert text in page
     found = json.loads((tmp_path / "runs/reproduced/networks/networks.json").read_text())
     assert [each["name"] for each in found] == ["V5NR", "V5NS", "V6", "V6c", "MMNet"]

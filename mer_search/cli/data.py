@@ -30,14 +30,16 @@ def data() -> None:
 @data.command(epilog=example("mer-search data check ~/CASME2"))
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @task_option
+@click.option("--picture", type=click.Path(path_type=Path), help="PNG to write: clips, their lengths, their apexes.")
 @json_option
-def check(path: Path | None, task: str, as_json: bool) -> None:
+def check(path: Path | None, task: str, picture: Path | None, as_json: bool) -> None:
     """Which dataset a folder is, clips per class and subject, and every problem. Exit code 1: a run cannot use it.
 
     Without PATH: MER_SEARCH_DATA, else synthetic clips.
     """
     from mer_search.data import open_folder
     from mer_search.data.check import check_folder
+    from mer_search.files import write_whole
     from mer_search.report import datasets, terminal
     from mer_search.search.workspace import find_data
 
@@ -45,6 +47,8 @@ def check(path: Path | None, task: str, as_json: bool) -> None:
         report = check_folder(
             open_folder(find_data(path, progress), task), lambda done, total: progress("reading images", done, total)
         )
+    if picture and report.clips:
+        write_whole(picture, datasets.picture(report))
     if as_json:
         click.echo(json.dumps(report.facts, indent=1))
     else:

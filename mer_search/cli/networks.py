@@ -198,7 +198,7 @@ def reproduce(
     else:
         sections = reproduction.blocks(found, reproducing.decide(found))
     folder = out / "reproduced" / (f"deviations-{deviations}" if deviations else "networks")
-    page = reproduction.write_page(folder, "As published", sections, found[0].summary.synthetic, facts)
+    page = reproduction.write_page(folder, found, values, sections, facts)
     if as_json:
         click.echo(facts)
         return

@@ -1,8 +1,11 @@
 """What is said of a dataset: its clips, and what is wrong with them."""
 
+import shlex
+
 from mer_search.data.check import Report
 from mer_search.data.clips import counts
 from mer_search.report.document import Table
+from mer_search.report.figures import clips_png
 from mer_search.report.terminal import note, out, plural, say, show
 from mer_search.search.workspace import Loaded
 
@@ -21,8 +24,21 @@ def print_check(report: Report) -> None:
     for problem in sorted(report.problems, key=lambda problem: problem.clip):
         out.print(f"- {problem}")
     say(plural(len(report.problems), "problem") if report.problems else "no problems")
-    if not report.usable:
+    if report.usable:
+        out.print(f"next: mer-search run --data {shlex.quote(facts['path'])}")
+    else:
         say("A run cannot use this: it needs clips of two subjects and two classes at least.")
+
+
+def picture(report: Report) -> bytes:
+    """A dataset at a look, as PNG."""
+    films = [clip for clip in report.clips if len(clip.frames) > 1]
+    return clips_png(
+        counts(report.clips, report.folder.classes),
+        report.folder.classes,
+        [clip.offset - clip.onset + 1 for clip in films],
+        [(clip.apex - clip.onset) / max(clip.offset - clip.onset, 1) for clip in films if clip.apex is not None],
+    )
 
 
 def print_data(loaded: Loaded) -> None:

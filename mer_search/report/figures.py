@@ -11,6 +11,38 @@ from numpy.typing import NDArray
 from sklearn.metrics import ConfusionMatrixDisplay
 
 
+def clips_png(
+    counts: Mapping[str, Sequence[int]], classes: Sequence[str], frames: Sequence[int], apexes: Sequence[float]
+) -> bytes:
+    """A dataset at a look: clips per class of each subject, how long clips are, where their apex lies.
+
+    Args:
+        counts: subject -> clips of each class.
+        classes: their names.
+        frames: of each clip, from onset to offset; none of flow images.
+        apexes: of clips that have one: its place between onset (0) and offset (1).
+    """
+    figure = Figure(figsize=(max(9.0, 3 + 0.24 * len(counts)), 6), layout="constrained", dpi=120)
+    panels = figure.subplot_mosaic([["clips", "clips"], ["frames", "apex"]])
+    axes, bottom = panels["clips"], np.zeros(len(counts))
+    for place, name in enumerate(classes):
+        column = np.array([row[place] for row in counts.values()])
+        axes.bar(range(len(counts)), column, bottom=bottom, label=f"{name} ({column.sum()})")
+        bottom += column
+    axes.set_xticks(range(len(counts)), counts, rotation=90, fontsize=7)
+    axes.set(ylabel="clips", xlim=(-0.6, len(counts) - 0.4))
+    axes.legend(fontsize=8, ncols=2)
+    lengths, places = ("frames of a clip, onset to offset", frames, None), ("apex, onset 0 to offset 1", apexes, (0, 1))
+    for below, (label, values, ends) in ((panels["frames"], lengths), (panels["apex"], places)):
+        if values:
+            below.hist(values, bins=20, range=ends, color="tab:blue")
+        else:
+            below.text(0.5, 0.5, "not known", ha="center", transform=below.transAxes)
+        below.set(xlabel=label, ylabel="clips")
+        below.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return _png(figure)
+
+
 def confusion_png(matrix: NDArray[Any], classes: Sequence[str], title: str) -> bytes:
     """A confusion matrix (K, K): the share of each truth's clips, whose number stands beside it."""
     counts = matrix.sum(1)

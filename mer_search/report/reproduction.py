@@ -1,8 +1,9 @@
 """The published table beside what was trained anew: rows of networks, of hard subjects, of decisions, of deviations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mer_search.config import Value
 from mer_search.confirmation.reproduce import Decision, Reproduced
 from mer_search.files import write_whole
 from mer_search.presets import PUBLISHED_BY_SUBJECT, PUBLISHED_MARK
@@ -110,9 +111,28 @@ def blocks(found: Sequence[Reproduced], decisions: Sequence[Decision]) -> list[S
     return [Section(title, each) for title, each in kept if each]
 
 
-def write_page(folder: Path, title: str, sections: Sequence[Section], synthetic: bool, facts: str) -> Path:
-    """report.html, the same as report.md, and networks.json in a folder."""
-    document = Document(title, [SYNTHETIC] if synthetic else [], sections)
+def write_page(
+    folder: Path, found: Sequence[Reproduced], values: Mapping[str, Value], sections: Sequence[Section], facts: str
+) -> Path:
+    """report.html, the same as report.md, and networks.json in a folder.
+
+    Args:
+        folder: where.
+        found: what was trained.
+        values: dotted paths that were not as published.
+        sections: of the page.
+        facts: networks.json.
+    """
+    first = found[0].summary
+    seeds = ", ".join(map(str, first.seeds))
+    lead: list[Block] = [SYNTHETIC] if first.synthetic else []
+    lead.append(
+        Text(f"{first.dataset}: {first.n_clips} clips, {first.n_subjects} subjects; {first.protocol}; seeds {seeds}.")
+    )
+    if values:
+        set_here = ", ".join(f"{path} = {value}" for path, value in values.items())
+        lead.append(Text(f"Not as published, but set so: {set_here}.", warning=True))
+    document = Document("As published", lead, sections)
     write_whole(folder / "report.html", to_html(document))
     write_markdown(document, folder / "report.md")
     write_whole(folder / "networks.json", facts)
