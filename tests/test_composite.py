@@ -1,10 +1,16 @@
+import numpy as np
 import pytest
 from small import COLUMNS, samm_row, silent, smic_row, write_book, write_frames, write_samm, write_smic
 
 from mer_search.config import Run, with_values
+from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.scoring import summarise
+from mer_search.confirmation.target import Target
 from mer_search.data import open_folder
 from mer_search.data.readers import composite
 from mer_search.errors import DataError
+from mer_search.evaluation.predictions import Predictions
+from mer_search.report.summaries import summary_rows
 from mer_search.search.workspace import load_data
 
 CASME2 = [
@@ -132,3 +138,27 @@ def test_a_databases_name_selects_its_subjects(root):
     assert loaded.run.data.dataset == "composite"
     assert loaded.select("casme2") == ("sub01", "sub04", "sub05")
     assert loaded.select("smic, 007") == ("s01", "s02", "007")
+
+
+def test_each_database_has_its_own_rows_in_a_confirmation(root, tmp_path):
+    run = with_values(Run(), {"prep.size": 32, "flow.size": 16})
+    loaded = load_data(root, run, silent)
+    subjects = loaded.select("all")
+    job = Confirmation(Target(run, "V3NR", tmp_path / "V3NR", tuning=("sub01",)), loaded, subjects, (0, 1))
+    assert job.databases == {"casme2": ("sub01", "sub04", "sub05"), "samm": ("006", "007"), "smic": ("s01", "s02")}
+    assert list(job.groups) == ["all", "other", "tuning", "casme2", "samm", "smic"]
+    folds = [
+        Predictions(seed, subject, ("a", "b"), np.array([0, 1]), np.full((2, 2, 3), (0.6, 0.2, 0.2), np.float16))
+        for seed in job.seeds
+        for subject in subjects
+    ]
+    summary = summarise(job, folds)
+    shown = [row[:2] for row in summary_rows(summary)]
+    of_smic = [name for name, group in shown if group == "2 smic"]
+    assert of_smic == ["tail, no epoch selected", "baseline: logistic reg.", "baseline: RBF SVM"]
+    tail = [("tail, no epoch selected", "7 all"), ("tail, leak-free", "6 other"), ("tail, no epoch selected", "2 smic")]
+    places = [shown.index(row) for row in tail]
+    assert places == [0, 1, 4] and shown[5] == ("tail, seeds averaged", "7 all")
+    assert summary.rules["tail"]["smic"].uf1 == pytest.approx(1 / 3)  # one of two classes, half of the clips right
+    alone = load_data(root / "SMIC", run, silent)
+    assert Confirmation(Target(run, "V3NR", tmp_path), alone, ("s01",), (0,)).databases == {}

@@ -1,7 +1,7 @@
 """Confirmation: all subjects, fresh seeds, and nothing chosen on the way. What it says can be believed."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,17 +93,31 @@ class Confirmation:
         return [key for key in self.wanted if key not in there]
 
     @property
+    def databases(self) -> dict[str, tuple[str, ...]]:
+        """The subjects of each database that the data are composed of; {} of a single one."""
+        owner = {clip.subject: clip.dataset for clip in self.loaded.clips}
+        found = {
+            name: tuple(each for each in self.subjects if owner[each] == name) for name in sorted({*owner.values()})
+        }
+        there = {name: members for name, members in found.items() if members}
+        return there if len(there) > 1 else {}
+
+    @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """`all`; and where the search scored some of them, `other`, those that it never scored, and `tuning`."""
-        return groups_of(self.subjects, self.tuning)
+        """See `groups_of`."""
+        return groups_of(self.subjects, self.tuning, self.databases)
 
 
-def groups_of(subjects: Sequence[str], tuning: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The groups of subjects that have figures of their own."""
+def groups_of(
+    subjects: Sequence[str], tuning: Sequence[str], databases: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """The groups of subjects that have figures of their own: `all`; where the search scored some of them, `other`, the
+    ones that it never scored, and `tuning`; and each database of a composite."""
     other = tuple(subject for subject in subjects if subject not in tuning)
-    if not 0 < len(other) < len(subjects):
-        return {"all": tuple(subjects)}
-    return {"all": tuple(subjects), "other": other, "tuning": tuple(each for each in subjects if each not in other)}
+    groups = {"all": tuple(subjects)}
+    if 0 < len(other) < len(subjects):
+        groups |= {"other": other, "tuning": tuple(each for each in subjects if each not in other)}
+    return groups | dict(databases)
 
 
 def prepare(

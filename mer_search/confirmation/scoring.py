@@ -51,6 +51,7 @@ def summarise(
         n_tuning=sum(subject in confirmation.tuning for subject in confirmation.subjects),
         tuning_subjects="" if confirmation.is_transfer else confirmation.target.tuning_subjects,
         epochs=loaded.run.epochs,
+        databases=confirmation.databases,
         ties=ties,
         leaks=loaded.run.leaks,
         seeds=confirmation.seeds,

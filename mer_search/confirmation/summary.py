@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mer_search.config import Part, explain
 from mer_search.errors import DataError
@@ -116,6 +116,7 @@ class Summary(Part):
     baselines: dict[str, dict[str, Score]]  # baseline -> group -> score
     comparison: Comparison | None = None  # with other networks, the first against each
     conclusions: tuple[str, ...] = ()  # of the comparison, in sentences
+    databases: dict[str, tuple[str, ...]] = Field({})  # of a composite: its subjects in each
     ties: str = "earliest"  # which of equal epochs best_test_epoch takes
     leaks: bool = False  # whether training itself looked at the test person, as some of the public code does
     uf1_bbc: Corrected | None  # None where too few trials scored all subjects of the search

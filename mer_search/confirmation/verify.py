@@ -201,7 +201,7 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     summary, table = read_summary(folder / "summary.json"), _table(folder / "subjects.csv")
     subjects = list(table)
     tuning = [subject for subject in subjects if table[subject] == "1"]
-    groups = groups_of(subjects, tuning)
+    groups = groups_of(subjects, tuning, summary.databases)
     on_disk = {(fold.seed, fold.subject): fold for fold in every if fold.epochs == run.train.epochs}
     wanted = [(seed, subject) for seed in summary.seeds for subject in subjects]
     if missing := [key for key in wanted if key not in on_disk]:

@@ -76,16 +76,21 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
     """
     rules, baselines = summary.rules.items(), summary.baselines.items()
     found: list[tuple[str, str, Estimate]] = [
-        (title(summary, rule, group), group, score) for rule, groups in rules for group, score in shown(groups)
+        (title(summary, rule, group), group, score)
+        for rule, groups in rules
+        for group, score in shown(groups)
+        if rule == "tail" or group not in summary.databases
     ]
     if len(summary.seeds) > 1:
-        tail = shown(summary.rules["tail"])
-        found[len(tail) : len(tail)] = [("tail, seeds averaged", group, score.averaged) for group, score in tail]
+        tail = [each for each in shown(summary.rules["tail"]) if each[0] not in summary.databases]
+        place = len(shown(summary.rules["tail"]))
+        found[place:place] = [("tail, seeds averaged", group, score.averaged) for group, score in tail]
     if summary.uf1_bbc:
         leaks = " (LEAKS)" if summary.uf1_bbc.rule in LEAKS else ""
         found += [(BBC + leaks, "tuning", summary.uf1_bbc), (CROSSED + leaks, "tuning", summary.uf1_bbc.cross_fitted)]
     found += [(BASELINE_TITLES[name], group, score) for name, groups in baselines for group, score in shown(groups)]
     n_subjects = {"all": summary.n_subjects, "other": summary.n_subjects - summary.n_tuning}
+    n_subjects |= {name: len(members) for name, members in summary.databases.items()}
     if summary.uf1_bbc:
         n_subjects["tuning"] = summary.uf1_bbc.n_subjects
     return [
