@@ -1,6 +1,5 @@
 """Weights from files, one a subject, scored on that subject's clips: published ones, or this tool's own."""
 
-import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +75,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch, pickle and safetensors each have their own
         reason = str(error).splitlines()[0]
         raise DataError(
             f"{path} must hold weights, but cannot be read ({reason}); download or write it anew"
