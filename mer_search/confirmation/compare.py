@@ -14,7 +14,7 @@ from mer_search.config import digest, explain
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.summary import Comparison, NetworkScore, Pair
 from mer_search.errors import DataError
-from mer_search.evaluation.metrics import Interval, fold_confusion, tail, uf1
+from mer_search.evaluation.metrics import Interval, fold_confusion, occurring, tail, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import holm, paired_interval, permutation_p, uf1_interval
 from mer_search.files import write_whole
@@ -94,7 +94,8 @@ def _pairs(first: Contestant, others: Sequence[Contestant]) -> tuple[Pair, ...]:
 
 
 def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs: int) -> Pair:
-    one, other = (float(uf1(each.matrices.sum(1)).mean()) for each in (first, second))
+    classes = occurring(first.matrices) | occurring(second.matrices)  # of both, as in the interval and p
+    one, other = (float(uf1(each.matrices.sum(1), classes).mean()) for each in (first, second))
     difference, interval = one - other, paired_interval(first.matrices, second.matrices)
     shown = p_holm < SIGNIFICANT and (interval is None or interval[0] > 0 or interval[1] < 0)
     same = np.array_equal(first.matrices, second.matrices)
