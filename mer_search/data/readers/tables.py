@@ -22,7 +22,7 @@ def read_table(path: Path, tab: str = "") -> list[list[str]]:
     """A table's cells as text, whatever its line lengths.
 
     Args:
-        path: a spreadsheet (.xlsx), or text with commas, semicolons or tabs (.csv), whatever its encoding.
+        path: a spreadsheet (.xlsx), or text with commas, semicolons or tabs (.csv and the like), whatever its encoding.
         tab: name of the spreadsheet's sheet, in any case; the first where there is none of that name.
 
     Raises:
@@ -30,7 +30,7 @@ def read_table(path: Path, tab: str = "") -> list[list[str]]:
     """
     try:
         content = content_of(path, MAX_BYTES)
-        return _text(content) if path.suffix.lower() == ".csv" else _spreadsheet(path, content, tab)
+        return _spreadsheet(path, content, tab) if path.suffix.lower() == ".xlsx" else _text(content)
     except DataError:
         raise
     except Exception as error:  # csv, zipfile, zlib, expat and openpyxl each have their own

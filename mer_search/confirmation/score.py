@@ -1,0 +1,160 @@
+"""Scores of a log of predictions by the rules of the field, and two logs compared in pairs on the clips they share."""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from mer_search.config import Part
+from mer_search.confirmation.compare import Contestant, comparison
+from mer_search.confirmation.summary import Comparison, Score
+from mer_search.data.readers.annotation import without_zeros
+from mer_search.errors import DataError
+from mer_search.evaluation.logs import Log
+from mer_search.evaluation.metrics import LEAKS, best_epoch, confusion, f1_by_epoch, scores
+from mer_search.evaluation.predictions import Predictions
+from mer_search.evaluation.statistics import uf1_interval
+
+AS_GIVEN = "as_given"  # the rule of a log without epochs: how they were chosen is not known
+CHOICES: dict[str, Callable[[Predictions], int]] = {  # rule: which of a fold's epochs, from 0, it takes
+    "last": lambda fold: fold.epochs - 1,
+    "best_test_epoch": lambda fold: best_epoch(*f1_by_epoch(fold)),
+}
+
+
+class SubjectScore(Part):
+    """Of one subject."""
+
+    subject: str
+    n_clips: int
+    n_correct: int
+    f1: float  # mean over the classes that occur or are predicted here
+    epoch: int | None  # that was taken, as the log counts; None where it has none
+
+
+class LogScore(Score):
+    """Of all subjects under a rule, counts pooled."""
+
+    leaks: bool | None  # whether the epoch was chosen on the test person; None where that is not known
+    confusion: tuple[tuple[int, ...], ...]  # rows: truth
+    subjects: tuple[SubjectScore, ...]
+
+
+class ScoredLog(Part):
+    """What a log's predictions score."""
+
+    name: str
+    classes: tuple[str, ...]
+    n_clips: int
+    epochs: tuple[int, ...]  # () where the log has none
+    rules: dict[str, LogScore]  # "last" and "best_test_epoch", or "as_given" where the log has no epochs
+
+
+class LogComparison(Part):
+    """Two logs on the clips that both have, after the last epoch of each."""
+
+    n_shared: int  # clips
+    not_shared: tuple[int, int]  # clips of each log that the other lacks
+    found: Comparison
+
+
+def score(log: Log) -> ScoredLog:
+    """The scores under every rule that can be applied."""
+    return ScoredLog(
+        name=log.name,
+        classes=log.classes,
+        n_clips=sum(len(fold.labels) for fold in log.folds),
+        epochs=log.epochs,
+        rules={rule: _score(log, rule) for rule in (CHOICES if log.epochs else (AS_GIVEN,))},
+    )
+
+
+def _score(log: Log, rule: str) -> LogScore:
+    epochs = list(map(CHOICES.get(rule, CHOICES["last"]), log.folds))
+    matrices = np.array(
+        [
+            confusion(fold.labels, fold.probabilities[epoch].argmax(-1), len(log.classes))
+            for fold, epoch in zip(log.folds, epochs, strict=True)
+        ]
+    )
+    together = scores(matrices.sum(0))
+    return LogScore(
+        uf1=together.uf1,
+        uar=together.uar,
+        accuracy=together.accuracy,
+        ci95=uf1_interval(matrices[None]),
+        leaks=None if rule == AS_GIVEN else rule in LEAKS,
+        confusion=matrices.sum(0).tolist(),
+        subjects=tuple(
+            SubjectScore(
+                subject=fold.subject,
+                n_clips=len(fold.labels),
+                n_correct=int(np.trace(matrix)),
+                f1=scores(matrix).uf1,
+                epoch=log.epochs[epoch] if log.epochs else None,
+            )
+            for fold, epoch, matrix in zip(log.folds, epochs, matrices, strict=True)
+        ),
+    )
+
+
+def compare_logs(first: Log, second: Log) -> LogComparison:
+    """The first log against the second, paired by subject on the clips that both have.
+
+    Raises:
+        DataError: if they share no clip, or do not agree on the truth of one.
+    """
+    one, other = _answers(first), _answers(second)
+    shared = [key for key in one if key in other]
+    both = f"{first.name} and {second.name}"
+    if not shared:
+        names = f"{first.folds[0].clips[0]} and {second.folds[0].clips[0]}"
+        raise DataError(f"{both} must share clips, but share none, such as {names}; name subjects and clips alike")
+    for mine, theirs in ((one[key], other[key]) for key in shared):
+        if mine.truth != theirs.truth:
+            raise DataError(
+                f"{both} must have the same truths, but that of {mine.clip} is {mine.truth} in the first and "
+                f"{theirs.truth} in the second; name or number the classes alike"
+            )
+    classes = sorted({*first.classes, *second.classes})
+    subjects = tuple(dict.fromkeys(one[key].subject for key in shared))
+    met = []
+    for log, answers in ((first, one), (second, other)):
+        matrices = np.zeros((1, len(subjects), len(classes), len(classes)), np.int64)
+        for key in shared:
+            said = answers[key]
+            matrices[
+                0, subjects.index(one[key].subject), classes.index(said.truth), classes.index(said.prediction)
+            ] += 1
+        met.append(Contestant(log.name, "", matrices))
+    return LogComparison(
+        n_shared=len(shared),
+        not_shared=(len(one) - len(shared), len(other) - len(shared)),
+        found=comparison(met, subjects, seeds=(), other=(), dataset="", synthetic=False),
+    )
+
+
+class _Answer(NamedTuple):
+    """What a log says of a clip after its last epoch."""
+
+    subject: str
+    clip: str  # "sub05/EP02_01f"
+    truth: str
+    prediction: str
+
+
+def _answers(log: Log) -> dict[tuple[str, str], _Answer]:
+    """Each clip's answer, by what the spellings of its subject and name have in common: 1 for sub01 and s1, and letters
+    of any case, numbers with or without zeros before them."""
+    found: dict[tuple[str, str], _Answer] = {}
+    for fold in log.folds:
+        subject = re.sub(r"^(?:subject|subj|sub|s)?[ _-]*0*(?=\d+$)", "", fold.subject.lower())
+        for clip, truth, said in zip(fold.clips, fold.labels, fold.probabilities[-1].argmax(-1), strict=True):
+            key = (subject, without_zeros(clip.removeprefix(f"{fold.subject}/")))
+            if key in found:
+                raise DataError(
+                    f"{log.name} must name each clip once, but has {found[key].clip} and {clip}; rename one"
+                )
+            found[key] = _Answer(fold.subject, clip, log.classes[truth], log.classes[said])
+    return found

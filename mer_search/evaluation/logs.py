@@ -1,0 +1,182 @@
+"""Logs of predictions, whichever program wrote them: MEGC 2019's format, and tables with a row for each clip."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mer_search.data.readers.annotation import number
+from mer_search.data.readers.tables import read_table
+from mer_search.errors import DataError
+from mer_search.evaluation.predictions import Predictions
+
+TITLES = {  # field of Row: a column's title in lower case, without spaces and signs
+    "subject": {"subject", "subjects", "sub", "subj", "subjectid", "subjectname", "person", "participant"},
+    "clip": {"clip", "clipname", "clipid", "filename", "file", "video", "videoname", "sample", "sampleid"},
+    "truth": {"truth", "groundtruth", "gt", "label", "truelabel", "true", "ytrue", "target", "actual", "emotion"},
+    "prediction": {"prediction", "predictions", "predicted", "pred", "ypred", "predlabel", "predictedlabel", "output"},
+    "epoch": {"epoch", "epochs"},
+}
+NO_EPOCH = -1
+MAX_CLASSES = 30  # of more, a column is not what it is taken for: no dataset has as many
+FORMATS = "a table needs the titles subject, clip, truth and prediction, MEGC 2019's log a first line `casme2 sub01`"
+
+Cells = Sequence[tuple[int, list[str]]]  # numbers of lines, from 1, and what stands in each
+
+
+class Row(NamedTuple):
+    """What a log says of a clip."""
+
+    line: int
+    epoch: int  # NO_EPOCH where the log has none
+    subject: str
+    clip: str
+    truth: str
+    prediction: str
+
+
+@dataclass(frozen=True)
+class Log:
+    """Predictions of all subjects. A fold's probabilities are 1 for the class that was predicted, and 0."""
+
+    name: str
+    classes: tuple[str, ...]  # K that are a clip's or predicted, in order
+    epochs: tuple[int, ...]  # E; () where the log has none, and the folds have one
+    folds: tuple[Predictions, ...]  # one for each subject; clips "sub05/EP02_01f"
+
+
+def read_log(path: Path) -> Log:
+    """The log in a file: .xlsx, or text in any encoding with commas, semicolons, tabs or MEGC 2019's spaces.
+
+    Raises:
+        DataError: if it cannot be read, lacks a column or a value, or has a clip twice.
+    """
+    stripped = [(line, [cell.strip() for cell in row]) for line, row in enumerate(read_table(path), 1)]
+    cells = [(line, row) for line, row in stripped if any(row)]
+    try:
+        if not cells:
+            raise ValueError(f"is empty; {FORMATS}")
+        titles = cells[0][1]
+        is_table = len(titles) > 2 or any(map(_field, titles))
+        return _log(str(path), list(_table(cells) if is_table else _megc(cells)))
+    except ValueError as error:
+        raise DataError(f"{path} must be a log of predictions, but {error}") from error
+
+
+def _field(title: str) -> str | None:
+    """Which field a column of that title has."""
+    word = re.sub(r"[\W_]", "", title.lower())
+    return next((field for field, titles in TITLES.items() if word in titles), None)
+
+
+def _table(cells: Cells) -> Iterator[Row]:
+    (_, titles), *rows = cells
+    fields = list(map(_field, titles))
+    shown = f"its columns are {', '.join(filter(None, titles))}"
+    if missing := [field for field in TITLES if field not in fields and field != "epoch"]:
+        raise ValueError(f"{shown}, without {' and '.join(missing)}; {FORMATS}")
+    if twice := [field for field in TITLES if fields.count(field) > 1]:
+        raise ValueError(f"{shown}, of which {fields.count(twice[0])} may be the {twice[0]}; leave one")
+    for line, row in rows:
+        if any(row[len(titles) :]):
+            raise ValueError(f"line {line} has {len(row)} cells, and there are {len(titles)} columns")
+        padded = row + [""] * (len(titles) - len(row))
+        values = {field: padded[fields.index(field)] for field in TITLES if field in fields}
+        epoch = number(values.pop("epoch")) if "epoch" in values else NO_EPOCH
+        if epoch is None:
+            raise ValueError(f"the epoch on line {line} is no whole number: {padded[fields.index('epoch')]!r:.50}")
+        yield Row(line, epoch, **values)
+
+
+def _megc(cells: Cells) -> Iterator[Row]:
+    """Lines "casme2 sub01", each followed by its clips: name, truth, prediction."""
+    lines = [(line, " ".join(row).split()) for line, row in cells]
+    heads = [(words[0], words[1]) for _, words in lines if len(words) == 2]
+    of_dataset, of_name = Counter(head[0] for head in heads), Counter(head[1] for head in set(heads))
+    labels = {word for _, words in lines if len(words) > 2 for word in words[-2:]}
+    subject = ""
+    for (line, words), (_, after) in pairwise([*lines, (0, [])]):
+        if len(words) > 2 and subject:
+            yield Row(line, NO_EPOCH, subject, " ".join(words[:-2]), *words[-2:])
+            continue
+        # A clip without a prediction has two words, too: a name that is nowhere else, and a label.
+        broken = subject and of_dataset[words[0]] == 1 and words[-1] in labels
+        if len(words) != 2 or len(after) < 3 or broken:
+            what = "neither a subject with clips nor a subject's clip with truth and prediction"
+            raise ValueError(f"line {line}, {' '.join(words)!r:.50}, is {what}; {FORMATS}")
+        subject = words[1] if of_name[words[1]] == 1 else " ".join(words)
+
+
+def _log(name: str, raw: Sequence[Row]) -> Log:
+    rows = list(map(_named, raw))
+    names = {name for row in rows for name in (row.truth, row.prediction)}
+    numbers = [name for name in names if name.isdecimal()]
+    if not 0 < len(names) <= MAX_CLASSES:
+        raise ValueError(f"has {len(rows)} clips of {len(names)} classes, and 1 to {MAX_CLASSES} are taken for classes")
+    if numbers and len(numbers) < len(names):
+        raise ValueError(
+            f"its classes are numbers and names, {numbers[0]} and {min(names - {*numbers})}; take one kind"
+        )
+    classes = sorted(names, key=int if numbers else str)
+    found: dict[str, dict[int, dict[str, Row]]] = {}  # subject, epoch, clip
+    for row in rows:
+        clips = found.setdefault(row.subject, {}).setdefault(row.epoch, {})
+        if row.clip in clips:
+            when = "" if row.epoch == NO_EPOCH else f" in epoch {row.epoch}"
+            raise ValueError(f"has {_id(row)} twice{when}, on lines {clips[row.clip].line} and {row.line}")
+        clips[row.clip] = row
+    epochs = sorted({row.epoch for row in rows})
+    folds = tuple(_fold(subject, by_epoch, epochs, classes) for subject, by_epoch in found.items())
+    return Log(name, tuple(classes), () if epochs == [NO_EPOCH] else tuple(epochs), folds)
+
+
+def _named(row: Row) -> Row:
+    """A row with its clip's name without the subject's, and the names of its classes."""
+    clip = row.clip.removeprefix(f"{row.subject}/")
+    if not (row.subject and clip and f"{row.subject}{clip}{row.truth}{row.prediction}".isprintable()):
+        raise ValueError(f"line {row.line} has the subject {row.subject!r:.50} and the clip {clip!r:.50}; name both")
+    truth, said = _class(row.truth), _class(row.prediction)
+    if not truth or not said:
+        wrong = f"prediction {row.prediction!r:.50}" if truth else f"truth {row.truth!r:.50}"
+        raise ValueError(f"line {row.line} has the {wrong}, which is no class: no name and no whole number from 0")
+    return row._replace(clip=clip, truth=truth, prediction=said)
+
+
+def _class(cell: str) -> str | None:
+    """3 for "3" and "3.0", happiness for "Happiness"; None for another number, such as a probability, and for ""."""
+    try:
+        float(cell)
+    except ValueError:
+        return cell.lower() or None
+    whole = number(cell)
+    return None if whole is None else str(whole)
+
+
+def _id(row: Row) -> str:
+    return f"{row.subject}/{row.clip}"
+
+
+def _fold(
+    subject: str, by_epoch: Mapping[int, Mapping[str, Row]], epochs: Sequence[int], classes: Sequence[str]
+) -> Predictions:
+    """A subject's predictions: every epoch must have the same clips, with the same truths."""
+    if lacking := [epoch for epoch in epochs if epoch not in by_epoch]:
+        raise ValueError(f"{subject} has no epoch {lacking[0]}, which others have; every subject needs the same")
+    first = by_epoch[epochs[0]]
+    for epoch, clips in by_epoch.items():
+        if odd := sorted(clips.keys() ^ first.keys()):
+            lacks = epoch if odd[0] in first else epochs[0]
+            raise ValueError(f"has {subject}/{odd[0]} not in epoch {lacks}; every epoch needs the same clips")
+        for one, other in ((first[clip], row) for clip, row in clips.items() if row.truth != first[clip].truth):
+            truths = f"{one.truth} on line {one.line} and {other.truth} on line {other.line}"
+            raise ValueError(f"the truth of {_id(one)} is {truths}; it must be the same in every epoch")
+    place = {name: number for number, name in enumerate(classes)}
+    predicted = [[place[by_epoch[epoch][clip].prediction] for clip in first] for epoch in epochs]
+    labels = np.array([place[row.truth] for row in first.values()])
+    probabilities = np.eye(len(classes), dtype=np.float16)[predicted]
+    return Predictions(0, subject, tuple(map(_id, first.values())), labels, probabilities)
