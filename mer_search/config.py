@@ -109,6 +109,7 @@ class Input(Part):
     channels: str = "nr"  # n min-max to [-1, 1], r raw pixels, s standardised image column by column, z whole map
     components: str = "uv"  # u horizontal flow, v vertical flow, o optical strain
     strain: Literal["shear_twice", "shear_once"] = "shear_twice"  # two formulas in use: e_xy counts twice, or once
+    colours: Literal["exact", "bytes"] = "exact"  # of hsv; bytes: whole grey levels, hues of 2 degrees, as published
     antialias: bool = True  # when the onset image is made as small as the last map
 
     @field_validator("channels", "components")

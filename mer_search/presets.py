@@ -128,7 +128,7 @@ DEVIATIONS = {  # of this tool from the public code, by their numbers in docs/pa
     "D13": ("units.unfreeze",), "D14": ("units.vocabulary", "units.unknown", "units.chosen_by"),
     "D15": ("units.f1_over",),
     "D16": ("units.epochs", "train.epochs", "units.unfreeze_epoch"), "D17": ("model.stem_mid",),
-    "D20": ("train.seeding",),
+    "D20": ("train.seeding",), "D22": ("input.colours",),
 }  # fmt: skip
 _CODE: Parts = {  # what both public codes do
     "input": {"antialias": False},
@@ -202,6 +202,8 @@ def published_values(name: str) -> Mapping[str, Value]:
         parts = parts | _V6_CODE
     if run.model.temporal == "collapse" and run.model.stem_width == _V3["stem_width"]:
         parts = parts | {"model": parts["model"] | {"stem_mid": 128}}
+    if run.input.channels == "hsv":
+        parts = parts | {"input": parts["input"] | {"colours": "bytes"}}
     return _flat(parts)
 
 

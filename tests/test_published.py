@@ -23,11 +23,11 @@ from mer_search.data.clips import Clip
 from mer_search.data.flow import farneback, measure
 from mer_search.data.frames import frame_sets
 from mer_search.data.prepare import prepared
-from mer_search.errors import DataError, UsageError
+from mer_search.errors import DataError, Infeasible, UsageError
 from mer_search.evaluation.folds import stream_seed
 from mer_search.evaluation.metrics import best_epoch, f1_by_epoch, units_f1
 from mer_search.evaluation.predictions import Predictions
-from mer_search.model.channels import IMAGENET_MEAN
+from mer_search.model.channels import IMAGENET_MEAN, channels
 from mer_search.model.network import Network
 from mer_search.presets import ALIASES, PRESETS, preset, published_values
 from mer_search.search.space import parse
@@ -39,7 +39,7 @@ from mer_search.training.loop import train_fold
 from mer_search.training.predict_proba import network_input
 
 DIGESTS = {
-    "MMNet": "f4e76960da7ad5d7", "MMNet-3": "6257e1d4afe453a2", "V1": "f9471e8ea4f173e0", "V2": "f1bfe49c63cb368f",
+    "MMNet": "f4e76960da7ad5d7", "MMNet-3": "6257e1d4afe453a2", "V1": "f9471e8ea4f173e0", "V2": "7790ad5b97bf1f87",
     "V3N": "dc2be7a5fa2193f2", "V3R": "686885f33b3f05ae", "V3S": "a3f56a768e452400", "V3NR": "4aca2e0b99a7fec2",
     "V3RS": "c89a0fd22eea72ab", "V3NS": "680f4186d473c6a8", "V3NRS": "e874dbb62f99cc20", "V4": "bba618b0a710a2e7",
     "V5N": "8a2451a75ec03e0b", "V5R": "e7c454b0fce187bc", "V5S": "54b9993e8af19816", "V5NR": "b785cf9ad9c8bb74",
@@ -209,6 +209,17 @@ def test_the_last_batch_is_what_is_left():
     assert sorted(torch.cat(list(batches)).tolist()) == list(range(237))
 
 
+def test_a_last_batch_of_one_clip_is_refused_where_the_last_map_is_one_place(tmp_path, tiny):
+    write_casme2(tmp_path)
+    values = {"flow.size": 16, "model.blocks": 4, "train.last_batch": "smaller"}  # of 16 clips 12 train
+    loaded = load_data(tmp_path, with_values(tiny, values), silent)
+    with pytest.raises(
+        Infeasible, match=r"12 clips leave a last batch of one; set train.batch to another number than 11"
+    ):
+        train(loaded, train__batch=11)
+    assert np.isfinite(train(loaded, train__batch=5).predictions.probabilities).all()
+
+
 def test_a_fold_with_a_smaller_last_batch_is_trained_and_predicted(tmp_path, tiny):
     write_casme2(tmp_path)
     loaded = load_data(tmp_path, tiny, silent)
@@ -341,6 +352,21 @@ def test_mmnets_augmentation_is_one_step_after_the_other(flip, degrees, right, d
     ):
         differs = np.abs(image - expected).max(2) > 0.01
         assert differs.mean() < 0.002  # where a place lies in the middle between two pixels
+
+
+def test_v2s_picture_is_opencvs_of_8_bits():
+    u, v = np.random.default_rng(0).normal(0, 2, (2, 40, 40)).astype(np.float32)
+    magnitude, angle = cv2.cartToPolar(u, v)
+    picture = np.full((40, 40, 3), 255, np.uint8)
+    picture[..., 0] = angle * 180 / np.pi / 2
+    picture[..., 2] = cv2.normalize(magnitude, None, 0, 255, cv2.NORM_MINMAX)
+    expected = cv2.cvtColor(picture, cv2.COLOR_HSV2RGB)
+    flow = torch.from_numpy(np.stack([u, v]))[None, None]
+    found = channels(flow, preset("V2", "published").input)[0, 0].permute(1, 2, 0).numpy() * 255
+    differs = np.abs(found - expected).max(2)  # where an angle or a value lies at the edge of a step
+    assert (differs > 1).mean() < 0.02
+    exact = channels(flow, preset("V2").input)[0, 0].permute(1, 2, 0).numpy() * 255
+    assert np.abs(exact - expected).mean() > 3 * np.abs(found - expected).mean()
 
 
 @pytest.mark.parametrize(("name", "decays"), [("V3NR", 51), ("MMNet", 50), ("V6", 50)])

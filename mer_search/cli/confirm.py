@@ -102,11 +102,11 @@ def confirm(
     from mer_search.engine.where import Where
     from mer_search.report import conclusions, datasets, terminal
     from mer_search.report import summaries as shown
-    from mer_search.report.costs import epoch_line, print_copies, print_costs
+    from mer_search.report.costs import epoch_line, print_copies, print_costs, print_not_kept
     from mer_search.search.cost import Cost
     from mer_search.search.storage import finals_over, find_study, open_storage
     from mer_search.search.workspace import find_data
-    from mer_search.training.loop import KEPT, Epoch
+    from mer_search.training.loop import BEST, LAST, Epoch
 
     options = {"--trial": trial, "--top": top, "--preset": preset_name}
     given = [option for option, value in options.items() if value is not None]
@@ -133,11 +133,12 @@ def confirm(
         targets = [replace(target, run=with_values(target.run, values)) for target in targets]
         start = start and replace(start, run=with_values(start.run, values))
     if keep_best:
-        targets = [replace(target, keep=KEPT) for target in targets]
+        targets = [replace(target, keep=(LAST, BEST[target.ties], "action_units")) for target in targets]
     began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)
 
     def announce(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
         datasets.print_data(jobs[0].loaded)
+        print_not_kept(jobs)
         print_costs(jobs, costs, side_by_side)
 
     def on_epoch(title: str, epoch: Epoch) -> None:
@@ -145,9 +146,9 @@ def confirm(
             terminal.err.print(epoch_line(title, epoch), markup=False, soft_wrap=True)
 
     with stop.polling(), terminal.bars() as progress:
+        fresh = seeds_of(targets, seeds, first_seed)
         path = data or targets[0].data or find_data(None, progress)
         print_copies(open_folder(path, targets[0].run.data.task), [target.run for target in targets])
-        fresh = seeds_of(targets, seeds, first_seed)
         results = confirm_targets(targets, start, path, subjects, fresh, where, study, progress, announce, on_epoch)
     summaries = [result.summary for result in results]
     if as_json:

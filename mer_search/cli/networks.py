@@ -248,7 +248,8 @@ def evaluate(
         loaded = load_data(data or find_data(None, progress), run, progress)
         files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
         folds = evaluating.evaluate(files, loaded, choose_device(device), progress)
-    facts = networks.evaluated(folds, loaded)
+    public = any(each.path.suffix != ".safetensors" for each in files)
+    facts = networks.evaluated(folds, loaded, public)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:

@@ -101,7 +101,7 @@ def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs:
     same = np.array_equal(first.matrices, second.matrices)
     numbers = _numbers(one, other, interval, p_holm, pairs)
     names, few = f"{first.name} and {second.name}", first.matrices.shape[1]
-    why = f" ({few} subjects are too few to show any)" if 2 / 2**few >= SIGNIFICANT else ""
+    why = f" ({few} subject{'s are' if few > 1 else ' is'} too few to show any)" if 2 / 2**few >= SIGNIFICANT else ""
     if same:
         said = (
             f"no difference: {first.name} and {second.name} have the same confusion matrix for every subject and seed"

@@ -135,6 +135,11 @@ def prepare(
     Raises:
         UsageError: for unknown subjects, or if the configurations' data are not the same clips and labels.
     """
+    if len(tasks := {target.run.data.task or "the first": target.title for target in targets}) > 1:
+        asked = " and ".join(f"{title} has task {task}" for task, title in tasks.items())
+        raise UsageError(
+            f"networks can be compared on the same classes only, but {asked}; give --task, or fewer networks"
+        )
     known: dict[str, Loaded] = {}
     jobs: list[Confirmation] = []
     for target in targets:

@@ -32,6 +32,7 @@ class Reproduced:
     summary: Summary
     subjects: Mapping[str, float]  # macro F1 of each subject alone, under the published rule: mean over seeds
     matrices: Mapping[str, np.ndarray]  # of each subject, under the published rule (seeds, K, K)
+    comparable: bool = True  # whether these are the clips and subjects of the published figures
 
     @property
     def f1(self) -> float:
@@ -51,7 +52,8 @@ def targets_of(names: Sequence[str], values: Mapping[str, Value], out: Path) -> 
         copies = "frames.crops" in published_values(name)
         return {path: value for path, value in values.items() if path != "frames.crops" or copies}
 
-    return [preset_target(name, own(name), out, "published") for name in names or VARIANTS]
+    different = dict.fromkeys(ALIASES.get(name, name) for name in names)
+    return [preset_target(name, own(name), out, "published") for name in different or VARIANTS]
 
 
 def without_each(name: str, values: Mapping[str, Value], out: Path) -> list[Target]:
@@ -89,8 +91,9 @@ def _reproduced(job: Confirmation, folds: Sequence[Predictions], progress: Progr
         for subject in job.subjects
     }
     alone = {subject: float(uf1(each).mean()) for subject, each in matrices.items()}
-    name = ALIASES.get(job.target.name, job.target.name)
-    return Reproduced(name, job.target.title, entry(name).published_f1, summary, alone, matrices)
+    name, folder = job.target.name, job.loaded.folder
+    same = job.is_whole and (folder.name, folder.task, folder.synthetic) == ("casme2", "5", False)
+    return Reproduced(name, job.target.title, entry(name).published_f1, summary, alone, matrices, same)
 
 
 @dataclass(frozen=True)

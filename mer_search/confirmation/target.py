@@ -8,7 +8,7 @@ import optuna
 
 from mer_search.config import Run, Value, digest, with_values
 from mer_search.errors import DataError, UsageError
-from mer_search.presets import entry, preset
+from mer_search.presets import ALIASES, entry, preset
 from mer_search.search import space
 from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials, results
 from mer_search.search.study import kept_study
@@ -134,6 +134,6 @@ def seeds_of(targets: Sequence[Target], count: int, first: int | None) -> range:
 def preset_target(name: str, values: Mapping[str, Value], out: Path, recipe: str = "") -> Target:
     """A published network in a recipe (presets.RECIPES), with some values of one's own. Its folder's name is completed
     with the run's digest once the data is known."""
-    run = with_values(preset(name, recipe), values)
+    run, name = with_values(preset(name, recipe), values), ALIASES.get(name, name)
     title = f"{name} as published" if recipe else name
     return Target(run, title, out / "presets" / "confirm" / name, name=name, recipe=recipe, ties=entry(name).ties)

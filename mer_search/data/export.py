@@ -31,10 +31,15 @@ def export_frames(folder: Folder, prep: Prep, out: Path, told: Callable[[int, in
         how many frames were written, and what is wrong with clips that were left out.
 
     Raises:
-        UsageError: for flow images, or an `out` that is not empty.
+        UsageError: for flow images, or an `out` that is not empty, or in the data's folder.
+        DataError: if no clip can be used.
     """
     if folder.dataset.flow_images:
         raise UsageError("frames are exported of clips that have frames, but these are flow images")
+    if out.resolve().is_relative_to(folder.path.resolve()):
+        raise UsageError(
+            f"{out} must lie outside the data's folder, whose frames it would take the place of; name another folder"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} must be a new or empty folder, but something is there; remove it or name another")
     with whole_folder(out.absolute()) as building:
@@ -42,6 +47,10 @@ def export_frames(folder: Folder, prep: Prep, out: Path, told: Callable[[int, in
             if path.suffix.lower() in (".xlsx", ".csv", ".json") and path.is_file() and path.parent.name != "landmarks":
                 shutil.copy(path, building / path.name)
         written = in_threads(lambda clip, check: _write(building / PROCESSED, clip, prep, check), folder.clips, told)
+        if not any(isinstance(each, int) for each in written):
+            raise DataError(
+                f"frames must be written of some clips, but none of {len(written)} can be used; {written[0]}"
+            )
     return sum(each for each in written if isinstance(each, int)), [each for each in written if isinstance(each, str)]
 
 

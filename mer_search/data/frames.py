@@ -23,7 +23,7 @@ def frame_sets(clip: Clip, config: Frames) -> list[tuple[int, ...]]:
     middle = _middle(clip, clip.onset, clip.offset, config)
     forward = int(config.jitter * (middle - clip.onset) / 4)
     back = int(config.jitter * (clip.offset - middle) / 4)
-    early = forward if config.jitter_apex and middle == clip.apex else 0
+    early = forward if config.jitter_apex and config.middle == "apex" and middle == clip.apex else 0
     sets = [
         _points(clip, clip.onset + on, clip.offset - off, config, earlier)
         for on in range(forward + 1)

@@ -15,7 +15,7 @@ from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import select_subjects
 from mer_search.evaluation.predictions import Predictions
 from mer_search.model.network import Network
-from mer_search.model.public import load_public_weights
+from mer_search.model.public import load_public_weights, public_names
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.predict_proba import predict_proba
 
@@ -42,7 +42,7 @@ def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> list[Weights
     files = [
         file
         for path in paths
-        for file in (sorted(each for each in path.iterdir() if each.suffix in ENDINGS) if path.is_dir() else [path])
+        for file in (sorted(each for each in path.iterdir() if _is_whole(each)) if path.is_dir() else [path])
     ]
     if not files:
         raise UsageError(f"WEIGHTS must be files {', '.join(ENDINGS)} or folders of them, but there are none")
@@ -50,8 +50,16 @@ def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> list[Weights
     for one in found:
         twice = [str(other.path) for other in found if other.subject == one.subject]
         if len(twice) > 1:
-            raise UsageError(f"there must be one file a subject, but of {one.subject} there are {' and '.join(twice)}")
+            raise UsageError(
+                f"there must be one file a subject, but of {one.subject} there are {' and '.join(twice)}; name the "
+                "files of one seed and epoch, such as checkpoints/0-sub*.best_test_epoch.safetensors"
+            )
     return found
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file may hold a network that was trained to the end; a first stage's knows no emotions yet."""
+    return file.suffix in ENDINGS and not re.search("action_units|embed_model", file.name)
 
 
 def _subject(file: Path, subjects: Sequence[str]) -> str:
@@ -76,13 +84,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch, pickle and safetensors each have their own
-        reason = str(error).splitlines()[0]
         raise DataError(
-            f"{path} must hold weights, but cannot be read ({reason}); download or write it anew"
+            f"{path} must hold a network's tensors and nothing else, but cannot be read as such "
+            f"({type(error).__name__}); download or write it anew"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(item, Tensor) for item in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(item, Tensor) for name, item in state.items()
+    ):
         raise DataError(f"{path} must hold a network's state, a tensor a name, but holds a {type(state).__name__}")
+    if not all(item.isfinite().all() for item in state.values()):
+        raise DataError(f"{path} must hold finite weights, but some are not; download or write it anew")
     return state
 
 
@@ -92,6 +104,7 @@ def network_of(state: dict[str, Tensor], run: Run) -> Network:
     Raises:
         UsageError: if they do not fit it.
     """
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     units = next((len(state[name]) for name in UNITS if name in state), 0)
     network = Network(run, units)
     if set(state) == set(network.state_dict()):
@@ -100,6 +113,11 @@ def network_of(state: dict[str, Tensor], run: Run) -> Network:
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip().rstrip(".")
             raise UsageError(f"the weights must have the shapes of this network, but have not: {first}") from None
+    elif not set(state) & set(public_names(network).values()):
+        raise UsageError(
+            "the weights must be of this network, but none of their names is "
+            f"({', '.join(list(state)[:2])} ...); they belong to another --preset"
+        )
     else:
         load_public_weights(network, state)
     return network.eval()

@@ -84,17 +84,22 @@ def _slope(maps: Tensor, dim: int) -> Tensor:
     return torch.cat([first, inner, last], dim)
 
 
-def hsv(flow: Tensor) -> Tensor:
+def hsv(flow: Tensor, colours: str = "exact") -> Tensor:
     """Flow (..., P, H, W) -> its usual colour picture (..., 3, H, W), RGB in [0, 1].
 
     The direction is the hue, the magnitude (min-max per map) the value, at full saturation. TM-MMNET's V2 takes it as
-    it is, without the normalisation of ImageNet's pictures.
+    it is, without the normalisation of ImageNet's pictures. In "bytes" hue, value and colours are those of OpenCV's
+    8-bit pictures, as its public code has them.
     """
+    whole = colours == "bytes"
     u, v = flow[..., 0, :, :], flow[..., 1, :, :]
     hue = torch.atan2(v, u) % (2 * torch.pi) * (3 / torch.pi)  # [0, 6)
     value = (min_max(torch.hypot(u, v)) + 1) / 2
+    if whole:
+        hue, value = (hue * 30).floor() / 30, (value * 255).floor() / 255
     sixths = torch.stack([(hue + shift) % 6 for shift in (5, 3, 1)], dim=-3)  # of red, green, blue
-    return value.unsqueeze(-3) * (1 - torch.minimum(sixths, 4 - sixths).clamp(0, 1))
+    picture = value.unsqueeze(-3) * (1 - torch.minimum(sixths, 4 - sixths).clamp(0, 1))
+    return (picture * 255).round() / 255 if whole else picture
 
 
 def rgb_difference(difference: Tensor) -> Tensor:
@@ -123,7 +128,7 @@ def channels(flow: Tensor, config: Input) -> Tensor:
     """Flow (B, T, P, H, W) -> channels (B, T, C, H, W): for each letter of `config.channels` its normalised copy of
     the components, so "nr" on "uv" gives u_n v_n u_r v_r; or a colour picture."""
     if config.channels in COLOURS:
-        return {"hsv": hsv, "rgb": rgb_difference}[config.channels](flow)
+        return hsv(flow, config.colours) if config.channels == "hsv" else rgb_difference(flow)
     if "o" in config.components and flow.shape[2] == 2:  # flow images bring their own
         flow = torch.cat([flow, strain(flow, config.strain)], dim=2)
     picked = torch.stack([flow[:, :, COMPONENTS.index(letter)] for letter in config.components], dim=2)

@@ -8,9 +8,11 @@ from mer_search.confirmation.confirm import Confirmation
 from mer_search.data import Folder
 from mer_search.report.terminal import duration, err, note, operations, plural
 from mer_search.search.cost import Cost
-from mer_search.training.loop import Epoch
+from mer_search.training.fold_store import checkpoint_file
+from mer_search.training.loop import BEST, Epoch
 
 DISK = 10**8  # bytes that are worth a word
+FEW_COPIES = 20
 SMALL_MAP = 4  # pixels a side of a last map; with 2 on drawn clips UF1 fell by .2 (docs/search.md); published: 14
 
 
@@ -64,8 +66,22 @@ def print_copies(folder: Folder, runs: Sequence[Run]) -> None:
         size = maps * (2 * 2 + 3 / run.frames.maps) * run.flow.size**2
         note(
             f"cost: {run.frames.crops} cropped copies of each of {len(folder.clips)} clips, {maps:,} maps of flow to "
-            f"be measured once, {size / 1e9:.2g} GB in memory and on disk; fewer with --set frames.crops=20"
+            f"be measured once, {size / 1e9:.2g} GB in memory and on disk"
+            + ("; fewer with --set frames.crops=20" if run.frames.crops > FEW_COPIES else "")
         )
+
+
+def print_not_kept(jobs: Sequence[Confirmation]) -> None:
+    """That networks are wanted of folds which are on disk already, and were trained without keeping them."""
+    for job in jobs:
+        there = set(job.wanted) - set(job.missing)
+        best = [name for name in job.target.keep if name in BEST.values()]
+        lacking = [key for key in there for name in best if not checkpoint_file(job.store, *key, name).exists()]
+        if lacking:
+            note(
+                f"warning: {plural(len(lacking), 'fold')} of {job.target.title} are on disk without the networks that "
+                f"--keep-best keeps; delete {job.store} and confirm again, which trains them anew"
+            )
 
 
 def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:

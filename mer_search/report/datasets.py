@@ -50,5 +50,7 @@ def print_data(loaded: Loaded) -> None:
         f"data: {loaded.folder.title}, {len(loaded.clips)} clips ({classes}), {len(counted)} subjects, "
         f"checksum {loaded.run.data.checksum}"
     )
+    if (done := sum(clip.processed for clip in loaded.clips)) and len(loaded.clips[0].frames) > 1:
+        note(f"  denoised and masked already are the frames of {plural(done, 'clip')}, whatever prep.mask says")
     for problem in loaded.problems:
         note(f"  {problem}")

@@ -93,7 +93,7 @@ def print_parity(rows: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def evaluated(folds: Sequence[Predictions], loaded: Loaded) -> dict[str, Any]:
+def evaluated(folds: Sequence[Predictions], loaded: Loaded, public: bool) -> dict[str, Any]:
     """What networks from files scored: each subject alone, and all together."""
     rows, matrices = [], np.array([[fold_confusion(fold, last) for fold in folds]])
     for fold, matrix in zip(folds, matrices[0], strict=True):
@@ -103,6 +103,7 @@ def evaluated(folds: Sequence[Predictions], loaded: Loaded) -> dict[str, Any]:
     return {
         "dataset": loaded.folder.title,
         "synthetic": loaded.folder.synthetic,
+        "public": public,
         "subjects": rows,
         "missing": sorted(set(loaded.subjects) - {fold.subject for fold in folds}),
         "uf1": together.uf1,
@@ -132,10 +133,11 @@ def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
     say(f"UF1 {facts['uf1']:.4f}, 95 % {interval(facts['ci95'])}, UAR {facts['uar']:.4f}.")
     if facts["missing"]:
         say(f"There are no weights for {', '.join(facts['missing'])}: UF1 is without them.")
-    say(
-        "Published networks were saved at the epoch that was best on the very person they are tested on here (LEAKS): "
-        "compare their figures with others under that rule alone."
-    )
+    if facts["public"]:
+        say(
+            "Published networks were saved at the epoch that was best on the very person they are tested on here "
+            "(LEAKS): compare their figures with others under that rule alone."
+        )
 
 
 def print_step(step: Step, networks: Sequence[str], comparison: Comparison | None) -> None:

@@ -84,7 +84,8 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
     if len(summary.seeds) > 1:
         tail = [each for each in shown(summary.rules["tail"]) if each[0] not in summary.databases]
         place = len(shown(summary.rules["tail"]))
-        found[place:place] = [("tail, seeds averaged", group, score.averaged) for group, score in tail]
+        leaks = " (LEAKS)" if summary.leaks else ""
+        found[place:place] = [(f"tail, seeds averaged{leaks}", group, score.averaged) for group, score in tail]
     if summary.uf1_bbc:
         leaks = " (LEAKS)" if summary.uf1_bbc.rule in LEAKS else ""
         found += [(BBC + leaks, "tuning", summary.uf1_bbc), (CROSSED + leaks, "tuning", summary.uf1_bbc.cross_fitted)]
@@ -100,7 +101,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
             decimals(score.uf1),
             decimals(getattr(score, "sd", None)),
             interval(score.ci95),
-            "" if name in BASELINE_TITLES.values() else decimals(better_baseline(summary, group)),
+            "" if name in BASELINE_TITLES.values() or summary.leaks else decimals(better_baseline(summary, group)),
         )
         for name, group, score in found
     ]

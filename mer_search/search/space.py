@@ -171,10 +171,13 @@ def changed(there: str, here: str) -> str:
     except UsageError:
         return ""
     keys = [key for key in one | other if one.get(key) != other.get(key)]
-    shown = [
-        f"{key} is {one.get(key, 'absent')} there, {other.get(key, 'absent')} here" for key in keys[:DIFFERENCES_SHOWN]
-    ]
+    shown = [f"{key} is {_shown(one, key)} there, {_shown(other, key)} here" for key in keys[:DIFFERENCES_SHOWN]]
     return "; ".join(shown + ([f"and {len(keys) - DIFFERENCES_SHOWN} more"] if len(keys) > DIFFERENCES_SHOWN else []))
+
+
+def _shown(flat: Mapping[str, Any], key: str) -> str:
+    value = flat.get(key, "absent")
+    return "empty" if value == "" else str(value)
 
 
 def _lasting(tree: Mapping[str, Any]) -> dict[str, Any]:

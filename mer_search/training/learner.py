@@ -117,6 +117,14 @@ class Learner:
         self.train = torch.as_tensor(fold.train, device=device)
         self.test = torch.as_tensor(fold.test, device=device)
         self.val = torch.as_tensor(fold.val, device=device)
+        config = run.train
+        if self.network.grid == 1 and config.last_batch == "smaller" and len(self.train) % config.batch == 1:
+            raise Infeasible(
+                f"a batch must have two clips or more where the last map is one place, but {len(self.train)} clips "
+                f"leave a last batch of one; set train.batch to another number than {config.batch}, or "
+                'train.last_batch to "filled"',
+                "two clips a batch",
+            )
         self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
         self.precision = mixed_precision(run, device)
         self.graphed: dict[Any, Graphed] = {}  # on a GPU, by what it does

@@ -31,7 +31,8 @@ from mer_search.training.dataset import Clips
 from mer_search.training.learner import Learner, learning_rate
 
 LAST = "last"
-KEPT = (LAST, "best_test_epoch", "action_units")  # epochs at which a fold's weights may be wanted; see `train_fold`
+BEST = {"earliest": "best_test_epoch", "latest": "latest_best_test_epoch"}  # by the published rule's ties
+KEPT = (LAST, *BEST.values(), "action_units")  # epochs at which a fold's weights may be wanted; see `train_fold`
 
 
 class Epoch(NamedTuple):
@@ -95,7 +96,8 @@ def train_fold(
             if epochs are left in the end, the fold is saved there.
         microbatches: how many a batch is cut into (see Learner).
         keep: which weights are wanted: those at the end ("last"), at the first of the epochs with the best F1 on the
-            test subject ("best_test_epoch", as published) and at the end of the first stage ("action_units").
+            test subject ("best_test_epoch", as published) or at the last of them ("latest_best_test_epoch"), and at the
+            end of the first stage ("action_units").
 
     Raises:
         Infeasible: if the loss stops being a finite number, or two stages find no known action units to learn.
@@ -138,8 +140,9 @@ def train_fold(
         shown = f1_by_epoch(Predictions(seed, subject, names, labels, np.stack(so_far.probabilities)))
         row = Epoch(seed, subject, epoch + 1, rate, value, hits, -mean_log(predicted, labels), seconds=seconds)
         add(row._replace(test_f1=float(shown[0][-1]), test_accuracy=float(shown[1][-1])))
-        if best_epoch(*shown) == epoch:
-            kept("best_test_epoch")
+        for ties, name in BEST.items():
+            if best_epoch(*shown, latest=ties == "latest") == epoch:
+                kept(name)
         if run.train.stop_when_perfect and (predicted.argmax(1) == labels).all():
             so_far.probabilities.extend([predicted] * (max_epochs - epoch - 1))
             so_far.val_log_likelihood.extend(so_far.val_log_likelihood[-1:] * (max_epochs - epoch - 1))
