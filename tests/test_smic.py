@@ -68,3 +68,31 @@ def test_clips_of_other_cameras_are_not_looked_at(tmp_path, camera):
     assert [str(problem) for problem in folder.problems] == [
         "s01/s1_ne_01: its frame folder is missing or empty (left out)"
     ]
+
+
+@pytest.mark.parametrize("pairs", [2, 3])
+def test_the_publishers_workbook_and_of_several_expressions_the_first(tmp_path, pairs):
+    more = [f"{end}{k}F" for k in range(2, pairs + 1) for end in ("Onset", "Offset")]
+    titles = ["Subject", "Filename", None, "OnsetF", "OffsetF", *more, None, "FirstF", "LastF"]
+    titles += [*(f"TotalMF{k}" for k in range(1, pairs + 1)), "TotalVL", "Emotion"]
+
+    def row(subject, name, emotion, second=()):
+        pair = [*second, *[None] * (len(more) - len(second))]
+        known = [subject, name, None, 17581039, 17581055, *pair, None, 17580887, 17581094, 17]
+        return [*known, *[None] * (pairs - 1), 208, emotion]
+
+    rows = [row(20, "s20_ne_01", "negative"), row(20, "s20_po_01", "positive", (17581060, 17581075))]
+    write_smic(tmp_path, [smic_row(20, each[1], each[-1], 17581039) for each in rows])
+    path = tmp_path / "SMIC-HS-E_annotation.xlsx"
+    write_book(path, [titles, *rows], "HS", other="VIS")
+    (tmp_path / "~$SMIC-HS-E_annotation.xlsx").write_bytes(b"Excel has it open")
+    for folder in (tmp_path / "SMIC_all_cropped").rglob("s20_*"):
+        write_frames(folder, (f"reg_image{k}.bmp" for k in range(17581039, 17581080)))
+    folder = open_folder(tmp_path)
+    found = [(clip.id, clip.label, clip.onset, clip.offset) for clip in folder.clips]
+    assert found == [
+        ("s20/s20_ne_01", "negative", 17581039, 17581055), ("s20/s20_po_01", "positive", 17581039, 17581055)
+    ]  # fmt: skip
+    said = "it has another expression, from frame 17581060 on; the first is taken"
+    (problem,) = folder.problems
+    assert (problem.clip, problem.what, problem.usable) == ("s20/s20_po_01", said, True)

@@ -7,7 +7,7 @@ may be upper or lower case; whatever else lies about (Thumbs.db, shortcuts, `._`
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mer_search.data.clips import Clip, Problem
@@ -34,6 +34,7 @@ class Row:
     emotion: str
     apex: str = ""
     units: str = ""
+    again: str = ""  # onset of a second expression
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Layout:
     prefix: str  # of subjects' names
     digits: int  # of subjects' names
     example: str  # path of a frame, for messages
+    optional: Mapping[str, str] = field(default_factory=dict)  # as `columns`, of those that only some copies have
     tab: str = ""  # name of the sheet in the spreadsheet; the first where there is none of that name
     frame: str = r"(\d+)$"  # pattern that gives a frame's number, in the file's name in lower case without extension
     renumbered: bool = False  # frames may be numbered anew: as many as there must be are taken in order
@@ -106,11 +108,11 @@ class Layout:
         titles: list[str] = []
         start = 0  # of the clips: below the row of titles
         while start < len(cells) and not {"subject", "filename"} <= set(titles):
-            titles = [_letters(cell) for cell in cells[start]]
+            titles = [_bare(cell) for cell in cells[start]]
             start += 1
         if not {"subject", "filename"} <= set(titles):
             raise DataError(f"{path} must have a row of titles with Subject and Filename, but has none")
-        short = {field: _letters(title) for field, title in self.columns.items()}
+        short = {field: _bare(title) for field, title in self.columns.items()}
         missing = [title for field, title in self.columns.items() if short[field] not in titles]
         if missing:
             raise DataError(
@@ -118,7 +120,8 @@ class Layout:
                 f"{'is' if len(missing) == 1 else 'are'} missing"
             )
         if twice := [title for field, title in self.columns.items() if titles.count(short[field]) > 1]:
-            raise DataError(f"{path} must have one column {twice[0]}, but has {titles.count(_letters(twice[0]))}")
+            raise DataError(f"{path} must have one column {twice[0]}, but has {titles.count(_bare(twice[0]))}")
+        short |= {field: title for field, text in self.optional.items() if (title := _bare(text)) in titles}
         place = {field: titles.index(title) for field, title in short.items()}
         filled = [row + [""] * (len(titles) - len(row)) for row in cells[start:]]
         rows = [Row(**{field: row[column].strip() for field, column in place.items()}) for row in filled]
@@ -177,6 +180,9 @@ class Layout:
             what = f"apex must lie between onset {onset} and offset {last}, but is {row.apex!r}; taken as unknown"
             problems.append(Problem(identity, what, True, label))
             apex = None
+        if number(row.again) is not None:
+            what = f"it has another expression, from frame {row.again} on; the first is taken"
+            problems.append(Problem(identity, what, True, label))
         units = action_units(row.units)
         if strange := [code for code in units if code != "?" and not re.fullmatch(r"[LR]?\d{1,2}", code)]:
             what = f"action units must be numbers such as 4+L12, but {strange[0]!r} is none; taken as unknown"
@@ -230,9 +236,9 @@ def action_units(cell: str) -> tuple[str, ...]:
     return tuple(re.sub(r"(?<=\d)[A-E]$", "", code) for code in codes if code)
 
 
-def _letters(title: str) -> str:
-    """A title without its spaces and capitals: onsetframe for " OnsetFrame" and "Onset Frame"."""
-    return re.sub(r"[^a-z]", "", title.lower())
+def _bare(title: str) -> str:
+    """A title without its spaces and capitals: onset2f for " Onset2F" and "Onset 2 F"."""
+    return re.sub(r"[^a-z0-9]", "", title.lower())
 
 
 def _listed(folder: Path) -> list[Path]:
