@@ -1,11 +1,13 @@
 import pytest
-from small import write_casme2, write_sheet
+from small import COLUMNS, write_book, write_casme2, write_frames, write_sheet
 
 from mer_search.data import open_folder
 from mer_search.data.check import check_folder
 from mer_search.data.clips import checksum
-from mer_search.data.readers.casme2 import read
+from mer_search.data.readers.casme2 import LAYOUT
 from mer_search.errors import DataError
+
+read = LAYOUT.read
 
 
 def _problems(folder):
@@ -121,3 +123,29 @@ def test_a_spreadsheet_without_its_columns_or_frames(tmp_path):
     sheet.rename(sheet.with_suffix(".xlsx"))
     with pytest.raises(DataError, match="must be a readable table"):
         read(sheet.parent)
+
+
+def test_of_several_spreadsheets_the_newest_is_read_and_named(mer_search, tmp_path):
+    rows = write_casme2(tmp_path, 2)
+    write_sheet(tmp_path / "CASME2-coding-20140508.xlsx", rows[:4])
+    write_sheet(tmp_path / "CASME2-coding-20190701.xlsx", rows)
+    said = "CASME2-coding-20190701.xlsx (not CASME2-coding-20140508.xlsx)"
+    assert (open_folder(tmp_path).source, len(open_folder(tmp_path).clips)) == (said, 8)
+    head = mer_search("data", "check", tmp_path).stdout.partition("subject ")[0]
+    assert f"annotation: {said}" in " ".join(head.split())
+    (tmp_path / "CASME2-coding-20190701.xlsx").unlink()
+    assert open_folder(tmp_path).source == "CASME2-coding-20140508.xlsx"
+
+
+@pytest.mark.parametrize(("sheet", "emotion"), [("20140508", "sadness"), ("20190701", "surprise")])
+def test_the_task_of_megc_has_its_clips_by_either_spreadsheet(tmp_path, sheet, emotion):
+    names = ["EP07_01", "EP07_04f", "EP10_03", "EP02_07"]  # three that became surprise in 2019, and one that always was
+    titles = [*COLUMNS, "Objective Classes"] if sheet == "20190701" else COLUMNS
+    labels = [emotion] * 3 + ["surprise"]
+    rows = [[24, name, None, 11, 15, 20, None, "1+2", label, "II"] for name, label in zip(names, labels, strict=True)]
+    write_book(tmp_path / f"CASME2-coding-{sheet}.xlsx", [titles, *(row[: len(titles)] for row in rows)])
+    for name in names:
+        write_frames(tmp_path / "Cropped" / "sub24" / name, (f"reg_img{k}.jpg" for k in range(11, 21)))
+    three, seven = open_folder(tmp_path, "3"), open_folder(tmp_path, "7")
+    assert ([clip.name for clip in three.clips], three.problems, three.outside) == (["EP02_07"], (), {emotion: 3})
+    assert [clip.label for clip in seven.clips] == labels

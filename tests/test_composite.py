@@ -51,6 +51,7 @@ def test_every_database_gives_its_three_classes(root):
         "sub05/EP02_07": "surprise", "006/006_1_2": "negative", "007/007_7_1": "surprise", "s01/s1_ne_01": "negative",
         "s02/s2_po_01": "positive",
     }  # fmt: skip
+    assert folder.source == "CASME2-coding-20140508.xlsx, SAMM_Micro_FACS_Codes_v2.xlsx, SMIC-HS-E_annotation.xlsx"
     assert [clip.dataset for clip in folder.clips] == ["casme2"] * 4 + ["samm"] * 2 + ["smic"] * 2
     assert {clip.fps for clip in folder.clips if clip.dataset == "smic"} == {100}
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mer_search.config import Data, Run, with_values
 from mer_search.data.clips import Clip, Problem, checksum, presentable, with_landmarks
 from mer_search.data.readers import casme2, composite, flow_images, samm, smic
+from mer_search.data.readers.annotation import Layout
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.data.tasks import Task, assign, outside_of
 from mer_search.data.tasks import find as find_task
@@ -26,13 +28,21 @@ class Dataset:
         default_factory=dict
     )  # other published lists of subjects, by their names
     flow_images: bool = False  # clips are finished motion maps: one map, no onset image
+    source: Callable[[Path], str] = lambda _: ""  # which spreadsheet is read, if one is
+
+
+def _annotated(layout: Layout, tasks: Mapping[str, Task], **lists: Any) -> Dataset:
+    """The dataset that a spreadsheet and folders of frames make."""
+    return Dataset(layout.title, tasks, layout.recognise, layout.read, source=layout.source, **lists)
 
 
 DATASETS: dict[str, Dataset] = {  # in the order in which they are recognised: a composite's parts are datasets too
-    composite.NAME: Dataset("MEGC 2019 composite", composite.TASKS, composite.recognise, composite.read),
-    casme2.NAME: Dataset("CASME II", casme2.TASKS, casme2.recognise, casme2.read, casme2.HARDEST, casme2.LISTS),
-    samm.NAME: Dataset("SAMM", samm.TASKS, samm.recognise, samm.read),
-    smic.NAME: Dataset("SMIC-HS", smic.TASKS, smic.recognise, smic.read),
+    composite.NAME: Dataset(
+        "MEGC 2019 composite", composite.TASKS, composite.recognise, composite.read, source=composite.source
+    ),
+    casme2.NAME: _annotated(casme2.LAYOUT, casme2.TASKS, hardest=casme2.HARDEST, lists=casme2.LISTS),
+    samm.NAME: _annotated(samm.LAYOUT, samm.TASKS),
+    smic.NAME: _annotated(smic.LAYOUT, smic.TASKS),
     flow_images.NAME: Dataset(
         "MEGC 2019 flow images", flow_images.TASKS, flow_images.recognise, flow_images.read, flow_images=True
     ),
@@ -50,6 +60,7 @@ class Folder:
     problems: tuple[Problem, ...] = field(repr=False)
     synthetic: bool
     outside: Mapping[str, int]  # emotion: how many clips are left out because it is no part of the task
+    source: str = ""  # the spreadsheet that was read
 
     @property
     def dataset(self) -> Dataset:
@@ -89,7 +100,8 @@ def open_folder(path: Path, task: str = "") -> Folder:
             if not clips and not problems:
                 raise DataError(f"{path} looks like {dataset.title}, but holds no clip of the task {task!r}")
             known = tuple(with_landmarks(clip, path) for clip in clips)
-            return Folder(path, name, task, known, tuple(problems), (path / synthetic.MARKER).exists(), outside)
+            drawn = (path / synthetic.MARKER).exists()
+            return Folder(path, name, task, known, tuple(problems), drawn, outside, dataset.source(path))
     if hint := flow_images.nearby(path):
         raise DataError(f"the data must be a known dataset's folder, but {path} is none: {hint}")
     raise DataError(

@@ -33,6 +33,7 @@ class Report:
             "path": str(self.folder.path),
             "dataset": self.folder.title,
             "task": self.folder.task,
+            "annotation": self.folder.source,
             "synthetic": self.folder.synthetic,
             "n_clips": len(self.clips),
             "n_subjects": len(subjects(self.clips)),

@@ -14,6 +14,8 @@ def print_check(report: Report) -> None:
     """A dataset's clips per subject and class, and its problems."""
     facts = report.facts
     say(f"{facts['dataset']}: {facts['n_clips']} clips, {facts['n_subjects']} subjects, checksum {facts['checksum']}")
+    if facts["annotation"]:
+        say(f"annotation: {facts['annotation']}")
     rows = [(subject, *(str(count or "") for count in row), str(sum(row))) for subject, row in facts["clips"].items()]
     totals = [sum(column) for column in zip(*facts["clips"].values(), strict=True)]
     every = ("all", *map(str, totals), str(sum(totals)))

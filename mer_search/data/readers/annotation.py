@@ -72,6 +72,11 @@ class Layout:
         """Whether the folder looks like this dataset: it holds the spreadsheet."""
         return bool(self.sheets(folder))
 
+    def source(self, folder: Path) -> str:
+        """The spreadsheet that is read, and which are not."""
+        first, *others = [str(path.relative_to(folder)) for path in self.sheets(folder)]
+        return f"{first} (not {', '.join(others)})" if others else first
+
     def subject(self, text: str) -> str | None:
         """The subject's name, for a cell or a folder's name: sub01 for "1", "1.0" and "Sub1"; None if it is none."""
         match = re.fullmatch(rf"(?:{self.prefix})?(\d{{1,{self.digits}}})(?:\.0)?", text.strip().lower())

@@ -1,7 +1,8 @@
 """CASME II: a spreadsheet and a folder of frames, in every layout in which it circulates.
 
 Spreadsheet: `CASME2-coding-*.xlsx` or `.csv`, nine columns of which two are empty; header spellings carry stray
-spaces. Frames: `Cropped/sub01/EP02_01f/reg_img46.jpg`, `CASME2_RAW_selected/sub01/EP02_01f/img46.jpg`,
+spaces. Of several, the last in order of name is read: 2019's before 2014's. Frames:
+`Cropped/sub01/EP02_01f/reg_img46.jpg`, `CASME2_RAW_selected/sub01/EP02_01f/img46.jpg`,
 `Cropped-updated/Cropped/17/EP.../...` or `denoised_masked/sub13/EP02_03/md_reg_img26.jpg`; the number is the
 spreadsheet's frame number. Source: Yan et al., "CASME II", PLoS ONE 2014, and the files themselves.
 """
@@ -21,11 +22,13 @@ LISTS = {  # likewise: what `hardest_7` leaves, in three parts
 # are 90 negative clips; MEGC 2019's list has 88, and lacks just these (compared with the copy of its list in HTNet's
 # public code, combined_3_class2_for_optical_flow.csv, subject by subject).
 NOT_IN_MEGC = frozenset({"sub04/ep12_01f", "sub05/ep09_05f"})
+# Sadness in 2014's spreadsheet and surprise in 2019's. MEGC 2019 follows 2014's.
+SURPRISE_SINCE_2019 = frozenset({"sub24/ep07_01", "sub24/ep07_04f", "sub24/ep10_03"})
 MEGC = {"disgust": "negative", "repression": "negative", "happiness": "positive", "surprise": "surprise"}
 TASKS = {
-    "5": plain(*CLASSES),  # 246 clips
+    "5": plain(*CLASSES),  # 246 clips, by 2019's spreadsheet 249
     "7": plain(*CLASSES, "sadness", "fear"),  # 255
-    "3": Task(("negative", "positive", "surprise"), MEGC, NOT_IN_MEGC),  # MEGC 2019's: 88, 32, 25
+    "3": Task(("negative", "positive", "surprise"), MEGC, NOT_IN_MEGC | SURPRISE_SINCE_2019),  # MEGC 2019's: 88, 32, 25
 }
 
 LAYOUT = Layout(
@@ -48,4 +51,3 @@ LAYOUT = Layout(
     frame=r"img(\d+)$",
     spelling={"other": "others"},
 )
-recognise, read = LAYOUT.recognise, LAYOUT.read

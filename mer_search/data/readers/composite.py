@@ -53,6 +53,11 @@ def recognise(folder: Path) -> bool:
     return len(found) > 1 and len({path for paths in found.values() for path in paths}) > 1
 
 
+def source(folder: Path) -> str:
+    """The spreadsheet of each database that is read."""
+    return ", ".join(DATABASES[name].layout.source(paths[0]) for name, paths in parts(folder).items())
+
+
 def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
     """The clips of all databases, labelled with their class, and what is wrong with them.
 

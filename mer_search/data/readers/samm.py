@@ -40,4 +40,3 @@ LAYOUT = Layout(
     key=without_zeros,
     spelling={"others": "other"},
 )
-recognise, read = LAYOUT.recognise, LAYOUT.read

@@ -35,4 +35,3 @@ LAYOUT = Layout(
     key=without_zeros,
     skip=r"(?<![a-z])(?:vis|nir)(?![a-z])",
 )
-recognise, read = LAYOUT.recognise, LAYOUT.read
