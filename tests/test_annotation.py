@@ -13,11 +13,34 @@ from mer_search.errors import DataError
     [
         ("R1+L2", ("R1", "L2")), ("12.0", ("12",)), ("12", ("12",)), ("AU4+AU7", ("4", "7")), ("12B", ("12",)),
         ("AU12B", ("12",)), ("AU 4 + l12C", ("4", "L12")), ("4, 7", ("4", "7")), ("AUL14A+25", ("L14", "25")),
-        ("?", ("?",)), ("12 or 14", ("?",)), ("AU12A Or AU14", ("?",)), ("4+7or9", ("?",)), ("", ()), ("  ", ()),
+        ("?", ("?",)), ("12 or 14", ("?",)), ("AU12A Or AU14", ("?",)), ("4+7or9", ("4", "?")), ("", ()), ("  ", ()),
+        # SAMM's own cells
+        ("A12", ("12",)), ("A14C", ("14",)), ("A1B+A2C", ("1", "2")), ("A12+A7", ("12", "7")), ("A9+12", ("9", "12")),
+        ("A9E+ref(10)", ("9", "10")), ("ref(7B)+43", ("7", "43")), ("ref(5)+20C+25+26", ("5", "20", "25", "26")),
+        ("T18+39", ("18", "39")), ("T23", ("23",)), ("B18+25", ("18", "25")), ("4A/B", ("4",)), ("10A/B", ("10",)),
+        ("A/L12", ("12",)), ("L12 or L14", ("?",)), ("(R6 or R12)+R15", ("?", "R15")), ("4/7", ("?",)),
+        ("R14A or 17A or 24A", ("?",)), ("R14+17+soft focus", ("R14", "17", "SOFT", "FOCUS")), ("12+15 ", ("12", "15")),
+        ("12L", ("L12",)), ("4R+7", ("R4", "7")),  # MMEW's
     ],
 )  # fmt: skip
 def test_action_units_of_a_cell(cell, expected):
     assert action_units(cell) == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected", "said"),
+    [
+        ("(R6 or R12)+R15", ("?", "R15"), None),
+        ("R14+17+soft focus", ("R14", "17"), "'SOFT FOCUS' is none; the others are taken"),
+        ("R14+17x", ("R14", "?"), "'17X' is none; taken as unknown"),
+        ("foo", ("?",), "'FOO' is none; taken as unknown"),
+    ],
+)
+def test_what_is_no_action_unit_leaves_the_others(tmp_path, cell, expected, said):
+    _casme2(tmp_path, [_row(1, "EP01_01", units=cell)])
+    folder = open_folder(tmp_path)
+    assert folder.clips[0].action_units == expected
+    assert [said in problem.what and problem.usable for problem in folder.problems] == [True] * bool(said)
 
 
 @pytest.mark.parametrize(

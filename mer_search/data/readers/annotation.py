@@ -189,10 +189,13 @@ class Layout:
             what = f"it has another expression, from frame {row.again} on; the first is taken"
             problems.append(Problem(identity, what, True, label))
         units = action_units(row.units)
-        if strange := [code for code in units if code != "?" and not re.fullmatch(r"[LR]?\d{1,2}", code)]:
-            what = f"action units must be numbers such as 4+L12, but {strange[0]!r} is none; taken as unknown"
+        if strange := [code for code in units if not re.fullmatch(r"[LR]?\d{1,2}|\?", code)]:
+            units = tuple(code for code in units if code not in strange)
+            remark = units and not re.search(r"\d", "".join(strange))  # words beside units: they take none away
+            what = f"action units must be numbers such as 4+L12, but {' '.join(strange)!r} is none; "
+            what += "the others are taken" if remark else "taken as unknown"
             problems.append(Problem(identity, what, True, label))
-            units = ("?",)
+            units = units if remark else (*units, "?")
         clip = Clip(
             self.dataset, subject, row.name, label, frames, onset, apex, last, self.fps, units, processed(frames)
         )
@@ -230,15 +233,25 @@ def without_zeros(name: str) -> str:
 
 
 def action_units(cell: str) -> tuple[str, ...]:
-    """The codes in a cell: R1, L2 for "R1+L2"; 4, 7 for "AU4+AU7"; 12 for "12.0" and, its intensity dropped, "12B".
+    """The codes in a cell: R1, L2 for "R1+L2" and "1R+2L"; 4, 7 for "AU4+AU7"; 12 for "12.0"; "?" for each unit that is
+    left open, so ?, R15 for "(R6 or R12)+R15". What is none is given as it stands.
 
-    A cell that leaves it open ("12 or 14", "?") gives one "?".
+    Of FACS's other signs only the number is kept: A (asymmetric: on both sides), B and T before it, an intensity A to E
+    behind it, and ref(). Source: the key in SAMM's spreadsheet.
     """
-    text = cell.strip().upper().removesuffix(".0")
-    if re.search(r"(?<![A-Z])OR(?![A-Z])", text):
-        return ("?",)
-    codes = re.split(r"[+,;&\s]+", re.sub(r"AU\s*", "", text))
-    return tuple(re.sub(r"(?<=\d)[A-E]$", "", code) for code in codes if code)
+    text = re.sub("AU ?|REF|[()]", "", " ".join(cell.upper().split()).removesuffix(".0"))
+    text = re.sub(" ?((?<![A-Z])OR(?![A-Z])|/) ?", "/", text)
+    return tuple(_unit(code) for code in re.split("[+,;& ]+", text) if code)
+
+
+def _unit(code: str) -> str:
+    if "/" in code and len(re.findall(r"\d+", code)) > 1:
+        return "?"  # one unit or another
+    match = re.fullmatch(r"([ABTLR/]*)(\d{1,2})([A-E/]*|[LR])", code)
+    if not match:
+        return code
+    side = next((sign for sign in (match[1], match[3]) if sign in ("L", "R")), "")
+    return side + match[2]
 
 
 def _bare(title: str) -> str:
