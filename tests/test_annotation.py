@@ -139,6 +139,45 @@ def test_missing_frames_at_the_start_leave_a_clip_out(tmp_path):
     assert "1 of its frames 11-20 are missing (the first: 11)" in folder.problems[0].what
 
 
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("{}.jpg", 11), ("img{:04d}_aligned.jpg", 11), ("frame_det_00_{:06d}.bmp", 11), ("{:03d}.jpg", 0), ("{}.png", 1)],
+)
+def test_frames_of_other_names_are_taken_where_their_number_is_plain(tmp_path, name, first):
+    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, _row(1, "EP01_01")])
+    names = [name.format(k) for k in range(first, first + 10)]
+    write_frames(tmp_path / "Cropped" / "sub01" / "EP01_01", [*names, "mask.png", "1_of_2.png"])
+    folder = open_folder(tmp_path)
+    assert [path.name for path in folder.clips[0].frames] == names
+    assert (folder.problems, folder.clips[0].onset, folder.clips[0].offset) == ((), 11, 20)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"1_{k}_x.jpg" for k in range(10, 30)],  # two numbers
+        [f"{k}.jpg" for k in range(50, 60)],  # as many as there must be, but neither the spreadsheet's nor counted anew
+        [f"{end}{k}.jpg" for k in range(50, 60) for end in ("a", "b")],  # two of each number
+        [f"{k}.jpg" for k in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10)],  # as many, but one is missing
+    ],
+)
+def test_frames_of_no_known_name_are_named_with_those_that_are_needed(tmp_path, names):
+    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, _row(1, "EP01_01")])
+    write_frames(tmp_path / "Cropped" / "sub01" / "EP01_01", names)
+    (problem,) = open_folder(tmp_path).problems
+    assert not problem.usable
+    first, *_, last = sorted(names)
+    found = f"but are {first} to {last}"
+    assert f"must be named such as reg_img46.jpg, with the spreadsheet's number, {found}" in problem.what
+
+
+def test_a_known_name_goes_before_others_in_the_same_folder(tmp_path):
+    _casme2(tmp_path, [_row(1, "EP01_01")])
+    folder = tmp_path / "Cropped" / "sub01" / "EP01_01"
+    write_frames(folder, (f"{k}.jpg" for k in range(11, 21)))
+    assert [path.name for path in open_folder(tmp_path).clips[0].frames] == [f"reg_img{k}.jpg" for k in range(11, 21)]
+
+
 def test_processed_frames_are_told_by_their_name_or_their_folder(tmp_path):
     _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02"), _row(1, "EP01_03")])
     write_frames(tmp_path / "denoised_masked" / "sub01" / "EP01_02", (f"reg_img{k}.jpg" for k in range(11, 21)))

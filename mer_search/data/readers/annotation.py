@@ -18,6 +18,8 @@ IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 MIN_SHARE = 0.5  # a clip whose last frames are missing is used if this share of it is there
 MIN_FRAMES = 5  # frames that a shortened clip must have
 DEPTH = 8  # levels of folders that are looked through
+# Names of frames that any dataset may have: OpenFace's, and those with no other number than the frame's.
+FRAMES = (r"^frame_det_\d+_(\d+)$", r"^\D*(\d+)\D*$")
 PROCESSED = "denoised_masked"  # in the path of frames that were denoised and masked; their names begin with md_
 
 Key = tuple[str, str]  # a subject and Layout.key of a clip's name
@@ -203,22 +205,40 @@ class Layout:
 
     def _frames(self, folder: Path, onset: int, offset: int) -> tuple[tuple[Path, ...], str]:
         """The files of frames onset..offset, and what is wrong; shorter if the last are missing, () if too many are."""
-        by_number = {
-            int(match[1]): path for path in pictures(folder) if (match := re.search(self.frame, path.stem.lower()))
-        }
         wanted = range(onset, offset + 1)
+        images = pictures(folder)
+        by_number = self._numbered(images, wanted)
+        first, last = min(by_number, default=0), max(by_number, default=0)
+        anew = self.renumbered or (first in (0, 1) and last - first == offset - onset)
+        if anew and len(by_number) == len(wanted):
+            return tuple(by_number.values()), ""
+        named = ""
+        if not any(number in wanted for number in by_number):
+            named = f"; its frames must be named such as {Path(self.example).name}, with the spreadsheet's number, "
+            named += f"but are {images[0].name} to {images[-1].name}"
         if len(by_number) < MIN_SHARE * len(wanted):  # before they are counted one by one: there may be 10^9
-            return (), f"of its {len(wanted)} frames {onset}-{offset}, its folder has {len(by_number)} at most"
+            return (), f"of its {len(wanted)} frames {onset}-{offset}, its folder has {len(by_number)} at most{named}"
         missing = [number for number in wanted if number not in by_number]
         if not missing:
             return tuple(by_number[number] for number in wanted), ""
-        if self.renumbered and len(by_number) == len(wanted):
-            return tuple(by_number[number] for number in sorted(by_number)), ""
-        what = f"{len(missing)} of its frames {onset}-{offset} are missing (the first: {missing[0]})"
+        what = f"{len(missing)} of its frames {onset}-{offset} are missing (the first: {missing[0]}){named}"
         frames = tuple(by_number[number] for number in range(onset, missing[0]))
         if len(frames) < MIN_FRAMES or len(frames) < MIN_SHARE * len(wanted):
             return (), what
         return frames, f"{what}; offset taken as {onset + len(frames) - 1}"
+
+    def _numbered(self, images: Sequence[Path], wanted: range) -> dict[int, Path]:
+        """A folder's images by their frames' numbers, by the first kind of name that gives one of those wanted."""
+        kinds = []
+        for pattern in (self.frame, *FRAMES):
+            found = [(int(match[1]), path) for path in images if (match := re.search(pattern, path.stem.lower()))]
+            by_number = dict(sorted(found))
+            if pattern != self.frame and len(by_number) < len(found):
+                continue  # other names must tell every image apart
+            if any(number in wanted for number in by_number):
+                return by_number
+            kinds.append(by_number)
+        return next(filter(None, kinds), {})
 
 
 def number(cell: str) -> int | None:
