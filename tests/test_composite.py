@@ -64,6 +64,13 @@ def test_two_databases_are_a_composite_and_one_is_itself(root):
     assert open_folder(root.parent / "SMIC").name == "smic"
 
 
+def test_the_databases_may_lie_in_a_folder_inside(root):
+    assert _labels(open_folder(root.parent)) == _labels(open_folder(root))
+    assert (open_folder(root.parent).name, open_folder(root / "SAMM").name) == ("composite", "samm")
+    (root / composite.LIST).write_text("samm,006,006_1_2,2\n")
+    assert _labels(open_folder(root.parent)) == {"006/006_1_2": "surprise"}
+
+
 def test_a_problem_of_a_database_is_told_if_it_concerns_the_task(root):
     for name in ("sub01/EP19_05f", "sub09/EP05_05"):
         (root / "CASME2" / "Cropped" / name).rename(root / name.replace("/", "_"))

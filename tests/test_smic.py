@@ -70,6 +70,14 @@ def test_clips_of_other_cameras_are_not_looked_at(tmp_path, camera):
     ]
 
 
+def test_the_publishers_archive_has_its_sheet_two_levels_down(tmp_path):
+    inside = tmp_path / "SMIC-E_raw image" / "HS_long"
+    write_smic(inside, ROWS[:1])
+    folder = open_folder(tmp_path)
+    assert ([clip.id for clip in folder.clips], folder.problems) == (["s01/s1_ne_01"], ())
+    assert folder.source == "SMIC-E_raw image/HS_long/SMIC-HS-E_annotation.xlsx"
+
+
 @pytest.mark.parametrize("pairs", [2, 3])
 def test_the_publishers_workbook_and_of_several_expressions_the_first(tmp_path, pairs):
     more = [f"{end}{k}F" for k in range(2, pairs + 1) for end in ("Onset", "Offset")]

@@ -8,7 +8,7 @@ from typing import Any
 from mer_search.config import Data, Run, with_values
 from mer_search.data.clips import Clip, Problem, checksum, presentable, with_landmarks
 from mer_search.data.readers import casme2, composite, flow_images, samm, smic
-from mer_search.data.readers.annotation import Layout
+from mer_search.data.readers.annotation import Layout, tables
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.data.tasks import Task, assign, outside_of
 from mer_search.data.tasks import find as find_task
@@ -21,7 +21,7 @@ class Dataset:
 
     title: str
     tasks: Mapping[str, Task]  # by their number of classes; the first is taken where none is named
-    recognise: Callable[[Path], bool]
+    recognise: Callable[[Path, Sequence[Path]], bool]  # by a folder and the tables in it
     read: Callable[[Path], tuple[list[Clip], list[Problem]]]  # all clips, labelled with their emotion
     hardest: tuple[str, ...] = ()  # the published list; () where there is none
     lists: Mapping[str, tuple[str, ...]] = field(
@@ -90,8 +90,9 @@ def open_folder(path: Path, task: str = "") -> Folder:
     """
     if not path.is_dir():
         raise DataError(f"the data must be a folder, but {path} {'is a file' if path.exists() else 'does not exist'}")
+    files = tables(path)
     for name, dataset in DATASETS.items():
-        if dataset.recognise(path):
+        if dataset.recognise(path, files):
             task = find_task(dataset.tasks, task, dataset.title)
             read, wrong = dataset.read(path)
             read, strange = presentable(read)

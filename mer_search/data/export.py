@@ -11,7 +11,7 @@ from mer_search.data import Folder
 from mer_search.data.clips import Clip
 from mer_search.data.images import read_image
 from mer_search.data.prepare import prepared
-from mer_search.data.readers.annotation import PROCESSED
+from mer_search.data.readers.annotation import PROCESSED, tables
 from mer_search.data.threads import Check, in_threads
 from mer_search.errors import DataError, UsageError
 from mer_search.files import whole_folder
@@ -43,9 +43,8 @@ def export_frames(folder: Folder, prep: Prep, out: Path, told: Callable[[int, in
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} must be a new or empty folder, but something is there; remove it or name another")
     with whole_folder(out.absolute()) as building:
-        for path in (each for level in ("*", "*/*") for each in folder.path.glob(level)):
-            if path.suffix.lower() in (".xlsx", ".csv", ".json") and path.is_file() and path.parent.name != "landmarks":
-                shutil.copy(path, building / path.name)
+        for path in (*folder.path.glob("*.json"), *reversed(tables(folder.path))):  # of one name the first stays
+            shutil.copy(path, building / path.name)
         written = in_threads(lambda clip, check: _write(building / PROCESSED, clip, prep, check), folder.clips, told)
         if not any(isinstance(each, int) for each in written):
             raise DataError(

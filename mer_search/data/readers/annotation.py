@@ -14,6 +14,7 @@ from mer_search.data.clips import Clip, Problem
 from mer_search.data.readers.tables import read_table
 from mer_search.errors import DataError
 
+TABLES = {".xlsx", ".csv"}
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 MIN_SHARE = 0.5  # a clip whose last frames are missing is used if this share of it is there
 MIN_FRAMES = 5  # frames that a shortened clip must have
@@ -59,24 +60,18 @@ class Layout:
     spelling: Mapping[str, str] | None = None  # emotion in lower case: the name it goes by here
     skip: str = r"(?!)"  # pattern of folders in lower case that are not looked at
 
-    def sheets(self, folder: Path) -> list[Path]:
-        """The annotation files in a folder, not looking deeper than one level; the newest name first."""
-        levels = [folder, *(path for path in _listed(folder) if path.is_dir())] if folder.is_dir() else []
-        found = [
-            path
-            for level in levels
-            for path in _listed(level)
-            if path.suffix.lower() in {".xlsx", ".csv"} and re.search(self.sheet, path.stem.lower()) and path.is_file()
-        ]
+    def sheets(self, files: Sequence[Path]) -> list[Path]:
+        """Which of a folder's tables are this dataset's annotation; the newest name first."""
+        found = [path for path in files if re.search(self.sheet, path.stem.lower())]
         return sorted(found, key=lambda path: path.name.lower(), reverse=True)
 
-    def recognise(self, folder: Path) -> bool:
-        """Whether the folder looks like this dataset: it holds the spreadsheet."""
-        return bool(self.sheets(folder))
+    def recognise(self, folder: Path, files: Sequence[Path]) -> bool:
+        """Whether a folder looks like this dataset: one of its tables is the annotation."""
+        return bool(self.sheets(files))
 
     def source(self, folder: Path) -> str:
         """The spreadsheet that is read, and which are not."""
-        first, *others = [str(path.relative_to(folder)) for path in self.sheets(folder)]
+        first, *others = [str(path.relative_to(folder)) for path in self.sheets(tables(folder))]
         return f"{first} (not {', '.join(others)})" if others else first
 
     def subject(self, text: str) -> str | None:
@@ -90,7 +85,7 @@ class Layout:
         Raises:
             DataError: if the spreadsheet cannot be read or has other columns, or no clip has a folder.
         """
-        rows = self._rows(self.sheets(folder)[0])
+        rows = self._rows(self.sheets(tables(folder))[0])
         wanted = {(subject, self.key(row.name)) for row in rows if (subject := self.subject(row.subject))}
         folders = self._folders(folder, wanted)
         if rows and not folders:
@@ -286,6 +281,19 @@ def _listed(folder: Path) -> list[Path]:
     except PermissionError:  # such as lost+found, where the data has a disk of its own
         return []
     return [folder / name for name in names if not name.startswith((".", "~", "__MACOSX"))]
+
+
+def tables(folder: Path) -> list[Path]:
+    """The tables in a folder and down to two levels below it, but those of landmarks; the nearest first."""
+    found: dict[str, Path] = {}
+    level = [folder]
+    for _ in range(3):
+        listed = [path for each in level for path in _listed(each) if path.suffix.lower() not in IMAGES]
+        for path in listed:
+            if path.suffix.lower() in TABLES and path.is_file():
+                found.setdefault(os.path.realpath(path), path)
+        level = [path for path in listed if path.name != "landmarks" and path.is_dir()]
+    return list(found.values())
 
 
 def pictures(folder: Path) -> list[Path]:

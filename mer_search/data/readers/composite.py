@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mer_search.data.clips import Clip, Problem, with_landmarks
 from mer_search.data.readers import casme2, samm, smic
-from mer_search.data.readers.annotation import Layout, number
+from mer_search.data.readers.annotation import Layout, number, tables
 from mer_search.data.readers.tables import read_table
 from mer_search.data.tasks import Task, assign, plain
 from mer_search.errors import DataError
@@ -41,13 +41,16 @@ DATABASES = {module.NAME: Database(module.LAYOUT, module.TASKS) for module in (c
 
 
 def parts(folder: Path) -> dict[str, list[Path]]:
-    """The sub-folders that hold each database."""
+    """The sub-folders that hold each database, of the folder or of the one folder in it that holds them all."""
     subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    found = {name: [path for path in subfolders if base.layout.recognise(path)] for name, base in DATABASES.items()}
-    return {name: paths for name, paths in found.items() if paths}
+    files = {path: tables(path) for path in subfolders}
+    found = {name: [path for path in subfolders if base.layout.sheets(files[path])] for name, base in DATABASES.items()}
+    found = {name: paths for name, paths in found.items() if paths}
+    holding = {path for paths in found.values() for path in paths}
+    return parts(holding.pop()) if len(found) > 1 and len(holding) == 1 else found
 
 
-def recognise(folder: Path) -> bool:
+def recognise(folder: Path, files: Sequence[Path]) -> bool:
     """Whether the folder looks like the composite: two databases lie in sub-folders of their own."""
     found = parts(folder)
     return len(found) > 1 and len({path for paths in found.values() for path in paths}) > 1
@@ -87,7 +90,7 @@ def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
 
 def _listed(folder: Path) -> list[tuple[str, str, str, str]] | None:
     """The list's rows (database, subject, clip, label), without a row of titles; None if there is no list."""
-    lists = sorted(path for path in folder.iterdir() if re.fullmatch(COPIES, path.name.lower()))
+    lists = [path for path in tables(folder) if re.fullmatch(COPIES, path.name.lower())]
     if not lists:
         return None
     if len(lists) > 1:

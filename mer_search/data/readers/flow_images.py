@@ -6,6 +6,7 @@ CASME II, `sNN` of SMIC, `0NN` of SAMM.
 """
 
 import re
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +21,7 @@ FLAT = r"(sub\d+|s\d+|0\d\d)_.*\.png"  # of a folder of pictures alone: subject,
 LOOKED_AT = 10_000  # folders and files
 
 
-def recognise(folder: Path) -> bool:
+def recognise(folder: Path, files: Sequence[Path]) -> bool:
     """Whether the folder looks like flow images: some subject has a `u_test` folder."""
     return next(folder.glob("*/u_test"), None) is not None
 
