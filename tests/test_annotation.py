@@ -1,11 +1,16 @@
 import os
 
 import pytest
-from small import COLUMNS, write_book, write_frames
+from small import COLUMNS, silent, write_book, write_casme2, write_frames
 
+from mer_search.config import Frames, Prep, with_values
 from mer_search.data import open_folder
+from mer_search.data.clips import checksum
+from mer_search.data.frames import frame_sets
+from mer_search.data.prepare import neighbours
 from mer_search.data.readers.annotation import action_units, number, without_zeros
 from mer_search.errors import DataError
+from mer_search.search.workspace import load_data
 
 
 @pytest.mark.parametrize(
@@ -176,6 +181,43 @@ def test_a_known_name_goes_before_others_in_the_same_folder(tmp_path):
     folder = tmp_path / "Cropped" / "sub01" / "EP01_01"
     write_frames(folder, (f"{k}.jpg" for k in range(11, 21)))
     assert [path.name for path in open_folder(tmp_path).clips[0].frames] == [f"reg_img{k}.jpg" for k in range(11, 21)]
+
+
+def test_onset_apex_and_offset_are_enough_for_one_map_or_two(tmp_path, mer_search, tiny):
+    rows = write_casme2(tmp_path, 2)
+    whole = checksum(open_folder(tmp_path).clips)
+    for subject, name, _, onset, apex, offset, *_ in rows:
+        for path in (tmp_path / "Cropped" / f"sub{subject:02d}" / name).iterdir():
+            if path.name not in {f"reg_img{k}.jpg" for k in (onset, apex, offset)}:
+                path.unlink()
+    folder = open_folder(tmp_path)
+    assert (len(folder.clips), folder.problems, checksum(folder.clips)) == (8, (), whole)
+    clip = folder.clips[0]
+    assert [path.name for path in clip.frames] == ["reg_img11.jpg", "reg_img19.jpg", "reg_img27.jpg"]
+    assert ((clip.onset, clip.apex, clip.offset), clip.numbers) == ((0, 1, 2), (11, 19, 27))
+    for middle in ("apex", "midpoint"):
+        for maps, frames in ((1, (0, 1)), (2, (0, 1, 2))):
+            assert frame_sets(clip, Frames(maps=maps, middle=middle, jitter=1.0, jitter_apex=True)) == [frames]
+    for denoiser in ("clip", "notebook"):
+        assert neighbours(clip, 1, Prep(denoise=2.0, denoiser=denoiser)) == [1, 1, 1]
+    with pytest.raises(DataError, match=r"frames.maps must be 1 or 2, but is 3; set it, or add the frames between"):
+        frame_sets(clip, Frames(maps=3))
+    assert load_data(tmp_path, with_values(tiny, {"frames.maps": 1}), silent).tensors.flow.shape[:2] == (8, 1)
+    with pytest.raises(DataError, match=r"none of 8 can be used; the first: sub01/EP01_01f: .* must be 1 or 2"):
+        load_data(tmp_path, with_values(tiny, {"frames.maps": 4}), silent)
+    said = " ".join(mer_search("data", "check", tmp_path).stdout.split())
+    assert "of 8 clips only the onset, apex and offset frames are there" in said
+
+
+def test_of_three_frames_none_may_be_another_and_the_apex_must_not_be_the_onset(tmp_path):
+    rows = [_row(1, f"EP01_{k}") for k in range(4)]
+    rows[1][4], rows[2][4], rows[3][4] = 11, 20, "/"
+    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, *rows])
+    for row, numbers in zip(rows, [(11, 16, 20), (11, 20), (11, 20), (11, 15, 20)], strict=True):
+        write_frames(tmp_path / "Cropped" / "sub01" / row[1], (f"reg_img{k}.jpg" for k in numbers))
+    folder = open_folder(tmp_path)
+    assert [(clip.name, clip.numbers) for clip in folder.clips] == [("EP01_2", (11, 20, 20))]
+    assert not any(problem.usable for problem in folder.problems)
 
 
 def test_processed_frames_are_told_by_their_name_or_their_folder(tmp_path):

@@ -41,6 +41,7 @@ class Report:
             "classes": list(self.folder.classes),
             "clips": counts(self.clips, self.folder.classes),
             "outside_the_task": self.folder.outside,
+            "n_of_three_frames": sum(bool(c.numbers) for c in self.clips),
             "n_with_action_units": sum(bool(c.action_units) and "?" not in c.action_units for c in self.clips),
             "usable": self.usable,
             "problems": [{"clip": p.clip, "what": p.what, "usable": p.usable} for p in self.problems],

@@ -12,7 +12,8 @@ class Clip:
     """One micro-expression: facts from the dataset's annotation, and where its frames lie.
 
     Frame numbers are the annotation's. `frames[k]` is the file of frame `onset + k`; a clip of flow images has one
-    file, and onset = apex = offset = 0.
+    file, and onset = apex = offset = 0. A clip of which only the onset, apex and offset frames are there has the frames
+    0, 1 and 2, and `numbers` are the annotation's.
     """
 
     dataset: str
@@ -27,6 +28,11 @@ class Clip:
     action_units: tuple[str, ...] = ()  # as annotated: "4", "R10", "?"
     processed: bool = False  # the frames are denoised and masked already
     landmarks: Path | None = None  # OpenFace's CSV of the frames' folder
+    numbers: tuple[int, ...] = ()  # of `frames`, where they are the onset, apex and offset alone
+
+    def annotated(self, number: int) -> int:
+        """A frame's number as the annotation has it."""
+        return self.numbers[number] if self.numbers else number
 
     @property
     def id(self) -> str:
@@ -67,9 +73,10 @@ def checksum(clips: Sequence[Clip]) -> str:
     Neither the order of the clips nor their folder matters. Clips without action units, such as flow images, keep the
     checksum that they had before action units were taken in.
     """
+    moments = [c.numbers or (c.onset, c.apex, c.offset) for c in clips]
     rows = sorted(
-        f"{c.dataset} {c.subject} {c.name} {c.label} {c.onset} {c.apex} {c.offset} {'+'.join(c.action_units)}".rstrip()
-        for c in clips
+        f"{c.dataset} {c.subject} {c.name} {c.label} {onset} {apex} {offset} {'+'.join(c.action_units)}".rstrip()
+        for c, (onset, apex, offset) in zip(clips, moments, strict=True)
     )
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 

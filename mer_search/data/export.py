@@ -67,5 +67,5 @@ def _write(root: Path, clip: Clip, prep: Prep, check: Check) -> int | str:
     target = root / clip.subject / clip.name
     target.mkdir(parents=True)
     for number, image in images.items():
-        (target / f"md_img{number}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        (target / f"md_img{clip.annotated(number)}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
     return len(images)

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from mer_search.config import Frames
 from mer_search.data.clips import Clip
+from mer_search.errors import DataError
 
 # For each number of maps, which of (onset, between, middle, between, offset) are their ends.
 ENDS = {1: (0, 2), 2: (0, 2, 4), 3: (0, 1, 2, 4), 4: (0, 1, 2, 3, 4)}
@@ -16,10 +17,19 @@ def frame_sets(clip: Clip, config: Frames) -> list[tuple[int, ...]]:
     The onset moves forward by up to int(jitter * (middle - onset) / 4) frames and the offset back by the same rule;
     the frames between follow, and with `jitter_apex` an apex moves back by the onset's rule. So a clip has few sets (1
     to 9 with the default jitter around the midpoint), and all of them can be measured beforehand. A clip of one file, a
-    flow image, has the one set (0,).
+    flow image, has the one set (0,). Where only onset, apex and offset are there, the apex is the frame between, and
+    nothing moves.
+
+    Raises:
+        DataError: for more maps than the frames of such a clip give.
     """
     if len(clip.frames) == 1:
         return [(clip.onset,)]
+    if clip.numbers and config.maps > 2:
+        raise DataError(
+            f"of its frames only onset, apex and offset are there, so that frames.maps must be 1 or 2, but is "
+            f"{config.maps}; set it, or add the frames between"
+        )
     middle = _middle(clip, clip.onset, clip.offset, config)
     forward = int(config.jitter * (middle - clip.onset) / 4)
     back = int(config.jitter * (clip.offset - middle) / 4)

@@ -112,7 +112,7 @@ def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Mo
             f"frames, a video or a flow image, but {text} is neither"
         )
     if given == Moments() or flow_images:
-        numbers = tuple(range(clip.onset, clip.offset + 1))
+        numbers = clip.numbers or tuple(range(clip.onset, clip.offset + 1))
         return Found(text, clip, clip.subject, "as annotated", numbers, clip.onset)
     footage = _folder(clip.frames[0].parent)
     apex = None if clip.apex is None else footage.frames.index(clip.frames[clip.apex - clip.onset])

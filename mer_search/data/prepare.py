@@ -83,6 +83,8 @@ def neighbours(clip: Clip, number: int, prep: Prep) -> list[int]:
     place, last = number - clip.onset, len(clip.frames) - 1
     if not prep.denoise:
         return [place]
+    if clip.numbers:  # of the neighbours none is there
+        return [place] * 3
     if prep.denoiser == "clip":
         return [max(place - 1, 0), place, min(place + 1, last)]
     order = sorted(range(last + 1), key=lambda k: clip.frames[k].name)

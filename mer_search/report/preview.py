@@ -39,7 +39,7 @@ def preview(clip: Clip, run: Run, name: str) -> bytes:
         rows = _motion(measure(clip, sets, run).flow, ["onset to apex"], run)
     else:
         prepared_frames = prepared(clip, sets[0], run.prep)
-        titles = [f"{before} to {after}" for before, after in pairs(sets[0], run.frames)]
+        titles = [f"{clip.annotated(k)} to {clip.annotated(after)}" for k, after in pairs(sets[0], run.frames)]
         rows = _frames(clip, sets[0], prepared_frames) + _motion(motion(prepared_frames, sets, run).flow, titles, run)
     width = max(3, *(len(images) for _, images in rows))  # 3: the title needs room
     figure = Figure(figsize=(1.9 * width + 1.1, 2.2 * len(rows) + 0.6), dpi=100)
@@ -64,7 +64,7 @@ def _title(clip: Clip, run: Run, name: str) -> str:
         return f"{clip.id}: {clip.label}, {units}\n{name}: flow image at {run.flow.size} px"
     prep = in_force(clip, run.prep)
     return (
-        f"{clip.id}: {clip.label}, {units}, apex {'not given' if clip.apex is None else clip.apex}\n"
+        f"{clip.id}: {clip.label}, {units}, apex {'not given' if clip.apex is None else clip.annotated(clip.apex)}\n"
         f"{name}: frames {prep.size} px, denoised {prep.denoise:g}, mask {prep.mask}; {run.flow.method} at "
         f"{run.flow.size} px, in pixels; u to the right, v down"
     )
@@ -88,7 +88,7 @@ def _show(axes: Axes, image: NDArray[np.float32], title: str) -> None:
 def _frames(clip: Clip, numbers: Sequence[int], images: Mapping[int, MatLike]) -> Rows:
     """The frames as they lie on disk, and as they are prepared."""
     found = [read_image(clip.frames[number - clip.onset]) for number in numbers]
-    titles = [f"{number}{' onset' * (place == 0)}" for place, number in enumerate(numbers)]
+    titles = [f"{clip.annotated(number)}{' onset' * (place == 0)}" for place, number in enumerate(numbers)]
     return [
         (label, [(title, image[:, :, ::-1] / np.float32(255)) for title, image in zip(titles, pictures, strict=True)])
         for label, pictures in (("frames", found), ("prepared", [images[number] for number in numbers]))

@@ -7,7 +7,7 @@ may be upper or lower case; whatever else lies about (Thumbs.db, shortcuts, `._`
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mer_search.data.clips import Clip, Problem
@@ -172,12 +172,19 @@ class Layout:
         folder = folders.get((subject, self.key(row.name)))
         if folder is None:
             return None, [Problem(identity, "its frame folder is missing or empty", label=label)]
-        frames, what = self._frames(folder, onset, offset)
+        images, wanted, apex = pictures(folder), range(onset, offset + 1), number(row.apex)
+        by_number = self._numbered(images, wanted)
+        there = {number for number in by_number if number in wanted}
+        alone: tuple[int, ...] = ()
+        if apex is not None and onset < apex and there == {onset, apex, offset} and len(there) < len(wanted):
+            alone = (onset, apex, offset)
+            frames, what, last = tuple(by_number[number] for number in alone), "", offset
+        else:
+            frames, what = self._frames(images, by_number, wanted)
+            last = onset + len(frames) - 1
         problems = [Problem(identity, what, bool(frames), label)] if what else []
         if not frames:
             return None, problems
-        last = onset + len(frames) - 1
-        apex = number(row.apex)
         if "apex" in self.columns and (apex is None or not onset <= apex <= last):
             what = f"apex must lie between onset {onset} and offset {last}, but is {row.apex!r}; taken as unknown"
             problems.append(Problem(identity, what, True, label))
@@ -196,13 +203,13 @@ class Layout:
         clip = Clip(
             self.dataset, subject, row.name, label, frames, onset, apex, last, self.fps, units, processed(frames)
         )
-        return clip, problems
+        return replace(clip, onset=0, apex=1, offset=2, numbers=alone) if alone else clip, problems
 
-    def _frames(self, folder: Path, onset: int, offset: int) -> tuple[tuple[Path, ...], str]:
-        """The files of frames onset..offset, and what is wrong; shorter if the last are missing, () if too many are."""
-        wanted = range(onset, offset + 1)
-        images = pictures(folder)
-        by_number = self._numbered(images, wanted)
+    def _frames(
+        self, images: Sequence[Path], by_number: Mapping[int, Path], wanted: range
+    ) -> tuple[tuple[Path, ...], str]:
+        """The files of the frames wanted, and what is wrong; shorter if the last are missing, () if too many are."""
+        onset, offset = wanted[0], wanted[-1]
         first, last = min(by_number, default=0), max(by_number, default=0)
         anew = self.renumbered or (first in (0, 1) and last - first == offset - onset)
         if anew and len(by_number) == len(wanted):
