@@ -273,3 +273,25 @@ def test_clips_outside_the_task_are_counted(tmp_path):
     assert open_folder(tmp_path).outside == {"fear": 1}
     assert open_folder(tmp_path, "7").outside == {}
     assert open_folder(tmp_path, "3").outside == {"fear": 1, "others": 1}
+
+
+CODING = ["Subject", "Filename", "Aus", "Emotion", "OnsetFrame", "ApexFrame", "OffsetFrame"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "needed", "not_needed"),
+    [
+        ("labels.xlsx", [COLUMNS, _row(1, "EP01_01")], "CASME2-coding-20140508.xlsx if it is CASME II's", "SMIC"),
+        ("coding.csv", [CODING, [1, "EP01_01", "4", "others", 11, 15, 20]], "CASME2-coding-20140508.xlsx", "these"),
+        ("data_apex.csv", [["data", "subject", "clip", "label"]], "SMIC-HS-E_annotation.xlsx if", "these"),
+        ("headerless.csv", [["sub01", "EP02_01f", 46, 59, 86, 1]], "SAMM_Micro_FACS_Codes_v2.xlsx if", "these"),
+        ("inside/CASME2_label_Ver_2.xls", [], "saved as .xlsx or .csv", "these"),
+    ],
+)
+def test_a_spreadsheet_of_another_name_is_named_with_what_to_rename_it_to(tmp_path, name, rows, needed, not_needed):
+    write_book(tmp_path / name, rows)
+    with pytest.raises(DataError) as refused:
+        open_folder(tmp_path)
+    assert f"no spreadsheet of a known name, only {name}; rename the annotation to" in str(refused.value)
+    assert needed in str(refused.value)
+    assert not_needed not in str(refused.value)

@@ -8,11 +8,13 @@ from typing import Any
 from mer_search.config import Data, Run, with_values
 from mer_search.data.clips import Clip, Problem, checksum, presentable, with_landmarks
 from mer_search.data.readers import casme2, composite, flow_images, samm, smic
-from mer_search.data.readers.annotation import Layout, tables
+from mer_search.data.readers.annotation import TABLES, Layout, tables
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.data.tasks import Task, assign, outside_of
 from mer_search.data.tasks import find as find_task
 from mer_search.errors import DataError, UsageError
+
+NAMED = 4  # tables that a message names
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,12 @@ class Dataset:
     )  # other published lists of subjects, by their names
     flow_images: bool = False  # clips are finished motion maps: one map, no onset image
     source: Callable[[Path], str] = lambda _: ""  # which spreadsheet is read, if one is
+    layout: Layout | None = None  # of a spreadsheet and folders of frames
 
 
 def _annotated(layout: Layout, tasks: Mapping[str, Task], **lists: Any) -> Dataset:
     """The dataset that a spreadsheet and folders of frames make."""
-    return Dataset(layout.title, tasks, layout.recognise, layout.read, source=layout.source, **lists)
+    return Dataset(layout.title, tasks, layout.recognise, layout.read, source=layout.source, layout=layout, **lists)
 
 
 DATASETS: dict[str, Dataset] = {  # in the order in which they are recognised: a composite's parts are datasets too
@@ -103,12 +106,27 @@ def open_folder(path: Path, task: str = "") -> Folder:
             known = tuple(with_landmarks(clip, path) for clip in clips)
             drawn = (path / synthetic.MARKER).exists()
             return Folder(path, name, task, known, tuple(problems), drawn, outside, dataset.source(path))
+    raise _unknown(path)
+
+
+def _unknown(path: Path) -> DataError:
+    """What to do about a folder that no reader knows: point at another, or rename the spreadsheet that it has."""
     if hint := flow_images.nearby(path):
-        raise DataError(f"the data must be a known dataset's folder, but {path} is none: {hint}")
-    raise DataError(
-        f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet, "
-        "a SAMM_Micro_FACS_Codes or SMIC-HS annotation, sub-folders with two of them, "
-        "nor <subject>/u_test folders of flow images; point at the folder that holds them"
+        return DataError(f"the data must be a known dataset's folder, but {path} is none: {hint}")
+    found = tables(path, {*TABLES, ".xls", ".ods"})[:NAMED]
+    if not found:
+        return DataError(
+            f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet, "
+            "a SAMM_Micro_FACS_Codes or SMIC-HS annotation, sub-folders with two of them, "
+            "nor <subject>/u_test folders of flow images; point at the folder that holds them"
+        )
+    layouts = [dataset.layout for dataset in DATASETS.values() if dataset.layout]
+    fitting = [layout for layout in layouts if any(layout.fits(each) for each in found)]
+    names = [f"{layout.file} if it is {layout.title}'s" for layout in fitting or layouts if layout.file]
+    return DataError(
+        f"the data must be a known dataset's folder, but {path} has no spreadsheet of a known name, only "
+        f"{', '.join(str(each.relative_to(path)) for each in found)}; rename the annotation to {', '.join(names)} "
+        f"(saved as .xlsx or .csv, with {'these' if fitting else 'the published'} columns)"
     )
 
 

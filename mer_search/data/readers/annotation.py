@@ -6,7 +6,7 @@ may be upper or lower case; whatever else lies about (Thumbs.db, shortcuts, `._`
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class Layout:
     digits: int  # of subjects' names
     example: str  # path of a frame, for messages
     optional: Mapping[str, str] = field(default_factory=dict)  # as `columns`, of those that only some copies have
+    file: str = ""  # the spreadsheet's name as published, for messages
     tab: str = ""  # name of the sheet in the spreadsheet; the first where there is none of that name
     frame: str = r"(\d+)$"  # pattern that gives a frame's number, in the file's name in lower case without extension
     renumbered: bool = False  # frames may be numbered anew: as many as there must be are taken in order
@@ -68,6 +69,13 @@ class Layout:
     def recognise(self, folder: Path, files: Sequence[Path]) -> bool:
         """Whether a folder looks like this dataset: one of its tables is the annotation."""
         return bool(self.sheets(files))
+
+    def fits(self, path: Path) -> bool:
+        """Whether a table has this dataset's columns, whatever its name is."""
+        try:
+            return bool(self._rows(path))
+        except DataError:
+            return False
 
     def source(self, folder: Path) -> str:
         """The spreadsheet that is read, and which are not."""
@@ -290,14 +298,14 @@ def _listed(folder: Path) -> list[Path]:
     return [folder / name for name in names if not name.startswith((".", "~", "__MACOSX"))]
 
 
-def tables(folder: Path) -> list[Path]:
+def tables(folder: Path, kinds: Collection[str] = TABLES) -> list[Path]:
     """The tables in a folder and down to two levels below it, but those of landmarks; the nearest first."""
     found: dict[str, Path] = {}
     level = [folder]
     for _ in range(3):
         listed = [path for each in level for path in _listed(each) if path.suffix.lower() not in IMAGES]
         for path in listed:
-            if path.suffix.lower() in TABLES and path.is_file():
+            if path.suffix.lower() in kinds and path.is_file():
                 found.setdefault(os.path.realpath(path), path)
         level = [path for path in listed if path.name != "landmarks" and path.is_dir()]
     return list(found.values())

@@ -47,6 +47,7 @@ LAYOUT = Layout(
     },
     prefix="sub",
     digits=2,
+    file="CASME2-coding-20140508.xlsx",
     example="Cropped/sub01/EP02_01f/reg_img46.jpg",
     frame=r"img(\d+)$",
     spelling={"other": "others"},

@@ -35,6 +35,7 @@ LAYOUT = Layout(
     },
     prefix="",
     digits=3,
+    file="SAMM_Micro_FACS_Codes_v2.xlsx",
     example="006/006_1_2/006_05562.jpg",
     tab="MICRO_ONLY",
     key=without_zeros,

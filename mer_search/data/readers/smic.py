@@ -28,6 +28,7 @@ LAYOUT = Layout(
     optional={"again": "Onset2F"},
     prefix="s",
     digits=2,
+    file="SMIC-HS-E_annotation.xlsx",
     example="SMIC_all_cropped/HS/s01/micro/negative/s1_ne_01/reg_image00123.bmp",
     tab="HS",
     frame=r"(\d+)\D*$",
