@@ -7,7 +7,7 @@ from typing import Any
 
 from mer_search.config import Data, Run, with_values
 from mer_search.data.clips import Clip, Problem, checksum, presentable, with_landmarks
-from mer_search.data.readers import casme2, composite, flow_images, samm, smic
+from mer_search.data.readers import casme2, casme3, composite, dfme, flow_images, mmew, samm, smic
 from mer_search.data.readers.annotation import TABLES, Layout, tables
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.data.tasks import Task, assign, outside_of
@@ -45,6 +45,9 @@ DATASETS: dict[str, Dataset] = {  # in the order in which they are recognised: a
     ),
     casme2.NAME: _annotated(casme2.LAYOUT, casme2.TASKS, hardest=casme2.HARDEST, lists=casme2.LISTS),
     samm.NAME: _annotated(samm.LAYOUT, samm.TASKS),
+    mmew.NAME: _annotated(mmew.LAYOUT, mmew.TASKS),
+    casme3.NAME: _annotated(casme3.LAYOUT, casme3.TASKS),
+    dfme.NAME: _annotated(dfme.LAYOUT, dfme.TASKS),
     smic.NAME: _annotated(smic.LAYOUT, smic.TASKS),
     flow_images.NAME: Dataset(
         "MEGC 2019 flow images", flow_images.TASKS, flow_images.recognise, flow_images.read, flow_images=True
@@ -114,13 +117,13 @@ def _unknown(path: Path) -> DataError:
     if hint := flow_images.nearby(path):
         return DataError(f"the data must be a known dataset's folder, but {path} is none: {hint}")
     found = tables(path, {*TABLES, ".xls", ".ods"})[:NAMED]
+    layouts = [dataset.layout for dataset in DATASETS.values() if dataset.layout]
     if not found:
         return DataError(
-            f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet, "
-            "a SAMM_Micro_FACS_Codes or SMIC-HS annotation, sub-folders with two of them, "
+            f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet, one of "
+            f"{', '.join(layout.title for layout in layouts[1:])}, sub-folders with two of CASME II, SAMM and SMIC-HS, "
             "nor <subject>/u_test folders of flow images; point at the folder that holds them"
         )
-    layouts = [dataset.layout for dataset in DATASETS.values() if dataset.layout]
     fitting = [layout for layout in layouts if any(layout.fits(each) for each in found)]
     names = [f"{layout.file} if it is {layout.title}'s" for layout in fitting or layouts if layout.file]
     return DataError(

@@ -22,6 +22,12 @@ def plain(*classes: str) -> Task:
     return Task(classes, {name: name for name in classes})
 
 
+def valence(*negative: str) -> Task:
+    """The task of negative, positive and surprise, as of MEGC 2019, with the emotions that are negative."""
+    table = dict.fromkeys(negative, "negative") | {"happiness": "positive", "surprise": "surprise"}
+    return Task(("negative", "positive", "surprise"), table)
+
+
 def find(tasks: Mapping[str, Task], name: str, title: str) -> str:
     """`name`, or the name of the first task if it is "".
 

@@ -6,6 +6,7 @@ may be upper or lower case; whatever else lies about (Thumbs.db, shortcuts, `._`
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,13 +32,15 @@ class Row:
     """One row of the table, as text; "" where the dataset has no such column."""
 
     subject: str
-    name: str
+    name: str  # the clip's
     onset: str
     offset: str
     emotion: str
     apex: str = ""
     units: str = ""
     again: str = ""  # onset of a second expression
+    fps: str = ""  # frames a second
+    film: str = ""  # what the frames' folder is called, if not as the clip is
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,14 @@ class Layout:
     sheet: str  # pattern that the spreadsheet's name has in lower case, without .xlsx or .csv
     columns: Mapping[str, str]  # field of Row: title of its column
     prefix: str  # of subjects' names
-    digits: int  # of subjects' names
+    digits: int  # of subjects' names, at most
     example: str  # path of a frame, for messages
     optional: Mapping[str, str] = field(default_factory=dict)  # as `columns`, of those that only some copies have
     file: str = ""  # the spreadsheet's name as published, for messages
+    padded: bool = True  # numbers in subjects' names have that many digits, with zeros in front
+    folder: str = ""  # name of a clip's folder that need not lie in the subject's, such as {subject}_{name}_{onset}
+    inside: str = ""  # the folder within a clip's folder in which its frames lie
+    several: bool = False  # a film may have several rows, an expression each: clips of the names <film>_<onset>
     tab: str = ""  # name of the sheet in the spreadsheet; the first where there is none of that name
     frame: str = r"(\d+)$"  # pattern that gives a frame's number, in the file's name in lower case without extension
     renumbered: bool = False  # frames may be numbered anew: as many as there must be are taken in order
@@ -84,8 +91,9 @@ class Layout:
 
     def subject(self, text: str) -> str | None:
         """The subject's name, for a cell or a folder's name: sub01 for "1", "1.0" and "Sub1"; None if it is none."""
-        match = re.fullmatch(rf"(?:{self.prefix})?(\d{{1,{self.digits}}})(?:\.0)?", text.strip().lower())
-        return f"{self.prefix}{int(match[1]):0{self.digits}d}" if match else None
+        pattern = rf"(?:{re.escape(self.prefix)})?(\d{{1,{self.digits}}})(?:\.0)?"
+        match = re.fullmatch(pattern, text.strip(), re.IGNORECASE)
+        return f"{self.prefix}{int(match[1]):0{self.digits if self.padded else 1}d}" if match else None
 
     def read(self, folder: Path) -> tuple[list[Clip], list[Problem]]:
         """All clips, labelled with their emotion, and what is wrong with them.
@@ -94,8 +102,7 @@ class Layout:
             DataError: if the spreadsheet cannot be read or has other columns, or no clip has a folder.
         """
         rows = self._rows(self.sheets(tables(folder))[0])
-        wanted = {(subject, self.key(row.name)) for row in rows if (subject := self.subject(row.subject))}
-        folders = self._folders(folder, wanted)
+        folders = self._folders(folder, {key for row in rows for key in self._keys(row)})
         if rows and not folders:
             raise DataError(
                 f"{self.title} needs frames such as {self.example}, but {folder} has none; "
@@ -136,7 +143,23 @@ class Layout:
         filled = [row + [""] * (len(titles) - len(row)) for row in cells[start:]]
         rows = [Row(**{field: row[column].strip() for field, column in place.items()}) for row in filled]
         # Notes below a table have neither; a clip whose subject's cell was merged with the one above has both.
-        return [row for row in rows if (row.name or row.onset) and (row.subject or number(row.offset) is not None)]
+        rows = [row for row in rows if (row.name or row.onset) and (row.subject or number(row.offset) is not None)]
+        if not self.several:
+            return rows
+        films = Counter((subject, film) for subject, film, _ in {(row.subject, row.name, row.onset) for row in rows})
+        return [
+            replace(row, film=row.name, name=f"{row.name}_{row.onset}") if films[row.subject, row.name] > 1 else row
+            for row in rows
+        ]
+
+    def _keys(self, row: Row) -> list[Key]:
+        """What the folder of a row's frames may be known by; "" stands for any subject."""
+        subject, film = self.subject(row.subject), row.film or row.name
+        if subject is None:
+            return []
+        own = self.folder.format(subject=subject, name=film, onset=row.onset)
+        names = dict.fromkeys([(subject, row.name), (subject, film), *([("", own)] if own else [])])
+        return [(owner, self.key(name)) for owner, name in names]
 
     def _folders(self, root: Path, wanted: set[Key]) -> dict[Key, Path]:
         """The folder of each clip; of several copies the first in the order processed, cropped, raw."""
@@ -155,10 +178,12 @@ class Layout:
             for path, subject in [(path, subject) for folder, subject in level for path in _listed(folder)]:
                 if not path.is_dir() or re.search(self.skip, path.name.lower()):
                     continue
-                key = (subject or "", self.key(path.name.strip()))
-                if key in wanted and pictures(path):
-                    yield key, path
-                elif key not in wanted:
+                name = self.key(path.name.strip())
+                keys = wanted & {(subject or "", name), ("", name)}
+                inside = path / self.inside if (path / self.inside).is_dir() else path
+                if keys and pictures(inside):
+                    yield from ((key, inside) for key in keys)
+                elif not keys:
                     place = (os.path.realpath(path), self.subject(path.name) or subject)
                     if place not in seen:
                         seen.add(place)
@@ -177,7 +202,7 @@ class Layout:
         if onset is None or offset is None or onset >= offset:
             what = f"onset must come before offset, but they are {row.onset!r:.50} and {row.offset!r:.50}"
             return None, [Problem(identity, what, label=label)]
-        folder = folders.get((subject, self.key(row.name)))
+        folder = next((folders[key] for key in self._keys(row) if key in folders), None)
         if folder is None:
             return None, [Problem(identity, "its frame folder is missing or empty", label=label)]
         images, wanted, apex = pictures(folder), range(onset, offset + 1), number(row.apex)
@@ -200,17 +225,10 @@ class Layout:
         if number(row.again) is not None:
             what = f"it has another expression, from frame {row.again} on; the first is taken"
             problems.append(Problem(identity, what, True, label))
-        units = action_units(row.units)
-        if strange := [code for code in units if not re.fullmatch(r"[LR]?\d{1,2}|\?", code)]:
-            units = tuple(code for code in units if code not in strange)
-            remark = units and not re.search(r"\d", "".join(strange))  # words beside units: they take none away
-            what = f"action units must be numbers such as 4+L12, but {' '.join(strange)!r} is none; "
-            what += "the others are taken" if remark else "taken as unknown"
-            problems.append(Problem(identity, what, True, label))
-            units = units if remark else (*units, "?")
-        clip = Clip(
-            self.dataset, subject, row.name, label, frames, onset, apex, last, self.fps, units, processed(frames)
-        )
+        units, what = _known(action_units(row.units))
+        problems += [Problem(identity, what, True, label)] if what else []
+        fps = number(row.fps) or self.fps
+        clip = Clip(self.dataset, subject, row.name, label, frames, onset, apex, last, fps, units, processed(frames))
         return replace(clip, onset=0, apex=1, offset=2, numbers=alone) if alone else clip, problems
 
     def _frames(
@@ -282,6 +300,18 @@ def _unit(code: str) -> str:
         return code
     side = next((sign for sign in (match[1], match[3]) if sign in ("L", "R")), "")
     return side + match[2]
+
+
+def _known(codes: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The codes that are units, and what is wrong with the others: words take nothing away, all else is unknown."""
+    units = tuple(code for code in codes if re.fullmatch(r"[LR]?\d{1,2}|\?", code))
+    strange = " ".join(code for code in codes if code not in units)
+    if not strange:
+        return units, ""
+    what = f"action units must be numbers such as 4+L12, but {strange!r} is none; "
+    if units and not re.search(r"\d", strange):
+        return units, f"{what}the others are taken"
+    return (*units, "?"), f"{what}taken as unknown"
 
 
 def _bare(title: str) -> str:

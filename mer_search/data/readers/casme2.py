@@ -7,8 +7,10 @@ spaces. Of several, the last in order of name is read: 2019's before 2014's. Fra
 spreadsheet's frame number. Source: Yan et al., "CASME II", PLoS ONE 2014, and the files themselves.
 """
 
+from dataclasses import replace
+
 from mer_search.data.readers.annotation import Layout
-from mer_search.data.tasks import Task, plain
+from mer_search.data.tasks import plain, valence
 
 NAME = "casme2"
 CLASSES = ("happiness", "repression", "disgust", "surprise", "others")
@@ -24,11 +26,10 @@ LISTS = {  # likewise: what `hardest_7` leaves, in three parts
 NOT_IN_MEGC = frozenset({"sub04/ep12_01f", "sub05/ep09_05f"})
 # Sadness in 2014's spreadsheet and surprise in 2019's. MEGC 2019 follows 2014's.
 SURPRISE_SINCE_2019 = frozenset({"sub24/ep07_01", "sub24/ep07_04f", "sub24/ep10_03"})
-MEGC = {"disgust": "negative", "repression": "negative", "happiness": "positive", "surprise": "surprise"}
 TASKS = {
     "5": plain(*CLASSES),  # 246 clips, by 2019's spreadsheet 249
     "7": plain(*CLASSES, "sadness", "fear"),  # 255
-    "3": Task(("negative", "positive", "surprise"), MEGC, NOT_IN_MEGC | SURPRISE_SINCE_2019),  # MEGC 2019's: 88, 32, 25
+    "3": replace(valence("disgust", "repression"), without=NOT_IN_MEGC | SURPRISE_SINCE_2019),  # MEGC's: 88, 32, 25
 }
 
 LAYOUT = Layout(

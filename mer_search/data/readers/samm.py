@@ -6,17 +6,12 @@ Computing 2018, and the files themselves.
 """
 
 from mer_search.data.readers.annotation import Layout, without_zeros
-from mer_search.data.tasks import Task, plain
+from mer_search.data.tasks import plain, valence
 
 NAME = "samm"
-MEGC = {  # the table gives MEGC 2019's clips: 92, 26, 15
-    **dict.fromkeys(("anger", "contempt", "disgust", "fear", "sadness"), "negative"),
-    "happiness": "positive",
-    "surprise": "surprise",
-}
 TASKS = {
     "5": plain("anger", "happiness", "other", "surprise", "contempt"),  # 136 clips
-    "3": Task(("negative", "positive", "surprise"), MEGC),
+    "3": valence("anger", "contempt", "disgust", "fear", "sadness"),  # MEGC 2019's: 92, 26, 15
 }
 
 LAYOUT = Layout(
