@@ -149,3 +149,20 @@ def test_the_task_of_megc_has_its_clips_by_either_spreadsheet(tmp_path, sheet, e
     three, seven = open_folder(tmp_path, "3"), open_folder(tmp_path, "7")
     assert ([clip.name for clip in three.clips], three.problems, three.outside) == (["EP02_07"], (), {emotion: 3})
     assert [clip.label for clip in seven.clips] == labels
+
+
+def test_the_objective_classes_are_a_task_where_the_spreadsheet_has_them(tmp_path):
+    rows = write_casme2(tmp_path, 2)
+    with pytest.raises(DataError, match=r"20140508.xlsx must have the column Objective Classes .* another copy"):
+        open_folder(tmp_path, "objective-7")
+    classes = ["I", "II", "iii", "VII", "IV", "VI", "", "VIII"]
+    book = [[*row, name] for row, name in zip(rows, classes, strict=True)]
+    write_book(tmp_path / "CASME2-coding-20190701.xlsx", [[*COLUMNS, "Objective Classes"], *book])
+    seven, five = open_folder(tmp_path, "objective-7"), open_folder(tmp_path, "objective-5")
+    assert [clip.label for clip in seven.clips] == ["I", "II", "III", "VII", "IV", "VI"]
+    assert (seven.title, seven.outside) == ("CASME II, 7 objective classes", {"": 1, "viii": 1})
+    assert [problem.what.partition("but is ")[2] for problem in seven.problems] == [
+        "''; correct the annotation", "'viii'; correct the annotation"
+    ]  # fmt: skip
+    assert [clip.label for clip in five.clips] == ["I", "II", "III", "IV"]
+    assert len(open_folder(tmp_path).clips) == 8

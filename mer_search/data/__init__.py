@@ -84,7 +84,8 @@ class Folder:
 
     @property
     def title(self) -> str:
-        return f"{self.dataset.title}, {len(self.classes)} classes{' (synthetic)' if self.synthetic else ''}"
+        kind = "" if (by := self.dataset.tasks[self.task].by) == "emotion" else f"{by} "
+        return f"{self.dataset.title}, {len(self.classes)} {kind}classes{' (synthetic)' if self.synthetic else ''}"
 
 
 def open_folder(path: Path, task: str = "") -> Folder:
@@ -100,7 +101,8 @@ def open_folder(path: Path, task: str = "") -> Folder:
     for name, dataset in DATASETS.items():
         if dataset.recognise(path, files):
             task = find_task(dataset.tasks, task, dataset.title)
-            read, wrong = dataset.read(path)
+            by = dataset.tasks[task].by
+            read, wrong = dataset.layout.read(path, by) if dataset.layout else dataset.read(path)
             read, strange = presentable(read)
             clips, problems = assign(read, [*wrong, *strange], dataset.tasks, task)
             outside = outside_of(read, dataset.tasks[task])

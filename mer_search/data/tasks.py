@@ -15,6 +15,7 @@ class Task:
     classes: tuple[str, ...]
     table: Mapping[str, str]  # emotion: class; an emotion that is not here is left out
     without: frozenset[str] = frozenset()  # ids of clips, in lower case, that the task leaves out all the same
+    by: str = "emotion"  # or "objective": the field of a reader's row that `table` is about
 
 
 def plain(*classes: str) -> Task:
@@ -26,6 +27,14 @@ def valence(*negative: str) -> Task:
     """The task of negative, positive and surprise, as of MEGC 2019, with the emotions that are negative."""
     table = dict.fromkeys(negative, "negative") | {"happiness": "positive", "surprise": "surprise"}
     return Task(("negative", "positive", "surprise"), table)
+
+
+def objective(*classes: str) -> Task:
+    """The task of the objective classes, which go by action units and not by what was felt.
+
+    Source: Davison, Merghani, Yap, "Objective Classes for Micro-Facial Expression Recognition", J. Imaging 2018.
+    """
+    return Task(classes, {name.lower(): name for name in classes}, by="objective")
 
 
 def find(tasks: Mapping[str, Task], name: str, title: str) -> str:
@@ -53,7 +62,8 @@ def assign(
         tasks: all tasks of the dataset; an emotion that none of them knows is a problem.
         name: one of `tasks`.
     """
-    task, known = tasks[name], {emotion for task in tasks.values() for emotion in task.table}
+    task = tasks[name]
+    known = {emotion for each in tasks.values() if each.by == task.by for emotion in each.table}
     chosen = [
         replace(clip, label=task.table[clip.label])
         for clip in clips

@@ -38,6 +38,7 @@ class Row:
     emotion: str
     apex: str = ""
     units: str = ""
+    objective: str = ""  # class by action units, I to VII
     again: str = ""  # onset of a second expression
     fps: str = ""  # frames a second
     film: str = ""  # what the frames' folder is called, if not as the clip is
@@ -95,13 +96,19 @@ class Layout:
         match = re.fullmatch(pattern, text.strip(), re.IGNORECASE)
         return f"{self.prefix}{int(match[1]):0{self.digits if self.padded else 1}d}" if match else None
 
-    def read(self, folder: Path) -> tuple[list[Clip], list[Problem]]:
-        """All clips, labelled with their emotion, and what is wrong with them.
+    def read(self, folder: Path, by: str = "emotion") -> tuple[list[Clip], list[Problem]]:
+        """All clips, labelled with their emotion or another field of their rows, and what is wrong with them.
 
         Raises:
             DataError: if the spreadsheet cannot be read or has other columns, or no clip has a folder.
         """
-        rows = self._rows(self.sheets(tables(folder))[0])
+        path = self.sheets(tables(folder))[0]
+        rows = [replace(row, emotion=getattr(row, by)) for row in self._rows(path)]
+        if rows and by in self.optional and not any(row.emotion for row in rows):
+            raise DataError(
+                f"{path} must have the column {self.optional[by]} for this task, but has none; take another copy of "
+                "the spreadsheet, or another task"
+            )
         folders = self._folders(folder, {key for row in rows for key in self._keys(row)})
         if rows and not folders:
             raise DataError(
