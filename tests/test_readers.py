@@ -1,7 +1,7 @@
 """Datasets that are a spreadsheet's declared columns: MMEW, DFME and CAS(ME)^3."""
 
 import pytest
-from small import write_book, write_frames
+from small import smic_row, write_book, write_frames, write_smic
 
 from mer_search.data import DATASETS, open_folder
 
@@ -130,6 +130,22 @@ def test_the_sheet_of_macro_expressions_is_not_casme3(tmp_path):
     _casme3(tmp_path, True)
     (tmp_path / "annotation" / "cas(me)3_part_A_MaE_label_JpgIndex_v2_emotion.xlsx").write_bytes(b"other columns")
     assert open_folder(tmp_path).source == "annotation/cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
+
+
+def test_datasets_side_by_side_are_a_composite_of_their_three_classes(tmp_path):
+    _mmew(tmp_path / "MMEW")
+    _casme3(tmp_path / "CASME3", True)
+    write_smic(tmp_path / "SMIC", [smic_row(1, "s1_ne_01", "negative")])
+    folder = open_folder(tmp_path)
+    assert (folder.name, folder.title) == ("mixed", "composite of several datasets, 3 classes")
+    found = [(clip.dataset, clip.label) for clip in folder.clips]
+    assert found == [
+        ("smic", "negative"), ("mmew", "positive"), ("mmew", "surprise"), *[("mmew", "negative")] * 4,
+        ("casme3", "negative"), ("casme3", "positive"), ("casme3", "surprise"), ("casme3", "negative"),
+    ]  # fmt: skip
+    assert len({clip.id for clip in folder.clips}) == len(found)
+    (tmp_path / "combined_3class_gt.csv").write_text("smic,s01,s01_ne_01,0\n")  # MEGC 2019's list
+    assert (open_folder(tmp_path).name, _labels(open_folder(tmp_path))) == ("composite", ["negative"])
 
 
 @pytest.mark.parametrize("name", [name for name, dataset in DATASETS.items() if dataset.layout])

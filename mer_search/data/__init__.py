@@ -43,6 +43,9 @@ DATASETS: dict[str, Dataset] = {  # in the order in which they are recognised: a
     composite.NAME: Dataset(
         "MEGC 2019 composite", composite.TASKS, composite.recognise, composite.read, source=composite.source
     ),
+    composite.MIXED: Dataset(
+        "composite of several datasets", composite.TASKS, composite.mixed, composite.read, source=composite.source
+    ),
     casme2.NAME: _annotated(casme2.LAYOUT, casme2.TASKS, hardest=casme2.HARDEST, lists=casme2.LISTS),
     samm.NAME: _annotated(samm.LAYOUT, samm.TASKS),
     mmew.NAME: _annotated(mmew.LAYOUT, mmew.TASKS),
@@ -123,7 +126,7 @@ def _unknown(path: Path) -> DataError:
     if not found:
         return DataError(
             f"the data must be a known dataset's folder, but {path} has neither a CASME2-coding spreadsheet, one of "
-            f"{', '.join(layout.title for layout in layouts[1:])}, sub-folders with two of CASME II, SAMM and SMIC-HS, "
+            f"{', '.join(layout.title for layout in layouts[1:])}, sub-folders with two of them, "
             "nor <subject>/u_test folders of flow images; point at the folder that holds them"
         )
     fitting = [layout for layout in layouts if any(layout.fits(each) for each in found)]

@@ -1,5 +1,6 @@
-"""The composite of MEGC 2019 from clips: a folder with a sub-folder for each of CASME II, SAMM and SMIC, or for two.
+"""Composites from clips: a folder with a sub-folder for each of CASME II, SAMM and SMIC, or for two; or with others.
 
+Of these three it is MEGC 2019's, with others or another it is one of our own, by each database's task "3".
 The challenge's full set has 442 clips of 68 subjects: 88 negative, 32 positive and 25 surprise of CASME II, 92, 26 and
 15 of SAMM, 70, 51 and 43 of SMIC. Each database's task "3" gives these. Where the organisers' own list lies in the
 folder, `combined_3class_gt.csv` or as it is called in copies of it, it is what counts. Source: See et al., "MEGC 2019",
@@ -12,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mer_search.data.clips import Clip, Problem, with_landmarks
-from mer_search.data.readers import casme2, samm, smic
+from mer_search.data.readers import casme2, casme3, dfme, mmew, samm, smic
 from mer_search.data.readers.annotation import Layout, number, tables
 from mer_search.data.readers.tables import read_table
 from mer_search.data.tasks import Task, assign, plain
 from mer_search.errors import DataError
 
-NAME = "composite"
+NAME, MIXED = "composite", "mixed"  # MEGC 2019's, and any other
 CLASSES = ("negative", "positive", "surprise")  # 0, 1, 2 in the list
 TASKS = {"3": plain(*CLASSES)}
 LIST = "combined_3class_gt.csv"  # dataset, subject, clip, label
@@ -37,7 +38,9 @@ class Database:
         return self.layout.subject(subject) or subject.lower(), self.layout.key(name)
 
 
-DATABASES = {module.NAME: Database(module.LAYOUT, module.TASKS) for module in (casme2, samm, smic)}
+MODULES = (casme2, samm, smic, mmew, casme3, dfme)
+DATABASES = {module.NAME: Database(module.LAYOUT, module.TASKS) for module in MODULES}
+MEGC = {casme2.NAME, samm.NAME, smic.NAME}
 
 
 def parts(folder: Path) -> dict[str, list[Path]]:
@@ -50,10 +53,15 @@ def parts(folder: Path) -> dict[str, list[Path]]:
     return parts(holding.pop()) if len(found) > 1 and len(holding) == 1 else found
 
 
-def recognise(folder: Path, files: Sequence[Path]) -> bool:
-    """Whether the folder looks like the composite: two databases lie in sub-folders of their own."""
+def mixed(folder: Path, files: Sequence[Path]) -> bool:
+    """Whether the folder looks like a composite: two databases lie in sub-folders of their own."""
     found = parts(folder)
     return len(found) > 1 and len({path for paths in found.values() for path in paths}) > 1
+
+
+def recognise(folder: Path, files: Sequence[Path]) -> bool:
+    """Whether it looks like MEGC 2019's: all databases are its own, or its list says which clips count."""
+    return mixed(folder, files) and (set(parts(folder)) <= MEGC or _listed(folder) is not None)
 
 
 def source(folder: Path) -> str:
