@@ -42,6 +42,18 @@ def test_xlsx_and_csv_say_the_same(tmp_path):
     assert checksum(open_folder(tmp_path).clips) == first
 
 
+def test_of_two_images_of_a_frame_the_first_by_name_is_taken_and_that_is_said(tmp_path):
+    write_casme2(tmp_path, 1)
+    plain = open_folder(tmp_path).clips[0].frames
+    folder = tmp_path / "Cropped" / "sub01" / "EP01_01f"
+    write_frames(folder, ["reg_img12.png", "reg_img13.bmp", "reg_img400.png"])  # the last is of no frame of the clip
+    found = open_folder(tmp_path)
+    assert [path.name for path in found.clips[0].frames[:3]] == ["reg_img11.jpg", "reg_img12.jpg", "reg_img13.bmp"]
+    assert found.clips[0].frames[3:] == plain[3:]
+    (problem,) = found.problems
+    assert problem.usable and "more than one image of a frame (such as reg_img12.png)" in problem.what
+
+
 def test_of_several_copies_the_pre_processed_is_taken(tmp_path):
     write_casme2(tmp_path, 1, layout="Cropped/sub{:02d}")
     write_casme2(tmp_path, 1, layout="denoised_masked/sub{:02d}", prefix="md_reg_img")

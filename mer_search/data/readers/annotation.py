@@ -225,6 +225,9 @@ class Layout:
         problems = [Problem(identity, what, bool(frames), label)] if what else []
         if not frames:
             return None, problems
+        if twice := [path.name for path in images if path not in frames and self._number(path) in there]:
+            what = f"its folder has more than one image of a frame (such as {twice[0]}); the first by name is taken"
+            problems.append(Problem(identity, what, True, label))
         if "apex" in self.columns and (apex is None or not onset <= apex <= last):
             what = f"apex must lie between onset {onset} and offset {last}, but is {row.apex!r}; taken as unknown"
             problems.append(Problem(identity, what, True, label))
@@ -262,12 +265,17 @@ class Layout:
             return (), what
         return frames, f"{what}; offset taken as {onset + len(frames) - 1}"
 
+    def _number(self, path: Path) -> int | None:
+        """The number of an image's frame, by the dataset's own kind of name."""
+        match = re.search(self.frame, path.stem.lower())
+        return int(match[1]) if match else None
+
     def _numbered(self, images: Sequence[Path], wanted: range) -> dict[int, Path]:
         """A folder's images by their frames' numbers, by the first kind of name that gives one of those wanted."""
         kinds = []
         for pattern in (self.frame, *FRAMES):
             found = [(int(match[1]), path) for path in images if (match := re.search(pattern, path.stem.lower()))]
-            by_number = dict(sorted(found))
+            by_number = dict(sorted(dict(sorted(found, reverse=True)).items()))  # of two the first by name
             if pattern != self.frame and len(by_number) < len(found):
                 continue  # other names must tell every image apart
             if any(number in wanted for number in by_number):
