@@ -121,7 +121,7 @@ PRESETS: dict[str, Preset] = {
 ALIASES = {"V5": "V5NR", "V5b": "V5NS"}  # the specification's names
 
 RECIPES = ("", "published")  # "" is this tool's own
-DEVIATIONS = {  # of this tool from the public code, by their numbers in docs/parity.md: the values that take them back
+DEVIATIONS = {  # of this tool from the public code, by their numbers in docs/parity.md: paths that take them back
     "D1, D2": ("frames.crops",), "D3": ("flow.grey",), "D4": ("input.antialias",), "D5": ("model.init",),
     "D6": ("train.last_batch",), "D7": ("prep.denoiser", "prep.resize"), "D8": ("prep.mask",),
     "D9": ("frames.jitter_apex",), "D10": ("prep.resize", "train.resampling"), "D12": ("train.plateau",),

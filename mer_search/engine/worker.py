@@ -64,7 +64,7 @@ def on_device(clips: Clips, device: str) -> Clips:
         raise Infeasible(
             f"the motion of all clips, {clips.nbytes / 1e9:.2g} GB, must fit the device's memory, but of its "
             f"{whole / 1e9:.2g} GB only {free / 1e9:.2g} are free; make flow.size or the number of frame sets "
-            "(frames.jitter) smaller, use fewer --slots, or train with --device cpu",
+            "(frames.jitter, frames.crops) smaller, use fewer --slots, or train with --device cpu",
             CLIPS_DO_NOT_FIT,
         ) from error
 
