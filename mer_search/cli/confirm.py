@@ -96,7 +96,6 @@ def confirm(
     from mer_search.config import with_values
     from mer_search.confirmation.confirm import Confirmation
     from mer_search.confirmation.target import preset_target, seeds_of, top_targets, trial_target
-    from mer_search.data import open_folder
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
@@ -148,7 +147,7 @@ def confirm(
     with stop.polling(), terminal.bars() as progress:
         fresh = seeds_of(targets, seeds, first_seed)
         path = data or targets[0].data or find_data(None, progress)
-        print_copies(open_folder(path, targets[0].run.data.task), [target.run for target in targets])
+        print_copies(path, [target.run for target in targets])
         results = confirm_targets(targets, start, path, subjects, fresh, where, study, progress, announce, on_epoch)
     summaries = [result.summary for result in results]
     if as_json:

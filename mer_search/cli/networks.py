@@ -164,13 +164,11 @@ def reproduce(
     The same command goes on where it was stopped.
     """
     from mer_search.confirmation import reproduce as reproducing
-    from mer_search.data import open_folder
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
     from mer_search.report import reproduction, terminal
     from mer_search.report.costs import print_copies, print_costs
-    from mer_search.report.document import Section, Table, Text
     from mer_search.search.workspace import find_data
 
     if names and deviations:
@@ -183,32 +181,19 @@ def reproduce(
     where = Where(executor, choose_device(device, executor), slots)
     with stop.polling(), terminal.bars() as progress:
         path = data or find_data(None, progress)
-        print_copies(open_folder(path, task), [target.run for target in targets])
+        print_copies(path, [target.run for target in targets])
         found = reproducing.reproduce(targets, path, subjects, range(seeds), where, progress, print_costs)
-    facts = json.dumps(
-        [
-            {"name": each.name, "title": each.title, "published_f1": each.published, "f1_by_subject": each.subjects}
-            | {"summary": each.summary.model_dump()}
-            for each in found
-        ],
-        indent=1,
-    )
     if deviations:
-        sections = [Section("What each deviation is worth", [reproduction.deviations_table(found)])]
+        sections = reproduction.deviation_sections(found)
     else:
-        sections = reproduction.blocks(found, reproducing.decide(found))
+        sections = reproduction.network_sections(found, reproducing.decide(found))
     folder = out / "reproduced" / (f"deviations-{deviations}" if deviations else "networks")
-    page = reproduction.write_page(folder, found, values, sections, facts)
+    page = reproduction.write_page(folder, found, values, sections)
     if as_json:
-        click.echo(facts)
-        return
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Table):
-                terminal.show(block)
-            elif isinstance(block, Text):
-                terminal.say(block.text)
-    terminal.out.print(f"to read in a browser: {page}")
+        click.echo(reproduction.facts(found))
+    else:
+        reproduction.print_sections(sections)
+        terminal.out.print(f"to read in a browser: {page}")
 
 
 @click.command(epilog=example("mer-search evaluate V3_eval/ --preset V3NR --as-published --data ~/CASME2"))

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from mer_search.config import Run, digest
 from mer_search.confirmation.confirm import Confirmation
-from mer_search.data import Folder
+from mer_search.data import open_folder
 from mer_search.report.terminal import duration, err, note, operations, plural
 from mer_search.search.cost import Cost
 from mer_search.training.fold_store import checkpoint_file
@@ -59,9 +60,10 @@ def space(cost: Cost) -> str:
     return f", and {cost.disk / 1e9:.2g} GB of disk" if cost.disk > DISK else ""
 
 
-def print_copies(folder: Folder, runs: Sequence[Run]) -> None:
-    """What cropped copies of clips will take, before they are measured (frames.crops)."""
+def print_copies(path: Path, runs: Sequence[Run]) -> None:
+    """What cropped copies of a folder's clips will take, before they are measured (frames.crops)."""
     for run in {digest(*run.motion): run for run in runs if run.frames.crops}.values():
+        folder = open_folder(path, run.data.task)
         maps = len(folder.clips) * (1 + run.frames.crops) * run.frames.maps
         size = maps * (2 * 2 + 3 / run.frames.maps) * run.flow.size**2
         note(

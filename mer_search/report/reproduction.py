@@ -1,5 +1,6 @@
 """The published table beside what was trained anew: rows of networks, of hard subjects, of decisions, of deviations."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mer_search.presets import PUBLISHED_BY_SUBJECT, PUBLISHED_MARK
 from mer_search.report.confirmation import SYNTHETIC
 from mer_search.report.document import Block, Document, Section, Table, Text, to_html, write_markdown
 from mer_search.report.summaries import better_baseline
-from mer_search.report.terminal import decimals, interval, plural
+from mer_search.report.terminal import decimals, interval, plural, say, show
 
 RULES = (
     "published: macro F1 as published on CASME II, 5 classes. same rule: best test epoch, which LEAKS. tail: no epoch "
@@ -105,8 +106,13 @@ def deviations_table(found: Sequence[Reproduced]) -> Table:
     return Table(("network", "same rule", "difference", "tail", "difference"), rows, caption)
 
 
-def blocks(found: Sequence[Reproduced], decisions: Sequence[Decision]) -> list[Section]:
-    """What is shown after `mer-search reproduce`, as sections."""
+def deviation_sections(found: Sequence[Reproduced]) -> list[Section]:
+    """What is shown after `mer-search reproduce --deviations`."""
+    return [Section("What each deviation is worth", [deviations_table(found)])]
+
+
+def network_sections(found: Sequence[Reproduced], decisions: Sequence[Decision]) -> list[Section]:
+    """What is shown after `mer-search reproduce`."""
     parts: list[tuple[str, Sequence[Block | None]]] = [
         ("Networks", [networks_table(found), Text(mark(found))]),
         ("Hard subjects", [subjects_table(found)]),
@@ -116,8 +122,27 @@ def blocks(found: Sequence[Reproduced], decisions: Sequence[Decision]) -> list[S
     return [Section(title, each) for title, each in kept if each]
 
 
+def print_sections(sections: Sequence[Section]) -> None:
+    """Their tables and sentences, for the terminal."""
+    for block in (block for section in sections for block in section.blocks):
+        if isinstance(block, Table):
+            show(block)
+        elif isinstance(block, Text):
+            say(block.text)
+
+
+def facts(found: Sequence[Reproduced]) -> str:
+    """The networks as one JSON document."""
+    rows = [
+        {"name": each.name, "title": each.title, "published_f1": each.published, "f1_by_subject": each.subjects}
+        | {"summary": each.summary.model_dump()}
+        for each in found
+    ]
+    return json.dumps(rows, indent=1)
+
+
 def write_page(
-    folder: Path, found: Sequence[Reproduced], values: Mapping[str, Value], sections: Sequence[Section], facts: str
+    folder: Path, found: Sequence[Reproduced], values: Mapping[str, Value], sections: Sequence[Section]
 ) -> Path:
     """report.html, the same as report.md, and networks.json in a folder.
 
@@ -126,7 +151,6 @@ def write_page(
         found: what was trained.
         values: dotted paths that were not as published.
         sections: of the page.
-        facts: networks.json.
     """
     first = found[0].summary
     seeds = ", ".join(map(str, first.seeds))
@@ -140,5 +164,5 @@ def write_page(
     document = Document("As published", lead, sections)
     write_whole(folder / "report.html", to_html(document))
     write_markdown(document, folder / "report.md")
-    write_whole(folder / "networks.json", facts)
+    write_whole(folder / "networks.json", facts(found))
     return folder / "report.html"

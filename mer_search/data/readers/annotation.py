@@ -20,6 +20,15 @@ IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 MIN_SHARE = 0.5  # a clip whose last frames are missing is used if this share of it is there
 MIN_FRAMES = 5  # frames that a shortened clip must have
 DEPTH = 8  # levels of folders that are looked through
+COLUMNS = {  # field of Row: its title in CASME II's spreadsheet, and in those that follow it
+    "subject": "Subject",
+    "name": "Filename",
+    "onset": "OnsetFrame",
+    "apex": "ApexFrame",
+    "offset": "OffsetFrame",
+    "units": "Action Units",
+    "emotion": "Estimated Emotion",
+}
 # Names of frames that any dataset may have: OpenFace's, and those with no other number than the frame's.
 FRAMES = (r"^frame_det_\d+_(\d+)$", r"^\D*(\d+)\D*$")
 PROCESSED = "denoised_masked"  # in the path of frames that were denoised and masked; their names begin with md_

@@ -9,7 +9,7 @@ spreadsheet's frame number. Source: Yan et al., "CASME II", PLoS ONE 2014, and t
 
 from dataclasses import replace
 
-from mer_search.data.readers.annotation import Layout
+from mer_search.data.readers.annotation import COLUMNS, Layout
 from mer_search.data.tasks import objective, plain, valence
 
 NAME = "casme2"
@@ -39,15 +39,7 @@ LAYOUT = Layout(
     title="CASME II",
     fps=200,
     sheet="^casme2-coding",
-    columns={
-        "subject": "Subject",
-        "name": "Filename",
-        "onset": "OnsetFrame",
-        "apex": "ApexFrame",
-        "offset": "OffsetFrame",
-        "units": "Action Units",
-        "emotion": "Estimated Emotion",
-    },
+    columns=COLUMNS,
     optional={"objective": "Objective Classes"},
     prefix="sub",
     digits=2,

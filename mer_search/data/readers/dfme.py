@@ -5,7 +5,7 @@ New Benchmark for Dynamic Facial Micro-expression Recognition", IEEE Transaction
 spreadsheet's columns.
 """
 
-from mer_search.data.readers.annotation import Layout
+from mer_search.data.readers.annotation import COLUMNS, Layout
 from mer_search.data.tasks import plain, valence
 
 NAME = "dfme"
@@ -19,16 +19,7 @@ LAYOUT = Layout(
     title="DFME",
     fps=500,  # where the cell is empty
     sheet="^dfme|^(?:training|test_[ab])_full_with_au",
-    columns={
-        "subject": "Subject",
-        "name": "Filename",
-        "onset": "OnsetFrame",
-        "apex": "ApexFrame",
-        "offset": "OffsetFrame",
-        "units": "AU",
-        "emotion": "Emotion",
-        "fps": "Fps",
-    },
+    columns=COLUMNS | {"units": "AU", "emotion": "Emotion", "fps": "Fps"},
     prefix="sub",
     digits=4,
     file="training_full_with_AU.xlsx",

@@ -6,7 +6,7 @@ looked at. Source: Ben et al., "Video-based Facial Micro-Expression Analysis", I
 Machine Intelligence 2022, and its spreadsheet's columns.
 """
 
-from mer_search.data.readers.annotation import Layout
+from mer_search.data.readers.annotation import COLUMNS, Layout
 from mer_search.data.tasks import plain, valence
 
 NAME = "mmew"
@@ -22,15 +22,7 @@ LAYOUT = Layout(
     title="MMEW",
     fps=90,
     sheet="^mmew.*micro",
-    columns={
-        "subject": "Subject",
-        "name": "Filename",
-        "onset": "OnsetFrame",
-        "apex": "ApexFrame",
-        "offset": "OffsetFrame",
-        "units": "Action Units",
-        "emotion": "Estimated Emotion",
-    },
+    columns=COLUMNS,
     prefix="mmew",
     digits=2,
     file="MMEW_Micro_Exp.xlsx",
