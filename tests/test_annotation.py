@@ -282,9 +282,9 @@ CODING = ["Subject", "Filename", "Aus", "Emotion", "OnsetFrame", "ApexFrame", "O
     ("name", "rows", "needed", "not_needed"),
     [
         ("labels.xlsx", [COLUMNS, _row(1, "EP01_01")], "CASME2-coding-20140508.xlsx if it is CASME II's", "SMIC"),
-        ("coding.csv", [CODING, [1, "EP01_01", "4", "others", 11, 15, 20]], "CASME2-coding-20140508.xlsx", "these"),
-        ("data_apex.csv", [["data", "subject", "clip", "label"]], "SMIC-HS-E_annotation.xlsx if", "these"),
-        ("headerless.csv", [["sub01", "EP02_01f", 46, 59, 86, 1]], "SAMM_Micro_FACS_Codes_v2.xlsx if", "these"),
+        ("coding.csv", [CODING, [1, "EP01_01", "4", "others", 11, 15, 20]], "CASME2-coding-20140508.csv", "these"),
+        ("data_apex.csv", [["data", "subject", "clip", "label"]], "SMIC-HS-E_annotation.csv if", "these"),
+        ("headerless.csv", [["sub01", "EP02_01f", 46, 59, 86, 1]], "SAMM_Micro_FACS_Codes_v2.csv if", "these"),
         ("inside/CASME2_label_Ver_2.xls", [], "saved as .xlsx or .csv", "these"),
     ],
 )

@@ -211,7 +211,7 @@ def test_a_log_without_epochs_does_not_say_how_they_were_chosen(mer_search):
 REFUSALS = {
     "empty": ("", "is empty", "subject, clip, truth and prediction"),
     "blank lines": ("\n , \n", "is empty"),
-    "titles alone": (TITLES, "has 0 clips"),
+    "titles alone": (TITLES, "has titles and no clip below them"),
     "no truth": ("Sub,Filename,pred\na,b,1", "Sub, Filename, pred, without truth;", "needs the titles"),
     "no clip, no prediction": ("subject,truth\nsub01,1", "subject, truth, without clip and prediction;"),
     "other columns": ("a,b,c,d\n1,2,3,4", "a, b, c, d, without subject and clip and truth", "needs the titles"),
@@ -255,7 +255,7 @@ def test_what_is_no_log_is_one_clear_line(refused, what):
 
 
 def test_files_that_cannot_be_read_are_one_line(mer_search):
-    one_line(mer_search("score", "nowhere.csv"), 1, "nowhere.csv", "No such file")
+    one_line(mer_search("score", "nowhere.csv"), 1, "nowhere.csv", "there is no such file; correct the path")
     one_line(mer_search("score", "."), 1, "must be a file")
     one_line(mer_search("score"), 2, "FILE")
     assert "mer-search score" in mer_search("score", "--help").stdout.split("Example:")[1]

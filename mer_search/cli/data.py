@@ -53,6 +53,8 @@ def check(path: Path | None, task: str, picture: Path | None, as_json: bool) -> 
         click.echo(json.dumps(report.facts, indent=1))
     else:
         datasets.print_check(report)
+        if picture and report.clips:
+            terminal.out.print(f"to look at: {picture}")
     sys.exit(0 if report.usable else 1)
 
 

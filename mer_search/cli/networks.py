@@ -158,10 +158,11 @@ def reproduce(
     out: Path,
     as_json: bool,
 ) -> None:
-    """The published table anew: each NETWORK as its public code has it, under the published rule beside the published
-    figure, and under ours. Without NETWORK: all of MMNet, V1 to V6d and both ablations.
+    """The published table anew: each NETWORK as its authors' public code has it (docs/parity.md), under the published
+    rule (best test epoch) beside the published figure, and under ours, which selects no epoch. Without NETWORK: all of
+    MMNet, V1 to V6d and both ablations, which want a GPU at full size.
 
-    The same command goes on where it was stopped.
+    Figures of synthetic clips cannot be set beside published ones. The same command goes on where it was stopped.
     """
     from mer_search.confirmation import reproduce as reproducing
     from mer_search.engine import stop
@@ -215,7 +216,8 @@ def evaluate(
     device: str,
     as_json: bool,
 ) -> None:
-    """Score networks from files, one a subject, each on the subject that it never saw: public .pth, or safetensors.
+    """Score weights from files, one a subject, each on the subject that it never saw: .pth that a network's authors
+    published, or safetensors of this tool. (`score` takes predictions.)
 
     WEIGHTS are files or folders; a file's name tells the subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
     """

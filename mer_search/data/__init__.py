@@ -130,7 +130,9 @@ def _unknown(path: Path) -> DataError:
             "nor <subject>/u_test folders of flow images; point at the folder that holds them"
         )
     fitting = [layout for layout in layouts if any(layout.fits(each) for each in found)]
-    names = [f"{layout.file} if it is {layout.title}'s" for layout in fitting or layouts if layout.file]
+    ending = found[0].suffix.lower() if found[0].suffix.lower() in TABLES else ".xlsx"
+    offered = [layout for layout in fitting or layouts if layout.file]
+    names = [f"{Path(layout.file).with_suffix(ending)} if it is {layout.title}'s" for layout in offered]
     return DataError(
         f"the data must be a known dataset's folder, but {path} has no spreadsheet of a known name, only "
         f"{', '.join(str(each.relative_to(path)) for each in found)}; rename the annotation to {', '.join(names)} "

@@ -18,10 +18,16 @@ from mer_search.evaluation.predictions import Predictions
 TITLES = {  # field of Row: a column's title in lower case, without spaces and signs
     "subject": {"subject", "subjects", "sub", "subj", "subjectid", "subjectname", "person", "participant"},
     "clip": {"clip", "clipname", "clipid", "filename", "file", "video", "videoname", "sample", "sampleid"},
-    "truth": {"truth", "groundtruth", "gt", "label", "truelabel", "true", "ytrue", "target", "actual", "emotion"},
-    "prediction": {"prediction", "predictions", "predicted", "pred", "ypred", "predlabel", "predictedlabel", "output"},
+    "truth": {
+        "truth", "groundtruth", "gt", "label", "truelabel", "true", "ytrue", "target", "actual", "emotion",
+        "estimatedemotion",
+    },
+    "prediction": {
+        "prediction", "predictions", "predicted", "pred", "ypred", "predlabel", "predictedlabel", "predictedemotion",
+        "output",
+    },
     "epoch": {"epoch", "epochs"},
-}
+}  # fmt: skip
 NO_EPOCH = -1
 MAX_CLASSES = 30  # of more, a column is not what it is taken for: no dataset has as many
 FORMATS = "a table needs the titles subject, clip, truth and prediction, MEGC 2019's log a first line `casme2 sub01`"
@@ -56,6 +62,8 @@ def read_log(path: Path) -> Log:
     Raises:
         DataError: if it cannot be read, lacks a column or a value, or has a clip twice.
     """
+    if not path.exists():
+        raise DataError(f"there must be a log of predictions at {path}, but there is no such file; correct the path")
     stripped = [(line, [cell.strip() for cell in row]) for line, row in enumerate(read_table(path), 1)]
     cells = [(line, row) for line, row in stripped if any(row)]
     try:
@@ -114,6 +122,8 @@ def _megc(cells: Cells) -> Iterator[Row]:
 
 def _log(name: str, raw: Sequence[Row]) -> Log:
     rows = list(map(_named, raw))
+    if not rows:
+        raise ValueError("has titles and no clip below them; a row for each clip must follow")
     names = {name for row in rows for name in (row.truth, row.prediction)}
     numbers = [name for name in names if name.isdecimal()]
     if not 0 < len(names) <= MAX_CLASSES:
