@@ -158,9 +158,9 @@ def reproduce(
     out: Path,
     as_json: bool,
 ) -> None:
-    """The published table anew: each NETWORK as its authors' public code has it (docs/parity.md), under the published
-    rule (best test epoch) beside the published figure, and under ours, which selects no epoch. Without NETWORK: all of
-    MMNet, V1 to V6d and both ablations, which want a GPU at full size.
+    """The published table anew: each NETWORK as its authors' public code has it, under the published rule beside the
+    published figure, and under ours. Theirs is the best test epoch, ours selects no epoch; docs/parity.md has the rest.
+    Without NETWORK: all of MMNet, V1 to V6d and both ablations, which want a GPU at full size.
 
     Figures of synthetic clips cannot be set beside published ones. The same command goes on where it was stopped.
     """
