@@ -19,7 +19,7 @@ from mer_search.confirmation.confirm import Announce, Confirmation, OnEpoch, con
 from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.scoring import summarise, write
 from mer_search.confirmation.summary import Summary
-from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, seeds_of, start_target, trial_target
+from mer_search.confirmation.target import FIRST_SEED, Target, on, preset_target, seeds_of, start_target, trial_target
 from mer_search.data import Folder, open_folder
 from mer_search.data.clips import Clip, Problem
 from mer_search.data.flow import measure
@@ -96,6 +96,7 @@ def run(
     *,
     storage: str = STORAGE,
     study_name: str | None = None,
+    leave_out: str | None = None,
     seed: int = 0,
     device: str = "auto",
     executor: str = "local",
@@ -113,6 +114,8 @@ def run(
         trials: in all, earlier calls counted in; None for the study file's.
         storage: an Optuna storage's URL.
         study_name: in the storage; None for the study file's.
+        leave_out: "subject" or, of a composite, "database": what a fold tests and never trains on; None for the study
+            file's.
         seed: of the search, 0 to 899.
         device: "auto", "cpu" or "cuda".
         executor: "local", "ray" or "ray://HOST:10001".
@@ -134,7 +137,8 @@ def run(
         raise UsageError(f"trials must be 1 or more, but is {trials}")
     folder = data if isinstance(data, Folder) else load_data(data)
     where = Where(executor, choose_device(device, executor), slots)
-    file = space.load(str(study or default_study(folder, where.device)[0])).for_task(folder.task)
+    file = space.load(str(study or default_study(folder, where.device)[0])).on({"data.task": folder.task})
+    file = file.on({"data.leave_out": leave_out}) if leave_out else file
     name = study_name or file.name
     check_name(name)
     check_url(storage)
@@ -190,8 +194,8 @@ class Result:
             )
         folder = job.loaded.folder
         return Confirmed(
-            job.target.title, job.store, job.loaded.run, job.subjects, job.seeds, folder.path, folder.title,
-            folder.synthetic,
+            job.target.title, job.store, job.loaded.run, dict(zip(job.loaded.subjects, job.loaded.folds, strict=True)),
+            job.seeds, folder.path, folder.title, folder.synthetic,
         )  # fmt: skip
 
 
@@ -205,6 +209,7 @@ def confirm(
     seeds: int = 3,
     first_seed: int | None = None,
     subjects: str = "all",
+    leave_out: str | None = None,
     data: Folder | str | Path | None = None,
     device: str = "auto",
     executor: str = "local",
@@ -224,6 +229,8 @@ def confirm(
         first_seed: None for 1000, below which a search's seeds lie, or 0, the public code's, of a published network as
             published.
         subjects: as in a study file.
+        leave_out: "subject" or, of a composite, "database": what a fold tests and never trains on; None for the
+            study's, else "subject".
         data: None for the study's, or the synthetic clips.
         device, executor, slots: as for `run`.
         out: the folder for results of a published network; a study has its own.
@@ -240,6 +247,9 @@ def confirm(
     else:
         targets, study = [trial_target(what, trial)], what
         start = start_target(what, "" if against == "start" else against, targets) if against else None
+    if leave_out:
+        folds: dict[str, Value] = {"data.leave_out": leave_out}
+        targets, start = [on(target, folds) for target in targets], start and on(start, folds)
     folder = data.path if isinstance(data, Folder) else Path(data).expanduser() if data else None
     path = folder or targets[0].data or find_data(None, progress)
     where = Where(executor, choose_device(device, executor), slots)
@@ -308,7 +318,8 @@ def load_network(result: Result, subject: str, seed: int = FIRST_SEED, device: s
             f"there must be a network that never saw the subject, but {subject!r} with seed {seed} has none; subjects: "
             f"{', '.join(job.subjects)}; seeds: {', '.join(map(str, job.seeds))}"
         )
-    return load_checkpoint(checkpoint_file(result.confirmation.store, seed, subject), run, device), run
+    fold = dict(zip(job.loaded.subjects, job.loaded.folds, strict=True))[subject]
+    return load_checkpoint(checkpoint_file(result.confirmation.store, seed, fold), run, device), run
 
 
 def network_of(config: Run) -> Network:

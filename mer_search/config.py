@@ -28,12 +28,13 @@ class Part(BaseModel):
 
 
 class Data(Part):
-    """Which clips. All but the task is taken from the data's folder, whatever stands here."""
+    """Which clips, and what a fold leaves out. All but `task` and `leave_out` is taken from the data's folder."""
 
     dataset: str = "casme2"  # which reader knows the folder
     task: str = ""  # how many classes are told apart: one of the dataset's tasks, "3" or "5"; "" is its first
     classes: tuple[str, ...] = ("happiness", "repression", "disgust", "surprise", "others")  # the task's, in order
     checksum: str = ""  # of all that is annotated of all clips
+    leave_out: Literal["subject", "database"] = "subject"  # what a fold tests and never trains on
 
 
 class Frames(Part):
@@ -345,8 +346,11 @@ def value_at(run: Run, key: str) -> Any:
 def check_settable(keys: Iterable[str]) -> None:
     """Raise UsageError for a dotted path that cannot be set, because the data's folder says what it is."""
     for key in keys:
-        if key.startswith("data.") and key != "data.task":
-            raise UsageError(f"{key} is what the data's folder says, and cannot be set; data.task chooses the classes")
+        if key.startswith("data.") and key not in ("data.task", "data.leave_out"):
+            raise UsageError(
+                f"{key} is what the data's folder says, and cannot be set; data.task chooses the classes, "
+                "data.leave_out what a fold tests"
+            )
 
 
 def check_key(key: str) -> None:

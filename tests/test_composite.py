@@ -148,6 +148,20 @@ def test_a_databases_name_selects_its_subjects(root):
     assert loaded.select("smic, 007") == ("s01", "s02", "007")
 
 
+def test_objective_classes_are_those_of_the_databases_that_have_them(root):
+    rows = [[1, "EP02_01f", None, 11, 15, 20, None, "4", "happiness", "III"],
+            [4, "EP12_02f", None, 11, 15, 20, None, "4", "repression", "VI"]]  # fmt: skip
+    write_book(root / "CASME2" / "CASME2-coding-20190701.xlsx", [[*COLUMNS, "Objective Classes"], *rows])
+    folder = open_folder(root, "objective-5")  # SAMM spells its classes as numbers, SMIC has none
+    assert _labels(folder) == {
+        "sub01/EP02_01f": "III",
+        **dict.fromkeys(["006/006_1_2", "007/007_7_1", "007/007_7_2"], "I"),
+    }
+    assert (folder.outside, folder.problems) == ({"vi": 1}, ())
+    assert _labels(open_folder(root, "objective-7"))["sub04/EP12_02f"] == "VI"
+    assert set(_labels(open_folder(root / "SAMM", "objective-7")).values()) == {"I"}
+
+
 def test_each_database_has_its_own_rows_in_a_confirmation(root, tmp_path):
     run = with_values(Run(), {"prep.size": 32, "flow.size": 16})
     loaded = load_data(root, run, silent)

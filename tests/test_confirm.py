@@ -177,7 +177,7 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
 
 def test_baselines_are_fitted_once(confirmation, monkeypatch):
     loaded, path = confirmation.loaded, confirmation.folder / "baselines.json"
-    arguments = (path, loaded.motion, loaded.labels, loaded.subjects)
+    arguments = (path, loaded.motion, loaded.labels, loaded.subjects, loaded.folds)
     first = baselines.predict_all(*arguments)
     path.write_text("damaged")
     again = baselines.predict_all(*arguments)

@@ -43,7 +43,16 @@ def confirmed(tmp_path):
         run = with_values(preset(name), SMALL | values)
         if data.exists():
             run = fit(with_values(run, {"data.task": "3"}), folder := open_folder(data, "3"), folder.clips)
-        made = Confirmed("trial 3 of small", tmp_path, run, ("sub01", "sub02"), (1000, 1001), data, "CASME II", False)
+        made = Confirmed(
+            "trial 3 of small",
+            tmp_path,
+            run,
+            {"sub01": "sub01", "sub02": "sub02"},
+            (1000, 1001),
+            data,
+            "CASME II",
+            False,
+        )
         for number, (seed, (subject, count)) in enumerate(product(made.seeds, zip(made.subjects, units, strict=True))):
             torch.manual_seed(number)
             path = checkpoint_file(tmp_path, seed, subject)
@@ -78,7 +87,7 @@ def test_each_family_says_what_torch_says_for_any_number_of_clips(confirmed, nam
     assert [each.path.name for each in written] == ["sub01.onnx", "sub02.onnx"]
     assert all(each.difference < exporting.TOLERANCE and each.real == 0 for each in written)
     for each in written:
-        one, other = made.networks(each.subject, "cpu")
+        one, other = made.networks(each.never_saw, "cpu")
         for clips in (1, 5):
             motion, onset, said = _said(each.path, made.run, clips, seed=clips)
             chances = [predict_proba(network, made.run, motion, onset) for network in (one, other)]

@@ -259,7 +259,7 @@ def test_a_mirroring_run_judges_a_clip_and_its_mirror_image_alike(loaded):
     torch.testing.assert_close(plain.network.head.weight, both.network.head.weight)
     assert not np.array_equal(plain.predictions.probabilities, both.predictions.probabilities)
     state = learner.Learner(
-        with_values(loaded.run, {"train.mirror": True}), clips, leave_one_out(loaded.subjects, TEST), 0
+        with_values(loaded.run, {"train.mirror": True}), clips, leave_one_out(loaded.folds, loaded.subjects, TEST), 0
     )
     one = state.predict(state.test)
     state.clips = mirrored
@@ -280,7 +280,7 @@ HELD_OUT = {"train__val_subjects": 1, "train__epochs": 4}
 
 def _held_out(loaded, seed=0):
     """Indices of the clips that a fold with these settings holds out."""
-    return leave_one_out(loaded.subjects, TEST, 1, fold_seed(seed, TEST)).val
+    return leave_one_out(loaded.folds, loaded.subjects, TEST, 1, fold_seed(seed, TEST)).val
 
 
 def test_subjects_held_out_do_not_influence_training_but_are_judged_after_every_epoch(loaded):

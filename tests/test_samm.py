@@ -31,7 +31,7 @@ def test_the_tasks(tmp_path):
         "negative", "positive", "surprise", "negative", "negative", "negative", "negative"
     ]  # fmt: skip
     assert (five.problems, three.problems, three.title) == ((), (), "SAMM, 3 classes")
-    with pytest.raises(UsageError, match=r"a task of SAMM must be one of 5, 3 .*'7'"):
+    with pytest.raises(UsageError, match=r"a task of SAMM must be one of 5, 3, objective-5.*'7'"):
         open_folder(tmp_path, "7")
 
 

@@ -11,10 +11,12 @@ import click
 
 from mer_search.cli.options import (
     data_option,
+    data_values,
     device_option,
     example,
     executor_option,
     json_option,
+    leave_out_option,
     name_option,
     out_option,
     recipe_option,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 @subjects_option
 @data_option
 @task_option
+@leave_out_option
 @storage_option
 @name_option
 @device_option
@@ -82,6 +85,7 @@ def confirm(
     subjects: str,
     data: Path | None,
     task: str,
+    leave_out: str | None,
     storage: str,
     name: str | None,
     device: str,
@@ -93,9 +97,8 @@ def confirm(
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
     from mer_search.api import confirm_targets
-    from mer_search.config import with_values
     from mer_search.confirmation.confirm import Confirmation
-    from mer_search.confirmation.target import preset_target, seeds_of, top_targets, trial_target
+    from mer_search.confirmation.target import on, preset_target, seeds_of, top_targets, trial_target
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
@@ -127,10 +130,8 @@ def confirm(
                 "warning: the study's finals are not over, and may choose another best trial; see `mer-search status`"
             )
         start = _start(study, against, targets)
-    if task:
-        values = {"data.task": task}
-        targets = [replace(target, run=with_values(target.run, values)) for target in targets]
-        start = start and replace(start, run=with_values(start.run, values))
+    values = data_values(task, leave_out)
+    targets, start = [on(target, values) for target in targets], start and on(start, values)
     if keep_best:
         targets = [replace(target, keep=(LAST, BEST[target.ties], "action_units")) for target in targets]
     began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)

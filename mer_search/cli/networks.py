@@ -9,10 +9,12 @@ import click
 
 from mer_search.cli.options import (
     data_option,
+    data_values,
     device_option,
     example,
     executor_option,
     json_option,
+    leave_out_option,
     name_option,
     out_option,
     recipe_option,
@@ -51,6 +53,7 @@ def presets(parity: bool, as_json: bool) -> None:
 @subjects_option
 @data_option
 @task_option
+@leave_out_option
 @storage_option
 @name_option
 @device_option
@@ -66,6 +69,7 @@ def compare(
     subjects: str,
     data: Path | None,
     task: str,
+    leave_out: str | None,
     storage: str,
     name: str | None,
     device: str,
@@ -80,7 +84,7 @@ def compare(
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
     from mer_search.confirmation.summary import Comparison
-    from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, trial_target
+    from mer_search.confirmation.target import FIRST_SEED, Target, on, preset_target, trial_target
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
@@ -94,14 +98,14 @@ def compare(
         raise UsageError(f"compare takes two networks or more, such as `compare V6 V6c`, or --plan, but got {given}")
     if plan and subjects != "all":
         raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {subjects!r}")
-    values = values_of(settings) | ({"data.task": task} if task else {})
+    values, folds = values_of(settings), data_values(task, leave_out)
     steps = load_plan(plan) if plan else (Step(name="", compare=names, subjects=subjects),)
     where = Where(executor, choose_device(device, executor), slots)
 
     def target(network: str) -> Target:
         if _is_trial(network):
-            return trial_target(find_study(open_storage(storage), name), int(network))
-        return preset_target(network, values, out)
+            return on(trial_target(find_study(open_storage(storage), name), int(network)), folds)
+        return preset_target(network, values | folds, out)
 
     chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
     if settings and all(map(_is_trial, chosen)):
@@ -174,7 +178,7 @@ def reproduce(
 
     if names and deviations:
         raise UsageError(f"reproduce takes networks or --deviations, but got both: {' '.join(names)} and {deviations}")
-    values = values_of(settings) | ({"data.task": task} if task else {})
+    values = values_of(settings) | data_values(task, None)
     if deviations:
         targets = reproducing.without_each(deviations, values, out)
     else:
@@ -229,7 +233,7 @@ def evaluate(
     from mer_search.report import networks, terminal
     from mer_search.search.workspace import find_data, load_data
 
-    values = values_of(settings) | ({"data.task": task} if task else {}) | {"frames.crops": 0}
+    values = values_of(settings) | data_values(task, None) | {"frames.crops": 0}
     run = with_values(preset(preset_name, recipe), values)
     with stop.polling(), terminal.bars() as progress:
         loaded = load_data(data or find_data(None, progress), run, progress)

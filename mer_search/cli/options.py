@@ -150,6 +150,12 @@ seeds_option = click.option(
 task_option = click.option(
     "--task", default="", help="How many classes are told apart, such as 3.  [default: the dataset's first task]"
 )
+leave_out_option = click.option(
+    "--leave-out",
+    type=click.Choice(["subject", "database"]),
+    help="What a fold tests and never trains on: a subject, or a whole database of a composite.  [default: as the "
+    "study has it, else subject]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder for results."
@@ -186,6 +192,12 @@ recipe_option = click.option(
     default="",
     help="Presets as their public code has them, instead of in this tool's recipe; docs/parity.md says what differs.",
 )
+
+
+def data_values(task: str, leave_out: str | None) -> dict[str, Any]:
+    """--task and --leave-out, as far as they were given, as dotted paths and values."""
+    given = {"data.task": task, "data.leave_out": leave_out}
+    return {key: value for key, value in given.items() if value}
 
 
 def values_of(settings: Sequence[str]) -> dict[str, Any]:

@@ -8,10 +8,12 @@ import click
 
 from mer_search.cli.options import (
     data_option,
+    data_values,
     device_option,
     example,
     executor_option,
     json_option,
+    leave_out_option,
     name_option,
     out_option,
     slots_option,
@@ -30,6 +32,7 @@ from mer_search.processes import warm_up
 )
 @data_option
 @task_option
+@leave_out_option
 @click.option(
     "--trials",
     type=click.IntRange(1, 1_000_000),
@@ -51,6 +54,7 @@ def run(
     study_file: str | None,
     data: Path | None,
     task: str,
+    leave_out: str | None,
     trials: int | None,
     storage: str,
     name: str | None,
@@ -90,12 +94,12 @@ def run(
                 suits, reason = default_study(open_folder(path), where.device)
                 terminal.note(f"study: {suits} ({reason}; --study takes another)")
                 chosen = space.load(suits)
-            file = chosen.for_task(task)
+            file = chosen.on(data_values(task, leave_out))
             loaded = load_data(path, file.base, progress)
         datasets.print_data(loaded)
         label, wanted = name or file.name, trials or file.trials
         search = Search(file, loaded, loaded.select(file.subjects), seed, out / label)
-        terminal.note(f"tuning subjects: {', '.join(search.subjects)}")
+        terminal.note(f"tuning {loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
         session = stack.enter_context(open_session(search, storage, label, where, in_flight))
         study, scheduler, size = session.study, session.scheduler, session.executor.slots
         terminal.note(f"slots: {size}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")

@@ -27,11 +27,11 @@ from mer_search.training.loop import Epoch
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A configuration to confirm, the subjects and the seeds."""
+    """A configuration to confirm, the folds and the seeds."""
 
     target: Target
     loaded: Loaded
-    subjects: tuple[str, ...]
+    folds: tuple[str, ...]  # by what they leave out: subjects, or databases
     seeds: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -52,7 +52,12 @@ class Confirmation:
     @property
     def tuning(self) -> tuple[str, ...]:
         """The subjects that the search scored."""
-        return () if self.is_transfer else self.target.tuning
+        return () if self.is_transfer else self.loaded.tested_by(self.target.tuning)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The subjects that its folds test."""
+        return self.loaded.tested_by(self.folds)
 
     @property
     def digest(self) -> str:
@@ -61,30 +66,31 @@ class Confirmation:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is of all subjects, so that for each there is a network that never saw that subject."""
-        return set(self.subjects) == set(self.loaded.subjects)
+        """Whether it is of all folds, so that for each subject there is a network that never saw it."""
+        return set(self.folds) == set(self.loaded.folds)
 
     @property
     def store(self) -> Path:
         """Where its folds are, whichever subjects are asked for. The name of a preset, or of a trial on another
-        dataset, is followed by the digest of data and configuration."""
-        if self.target.checksum and not self.is_transfer:
+        dataset or with other folds, is followed by the digest of data and configuration."""
+        if self.target.checksum and not self.is_transfer and self.loaded.run.data.leave_out == self.target.leave_out:
             return self.target.folder
         return self.target.folder.with_name(f"{self.target.folder.name}-{self.digest[:8]}")
 
     @property
     def folder(self) -> Path:
-        """Where its results are. The name of some of the subjects' is followed by theirs, so that it does not take the
+        """Where its results are. The name of some of the folds' is followed by theirs, so that it does not take the
         place of the whole."""
         if self.is_whole:
             return self.store
-        names = hashlib.sha256(" ".join(self.subjects).encode()).hexdigest()[:6]
-        return self.store.with_name(f"{self.store.name}-{len(self.subjects)}-subjects-{names}")
+        names = hashlib.sha256(" ".join(self.folds).encode()).hexdigest()[:6]
+        left_out = self.loaded.run.data.leave_out
+        return self.store.with_name(f"{self.store.name}-{len(self.folds)}-{left_out}s-{names}")
 
     @property
     def wanted(self) -> list[Key]:
-        """Its folds: (seed, subject)."""
-        return [(seed, subject) for seed in self.seeds for subject in self.subjects]
+        """Its folds, by their seeds."""
+        return [(seed, fold) for seed in self.seeds for fold in self.folds]
 
     @property
     def missing(self) -> list[Key]:
@@ -95,7 +101,7 @@ class Confirmation:
     @property
     def databases(self) -> dict[str, tuple[str, ...]]:
         """The subjects of each database that the data are composed of; {} of a single one."""
-        owner = {clip.subject: clip.dataset for clip in self.loaded.clips}
+        owner = {clip.subject: clip.database for clip in self.loaded.clips}
         found = {
             name: tuple(each for each in self.subjects if owner[each] == name) for name in sorted({*owner.values()})
         }
@@ -133,8 +139,11 @@ def prepare(
         progress: told of motion that is measured.
 
     Raises:
-        UsageError: for unknown subjects, or if the configurations' data are not the same clips and labels.
+        UsageError: for unknown subjects, or if the configurations' data are not the same clips, labels and folds.
     """
+    if len(folds := {target.run.data.leave_out: target.title for target in targets}) > 1:
+        asked = " and ".join(f"{title} leaves out a {left_out}" for left_out, title in folds.items())
+        raise UsageError(f"networks can be compared on the same folds only, but {asked}; give --leave-out")
     if len(tasks := {target.run.data.task or "the first": target.title for target in targets}) > 1:
         asked = " and ".join(f"{title} has task {task}" for task, title in tasks.items())
         raise UsageError(
@@ -149,7 +158,7 @@ def prepare(
             loaded = replace(known[key], run=fit(run, known[key].folder, known[key].clips))
         else:
             loaded = known[key] = load_data(path, run, progress)
-        jobs.append(Confirmation(target, loaded, jobs[0].subjects if jobs else loaded.select(subjects), tuple(seeds)))
+        jobs.append(Confirmation(target, loaded, jobs[0].folds if jobs else loaded.select(subjects), tuple(seeds)))
     checksums = {job.target.title: job.loaded.run.data.checksum for job in jobs}
     if len(set(checksums.values())) > 1:
         raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
@@ -167,7 +176,8 @@ def confirm_all(
     announce: Announce,
     on_epoch: OnEpoch = lambda title, epoch: None,
 ) -> list[list[Predictions]]:
-    """The folds of every confirmation; those that are not on disk yet are trained, after their cost was announced.
+    """The folds of every confirmation, by subject; those that are not on disk yet are trained, after their cost was
+    announced.
 
     Args:
         jobs: one that stands there twice is trained once.
@@ -191,7 +201,7 @@ def confirm_all(
             announce(jobs, confirmation_costs(jobs, executor), executor.slots)
             train(jobs, executor, progress, on_epoch)
     there = {store: load_folds(store) for store in stores}
-    return [[there[job.store][key] for key in job.wanted] for job in jobs]
+    return [[part for key in job.wanted for part in there[job.store][key].by_subject()] for job in jobs]
 
 
 def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor) -> list[Cost]:

@@ -31,10 +31,10 @@ def rank(folder: Path) -> list[Ranked]:
     Raises:
         DataError: if the folder holds no predictions.
     """
-    from mer_search.training.fold_store import load_folds  # loads torch: not for every `status`
+    from mer_search.training.fold_store import load_by_subject  # loads torch: not for every `status`
 
     by_subject: dict[str, list[Predictions]] = {}
-    for fold in load_folds(store_of(folder)).values():
+    for fold in load_by_subject(store_of(folder)).values():
         by_subject.setdefault(fold.subject, []).append(fold)
     if not by_subject:
         raise DataError(f"{folder} must be a confirmation's folder such as runs/demo/confirm/trial-7, but has no folds")

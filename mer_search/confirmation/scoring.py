@@ -28,7 +28,12 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import bbc, cross_fit, uf1_interval
 from mer_search.files import write_whole
 from mer_search.search.workspace import Progress
-from mer_search.training.fold_store import load_folds
+from mer_search.training.fold_store import load_by_subject
+
+PROTOCOLS = {  # by what a fold leaves out
+    "subject": "leave-one-subject-out, counts pooled over subjects",
+    "database": "leave-one-database-out, counts pooled over databases",
+}
 
 
 def summarise(
@@ -43,7 +48,7 @@ def summarise(
         title=confirmation.target.title + (" on another dataset" if confirmation.is_transfer else ""),
         dataset=loaded.folder.title,
         synthetic=loaded.folder.synthetic,
-        protocol="leave-one-subject-out, counts pooled over subjects",
+        protocol=PROTOCOLS[loaded.run.data.leave_out],
         digest=confirmation.digest,
         classes=loaded.run.data.classes,
         n_clips=sum(chosen),
@@ -114,7 +119,7 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Rule) ->
 def _predicted(confirmation: Confirmation, progress: Progress) -> dict[str, NDArray[np.int64]]:
     loaded = confirmation.loaded
     path = baselines_file(confirmation.store, loaded.run)
-    return baselines.predict_all(path, loaded.motion, loaded.labels, loaded.subjects, progress)
+    return baselines.predict_all(path, loaded.motion, loaded.labels, loaded.subjects, loaded.folds, progress)
 
 
 def baselines_file(store: Path, run: Run) -> Path:
@@ -145,7 +150,7 @@ def corrected(trials: Sequence[Path], tuning: Sequence[str], rule: str) -> Corre
     if len(tuning) < 3:
         return None
     stored = {
-        path.name: {fold.subject: fold_confusion(fold, RULES[rule]) for fold in load_folds(path).values()}
+        path.name: {fold.subject: fold_confusion(fold, RULES[rule]) for fold in load_by_subject(path).values()}
         for path in trials
     }
     complete = {name: found for name, found in stored.items() if set(tuning) <= set(found)}
@@ -199,6 +204,7 @@ def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ti
         dataset: its name, for the log.
         ties: of the published rule (metrics.PUBLISHED_RULES).
     """
+    folds = sorted(folds, key=lambda fold: (fold.seed, fold.subject))
     decided = averaged(folds)
     found = {
         "subjects.csv": _csv(

@@ -127,6 +127,11 @@ class Summary(Part):
         return self.rules["tail"]["all"]
 
     @property
+    def left_out(self) -> str:
+        """What a fold tests: a subject or a database."""
+        return "database" if self.protocol.startswith("leave-one-database-out") else "subject"
+
+    @property
     def other_are_easier(self) -> bool:
         """Whether the tuning subjects were chosen as the hardest, so that the other ones are easier."""
         return self.tuning_subjects.strip().startswith("hardest")

@@ -28,7 +28,7 @@ class Target:
     folder: Path
     data: Path | None = None  # the study's; None for a preset
     checksum: str = ""  # of the clips that it was searched on
-    tuning: tuple[str, ...] = ()  # the subjects that the search scored; () without a search
+    tuning: tuple[str, ...] = ()  # what the search scored, subjects or databases; () without a search
     tuning_subjects: str = ""  # as its study file has them
     rule: str = "tail"  # its
     trials: tuple[Path, ...] = ()  # folders of the search's complete trials
@@ -37,6 +37,7 @@ class Target:
     recipe: str = ""  # of a preset, one of presets.RECIPES
     ties: str = "earliest"  # which of equal epochs the published rule takes, of metrics.PUBLISHED_RULES
     keep: tuple[str, ...] = (LAST,)  # which weights of each fold are kept, of training.loop.KEPT
+    leave_out: str = "subject"  # in the search's folds
 
 
 def trial_target(study: optuna.Study, number: int | None) -> Target:
@@ -48,11 +49,12 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
     """
     trial, facts = find_trial(study, number), study.user_attrs
     out = results(study)
+    run = read_config(trial_folder(out, trial.number) / "config.json")
     complete = tuple(
         trial_folder(out, other.number) for other in study.get_trials(deepcopy=False) if ran_to_its_end(other)
     )
     return Target(
-        read_config(trial_folder(out, trial.number) / "config.json"),
+        run,
         f"trial {trial.number} of {study.study_name}",
         out / "confirm" / f"trial-{trial.number}",
         Path(facts["data"]),
@@ -62,6 +64,7 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
         facts["rule"],
         complete,
         trial_folder(out, trial.number),
+        leave_out=run.data.leave_out,
     )
 
 
@@ -112,6 +115,11 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
     folder = found[0].folder.with_name(f"against-{digest(run)[:8]}")  # the same configuration has the same folds
     other = replace(found[0], run=run, title=title, folder=folder, trials=(), trained=None)
     return next((target for target in found if digest(target.run) == digest(run)), other)
+
+
+def on(target: Target, values: Mapping[str, Value]) -> Target:
+    """The same on another task of the data, or with other folds: values of `data`."""
+    return replace(target, run=with_values(target.run, values))
 
 
 def seeds_of(targets: Sequence[Target], count: int, first: int | None) -> range:

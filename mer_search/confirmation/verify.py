@@ -6,7 +6,6 @@ Each difference is one line: where, what is there and what it should be, and wha
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +38,7 @@ from mer_search.training.fold_store import (
     TRAIN_AGAIN,
     Key,
     checkpoint_file,
+    load_by_subject,
     load_folds,
     network_again,
     read_config,
@@ -197,18 +197,19 @@ def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[
 
 def _of_confirmation(folder: Path) -> Iterator[str]:
     store = store_of(folder)
-    run, every = _config(store), load_folds(store).values()
+    run, every = _config(store), load_by_subject(store)
     summary, table = read_summary(folder / "summary.json"), _table(folder / "subjects.csv")
     subjects = list(table)
     tuning = [subject for subject in subjects if table[subject] == "1"]
     groups = groups_of(subjects, tuning, summary.databases)
-    on_disk = {(fold.seed, fold.subject): fold for fold in every if fold.epochs == run.train.epochs}
+    on_disk = {key: fold for key, fold in every.items() if fold.epochs == run.train.epochs}
     wanted = [(seed, subject) for seed in summary.seeds for subject in subjects]
     if missing := [key for key in wanted if key not in on_disk]:
         yield f"{FOLDS} must hold {len(wanted)} folds, but lacks {_named(missing)}; confirm again, which trains them"
         return
     folds = [on_disk[key] for key in wanted]
-    yield from _of_folds(store, run, folds)
+    trained = {(fold.seed, fold.fold): fold.whole or fold for fold in folds}
+    yield from _of_folds(store, run, list(trained.values()))
     rules = scored(folds, groups, summary.ties)
     expected = {
         "digest": digest(run),
@@ -231,8 +232,8 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
             continue  # an earlier version did not write it
         if (folder / name).read_bytes() != text.encode():
             yield f"{name} must be what the predictions give, but is not; {CONFIRM_AGAIN}"
-    for seed, subject in product(summary.seeds, subjects):
-        yield from _of_checkpoint(checkpoint_file(store, seed, subject))
+    for key in trained:
+        yield from _of_checkpoint(checkpoint_file(store, *key))
 
 
 def _table(path: Path) -> dict[str, str]:
@@ -302,7 +303,7 @@ def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predic
     """
     folders = [path.parent for path in sorted(store.parent.glob("*/config.json")) if digest(read_config(path)) == run]
     for folder in folders:
-        folds = load_folds(folder)
+        folds = load_by_subject(folder)
         if set(keys) <= set(folds):
             return folds
     named = " or ".join(map(str, folders)) or f"a folder beside {store}"

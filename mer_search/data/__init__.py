@@ -24,7 +24,7 @@ class Dataset:
     title: str
     tasks: Mapping[str, Task]  # by their number of classes; the first is taken where none is named
     recognise: Callable[[Path, Sequence[Path]], bool]  # by a folder and the tables in it
-    read: Callable[[Path], tuple[list[Clip], list[Problem]]]  # all clips, labelled with their emotion
+    read: Callable[[Path, str], tuple[list[Clip], list[Problem]]]  # all clips, labelled with what a task is by
     hardest: tuple[str, ...] = ()  # the published list; () where there is none
     lists: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
@@ -105,7 +105,7 @@ def open_folder(path: Path, task: str = "") -> Folder:
         if dataset.recognise(path, files):
             task = find_task(dataset.tasks, task, dataset.title)
             by = dataset.tasks[task].by
-            read, wrong = dataset.layout.read(path, by) if dataset.layout else dataset.read(path)
+            read, wrong = dataset.read(path, by)
             read, strange = presentable(read)
             clips, problems = assign(read, [*wrong, *strange], dataset.tasks, task)
             outside = outside_of(read, dataset.tasks[task])
@@ -145,7 +145,7 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
 
     Raises:
         UsageError: if the run asks for another task than the folder was opened for, of flow images what they do not
-            have, or for more subjects to be held out than can be spared.
+            have, for more subjects to be held out than can be spared, or of one database to leave it out.
     """
     if run.data.task not in ("", folder.task):
         raise UsageError(
@@ -164,11 +164,20 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
                     f"flow images have one motion map and no onset image, so {key} must be {must}, "
                     f"but is {found}; use --study megc2019 or set it in the study file"
                 )
-    subjects = len({clip.subject for clip in clips})
-    if run.train.val_subjects and run.train.val_subjects > subjects - 3:
+    left_out = run.data.leave_out
+    folds = {clip.fold(left_out) for clip in clips}
+    if len(folds) < 2 and left_out == "database":
         raise UsageError(
-            f"train.val_subjects must leave two of {subjects} subjects to train on and one to test, but is "
-            f"{run.train.val_subjects}; set it to {max(0, subjects - 3)}{' or less' * (subjects > 3)}"
+            f'data.leave_out = "database" needs clips of two databases, but {folder.path} has those of '
+            f"{', '.join(folds) or 'none'}; put the folders of two beside each other into one, and give that"
         )
-    data = Data(dataset=folder.name, task=folder.task, classes=folder.classes, checksum=checksum(clips))
+    others = min((len({clip.subject for clip in clips if clip.fold(left_out) != fold}) for fold in folds), default=0)
+    if run.train.val_subjects and run.train.val_subjects > others - 2:
+        raise UsageError(
+            f"train.val_subjects must leave two of the {others} subjects that a fold does not test to train on, but is "
+            f"{run.train.val_subjects}; set it to {max(0, others - 2)}{' or less' * (others > 2)}"
+        )
+    data = Data(
+        dataset=folder.name, task=folder.task, classes=folder.classes, checksum=checksum(clips), leave_out=left_out
+    )
     return with_values(run, {f"data.{key}": value for key, value in data})

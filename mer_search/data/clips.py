@@ -29,6 +29,7 @@ class Clip:
     processed: bool = False  # the frames are denoised and masked already
     landmarks: Path | None = None  # OpenFace's CSV of the frames' folder
     numbers: tuple[int, ...] = ()  # of `frames`, where they are the onset, apex and offset alone
+    source: str = ""  # the database that a clip is of, where `dataset` is a composite's flow images
 
     def annotated(self, number: int) -> int:
         """A frame's number as the annotation has it."""
@@ -37,6 +38,15 @@ class Clip:
     @property
     def id(self) -> str:
         return f"{self.subject}/{self.name}"
+
+    @property
+    def database(self) -> str:
+        """The database that it is of: its dataset, or a part of that."""
+        return self.source or self.dataset
+
+    def fold(self, leave_out: str) -> str:
+        """The name of the fold that tests it: its subject's or its database's."""
+        return self.database if leave_out == "database" else self.subject
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,13 @@ def objective(*classes: str) -> Task:
     return Task(classes, {name.lower(): name for name in classes}, by="objective")
 
 
+OBJECTIVE = {  # the tasks that go by objective classes; the first is MEGC 2018's
+    "objective-5": objective("I", "II", "III", "IV", "V"),
+    "objective-7": objective("I", "II", "III", "IV", "V", "VI", "VII"),
+}
+ROMAN = dict(zip("1234567", OBJECTIVE["objective-7"].table, strict=True))  # as a spreadsheet with numbers spells them
+
+
 def find(tasks: Mapping[str, Task], name: str, title: str) -> str:
     """`name`, or the name of the first task if it is "".
 

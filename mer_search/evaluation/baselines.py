@@ -53,12 +53,12 @@ def predict(
     name: str,
     motion: Motion,
     labels: NDArray[np.int64],
-    subjects: Sequence[str],
+    folds: Sequence[str],
     on_fold: Callable[[], None] = lambda: None,
 ) -> NDArray[np.int64]:
-    """(N,) class of every clip by a model that never saw its subject; `on_fold` is called after each subject."""
+    """(N,) class of every clip by a model that never saw its fold (its subject); `on_fold` is called after each."""
     features, out = thumbnails(motion), np.zeros_like(labels)
-    for train, test in LeaveOneGroupOut().split(features, labels, subjects):
+    for train, test in LeaveOneGroupOut().split(features, labels, folds):
         out[test] = _fitted(name, features[train], labels[train]).predict(features[test])
         on_fold()
     return out
@@ -69,6 +69,7 @@ def predict_all(
     motion: Motion,
     labels: NDArray[np.int64],
     subjects: Sequence[str],
+    folds: Sequence[str],
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> dict[str, NDArray[np.int64]]:
     """(N,) class of every clip by every baseline. They are kept in `path`, whose name must stand for the clips and
@@ -82,9 +83,9 @@ def predict_all(
             return {name: np.array(kept["predicted"][name], np.int64) for name in CHOSEN}
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    done, total = count(1), len(CHOSEN) * len(set(subjects))
+    done, total = count(1), len(CHOSEN) * len(set(folds))
     predicted = {
-        name: predict(name, motion, labels, subjects, lambda: progress("fitting baselines", next(done), total))
+        name: predict(name, motion, labels, folds, lambda: progress("fitting baselines", next(done), total))
         for name in CHOSEN
     }
     listed = {name: classes.tolist() for name, classes in predicted.items()}

@@ -13,29 +13,35 @@ from mer_search.errors import UsageError
 
 @dataclass(frozen=True)
 class Fold:
-    """Indices into the clips: `subject` is tested; of the others, some may be held out, and the rest trains."""
+    """Indices into the clips: those `left_out` are tested; of the others, some may be held out, and the rest trains."""
 
-    subject: str
+    left_out: str  # a subject or a database
     train: NDArray[np.intp]
     test: NDArray[np.intp]
     val: NDArray[np.intp]  # neither trained on nor tested: an epoch may be chosen by them
 
 
-def leave_one_out(clip_subjects: Sequence[str], subject: str, val: int = 0, seed: int = 0) -> Fold:
-    """The fold that tests `subject` and holds `val` of the others out, drawn by `seed`, given each clip's subject.
+def leave_one_out(
+    clip_folds: Sequence[str], clip_subjects: Sequence[str], left_out: str, val: int = 0, seed: int = 0
+) -> Fold:
+    """The fold that tests the clips of `left_out` and holds `val` of the other subjects out, drawn by `seed`.
 
     `data.fit` has seen to it that there are enough of them.
+
+    Args:
+        clip_folds: of each clip, the fold that tests it: its subject or its database.
+        clip_subjects: of each clip.
     """
-    names = np.asarray(clip_subjects)
-    others = np.unique(names[names != subject])
+    names, is_test = np.asarray(clip_subjects), np.asarray(clip_folds) == left_out
+    others = np.unique(names[~is_test])
     held_out = np.isin(names, np.random.default_rng(seed).permutation(others)[:val])
-    is_test = names == subject
-    return Fold(subject, *map(np.flatnonzero, (~is_test & ~held_out, is_test, held_out)))
+    return Fold(left_out, *map(np.flatnonzero, (~is_test & ~held_out, is_test, held_out & ~is_test)))
 
 
-def fold_seed(seed: int, subject: str) -> int:
-    """The seed of a fold: it depends on the seed and the subject, not on the trial, so trials are paired by fold."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {subject}".encode()).digest()[:6], "big")
+def fold_seed(seed: int, left_out: str) -> int:
+    """The seed of a fold: it depends on the seed and on what is left out, not on the trial, so trials are paired by
+    fold."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {left_out}".encode()).digest()[:6], "big")
 
 
 def stream_seed(seed: int, place: int) -> int:

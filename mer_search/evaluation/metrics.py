@@ -145,7 +145,8 @@ def best_epoch(f1: Floats, accurate: Floats, latest: bool = False) -> int:
 
 
 def f1_by_epoch(fold: Predictions) -> tuple[Floats, Floats]:
-    """Macro F1 (E,), over the classes that occur, and accuracy (E,) on the fold's own subject after every epoch."""
+    """Macro F1 (E,), over the classes that occur, and accuracy (E,) on all that the fold tests after every epoch."""
+    fold = fold.whole or fold
     n_classes = fold.probabilities.shape[-1]
     matrices = np.stack([confusion(fold.labels, epoch.argmax(-1), n_classes) for epoch in fold.probabilities])
     return uf1(matrices).round(12), accuracy(matrices)  # equal ratios may differ in their last bit

@@ -1,6 +1,7 @@
 """Predictions: what a network said about a subject it has never seen, after every epoch. They are always kept."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from mer_search.files import check_archive, write_whole
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one (run, seed, subject), maybe on its way. Shapes: n clips of the subject, E epochs, K classes."""
+    """Of one (run, seed, subject), maybe on its way. Shapes: n clips of the subject, E epochs, K classes.
+
+    A fold that tests a database has its name in the place of the subject's; `by_subject` parts it.
+    """
 
     seed: int
     subject: str
@@ -24,6 +28,7 @@ class Predictions:
     unit_names: tuple[str, ...] = ()  # A action units that the first of two stages learns, as annotated
     unit_truth: NDArray[np.float32] | None = None  # (n, A) 1 and 0, NaN where unknown
     unit_probabilities: NDArray[np.float16] | None = None  # (n, A) at the end of the first stage
+    whole: "Predictions | None" = None  # the fold of a database that these are one subject's part of
 
     @property
     def epochs(self) -> int:
@@ -34,6 +39,29 @@ class Predictions:
         """What they were after so many epochs, at most all."""
         val_log_likelihood = None if self.val_log_likelihood is None else self.val_log_likelihood[:epochs]
         return replace(self, probabilities=self.probabilities[:epochs], val_log_likelihood=val_log_likelihood)
+
+    @property
+    def fold(self) -> str:
+        """The name of the fold: its subject, or the database that it tests."""
+        return (self.whole or self).subject
+
+    def by_subject(self) -> "list[Predictions]":
+        """The predictions of each subject that the fold tests; of one subject alone the fold itself."""
+        owners = [clip.partition("/")[0] if "/" in clip else self.subject for clip in self.clips]
+        return [self] if {*owners} == {self.subject} else [self._part(name, owners) for name in sorted({*owners})]
+
+    def _part(self, subject: str, owners: Sequence[str]) -> "Predictions":
+        own = [place for place, owner in enumerate(owners) if owner == subject]
+        return replace(
+            self,
+            subject=subject,
+            clips=tuple(self.clips[place] for place in own),
+            labels=self.labels[own],
+            probabilities=self.probabilities[:, own],
+            unit_truth=None if self.unit_truth is None else self.unit_truth[own],
+            unit_probabilities=None if self.unit_probabilities is None else self.unit_probabilities[own],
+            whole=self,
+        )
 
 
 def save(path: Path, fold: Predictions) -> None:

@@ -39,7 +39,7 @@ SEEN = "what it says of anybody else in training is no test: it learned from the
 class Exported(NamedTuple):
     """The networks of a fold that were written."""
 
-    subject: str  # that they never saw
+    never_saw: str  # a subject, or a database
     path: Path
     difference: float  # from torch's probabilities, the largest
     real: int  # clips with which it was checked, beside random motion
@@ -57,7 +57,7 @@ class _Ensemble(nn.Module):
 
 
 def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, progress: Progress) -> list[Exported]:
-    """Write `<out>/<subject>.onnx` for the networks that never saw each subject.
+    """Write `<out>/<subject>.onnx`, or `<out>/<database>.onnx`, for the networks that never saw each subject.
 
     The graph is made once, and again only for a network of other shapes (with units, they may differ); the others are
     the same graph with their own weights.
@@ -77,15 +77,16 @@ def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, prog
         confirmed.check_subject(subject)
     out, run = out or confirmed.folder / "onnx", confirmed.run
     clips = _clips_at_hand(confirmed)
+    folds = dict.fromkeys(confirmed.folds[subject] for subject in subjects)
     graphs: dict[tuple[torch.Size, ...], Any] = {}
     written = []
-    for done, subject in enumerate(subjects, 1):
-        ensemble = _Ensemble(confirmed.networks(subject, "cpu"), run)
+    for done, fold in enumerate(folds, 1):
+        ensemble = _Ensemble(confirmed.networks(fold, "cpu"), run)
         shapes = tuple(item.shape for item in ensemble.state_dict().values())
         if shapes not in graphs:
             graphs[shapes] = _graph(ensemble)
-        content = _filled(graphs[shapes], ensemble, _metadata(confirmed, subject))
-        path, real = out / f"{subject}.onnx", _real(clips.get(subject), run)
+        content = _filled(graphs[shapes], ensemble, _metadata(confirmed, fold))
+        path, real = out / f"{fold}.onnx", _real(clips.get(fold), run)
         difference = _difference(content, ensemble, [_random(run), *real])
         if not difference <= TOLERANCE:  # NaN is no agreement
             path.unlink(missing_ok=True)
@@ -94,8 +95,8 @@ def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, prog
                 "please report this with the trial's config.json"
             )
         write_whole(path, content)
-        written.append(Exported(subject, path, difference, len(real)))
-        progress("writing networks", done, len(subjects))
+        written.append(Exported(fold, path, difference, len(real)))
+        progress("writing networks", done, len(folds))
     return written
 
 
@@ -169,7 +170,7 @@ def _filled(graph: Any, ensemble: _Ensemble, metadata: dict[str, str]) -> bytes:
     return bytes(graph.model_proto.SerializeToString())
 
 
-def _metadata(confirmed: Confirmed, subject: str) -> dict[str, str]:
+def _metadata(confirmed: Confirmed, fold: str) -> dict[str, str]:
     run = confirmed.run
     unit = "minus those of the frame before, in grey levels" if run.flow.method == "difference" else "in pixels"
     unit = "scaled to -1 to 1" if DATASETS[run.data.dataset].flow_images else unit
@@ -188,19 +189,19 @@ def _metadata(confirmed: Confirmed, subject: str) -> dict[str, str]:
         "frames": json.dumps(run.frames.model_dump()),
         "prep": json.dumps(run.prep.model_dump()),
         "flow": json.dumps(run.flow.model_dump()),
-        "never_saw": subject,
+        "never_saw": fold,
         "seeds": json.dumps(confirmed.seeds),
-        "leak_free": f"for {subject}, and for people outside the dataset; {SEEN}",
+        "leak_free": f"for {fold}, and for people outside the dataset; {SEEN}",
     }
 
 
 def _clips_at_hand(confirmed: Confirmed) -> dict[str, Clip]:
-    """A clip of each subject, if the data is still where it was."""
+    """A clip of each fold, if the data is still where it was."""
     try:
         folder = open_folder(confirmed.data, confirmed.run.data.task)
     except DataError:
         return {}
-    return {clip.subject: clip for clip in folder.clips}
+    return {clip.fold(confirmed.run.data.leave_out): clip for clip in folder.clips}
 
 
 def _real(clip: Clip | None, run: Run) -> list[tuple[Tensor, ...]]:

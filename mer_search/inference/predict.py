@@ -1,7 +1,7 @@
 """A confirmed run judges clips: those of people in training with the networks that never saw them, one a seed."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,30 +21,36 @@ from mer_search.data.loose import Found, Moments, find
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.model.network import Network
 from mer_search.search.workspace import Progress
-from mer_search.training.fold_store import checkpoint_file, load_folds, load_network, read_config
+from mer_search.training.fold_store import checkpoint_file, load_by_subject, load_network, read_config
 from mer_search.training.predict_proba import predict_proba
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A confirmed run, whose networks can be used. A fold's networks are named by the subject that they never saw."""
+    """A confirmed run, whose networks can be used. A fold's networks are named by the subject, or the database, that
+    they never saw."""
 
     title: str  # "trial 7 of demo"
     folder: Path
     run: Run
-    subjects: tuple[str, ...]  # all people in training; each has networks that never saw them
+    folds: Mapping[str, str]  # each person in training: the fold whose networks never saw them
     seeds: tuple[int, ...]  # that these networks were trained with
     data: Path
     dataset: str
     synthetic: bool
 
-    def networks(self, subject: str, device: str) -> list[Network]:
-        """The networks that never saw the subject, one a seed, whose mean is asked for.
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """All people in training."""
+        return tuple(self.folds)
+
+    def networks(self, fold: str, device: str) -> list[Network]:
+        """The networks of a fold, one a seed, whose mean is asked for.
 
         Raises:
             DataError: if one of them is missing or damaged.
         """
-        files = [checkpoint_file(self.folder, seed, subject) for seed in self.seeds]
+        files = [checkpoint_file(self.folder, seed, fold) for seed in self.seeds]
         return [load_network(path, self.run, device) for path in files]
 
     def check_subject(self, subject: str) -> None:
@@ -65,7 +71,8 @@ def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
     """
     folder, facts = confirmation(study, trial), study.user_attrs
     by_seed: dict[int, set[str]] = {}
-    for seed, subject in load_folds(folder):
+    there = load_by_subject(folder)
+    for seed, subject in there:
         by_seed.setdefault(seed, set()).add(subject)
     if not by_seed:
         raise DataError(f"{folder} must hold the folds of a confirmation; confirm the trial again")
@@ -74,7 +81,7 @@ def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
         f"trial {folder.name.removeprefix('trial-')} of {study.study_name}",
         folder,
         read_config(folder / "config.json"),
-        tuple(sorted(subjects)),
+        {subject: there[min(by_seed), subject].fold for subject in sorted(subjects)},
         tuple(seed for seed in by_seed if by_seed[seed] == subjects),
         Path(facts["data"]),
         facts["dataset"],
@@ -88,7 +95,7 @@ class ClipPrediction:
 
     found: Found
     classes: tuple[str, ...]
-    networks: tuple[str, ...]  # by the subject that they never saw
+    networks: tuple[str, ...]  # by the subject, or the database, that they never saw
     frames: tuple[int, ...]  # that were looked at, as the files are numbered
     probabilities: NDArray[np.float64]  # (K,), the networks' mean
 
@@ -173,7 +180,7 @@ def _take(
             raise UsageError(f"--subject must be who is in the clip, {found.subject}, but got {told}; leave it out")
         subject = told or found.subject
         met = subject in confirmed.subjects
-        networks = (subject,) if met else confirmed.subjects
+        networks = (confirmed.folds[subject],) if met else tuple(dict.fromkeys(confirmed.folds.values()))
         return replace(found, subject=subject if met else ""), measure_once(found, confirmed.run), networks
     except MerSearchError as error:
         return Problem(text, str(error))

@@ -74,7 +74,7 @@ class FoldPrediction(NamedTuple):
     """What a network said of a clip after its last epoch."""
 
     clip: str  # "sub05/EP02_01f"
-    subject: str
+    fold: str  # whose network it was
     truth: int
     guess: int
     probs: NDArray[np.float64]  # (K,)
@@ -95,7 +95,7 @@ class ClipSaliency(NamedTuple):
 def fold_predictions(folds: Sequence[Predictions], seed: int) -> list[FoldPrediction]:
     """What the networks of a seed say of the clips of the people that they never saw."""
     return [
-        FoldPrediction(clip, fold.subject, int(truth), int(row.argmax()), row)
+        FoldPrediction(clip, fold.fold, int(truth), int(row.argmax()), row)
         for fold in folds
         if fold.seed == seed
         for clip, truth, row in zip(fold.clips, fold.labels, last(fold), strict=True)
@@ -112,7 +112,7 @@ def saliency_maps(
         seed: whose networks are asked.
         loaded: its clips.
         told: predictions for the clips that are asked for.
-        progress: told of every subject.
+        progress: told of every fold.
 
     Raises:
         DataError: if a network is missing, damaged or another run's.
@@ -120,10 +120,10 @@ def saliency_maps(
     device, found = choose_device("auto"), {}
     tensors = loaded.tensors.to(device)
     place = {clip: number for number, clip in enumerate(tensors.names)}
-    subjects = sorted({each.subject for each in told})
-    for done, subject in enumerate(subjects, 1):
-        network = load_network(checkpoint_file(folder, seed, subject), loaded.run, device).requires_grad_(False)
-        own = [each for each in told if each.subject == subject]
+    names = sorted({each.fold for each in told})
+    for done, fold in enumerate(names, 1):
+        network = load_network(checkpoint_file(folder, seed, fold), loaded.run, device).requires_grad_(False)
+        own = [each for each in told if each.fold == fold]
         for start in range(0, len(own), loaded.run.train.batch):
             batch = own[start : start + loaded.run.train.batch]
             sets = tensors.first[[place[each.clip] for each in batch]]
@@ -139,5 +139,5 @@ def saliency_maps(
                     guess.grad_cam[number].cpu().numpy(),
                     tuple(map_[number].cpu().numpy() for map_ in truth.attention),
                 )
-        progress("what networks look at", done, len(subjects))
+        progress("what networks look at", done, len(names))
     return found

@@ -102,7 +102,7 @@ def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
         by_seed[fold.seed].append(
             np.stack([metrics.confusion(fold.labels, epoch.argmax(-1), classes) for epoch in fold.probabilities])
         )
-    keys, epochs = {(fold.seed, fold.subject) for fold in folds}, folds[0].epochs
+    keys, epochs = {(fold.seed, fold.fold) for fold in folds}, folds[0].epochs
     losses: dict[tuple[int, int], list[float]] = defaultdict(list)
     for row in history:
         if row.stage == 2 and (row.seed, row.subject) in keys:  # of emotions

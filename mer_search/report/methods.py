@@ -5,6 +5,7 @@ from typing import Any
 
 from mer_search.config import Run
 from mer_search.confirmation.summary import RuleScore, Score, Summary
+from mer_search.data import DATASETS
 from mer_search.evaluation.metrics import tail_epochs
 from mer_search.report.summaries import BASELINE_TITLES, group_title, title
 from mer_search.report.terminal import interval, plural
@@ -49,7 +50,8 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any] | None, environm
     fresh = " that the search never used" if study else ""
     sentences = [
         f"We used {summary.dataset}: {summary.n_clips} clips of {summary.n_subjects} subjects in "
-        f"{len(run.data.classes)} classes ({', '.join(run.data.classes)}), evaluated leave-one-subject-out.",
+        f"{len(run.data.classes)} classes ({', '.join(run.data.classes)}), evaluated "
+        f"leave-one-{run.data.leave_out}-out.",
         _motion(run),
         _network(run),
         _training(run),
@@ -70,7 +72,7 @@ def _tail(epochs: int) -> str:
 
 
 def _motion(run: Run) -> str:
-    if run.data.dataset == "flow_images":
+    if DATASETS[run.data.dataset].flow_images:
         return f"The input is one optical-flow image a clip, at {run.flow.size} x {run.flow.size} pixels."
     pairs = "consecutive frames" if run.frames.pairs == "consecutive" else "the onset and later frames"
     prepared = [

@@ -21,7 +21,7 @@ from mer_search.report.document import Block, Code, Document, Picture, Section, 
 from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded, Progress
-from mer_search.training.fold_store import load_folds, read_config, read_history
+from mer_search.training.fold_store import load_by_subject, read_config, read_history
 
 NOTHING = (
     "No trial is confirmed yet. The search's own scores, of the best of many noisy trials on few subjects, look better "
@@ -88,12 +88,13 @@ def _confirmed(
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} must hold a confirmation, but cannot be read ({error}); confirm it again") from error
     summary = read_summary(folder / "summary.json")
-    folds = [fold for fold in load_folds(folder).values() if fold.seed in summary.seeds]
+    folds = [fold for fold in load_by_subject(folder).values() if fold.seed in summary.seeds]
+    tuning = [each for name in study.user_attrs["subjects"] for each in summary.databases.get(name, (name,))]
     text = methods.paragraph(run, summary, search.facts(study), environment)
     return (
         confirmation_page.estimates(summary),
         [
-            *confirmation_page.sections(summary, folds, read_history(folder), study.user_attrs["subjects"]),
+            *confirmation_page.sections(summary, folds, read_history(folder), tuning),
             saliency_page.looked_at(folder, folds, run, clips, progress),
         ],
         [Section("For a paper", [Text(text), Code(methods.latex(summary))])],

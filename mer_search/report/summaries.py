@@ -42,10 +42,16 @@ def legend(summary: Summary) -> str:
     several = len(summary.seeds) > 1
     of_all = "of" if summary.n_tuning == summary.n_subjects else "of some of"
     grouped = any(group_title(summary, group).startswith("other") for group in summary.rules["tail"])
+    people = (
+        "new people of these databases, not of others" if summary.left_out == "database" else "new people like these"
+    )
     parts = [
         "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. "
         + ("UF1 and sd: mean and deviation over seeds. " if several else "")
-        + "95 %: for new people like these. baseline: the better one's UF1 on the same subjects.",
+        + f"95 %: for {people}. baseline: the better one's UF1 on the same subjects.",
+        "Leave-one-database-out: no network saw a clip of the database that it is tested on."
+        if summary.left_out == "database"
+        else "",
         "seeds averaged: of the seeds' mean probability, which predict and export give." if several else "",
         f"no epoch selected: but the configuration was chosen by the scores {of_all} these subjects."
         if summary.n_tuning
@@ -58,8 +64,8 @@ def legend(summary: Summary) -> str:
         "LEAKS, all rules: these networks were trained with the test person in sight, as the public code does."
         if summary.leaks
         else "",
-        "best test epoch: the rule of published figures, which picks each subject's epoch on that very subject, and is "
-        "higher for that reason alone.",
+        f"best test epoch: the rule of published figures, which picks each {summary.left_out}'s epoch on that very "
+        f"{summary.left_out}, and is higher for that reason alone.",
     ]
     return " ".join(filter(None, parts))
 

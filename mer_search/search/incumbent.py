@@ -72,7 +72,7 @@ def find_incumbents(
     Raises:
         DataError: if a trial's folds are damaged.
     """
-    owner = np.array(loaded.subjects)
+    owner = np.array(loaded.folds)
     labels = loaded.labels[np.isin(owner, subjects)]
     each = pruners.MEASURES[pruner.measure].class_weights(labels, len(loaded.run.data.classes))
     weights = np.array([each[loaded.labels[owner == subject]].sum() for subject in subjects])

@@ -128,9 +128,9 @@ class StudyFile:
         """How many finalists a search may have; none where a second value is minimised, for there is no best then."""
         return self.finalists if self.finalists > 1 and not self.also else 0
 
-    def for_task(self, task: str) -> "StudyFile":
-        """The same study on another task of the data; "" changes nothing."""
-        return replace(self, base=with_values(self.base, {"data.task": task})) if task else self
+    def on(self, values: Mapping[str, Value]) -> "StudyFile":
+        """The same study with another task of the data, or other folds: values of `data`."""
+        return replace(self, base=with_values(self.base, values))
 
     def suggest(self, trial: Trial) -> dict[str, Value]:
         """The trial's values. An axis with a condition is sampled only where it holds."""

@@ -68,6 +68,7 @@ DEFAULT_CHANGED = (
 MUST_AGREE = {
     "digest": "space or settings",
     "checksum": "data",
+    "leave_out": "kind of folds",
     "motion": "motion of the same clips, whose pixels have changed or are read differently",
     "subjects": "subjects",
     "seed": "seed",

@@ -1,7 +1,7 @@
 """What run and confirm both need: a folder's clips and their motion, ready to train on."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,16 @@ class Loaded:
         return self.tensors.subjects
 
     @property
+    def folds(self) -> list[str]:
+        """The fold that tests each clip: its subject, or its database."""
+        return self.tensors.folds
+
+    def tested_by(self, folds: Sequence[str]) -> tuple[str, ...]:
+        """The subjects that folds test, in their order."""
+        own = {name: {clip.subject for clip in self.clips if name in {clip.subject, clip.database}} for name in folds}
+        return tuple(dict.fromkeys(subject for name in folds for subject in sorted(own[name]) or [name]))
+
+    @property
     def labels(self) -> NDArray[np.int64]:
         """Each clip's class number."""
         return np.asarray(self.tensors.labels)
@@ -78,23 +88,23 @@ class Loaded:
         return other
 
     def select(self, text: str) -> tuple[str, ...]:
-        """Subjects as a study file or `--subjects` names them; `hardest` by the published list or by a baseline,
-        `stratified` by a baseline.
+        """Folds as a study file or `--subjects` names them, by the subjects or databases that they leave out; `hardest`
+        by the published list or by a baseline, `stratified` by a baseline.
 
         The name of one of a composite's databases, or of another published list, stands for its subjects.
         """
-        present, rule = set(self.subjects), text.strip().partition("_")[0]
+        present, rule = set(self.folds), text.strip().partition("_")[0]
         ranked: tuple[str, ...] = ()
         if rule == "hardest":
             ranked = tuple(name for name in self.folder.dataset.hardest if name in present)
         if rule in RANKED and not ranked:
             from mer_search.evaluation.baselines import hardest_first  # scikit-learn takes two seconds to load
 
-            ranked = hardest_first(self.motion, self.labels, self.subjects)
+            ranked = hardest_first(self.motion, self.labels, self.folds)
         lists = self.folder.dataset.lists.items()
         databases = {name: present & set(members) for name, members in lists if present & set(members)}
         for clip in self.clips:
-            databases.setdefault(clip.dataset, set()).add(clip.subject)
+            databases.setdefault(clip.database, set()).add(clip.fold(self.run.data.leave_out))
         return select_subjects(text, sorted(present), ranked, databases)
 
 
@@ -135,5 +145,5 @@ def load_data(path: Path, run: Run, progress: Progress) -> Loaded:
         )
     run = fit(run, folder, clips)
     labels = np.array([run.data.classes.index(clip.label) for clip in clips], dtype=np.int64)
-    tensors = Clips.of(clips, motion, labels)
+    tensors = Clips.of(clips, motion, labels, run.data.leave_out)
     return Loaded(folder, tuple(clips), (*folder.problems, *problems), run, tensors, motion.digest)

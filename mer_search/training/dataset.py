@@ -19,6 +19,7 @@ class Clips(NamedTuple):
 
     names: list[str]  # N, "sub05/EP02_01f"
     subjects: list[str]  # N
+    folds: list[str]  # N, the fold that tests each: its subject, or its database
     units: list[tuple[str, ...]]  # N, action units as annotated
     flow: Tensor  # (S, T, P, H, W) half precision
     onset: Tensor | None  # (S, 3, H, W) bytes, RGB; None for flow images
@@ -27,9 +28,9 @@ class Clips(NamedTuple):
     labels: Tensor  # (N,) class numbers
 
     @staticmethod
-    def of(clips: Sequence[Clip], motion: Motion, labels: np.ndarray) -> "Clips":
+    def of(clips: Sequence[Clip], motion: Motion, labels: np.ndarray, leave_out: str = "subject") -> "Clips":
         """The clips with their motion and class numbers (N,), in memory that processes can share; in this process's own
-        where the system has too little of that (/dev/shm of a container)."""
+        where the system has too little of that (/dev/shm of a container). `leave_out` is the run's."""
 
         def shared(array: np.ndarray) -> Tensor:
             with suppress(RuntimeError):  # torch allocates before it copies
@@ -40,6 +41,7 @@ class Clips(NamedTuple):
         return Clips(
             [clip.id for clip in clips],
             [clip.subject for clip in clips],
+            [clip.fold(leave_out) for clip in clips],
             [clip.action_units for clip in clips],
             shared(motion.flow),
             None if motion.onset is None else shared(motion.onset),

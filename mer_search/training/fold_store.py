@@ -91,6 +91,16 @@ def load_folds(folder: Path) -> dict[Key, Predictions]:
     return {(fold.seed, fold.subject): fold for fold in sorted(folds, key=lambda fold: (fold.seed, fold.subject))}
 
 
+def load_by_subject(folder: Path) -> dict[Key, Predictions]:
+    """The same by the subjects that the folds test, where one tests a database.
+
+    Raises:
+        DataError: as `load_folds`.
+    """
+    parts = (part for fold in load_folds(folder).values() for part in fold.by_subject())
+    return {(part.seed, part.subject): part for part in parts}
+
+
 def keep_fold(folder: Path, fold: Predictions, history: Sequence[Epoch]) -> None:
     """Write a fold's history, and then the fold itself."""
     path = fold_file(folder, fold.seed, fold.subject)

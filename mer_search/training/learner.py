@@ -105,7 +105,7 @@ class Learner:
         names, units = table(clips.units, fold, run.units)
         if run.units.use != "none" and not names:
             raise Infeasible(
-                f"training in two stages needs clips whose action units are known, but beside {fold.subject}'s there "
+                f"training in two stages needs clips whose action units are known, but beside {fold.left_out}'s there "
                 'is none; set units.use = "none"',
                 "known action units",
             )

@@ -88,7 +88,7 @@ def train_fold(
     Args:
         run: the configuration.
         clips: all clips, on the device.
-        subject: who is tested.
+        subject: who is tested; the name of a database where run.data.leave_out is "database".
         seed: of the run; the fold's own is made of it and of the subject.
         on_epoch: called after every epoch that is trained.
         max_epochs: (of emotions) after which to stop; all of the run's if None.
@@ -103,10 +103,9 @@ def train_fold(
         Infeasible: if the loss stops being a finite number, or two stages find no known action units to learn.
     """
     max_epochs = run.train.epochs if max_epochs is None else max_epochs
-    subjects = sorted(set(clips.subjects))
-    place = subjects.index(subject)
+    place = sorted(set(clips.folds)).index(subject)
     own_seed = fold_seed(seed, subject) if run.train.seeding == "fold" else stream_seed(seed, place)
-    fold = leave_one_out(clips.subjects, subject, run.train.val_subjects, own_seed)
+    fold = leave_one_out(clips.folds, clips.subjects, subject, run.train.val_subjects, own_seed)
     learner = Learner(run, clips, fold, own_seed, microbatches)
     so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [], [])
     weights: dict[str, dict[str, Tensor]] = {}
@@ -222,7 +221,7 @@ def _check_finite(subject: str, epoch: int, value: float, *predicted: np.ndarray
 
 def epochs_timed(run: Run, clips: Clips, steps: int) -> Iterator[float]:
     """Seconds of one epoch of so many steps after the other, without end."""
-    learner = Learner(run, clips, leave_one_out(clips.subjects, clips.subjects[0]), seed=0)
+    learner = Learner(run, clips, leave_one_out(clips.folds, clips.subjects, clips.folds[0]), seed=0)
     learner.train = learner.train[: steps * run.train.batch]
     learner.start(run.train)
     while True:

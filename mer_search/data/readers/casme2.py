@@ -10,7 +10,7 @@ spreadsheet's frame number. Source: Yan et al., "CASME II", PLoS ONE 2014, and t
 from dataclasses import replace
 
 from mer_search.data.readers.annotation import COLUMNS, Layout
-from mer_search.data.tasks import objective, plain, valence
+from mer_search.data.tasks import OBJECTIVE, plain, valence
 
 NAME = "casme2"
 CLASSES = ("happiness", "repression", "disgust", "surprise", "others")
@@ -30,8 +30,7 @@ TASKS = {
     "5": plain(*CLASSES),  # 246 clips, by 2019's spreadsheet 249
     "7": plain(*CLASSES, "sadness", "fear"),  # 255
     "3": replace(valence("disgust", "repression"), without=NOT_IN_MEGC | SURPRISE_SINCE_2019),  # MEGC's: 88, 32, 25
-    "objective-7": objective("I", "II", "III", "IV", "V", "VI", "VII"),
-    "objective-5": objective("I", "II", "III", "IV", "V"),  # MEGC 2018's
+    **OBJECTIVE,
 }
 
 LAYOUT = Layout(

@@ -7,7 +7,7 @@ Transactions on Pattern Analysis and Machine Intelligence 2023, and its spreadsh
 """
 
 from mer_search.data.readers.annotation import Layout
-from mer_search.data.tasks import Task, plain, valence
+from mer_search.data.tasks import OBJECTIVE, Task, plain, valence
 
 NAME = "casme3"
 THREE = valence("disgust", "fear", "anger", "sadness")
@@ -15,6 +15,7 @@ TASKS = {
     "7": plain("disgust", "fear", "surprise", "anger", "sadness", "happiness", "others"),  # 860 clips
     "4": Task((*THREE.classes, "others"), {**THREE.table, "others": "others"}),
     "3": THREE,
+    **OBJECTIVE,
 }
 
 LAYOUT = Layout(
@@ -31,6 +32,7 @@ LAYOUT = Layout(
         "units": "AU",
         "emotion": "emotion",
     },
+    optional={"objective": "Objective class"},
     prefix="spNO.",
     digits=3,
     padded=False,

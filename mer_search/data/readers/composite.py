@@ -1,6 +1,7 @@
 """Composites from clips: a folder with a sub-folder for each of CASME II, SAMM and SMIC, or for two; or with others.
 
-Of these three it is MEGC 2019's, with others or another it is one of our own, by each database's task "3".
+Of these three it is MEGC 2019's, with others or another it is one of our own, by each database's task "3"; or by the
+objective classes of those databases that have them, as MEGC 2018's composite of CASME II and SAMM.
 The challenge's full set has 442 clips of 68 subjects: 88 negative, 32 positive and 25 surprise of CASME II, 92, 26 and
 15 of SAMM, 70, 51 and 43 of SMIC. Each database's task "3" gives these. Where the organisers' own list lies in the
 folder, `combined_3class_gt.csv` or as it is called in copies of it, it is what counts. Source: See et al., "MEGC 2019",
@@ -16,12 +17,12 @@ from mer_search.data.clips import Clip, Problem, with_landmarks
 from mer_search.data.readers import casme2, casme3, dfme, mmew, samm, smic
 from mer_search.data.readers.annotation import Layout, number, tables
 from mer_search.data.readers.tables import read_table
-from mer_search.data.tasks import Task, assign, plain
+from mer_search.data.tasks import OBJECTIVE, Task, assign, plain
 from mer_search.errors import DataError
 
 NAME, MIXED = "composite", "mixed"  # MEGC 2019's, and any other
 CLASSES = ("negative", "positive", "surprise")  # 0, 1, 2 in the list
-TASKS = {"3": plain(*CLASSES)}
+TASKS = {"3": plain(*CLASSES), **OBJECTIVE}
 LIST = "combined_3class_gt.csv"  # dataset, subject, clip, label
 COPIES = r"combined_?3_?class.*\.csv"  # what its copies are called, in lower case
 
@@ -69,8 +70,9 @@ def source(folder: Path) -> str:
     return ", ".join(DATABASES[name].layout.source(paths[0]) for name, paths in parts(folder).items())
 
 
-def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
-    """The clips of all databases, labelled with their class, and what is wrong with them.
+def read(folder: Path, by: str = "emotion") -> tuple[list[Clip], list[Problem]]:
+    """The clips of all databases, labelled with their class of task "3" or what else a task is by, and what is wrong
+    with them.
 
     Raises:
         DataError: if a database is there twice, or one of them or the list cannot be read.
@@ -85,9 +87,13 @@ def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
                 f"{folder} must hold {DATABASES[name].layout.title} once, but it is in "
                 f"{' and in '.join(path.name for path in paths)}; move all but one away"
             )
-        raw, wrong = DATABASES[name].layout.read(paths[0])
+        if by != "emotion" and by not in DATABASES[name].layout.optional:
+            continue
+        raw, wrong = DATABASES[name].layout.read(paths[0], by)
         raw = [with_landmarks(clip, paths[0]) for clip in raw]
-        if listed is None:
+        if by != "emotion":
+            some = raw
+        elif listed is None:
             some, wrong = assign(raw, wrong, DATABASES[name].tasks, "3")
         else:
             some, wrong = _by_list(raw, wrong, DATABASES[name], [row[1:] for row in listed if row[0] == name])

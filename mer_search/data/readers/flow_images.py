@@ -17,6 +17,7 @@ NAME = "megc2019"
 CLASSES = ("negative", "positive", "surprise")
 LABELS = dict(zip("012", CLASSES, strict=True))  # label folder: class
 TASKS = {"3": plain(*CLASSES)}
+DATABASES = {r"sub\d+": "casme2", r"s\d+": "smic", r"0\d\d": "samm"}  # by subjects' names
 FLAT = r"(sub\d+|s\d+|0\d\d)_.*\.png"  # of a folder of pictures alone: subject, then clip
 LOOKED_AT = 10_000  # folders and files
 
@@ -41,7 +42,12 @@ def nearby(folder: Path) -> str:
     return ""
 
 
-def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
+def _database(subject: str) -> str:
+    """The database that a subject is of; "" if its name does not tell."""
+    return next((name for pattern, name in DATABASES.items() if re.fullmatch(pattern, subject)), "")
+
+
+def read(folder: Path, by: str = "emotion") -> tuple[list[Clip], list[Problem]]:
     """All clips, and files in label folders that are none of the task's, or in two of them."""
     clips, problems = [], []
     there: dict[str, Path] = {}
@@ -57,6 +63,6 @@ def read(folder: Path) -> tuple[list[Clip], list[Problem]]:
             problems.append(Problem(clip, f"it must be there once, but is {there[clip]} and {path}"))
         else:
             there[clip] = path
-            clips.append(Clip(NAME, subject, name, LABELS[label], (path,), 0, 0, 0, 0))
+            clips.append(Clip(NAME, subject, name, LABELS[label], (path,), 0, 0, 0, 0, source=_database(subject)))
     unclear = {problem.clip for problem in problems}  # none of its labels can be trusted
     return [clip for clip in clips if clip.id not in unclear], problems

@@ -6,12 +6,13 @@ Computing 2018, and the files themselves.
 """
 
 from mer_search.data.readers.annotation import Layout, without_zeros
-from mer_search.data.tasks import plain, valence
+from mer_search.data.tasks import OBJECTIVE, ROMAN, plain, valence
 
 NAME = "samm"
 TASKS = {
     "5": plain("anger", "happiness", "other", "surprise", "contempt"),  # 136 clips
     "3": valence("anger", "contempt", "disgust", "fear", "sadness"),  # MEGC 2019's: 92, 26, 15
+    **OBJECTIVE,
 }
 
 LAYOUT = Layout(
@@ -28,11 +29,12 @@ LAYOUT = Layout(
         "units": "Action Units",
         "emotion": "Estimated Emotion",
     },
+    optional={"objective": "Objective Classes"},
     prefix="",
     digits=3,
     file="SAMM_Micro_FACS_Codes_v2.xlsx",
     example="006/006_1_2/006_05562.jpg",
     tab="MICRO_ONLY",
     key=without_zeros,
-    spelling={"others": "other"},
+    spelling={"others": "other", **ROMAN},
 )
