@@ -27,21 +27,27 @@ def units(codes=CODES, train=6, **config):
 
 def test_the_vocabulary_is_the_training_clips_alone():
     names, targets = units()
-    assert names == ("12", "4", "L12", "R10")  # neither 17, which only the test subject shows, nor 1 beside ?
-    np.testing.assert_array_equal(targets[[0, 1, 2, 6]], [[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]])
+    assert names == ("1", "12", "4", "L12", "R10")  # not 17, which only the test subject shows
+    expected = [[0, 0, 1, 0, 1], [0, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 1, 0, 0]]
+    np.testing.assert_array_equal(targets[[0, 1, 2, 6]], expected)
 
 
 def test_merged_sides_are_one_action_unit():
     names, targets = units(sides="merge")
-    assert names == ("10", "12", "4")
-    np.testing.assert_array_equal(targets[[0, 1, 2]], [[1, 0, 1], [0, 1, 0], [0, 1, 0]])
+    assert names == ("1", "10", "12", "4")
+    np.testing.assert_array_equal(targets[[0, 1, 2]], [[0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 1, 0]])
 
 
 @pytest.mark.parametrize("sides", ["keep", "merge"])
 def test_a_question_mark_or_an_empty_cell_is_a_row_that_nobody_knows(sides):
     _, targets = units(sides=sides)
-    assert np.isnan(targets).all(1).tolist() == [False, False, False, True, True, True, False]
+    assert np.isnan(targets).all(1).tolist() == [False, False, False, True, True, False, False]
     assert not np.isnan(targets[[0, 1, 2, 6]]).any()
+
+
+def test_beside_a_question_mark_only_the_units_that_are_named_are_known():
+    _, targets = units()
+    np.testing.assert_array_equal(targets[5], [1, *[math.nan] * 4])
 
 
 def test_a_question_mark_may_be_an_action_unit_and_the_test_subject_may_add_some_as_published():
@@ -59,8 +65,9 @@ def test_without_anything_known_there_are_no_action_units():
 
 
 def test_the_loss_is_the_cross_entropy_of_the_known_clips():
-    logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    logits = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
     targets = torch.from_numpy(units()[1])
+    targets[5] = math.nan
     known = [0, 1, 2, 6]
     value = units_loss(logits, targets)
     torch.testing.assert_close(value, F.binary_cross_entropy_with_logits(logits[known], targets[known]))

@@ -262,7 +262,7 @@ def _unit_rows(fold: Predictions) -> Iterator[list[object]]:
             "+".join(name for name, there in zip(fold.unit_names, which, strict=True) if there)
             for which in (truth == 1, said)
         )
-        yield [fold.seed, clip, "?" if np.isnan(truth).all() else shown, guessed]
+        yield [fold.seed, clip, "+".join(filter(None, [shown, "?" * bool(np.isnan(truth).any())])), guessed]
 
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

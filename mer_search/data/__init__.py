@@ -29,7 +29,7 @@ class Dataset:
     lists: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # other published lists of subjects, by their names
-    flow_images: bool = False  # clips are finished motion maps: one map, no onset image
+    flow_images: bool = False  # clips are finished motion maps, without an onset image
     source: Callable[[Path], str] = lambda _: ""  # which spreadsheet is read, if one is
     layout: Layout | None = None  # of a spreadsheet and folders of frames
 
@@ -153,16 +153,17 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
             "cannot vary within a study"
         )
     if folder.dataset.flow_images:
+        maps = min((len(clip.frames) for clip in clips), default=1)
         needed = {
-            "frames.maps": (run.frames.maps, 1),
-            "model.position": (run.model.position, False),
-            "flow.method": (run.flow.method, "farneback"),
+            "frames.maps": (run.frames.maps, range(1, maps + 1), "1" if maps == 1 else f"1 to {maps}"),
+            "model.position": (run.model.position, [False], "False"),
+            "flow.method": (run.flow.method, ["farneback"], "farneback"),
         }
-        for key, (found, must) in needed.items():
-            if found != must:
+        for key, (found, allowed, must) in needed.items():
+            if found not in allowed:
                 raise UsageError(
-                    f"flow images have one motion map and no onset image, so {key} must be {must}, "
-                    f"but is {found}; use --study megc2019 or set it in the study file"
+                    f"flow images have {'one motion map' if maps == 1 else f'{maps} motion maps'} and no onset image, "
+                    f"so {key} must be {must}, but is {found}; use --study megc2019 or set it in the study file"
                 )
     left_out = run.data.leave_out
     folds = {clip.fold(left_out) for clip in clips}

@@ -11,9 +11,9 @@ from pathlib import Path
 class Clip:
     """One micro-expression: facts from the dataset's annotation, and where its frames lie.
 
-    Frame numbers are the annotation's. `frames[k]` is the file of frame `onset + k`; a clip of flow images has one
-    file, and onset = apex = offset = 0. A clip of which only the onset, apex and offset frames are there has the frames
-    0, 1 and 2, and `numbers` are the annotation's.
+    Frame numbers are the annotation's. `frames[k]` is the file of frame `onset + k`; a clip of flow images has a file
+    for each of its motion maps, and onset = apex = offset = 0. A clip of which only the onset, apex and offset frames
+    are there has the frames 0, 1 and 2, and `numbers` are the annotation's.
     """
 
     dataset: str
@@ -38,6 +38,11 @@ class Clip:
     @property
     def id(self) -> str:
         return f"{self.subject}/{self.name}"
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether its files are finished motion maps."""
+        return self.offset == self.onset
 
     @property
     def database(self) -> str:

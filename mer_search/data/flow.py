@@ -104,8 +104,9 @@ def measure(clip: Clip, sets: Sequence[Sequence[int]], run: Run, read: Read = re
     Raises:
         DataError: for a frame that cannot be decoded or prepared (see data.prepare), or flow that is not finite.
     """
-    if len(clip.frames) == 1:
-        return Measured(read_flow_image(clip.frames[0], run.flow.size), None)
+    if clip.is_flow:
+        maps = [read_flow_image(clip.frames[number], run.flow.size) for number in sets[0]]
+        return Measured(np.concatenate(maps, axis=1), None)
     numbers = (number for frame_set in sets for number in frame_set)
     return motion(prepared(clip, numbers, run.prep, read), sets, run)
 

@@ -16,15 +16,15 @@ def frame_sets(clip: Clip, config: Frames) -> list[tuple[int, ...]]:
 
     The onset moves forward by up to int(jitter * (middle - onset) / 4) frames and the offset back by the same rule;
     the frames between follow, and with `jitter_apex` an apex moves back by the onset's rule. So a clip has few sets (1
-    to 9 with the default jitter around the midpoint), and all of them can be measured beforehand. A clip of one file, a
-    flow image, has the one set (0,). Where only onset, apex and offset are there, the apex is the frame between, and
+    to 9 with the default jitter around the midpoint), and all of them can be measured beforehand. A clip of flow images
+    has one set, that of its maps. Where only onset, apex and offset are there, the apex is the frame between, and
     nothing moves.
 
     Raises:
         DataError: for more maps than the frames of such a clip give.
     """
-    if len(clip.frames) == 1:
-        return [(clip.onset,)]
+    if clip.is_flow:
+        return [tuple(range(min(config.maps, len(clip.frames))))]
     if clip.numbers and config.maps > 2:
         raise DataError(
             f"of its frames only onset, apex and offset are there, so that frames.maps must be 1 or 2, but is "

@@ -22,6 +22,7 @@ from mer_search.data.clips import Clip
 from mer_search.data.images import read_image
 from mer_search.data.prepare import Read
 from mer_search.data.readers.annotation import IMAGES, MIN_FRAMES, pictures, processed
+from mer_search.data.readers.flow_images import maps_of
 from mer_search.data.spotting import strongest
 from mer_search.errors import DataError
 
@@ -112,7 +113,7 @@ def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Mo
             f"frames, a video or a flow image, but {text} is neither"
         )
     if given == Moments() or flow_images:
-        numbers = clip.numbers or tuple(range(clip.onset, clip.offset + 1))
+        numbers = clip.numbers or tuple(range(clip.onset, clip.onset + len(clip.frames)))
         return Found(text, clip, clip.subject, "as annotated", numbers, clip.onset)
     footage = _folder(clip.frames[0].parent)
     apex = None if clip.apex is None else footage.frames.index(clip.frames[clip.apex - clip.onset])
@@ -167,8 +168,13 @@ def _loose(text: str, path: Path, subject: str, run: Run, given: Moments, flow_i
         must = "a flow image" if flow_images else "a folder of frames or a video"
         raise DataError(f"a clip must be {must} for networks of this study, but {path} is none")
     if image:
-        clip = Clip("", subject, path.stem.strip(), "", (path,), 0, 0, 0, 0)
-        return Found(text, clip, subject, "a flow image", (0,))
+        clip = Clip("", subject, path.stem.strip(), "", maps_of(path), 0, 0, 0, 0)
+        if len(clip.frames) < run.frames.maps:
+            raise DataError(
+                f"networks of this study take {run.frames.maps} flow images a clip, but {path} is one alone; put "
+                f"{clip.name}_1.png beside it"
+            )
+        return Found(text, clip, subject, "a flow image", tuple(range(len(clip.frames))))
     footage = _folder(path) if path.is_dir() else _video(path)
     return _between(text, footage, subject, run, given, Moments())
 

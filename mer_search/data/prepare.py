@@ -70,7 +70,7 @@ def check_sizes(sizes: Iterable[tuple[int, int]]) -> None:
 def in_force(clip: Clip, prep: Prep) -> Prep:
     """What is still to be done to the clip's frames: all of `prep`, or its size alone where they are `processed` or
     are flow images."""
-    return Prep(size=prep.size) if clip.processed or len(clip.frames) == 1 else prep
+    return Prep(size=prep.size) if clip.processed or clip.is_flow else prep
 
 
 def neighbours(clip: Clip, number: int, prep: Prep) -> list[int]:

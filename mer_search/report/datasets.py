@@ -36,7 +36,7 @@ def print_check(report: Report) -> None:
 
 def picture(report: Report) -> bytes:
     """A dataset at a look, as PNG."""
-    films = [clip for clip in report.clips if len(clip.frames) > 1]
+    films = [clip for clip in report.clips if not clip.is_flow]
     return clips_png(
         counts(report.clips, report.folder.classes),
         report.folder.classes,

@@ -73,7 +73,8 @@ def _tail(epochs: int) -> str:
 
 def _motion(run: Run) -> str:
     if DATASETS[run.data.dataset].flow_images:
-        return f"The input is one optical-flow image a clip, at {run.flow.size} x {run.flow.size} pixels."
+        images = plural(run.frames.maps, "optical-flow image")
+        return f"The input is {images} a clip, at {run.flow.size} x {run.flow.size} pixels."
     pairs = "consecutive frames" if run.frames.pairs == "consecutive" else "the onset and later frames"
     prepared = [
         f"denoised (non-local means, h = {run.prep.denoise:g})" if run.prep.denoise else "",

@@ -28,7 +28,7 @@ def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction |
 def _print_one(one: ClipPrediction) -> None:
     found, facts = one.found, one.facts
     label = f"; annotated as {facts['annotated_as']}" if facts["annotated_as"] else ""
-    if len(found.clip.frames) == 1:
+    if found.clip.is_flow:
         say(f"\n{found.name}: a flow image{label}")
     else:
         moments = ", ".join(f"{name} {facts[name]}" for name in ("onset", "apex", "offset") if facts[name] is not None)

@@ -35,7 +35,7 @@ def preview(clip: Clip, run: Run, name: str) -> bytes:
         DataError: for a frame that cannot be decoded, or landmarks that do not fit (see data.prepare).
     """
     sets = frame_sets(clip, run.frames)[:1]
-    if len(clip.frames) == 1:  # a flow image
+    if clip.is_flow:  # a flow image
         rows = _motion(measure(clip, sets, run).flow, ["onset to apex"], run)
     else:
         prepared_frames = prepared(clip, sets[0], run.prep)
@@ -60,7 +60,7 @@ def preview(clip: Clip, run: Run, name: str) -> bytes:
 def _title(clip: Clip, run: Run, name: str) -> str:
     """What is seen, and what was done to it."""
     units = f"action units {' '.join(clip.action_units) or 'not given'}"
-    if len(clip.frames) == 1:
+    if clip.is_flow:
         return f"{clip.id}: {clip.label}, {units}\n{name}: flow image at {run.flow.size} px"
     prep = in_force(clip, run.prep)
     return (

@@ -33,7 +33,7 @@ Map = NDArray[Any]  # (G, G) places, or a ground
 
 def frames(clip: Clip) -> list[tuple[str, Picture]]:
     """Its onset and its apex (the middle frame where none is given), with their names; of a flow image none."""
-    if len(clip.frames) == 1:
+    if clip.is_flow:
         return []
     onset, apex = frame_sets(clip, PLAIN.frames)[0]
     names = ("onset", "apex" if apex == clip.apex else "middle")
@@ -56,12 +56,12 @@ def _flow(clip: Clip) -> torch.Tensor:
     A flow image has lost where its zero is; most of a face is still, so that it is taken to be the median.
     """
     flow = torch.from_numpy(measure(clip, frame_sets(clip, PLAIN.frames)[:1], PLAIN).flow).float()
-    return flow - flow.flatten(3).median(3).values[..., None, None] if len(clip.frames) == 1 else flow
+    return flow - flow.flatten(3).median(3).values[..., None, None] if clip.is_flow else flow
 
 
 def ground(clip: Clip) -> Map:
     """What maps are laid over: the onset face, or how strongly each place of a flow image moves."""
-    if len(clip.frames) > 1:
+    if not clip.is_flow:
         return np.asarray(_face(clip, clip.onset).mean(2))
     return stretched(torch.hypot(*_flow(clip)[0, 0, :2]).numpy())
 

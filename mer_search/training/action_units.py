@@ -1,6 +1,7 @@
 """Action units as targets: which there are, and which a clip shows.
 
-`?` and an empty cell mean unknown: such a clip has no targets and no part in learning action units.
+`?` and an empty cell mean unknown: such a clip has no targets and no part in learning action units. Beside others, `?`
+leaves open what else the clip shows: those it names are targets, and no others.
 (TM-MMNET's public code makes `?` an action unit of its own, and takes the vocabulary from test subjects too, which
 `units.unknown` and `units.vocabulary` bring back.) Shapes: N clips, A action units.
 """
@@ -28,13 +29,12 @@ def table(codes: Sequence[tuple[str, ...]], fold: Fold, config: Units) -> tuple[
         config: whose clips give the action units, what "?" is, and whether L12, R12 and 12 are told apart.
     """
     shown = [tuple(code.lstrip("LR") if config.sides == "merge" else code for code in clip) for clip in codes]
-    known = np.array([bool(clip) and (config.unknown == "unit" or UNKNOWN not in clip) for clip in shown])
     seen = [*fold.train, *fold.test] if config.vocabulary == "all" else fold.train
-    vocabulary = tuple(sorted({code for i in seen if known[i] for code in shown[i]}))
-    targets = np.array([[float(code in clip) for code in vocabulary] for clip in shown], dtype=np.float32)
-    targets = targets.reshape(len(codes), len(vocabulary))
-    targets[~known] = np.nan
-    return vocabulary, targets
+    unclear = "" if config.unknown == "unit" else UNKNOWN
+    vocabulary = tuple(sorted({code for i in seen for code in shown[i]} - {unclear}))
+    absent = [0.0 if clip and unclear not in clip else np.nan for clip in shown]
+    targets = [[1.0 if code in clip else no for code in vocabulary] for clip, no in zip(shown, absent, strict=True)]
+    return vocabulary, np.array(targets, dtype=np.float32).reshape(len(codes), len(vocabulary))
 
 
 def units_loss(logits: Tensor, targets: Tensor) -> Tensor:
