@@ -15,6 +15,10 @@ base = "V4"
 [when]
 "train.focal_gamma" = { "train.loss" = "focal" }
 """
+TIED = SMALL.replace(
+    "[when]",
+    '"model.stem_width" = { choice = [64, 128] }\n"model.attention_width" = "model.stem_width"\n[when]',
+)
 
 
 class Fixed:
@@ -54,6 +58,16 @@ def test_the_published_networks_come_first():
     first = space.load("default").start[0]
     assert (first["input.channels"], first["model.stem_width"], first["train.lr"]) == ("nr", 256, 8e-4)
     assert "train.focal_gamma" not in first
+
+
+def test_an_axis_may_be_tied_to_another():
+    study = space.parse(TIED + '[[start]]\n"model.stem_width" = 64\n', "small")
+    trial = Fixed(stem_width=128)
+    assert study.suggest(trial)["model.attention_width"] == 128
+    assert "model.attention_width" not in trial.asked
+    assert (study.first.model.stem_width, study.first.model.attention_width) == (64, 64)
+    assert study.digest != space.parse(TIED.replace('= "model.stem_width"', "= { choice = [64, 128] }"), "small").digest
+    assert study.tied({"train.lr": 1e-3}) == {"train.lr": 1e-3}
 
 
 def test_a_conditional_axis_is_sampled_only_where_its_condition_holds():
@@ -117,6 +131,11 @@ def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
             "data.classes is what the data's folder says",
         ),
         (SMALL + '"data.dataset" = { choice = ["samm"] }\n', "unconditional axes"),
+        (
+            TIED.replace('= "model.stem_width"', '= "model.stem_widths"'),
+            "tied to an axis .* such as model.stem_width, but",
+        ),
+        (TIED.replace('"model.attention_width" =', '"model.attention" ='), "model.attention: .* but got 64"),
     ],
 )
 def test_a_wrong_study_fails_before_anything_is_trained(text, words):

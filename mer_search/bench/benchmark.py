@@ -82,8 +82,7 @@ def _sized(run: Run, device: str, full: bool) -> Run:
 
 
 def _first_trial(study: str) -> Run:
-    file = space.load(study)
-    return with_values(file.base, file.start[0])
+    return space.load(study).first
 
 
 def _machine(device: str) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
         run = with_values(preset(preset_name, file.recipe), file.settings)
         title = f"{preset_name}, set as in the study"
     else:
-        run, title = with_values(file.base, file.start[0] if file.start else {}), "the search's start"
+        run, title = file.first, "the search's start"
     run = run.model_copy(update={"data": found[0].run.data})
     folder = found[0].folder.with_name(f"against-{digest(run)[:8]}")  # the same configuration has the same folds
     other = replace(found[0], run=run, title=title, folder=folder, trials=(), trained=None)

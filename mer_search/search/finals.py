@@ -97,7 +97,7 @@ def final_folder(out: Path, number: int) -> Path:
 
 
 def _job(search: Search, trial: FrozenTrial, seed: int, progress: Progress) -> Job:
-    loaded = search.loaded.with_values(trial.params, progress)
+    loaded = search.loaded.with_values(search.file.tied(trial.params), progress)
     folder = final_folder(search.out, trial.number)
     claim(folder, loaded.run, loaded.motion_digest)
     wanted = [Want(seed, subject, loaded.run.train.epochs) for subject in search.subjects]

@@ -111,6 +111,7 @@ class StudyFile:
     recipe: str
     subjects: str
     axes: tuple[Axis, ...]
+    ties: Mapping[str, str]  # key -> the axis whose value it has, too
     when: Mapping[str, Mapping[str, Value]]  # key -> the condition under which it is sampled
     start: tuple[Mapping[str, Value], ...]  # parameters of the first trials
     rule: str
@@ -132,13 +133,22 @@ class StudyFile:
         """The same study with another task of the data, or other folds: values of `data`."""
         return replace(self, base=with_values(self.base, values))
 
+    @property
+    def first(self) -> Run:
+        """Where a search starts: the base, with the values of the first [[start]]."""
+        return with_values(self.base, self.tied(self.start[0]) if self.start else {})
+
+    def tied(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Values of axes, and those of what is tied to them."""
+        return {**values, **{key: values[axis] for key, axis in self.ties.items() if axis in values}}
+
     def suggest(self, trial: Trial) -> dict[str, Value]:
         """The trial's values. An axis with a condition is sampled only where it holds."""
         values: dict[str, Value] = {}
         for axis in sorted(self.axes, key=lambda axis: axis.key in self.when):
             if all(values.get(key) == value for key, value in self.when.get(axis.key, {}).items()):
                 values[axis.key] = axis.suggest(trial)
-        return values
+        return self.tied(values)
 
 
 def names() -> list[str]:
@@ -200,14 +210,16 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         raise UsageError(explain(error)) from None
     check_settable([*given.set, *given.space])
     base = with_values(preset(given.base, given.recipe), given.set)
-    axes = tuple(_axis(key, spec) for key, spec in given.space.items())
+    ties = {key: spec for key, spec in given.space.items() if isinstance(spec, str)}
+    axes = tuple(_axis(key, spec) for key, spec in given.space.items() if key not in ties)
     if not axes:
         raise UsageError("[space] must name at least one axis")
     for axis in axes:
         for value in axis.values:
-            with_values(base, {axis.key: value})
+            with_values(base, {axis.key: value, **{key: value for key in ties if ties[key] == axis.key}})
         if axis.kind != "choice" and (few := allowed_values(axis.key)):
             raise UsageError(f"{axis.key} takes one of {', '.join(map(str, few))}: its axis must be a choice of these")
+    _check_ties(ties, axes)
     when = _conditions(given.when, axes)
     if bool(given.also) != (given.sampler == "nsga2") or (given.also and given.pruner != "none"):
         raise UsageError(
@@ -225,6 +237,7 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         preset=given.base,
         subjects=given.subjects,
         axes=axes,
+        ties=ties,
         when=when,
         start=tuple(_starting_point(point, base, given.recipe, axes, when) for point in given.start),
         finalists=given.finalists,
@@ -245,6 +258,16 @@ def _check_held_out(base: Run, axes: Sequence[Axis], when: Mapping[str, Any]) ->
             'rule = "val_epoch" chooses epochs by subjects held out of training, so train.val_subjects must be 1 or '
             'more, but can be 0; put "train.val_subjects" = 3 under [set], or take another rule'
         )
+
+
+def _check_ties(ties: Mapping[str, str], axes: Sequence[Axis]) -> None:
+    """Raise UsageError unless each key is a path, and tied to an axis."""
+    keys = [axis.key for axis in axes]
+    for key, axis in ties.items():
+        check_key(key)
+        if axis not in keys:
+            near = difflib.get_close_matches(axis, keys, n=1) or keys
+            raise UsageError(f"{key}: it must be tied to an axis of [space], such as {near[0]}, but got {axis!r}")
 
 
 def _axis(key: str, spec: Any) -> Axis:
