@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 from small import STUDY, one_line, write_casme2
 
 from mer_search.data.synthetic import dataset as synthetic
+from mer_search.search import space
 from mer_search.search.storage import open_storage
 
 PLAN = """
@@ -29,7 +31,8 @@ only_if = "V3NR"
 """
 COMMANDS = [command.split() for command in (
     "run", "confirm", "status", "report", "dashboard", "presets", "compare", "bench search", "bench table",
-    "subjects rank", "predict", "export", "verify", "data check", "data synth", "data preview",
+    "subjects rank", "study show", "study new", "predict", "export", "verify", "data check", "data synth",
+    "data preview",
 )]  # fmt: skip
 
 
@@ -287,6 +290,18 @@ def test_a_plan_fits_a_terminal_and_says_who_wins(compare, tmp_path):
 )
 def test_what_click_refuses_looks_like_what_we_refuse(mer_search, words, said):
     one_line(mer_search(*words), 2, said)
+
+
+def test_a_study_is_shown_and_copied(mer_search, tmp_path):
+    listed = mer_search("study", "show").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == space.names() and "small study for a CPU" in listed
+    assert tomllib.loads(mer_search("study", "show", "demo").stdout)["base"] == "V3NR"
+    file = tmp_path / "mine.toml"
+    assert f"mer-search run --study {file}" in mer_search("study", "new", file, "--from", "megc2019").stdout
+    assert space.load(str(file)).digest == space.load("megc2019").digest
+    one_line(mer_search("study", "new", file), 2, "must be a new file, but is there")
+    one_line(mer_search("study", "new", tmp_path / "mine"), 2, "must end in .toml")
+    one_line(mer_search("study", "show", "dmeo"), 2, "must be a .toml file or one of architecture")
 
 
 def test_help_shows_whole_sentences(mer_search):

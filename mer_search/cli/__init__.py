@@ -9,13 +9,14 @@ from mer_search.cli.networks import compare, evaluate, presets, reproduce
 from mer_search.cli.options import Commands
 from mer_search.cli.score import score
 from mer_search.cli.search import dashboard, report, run, status
+from mer_search.cli.study import study
 from mer_search.cli.subjects import subjects
 from mer_search.cli.use import export, predict
 from mer_search.cli.verify import verify
 
 COMMANDS = (
     run, confirm, compare, status, report, dashboard, verify, predict, export, presets, reproduce, evaluate, score,
-    data, subjects, bench,
+    data, study, subjects, bench,
 )  # fmt: skip
 
 
