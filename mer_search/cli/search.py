@@ -48,6 +48,7 @@ from mer_search.processes import warm_up
     type=click.IntRange(1, 1024),
     help="Trials begun before the first of them has ended.  [default: as before, else as many as keep the slots busy]",
 )
+@click.option("--from", "source", help="A study whose trials a new one begins with, as far as its space contains them.")
 @click.option("--seed", type=click.IntRange(0, 899), default=0, show_default=True)
 @out_option
 def run(
@@ -62,6 +63,7 @@ def run(
     executor: str,
     slots: int | None,
     in_flight: int | None,
+    source: str | None,
     seed: int,
     out: Path,
 ) -> None:
@@ -78,7 +80,7 @@ def run(
     from mer_search.search import space
     from mer_search.search.progress import progress_of
     from mer_search.search.session import default_study, open_session
-    from mer_search.search.storage import check_name, check_url, ended
+    from mer_search.search.storage import check_name, check_url, ended, find_study, open_storage
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
 
@@ -100,7 +102,8 @@ def run(
         label, wanted = name or file.name, trials or file.trials
         search = Search(file, loaded, loaded.select(file.subjects), seed, out / label)
         terminal.note(f"tuning {loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
-        session = stack.enter_context(open_session(search, storage, label, where, in_flight))
+        other = find_study(open_storage(storage), source) if source else None
+        session = stack.enter_context(open_session(search, storage, label, where, in_flight, other))
         study, scheduler, size = session.study, session.scheduler, session.executor.slots
         terminal.note(f"slots: {size}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")
         with terminal.bars() as progress:

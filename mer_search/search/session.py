@@ -40,7 +40,12 @@ class Session:
 
 @contextmanager
 def open_session(
-    search: Search, storage: str, study_name: str, where: Where, in_flight: int | None = None
+    search: Search,
+    storage: str,
+    study_name: str,
+    where: Where,
+    in_flight: int | None = None,
+    source: optuna.Study | None = None,
 ) -> Iterator[Session]:
     """A search's study in a storage, new or resumed, with an executor; while it lasts, no other process may run it.
 
@@ -50,12 +55,13 @@ def open_session(
         study_name: of the study in the storage.
         where: folds are trained.
         in_flight: how many trials are; None for as many as before, else as many as keep the slots busy.
+        source: a study whose trials a new one begins with, as far as its space contains them.
 
     Raises:
         StorageError: if the study was made with another space, data, subjects or seed, or another process runs it.
     """
     with (
-        hold_study(search, storage, study_name) as study,
+        hold_study(search, storage, study_name, source) as study,
         replace(where, slots=slots_of(study, where.slots)).open(search.loaded.run) as executor,
     ):
         together = in_flight_of(study, in_flight, executor.slots)

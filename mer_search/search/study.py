@@ -35,6 +35,7 @@ from mer_search.search.samplers import Afresh
 from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.space import changed
 from mer_search.search.storage import best_trial, ended, only_writer
+from mer_search.search.takeover import begin, contained
 from mer_search.search.trial import TOLD, Evaluation, Search, evaluation_job
 from mer_search.search.workspace import Progress as LoadProgress
 from mer_search.search.workspace import silent
@@ -42,6 +43,7 @@ from mer_search.training.fold_store import go_no_further
 from mer_search.training.loop import Epoch
 
 FAILURES = 3  # consecutive failures that end a run
+TAKEN_FROM = "taken_from"  # attribute: the study whose trials a study began with
 MARK = "study.id"  # a file in a study's folder, by which it is known wherever it was moved
 
 
@@ -76,41 +78,53 @@ MUST_AGREE = {
 
 
 @contextmanager
-def hold_study(search: Search, url: str, name: str) -> Iterator[optuna.Study]:
+def hold_study(search: Search, url: str, name: str, source: optuna.Study | None = None) -> Iterator[optuna.Study]:
     """The study of that name in a storage, new or to be gone on with; while it lasts, no other process may run it.
 
     Raises:
         StorageError: see `open_study`, or if another process holds the study.
     """
     with only_writer(url, search.out) as storage:
-        yield open_study(search, storage, name)
+        yield open_study(search, storage, name, source)
 
 
-def open_study(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+def open_study(
+    search: Search, storage: optuna.storages.BaseStorage, name: str, source: optuna.Study | None = None
+) -> optuna.Study:
     """The study of that name, new or to be gone on with, for a process that holds it.
 
-    Trials that were interrupted wait to be taken up again under their own numbers, with what they had finished.
+    Trials that were interrupted wait to be taken up again under their own numbers, with what they had finished. A new
+    study has the trials of the study `source` that its space contains.
 
     Raises:
-        StorageError: if a study of that name has another space, data, subjects or seed, or its folder is not its own.
+        StorageError: if a study of that name has another space, data, subjects, seed or source, or its folder is not
+            its own.
+        UsageError: if the source's values cannot be compared with the study's.
     """
-    study = _open(search, storage, name)
+    study = _open(search, storage, name, source)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         wait_again(study, trial)
     return study
 
 
-def _open(search: Search, storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+def _open(search: Search, storage: optuna.storages.BaseStorage, name: str, source: optuna.Study | None) -> optuna.Study:
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
     study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     if "mark" not in study.user_attrs:  # new, or its creation was interrupted
-        foreign = set(study.user_attrs) - set(search.attributes) or (not study.user_attrs and study.get_trials())
+        foreign = set(study.user_attrs) - {*search.attributes, TAKEN_FROM} or (
+            not study.user_attrs and study.get_trials()
+        )
         if foreign or study.directions != directions:
             raise StorageError(
                 f"study {name!r} in this storage was not made by mer-search, but by another program that uses Optuna; "
                 "give another --study-name"
             )
-        _make(study, search)
+        _make(study, search, source)
+    if source and study.user_attrs.get(TAKEN_FROM) != source.study_name:
+        raise StorageError(
+            f"trials can be taken into a new study only, but {name!r} is there already; give another --study-name, or "
+            "leave out --from"
+        )
     _check(study, search)
     sweep(search.out)
     if not (kept := kept_study(search.out)).exists():
@@ -119,17 +133,19 @@ def _open(search: Search, storage: optuna.storages.BaseStorage, name: str) -> op
     return study
 
 
-def _make(study: optuna.Study, search: Search) -> None:
+def _make(study: optuna.Study, search: Search, source: optuna.Study | None) -> None:
     """What a new study has. The last thing is the mark, which makes its folder known on whichever machine."""
-    if next(search.out.glob("trial-*"), None):
+    taken = contained(search, source) if source else []
+    if TAKEN_FROM not in study.user_attrs and next(search.out.glob("trial-*"), None):
         raise StorageError(
             f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
             "this storage; give another --study-name or --out, or delete the folder"
         )
+    if source:
+        study.set_user_attr(TAKEN_FROM, source.study_name)
     for key, value in search.attributes.items():
         study.set_user_attr(key, value)
-    for values in search.file.start[len(study.get_trials(deepcopy=False)) :]:
-        study.enqueue_trial(dict(values))
+    begin(search, study, taken)
     mark = uuid4().hex
     write_whole(search.out / MARK, mark)
     study.set_user_attr("mark", mark)

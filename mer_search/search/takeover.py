@@ -1,0 +1,90 @@
+"""Trials of one study in another whose space contains them: taken over, and not trained again."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from mer_search.config import Run, digest, value_at, with_values
+from mer_search.errors import UsageError
+from mer_search.search.storage import results
+from mer_search.search.trial import TOLD, Search, trial_folder
+from mer_search.training.fold_store import read_config
+
+SHARED = ("checksum", "leave_out", "subjects", "rule", "also", "seed")  # attributes that make values comparable
+
+
+class Taken(NamedTuple):
+    """A trial of another study."""
+
+    trial: FrozenTrial
+    params: dict[str, Any]  # that it has in the new study's space
+    folder: Path
+
+
+def contained(search: Search, source: optuna.Study) -> list[Taken]:
+    """The trials of another study that have a value and lie in the search's space, in the order of their numbers.
+
+    Raises:
+        UsageError: if the two studies' values cannot be compared.
+    """
+    for key in SHARED:
+        here, there = search.attributes[key], source.user_attrs.get(key, search.attributes[key])
+        if here != there:
+            raise UsageError(
+                f"trials can be taken from a study of the same clips, subjects, rule and seed, but {key} is {there} in "
+                f"{source.study_name!r} and {here} here; give the same, or leave out --from"
+            )
+    found = []
+    for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        folder = trial_folder(results(source), trial.number)
+        params = _params(search, read_config(folder / "config.json"))
+        found += [Taken(trial, params, folder)] if params is not None else []
+    return found
+
+
+def _params(search: Search, run: Run) -> dict[str, Any] | None:
+    """The parameters that a configuration has in the search's space; None if it does not lie in it."""
+    file = search.file
+    every = {axis.key: value_at(run, axis.key) for axis in file.axes}
+    params = {
+        key: value
+        for key, value in every.items()
+        if all(every[other] == must for other, must in file.when.get(key, {}).items())
+    }
+    if not all(axis.holds(params[axis.key]) for axis in file.axes if axis.key in params):
+        return None
+    try:
+        same = digest(with_values(search.loaded.run, file.tied(params))) == digest(run)
+    except UsageError:  # values that do not go together
+        same = False
+    return params if same else None
+
+
+def begin(search: Search, study: optuna.Study, taken: Sequence[Taken]) -> None:
+    """Give a new study its first trials: those taken, with their folds and all that is known of them, and then,
+    waiting, the points where the search starts. Called again after an interruption, it goes on."""
+    there = len(study.get_trials(deepcopy=False))
+    for number, each in enumerate(taken):
+        shutil.copytree(each.folder, search.folder(number), dirs_exist_ok=True)
+        if number >= there:
+            study.add_trial(_trial(search, number, each))
+    points = [dict(point) for point in search.file.start]
+    left = [point for point in points if point not in [each.params for each in taken]]
+    for point in left[max(0, there - len(taken)) :]:
+        study.enqueue_trial(point)
+
+
+def _trial(search: Search, number: int, taken: Taken) -> FrozenTrial:
+    trial = taken.trial
+    return create_trial(
+        values=trial.values,
+        params=taken.params,
+        distributions={axis.key: axis.distribution for axis in search.file.axes if axis.key in taken.params},
+        user_attrs={**trial.user_attrs, TOLD: number},
+        intermediate_values=trial.intermediate_values,
+        constraints=trial.constraints,
+    )

@@ -1,0 +1,75 @@
+"""Trials of one study in another, whose space is wider."""
+
+from dataclasses import replace
+
+import pytest
+from optuna.trial import TrialState
+from small import STUDY, drive, folds_of, states
+
+from mer_search.confirmation.verify import verify_study
+from mer_search.errors import StorageError, UsageError
+from mer_search.search import takeover
+from mer_search.search.study import open_study
+
+WIDER = STUDY.replace("[[start]]", '"model.dropout" = { choice = [0.0, 0.5] }\n[[start]]').replace(
+    "1e-3, 1e-2", "1e-4, 1e-1"
+)
+
+
+@pytest.fixture
+def narrow(storage, executor, make_search):
+    search = make_search()
+    study = open_study(search, storage, "narrow")
+    drive(search, study, executor, 3)
+    return study
+
+
+@pytest.fixture
+def wide(make_search, tmp_path):
+    return replace(make_search(WIDER), out=tmp_path / "runs" / "wide")
+
+
+def test_a_wider_study_begins_with_the_trials_of_another(narrow, wide, storage, executor, tmp_path):
+    study = open_study(wide, storage, "wide", narrow)
+    old, new = narrow.get_trials(), study.get_trials()
+    assert [trial.value for trial in new] == [trial.value for trial in old]
+    assert [trial.params for trial in new] == [{**trial.params, "model.dropout": 0.0} for trial in old]
+    assert drive(wide, open_study(wide, storage, "wide", narrow), executor, 4).folds == 4  # of the one new trial
+    assert states(study) == [TrialState.COMPLETE] * 4 and len(folds_of(wide.folder(0))) == 4
+    assert verify_study(study).differences == []
+
+
+def test_only_what_the_new_space_contains_is_taken(narrow, make_search, storage, tmp_path):
+    least = min(trial.params["train.lr"] for trial in narrow.get_trials())
+    search = replace(make_search(STUDY.replace("1e-3, 1e-2", f"{least * 1.01}, 1e-2")), out=tmp_path / "runs" / "less")
+    assert [each.trial.params["train.lr"] > least for each in takeover.contained(search, narrow)] == [True, True]
+    fixed = replace(
+        make_search(STUDY.replace('"train.batch" = 8', '"train.batch" = 12')), out=tmp_path / "runs" / "other"
+    )
+    assert takeover.contained(fixed, narrow) == []
+
+
+def test_what_was_interrupted_goes_on(narrow, wide, storage, monkeypatch):
+    made, create = [], takeover.create_trial
+
+    def once(**facts):
+        if made:
+            raise KeyboardInterrupt
+        made.append(facts)
+        return create(**facts)
+
+    monkeypatch.setattr(takeover, "create_trial", once)
+    with pytest.raises(KeyboardInterrupt):
+        open_study(wide, storage, "wide", narrow)
+    monkeypatch.undo()
+    study = open_study(wide, storage, "wide", narrow)
+    assert states(study) == [TrialState.COMPLETE] * 3
+    assert [trial.number for trial in study.get_trials()] == [0, 1, 2]
+
+
+def test_what_cannot_be_taken_is_refused(narrow, wide, storage, make_search, tmp_path):
+    with pytest.raises(UsageError, match=r"but subjects is .* in 'narrow' and .* here"):
+        takeover.contained(replace(wide, subjects=wide.subjects[:2]), narrow)
+    open_study(wide, storage, "wide")
+    with pytest.raises(StorageError, match="into a new study only, but 'wide' is there already"):
+        open_study(wide, storage, "wide", narrow)
