@@ -4,10 +4,9 @@ import shutil
 from dataclasses import replace
 
 import cv2
-import numpy as np
 import pytest
 from optuna.trial import TrialState
-from small import STUDY, drive, over, silent, states
+from small import STUDY, drive, silent, states
 
 from mer_search.config import digest
 from mer_search.confirmation.confirm import Confirmation
@@ -116,17 +115,3 @@ def test_data_that_were_moved_are_known_where_they_are_now(storage, executor, ma
     loaded = load_data(tmp_path / "moved", search.file.base, silent)
     moved = open_study(replace(search, loaded=loaded), storage, "small")
     assert moved.user_attrs["data"] == str((tmp_path / "moved").resolve())
-
-
-@pytest.mark.parametrize("name", ["tpe", "gp", "random", "qmc"])
-def test_a_resumed_study_repeats_no_draws(storage, make_search, monkeypatch, name):
-    """Of those that are made at random, before there is a model; without training."""
-    search = make_search(STUDY.replace('"random"', f'"{name}"').split("[[start]]")[0])
-    luck = np.random.default_rng(0)
-    monkeypatch.setattr(studies, "evaluation_job", lambda search, _, trial, *__: over(search, trial, [luck.random()]))
-    drive(search, open_study(search, storage, "small"), None, 5)
-    study = open_study(search, storage, "small")
-    drive(search, study, None, 10)
-    rates = [trial.params["train.lr"] for trial in study.get_trials()]
-    assert len(set(rates)) == len(rates) == 10
-    assert all(1e-3 <= rate <= 1e-2 for rate in rates)
