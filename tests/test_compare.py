@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
 from small import STUDY, folds_of, silent, write_casme2, write_flow_images
 
 from mer_search.config import with_values
@@ -153,25 +152,6 @@ def test_several_pairs_are_corrected_together():
     assert {(pair.p, pair.p_holm, pair.shown) for pair in among.pairs} == {(2 / 256, 40 / 256, False)}
     assert "p = 0.156 (Holm, of 20)" in among.pairs[0].conclusion
     assert among.winner == "first" and not among.winner_shown
-
-
-def test_a_class_without_clips_that_one_predicts_counts_for_both():
-    """Else the difference is of means over different classes, and not the one that its interval and p are of."""
-    matrices = np.zeros((1, 8, 3, 3), np.int64)
-    matrices[:, :, [0, 0, 1, 1], [0, 1, 0, 1]] = [[9, 1, 2, 8], [8, 2, 3, 7]] * 4
-    odd = matrices.copy()
-    odd[0, 0, 0] = [5, 1, 4]
-    (pair,) = comparison(
-        [Contestant("plain", "", matrices), Contestant("odd", "", odd)], "abcdefgh", (0,), (), "", False
-    ).pairs
-    first, second = (
-        f1_score(*np.repeat(np.indices((3, 3)).reshape(2, 9), each.sum((0, 1)).ravel(), axis=1), average="macro",
-                 labels=[0, 1, 2], zero_division=0)
-        for each in (matrices, odd)
-    )  # fmt: skip
-    assert pair.difference == pytest.approx(first - second)
-    assert pair.difference == pytest.approx(np.mean(pair.ci95))
-    assert f"UF1 {first:.3f} and {second:.3f}" in pair.conclusion
 
 
 def _won(name, rights):

@@ -315,6 +315,7 @@ def test_a_class_that_one_log_predicts_alone_counts_for_both(scored):
     (pair,) = scored(written("a.csv", good), written("b.csv", odd))["comparison"]["found"]["pairs"]
     every = [0, 1, 2, 3]
     assert pair["difference"] == pytest.approx(macro(good, every) - macro(odd, every))
+    assert f"UF1 {macro(good, every):.3f} and {macro(odd, every):.3f}" in pair["conclusion"]
     low, high = pair["ci95"]
     assert pair["difference"] == pytest.approx((low + high) / 2)
 
