@@ -1,4 +1,3 @@
-import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -49,31 +48,6 @@ def test_a_trial_leaves_its_predictions_and_its_value_can_be_recomputed(storage,
     assert all(0 < value < 1 for value in steps.values())  # chances
 
 
-def test_an_interrupted_trial_is_taken_up_with_its_finished_folds(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "small")
-    with pytest.raises(KeyboardInterrupt):
-        drive(search, study, executor, 2, stop_after=2)
-    assert states(study) == [TrialState.WAITING]
-    there = len(folds_of(trial_folder(search.out, 0)))
-    assert 2 <= there < 4
-    again = open_study(search, storage, "small")
-    assert drive(search, again, executor, 1).epochs == 2 * (4 - there)
-    assert states(again) == [TrialState.COMPLETE]
-    folds = folds_of(trial_folder(search.out, 0))
-    assert again.get_trials()[0].value == pooled_uf1(folds, tail)
-
-
-def test_a_trial_of_a_process_that_was_killed_is_taken_up(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "small")
-    number = study.ask().number  # running, and nobody at work on it
-    again = open_study(search, storage, "small")
-    drive(search, again, executor, 1)
-    assert [trial.number for trial in again.get_trials()] == [number]
-    assert states(again) == [TrialState.COMPLETE]
-
-
 def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, executor, make_search):
     text = STUDY.replace("[1e-3, 1e-2], log = true", "[1e-3, 10.0]").replace("5e-3", "10.0")
     text = text.replace("[space]", '"train.weight_decay" = 10.0\n"train.epochs" = 40\n[space]')
@@ -114,21 +88,6 @@ def test_a_repeated_configuration_runs_with_another_seed(storage, executor, make
     drive(search, study, executor, 2)
     seeds = [{fold.seed for fold in folds_of(trial_folder(search.out, n))} for n in (0, 1)]
     assert seeds == [{0}, {1}]
-
-
-def test_trials_are_paired_fold_by_fold(storage, executor, make_search):
-    """Common random numbers: the same configuration in another trial and place gives the same fold."""
-    search = make_search()
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
-    other = make_search()
-    object.__setattr__(other, "out", search.out.with_name("other"))
-    twin = open_study(other, storage, "twin")
-    drive(other, twin, executor, 1)
-    pairs = zip(*(folds_of(trial_folder(s.out, 0)) for s in (search, other)), strict=True)
-    for one, two in pairs:
-        assert (one.subject, one.seed) == (two.subject, two.seed)
-        assert np.array_equal(one.probabilities, two.probabilities)
 
 
 def test_an_axis_that_the_data_cannot_have_is_refused_before_the_search(make_search):
