@@ -116,17 +116,6 @@ def test_a_batch_in_pieces_is_the_batch_but_for_its_statistics(loaded, monkeypat
     assert np.abs(whole.predictions.probabilities - other.predictions.probabilities).max() > 0.01
 
 
-def test_a_fold_whose_kept_file_is_torn_is_trained_from_its_start(loaded, tmp_path):
-    kept, whole = tmp_path / "kept.safetensors", train(loaded)
-    train(loaded, until=1, kept=kept)
-    content = kept.read_bytes()
-    for torn in (content[:-200], b"", bytes(len(content))):
-        kept.write_bytes(torn)
-        again = train(loaded, kept=kept)
-        assert [row.epoch for row in again.history] == [1, 2, 3]
-        np.testing.assert_array_equal(again.predictions.probabilities, whole.predictions.probabilities)
-
-
 def test_the_learning_rate_decays_until_the_plateau(loaded):
     trained = train(loaded, train__epochs=5, train__lr=0.008, train__gamma=0.5, train__plateau=2)
     assert [row.lr for row in trained.history] == pytest.approx([0.008, 0.004, 0.002, 0.002, 0.002])
