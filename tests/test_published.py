@@ -99,13 +99,6 @@ def test_a_last_batch_of_one_clip_is_refused_where_the_last_map_is_one_place(tmp
     assert np.isfinite(train(loaded, train__batch=5).predictions.probabilities).all()
 
 
-def test_a_fold_with_a_smaller_last_batch_is_trained_and_predicted(tmp_path, tiny):
-    write_casme2(tmp_path)
-    loaded = load_data(tmp_path, tiny, silent)
-    trained = train(loaded, train__last_batch="smaller", train__batch=5)
-    assert np.isfinite(trained.predictions.probabilities).all()
-
-
 @pytest.mark.parametrize(("name", "decays"), [("V3NR", 51), ("MMNet", 50), ("V6", 50)])
 def test_the_learning_rate_stops_as_late_as_in_the_public_code(name, decays):
     assert learning_rate(preset(name, "published").train, 68) == pytest.approx(8e-4 * 0.987**decays)
