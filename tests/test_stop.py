@@ -170,8 +170,7 @@ def test_ctrl_c_in_a_terminal_while_clips_are_drawn_is_one_line_and_leaves_nothi
     assert (command.left(), unfinished(tmp_path)) == ([], [])
 
 
-@SIGNALS
-@pytest.mark.parametrize("apart", [0.05, 0.3])
+@pytest.mark.parametrize(("number", "apart"), [(signal.SIGINT, 0.05), (signal.SIGTERM, 0.3)])
 def test_two_stops_of_a_group_while_clips_are_drawn_leave_nothing(tmp_path, number, apart):
     command = _draw(tmp_path, terminal=False)
     command.stop(number, group=True)
