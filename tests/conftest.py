@@ -6,26 +6,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so 
 
 import shutil
 import subprocess
+from itertools import count
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small import STUDY, TINY, write_flow_images
+from small import STUDY, TINY, share, write_flow_images
 
 from mer_search import cli
-from mer_search.bench import benchmark, overhead
 from mer_search.config import Run, with_values
-from mer_search.engine import where as engine
 from mer_search.engine.local import LocalExecutor
 from mer_search.search import space
 from mer_search.search.storage import open_storage
 from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data, silent
 
+CACHES = count()
+
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / f"cache-{next(CACHES)}"))
     monkeypatch.delenv("MER_SEARCH_DATA", raising=False)
 
 
@@ -63,15 +64,37 @@ def executor():
 @pytest.fixture
 def everywhere(executor, monkeypatch):
     """Whatever opens an executor gets that one."""
-    monkeypatch.setattr(LocalExecutor, "close", lambda self: None)
-    for module in (engine, benchmark, overhead):
-        monkeypatch.setattr(module, "open_executor", lambda *_: executor)
-    return executor
+    return share(executor, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def confirmed_folder(tmp_path_factory, executor):
+    """A folder in which two trials were made, and the best was confirmed with two seeds."""
+    folder = tmp_path_factory.mktemp("confirmed")
+    with pytest.MonkeyPatch.context() as patch:
+        share(executor, patch)
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        write_flow_images(folder / "flow")
+        Path("small.toml").write_text(STUDY)
+        for words in ("run --study small.toml --data flow --trials 2", "confirm --seeds 2 --against none"):
+            done = CliRunner().invoke(cli.main, words.split())
+            assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A database of Optuna's tables, which take longer to make than to copy."""
+    path = tmp_path_factory.mktemp("database") / "study.db"
+    open_storage(f"sqlite:///{path}", create=True)
+    return path
 
 
 @pytest.fixture
-def storage(tmp_path):
-    return open_storage(f"sqlite:///{tmp_path}/study.db", create=True)
+def storage(tmp_path, empty_database):
+    shutil.copy(empty_database, tmp_path / "study.db")
+    return open_storage(f"sqlite:///{tmp_path}/study.db")
 
 
 @pytest.fixture
@@ -94,7 +117,7 @@ def small_disk(tmp_path):
 
 
 @pytest.fixture
-def mer_search(tmp_path, monkeypatch):
-    """A function that runs the program in an empty folder."""
+def mer_search(tmp_path, monkeypatch, everywhere):
+    """A function that runs the program in an empty folder, with the executor that all tests share."""
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: CliRunner().invoke(cli.main, [str(a) for a in arguments])

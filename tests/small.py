@@ -1,6 +1,7 @@
 """Small datasets that the tests write themselves, and small runs on them."""
 
 import csv
+import shutil
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -11,10 +12,14 @@ import numpy as np
 import openpyxl
 import pandas as pd
 
+from mer_search.bench import benchmark, overhead
 from mer_search.confirmation import confirm, scoring
 from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import trial_target
+from mer_search.engine import where
+from mer_search.engine.local import LocalExecutor
 from mer_search.search.scheduler import Job, Scheduler
+from mer_search.search.storage import find_study, open_storage
 from mer_search.search.study import Scored, Trained, run
 from mer_search.search.workspace import load_data, silent
 from mer_search.training.fold_store import load_folds
@@ -211,6 +216,23 @@ def confirmation_of(study, seeds=(1000, 1001)) -> confirm.Confirmation:
     target = trial_target(study, None)
     loaded = load_data(target.data, target.run, silent)
     return confirm.Confirmation(target, loaded, loaded.select("all"), seeds)
+
+
+def copied_study(made: Path, to: Path, **attributes: object):
+    """The study of a folder in which mer-search was run, in a copy, whose results folder it knows."""
+    shutil.copytree(made, to, dirs_exist_ok=True)
+    study = find_study(open_storage(f"sqlite:///{to}/mer-search.db"), None)
+    for key, value in {"out": to / "runs" / study.study_name, **attributes}.items():
+        study.set_user_attr(key, str(value))
+    return study
+
+
+def share(executor, patch):
+    """Whatever opens an executor gets this one, and leaves it open."""
+    patch.setattr(LocalExecutor, "close", lambda self: None)
+    for module in (where, benchmark, overhead):
+        patch.setattr(module, "open_executor", lambda *_: executor)
+    return executor
 
 
 def write_confirmation(job, executor) -> None:

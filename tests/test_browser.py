@@ -10,31 +10,31 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small import STUDY, write_flow_images
+from small import copied_study
 
 from mer_search import cli
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (.ci/run installs it)")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (.ci/run installs it)"),
+    pytest.mark.xdist_group("report"),
+]
 PICTURES = 5  # confusion, subjects, curves, history, slices; importances and the proxy need more trials
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, confirmed_folder):
     """A folder with a study of two trials, the best of which is confirmed, and its report."""
     folder = tmp_path_factory.mktemp("study")
+    copied_study(confirmed_folder, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        write_flow_images(folder / "flow")
-        Path("small.toml").write_text(STUDY)
-        for command in ("run --study small.toml --data flow --trials 2", "confirm --seeds 2", "report"):
-            done = CliRunner().invoke(cli.main, command.split())
-            assert done.exit_code == 0, done.output
+        done = CliRunner().invoke(cli.main, ["report"])
+        assert done.exit_code == 0, done.output
     return folder
 
 

@@ -10,6 +10,7 @@ import pytest
 from small import (
     STUDY,
     confirmation_of,
+    copied_study,
     drive,
     folds_of,
     silent,
@@ -30,20 +31,14 @@ from mer_search.search.study import open_study
 from mer_search.training.fold_store import checkpoint_file, load_network
 from mer_search.training.predict_proba import predict_proba
 
-
-def _confirmed(make_search, executor, storage, text=STUDY):
-    """A study of two trials and its confirmation with two seeds."""
-    search = make_search(text)
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 2)
-    confirmation = confirmation_of(study)
-    write_confirmation(confirmation, executor)
-    return study, confirmation
+pytestmark = pytest.mark.xdist_group("report")  # one study for all
 
 
 @pytest.fixture
-def confirmed(make_search, executor, storage):
-    return _confirmed(make_search, executor, storage)
+def confirmed(confirmed_folder, tmp_path):
+    """A study of two trials and its confirmation with two seeds."""
+    study = copied_study(confirmed_folder, tmp_path, data=tmp_path / "flow")
+    return study, confirmation_of(study)
 
 
 def _kinds(section):
@@ -96,10 +91,14 @@ def test_a_network_that_makes_no_mistake_is_said_to_make_none(confirmed):
     assert _kinds(section) == [Text, Sheet, Text]
 
 
+WITHOUT_ATTENTION = STUDY.replace("[set]", '[set]\n"model.attention" = false')
+
+
 def test_a_network_without_attention_is_said_to_have_none(make_search, executor, storage):
-    _, confirmation = _confirmed(
-        make_search, executor, storage, STUDY.replace("[set]", '[set]\n"model.attention" = false')
-    )
+    study = open_study(search := make_search(WITHOUT_ATTENTION), storage, "small")
+    drive(search, study, executor, 1)
+    confirmation = confirmation_of(study, (1000,))
+    write_confirmation(confirmation, executor)
     section = _looked_at(confirmation, confirmation.loaded)
     assert section.blocks[1] == Text(page.NO_ATTENTION)
     labels = {label for sheet in section.blocks[2::2] for tile in sheet.tiles for label, _ in tile.pictures}
@@ -120,9 +119,9 @@ def test_without_its_networks_the_list_of_mistakes_is_left(confirmed):
     [(shutil.rmtree, "does not exist"), (lambda path: write_flow_images(path, subjects=5), "holds other clips")],
     ids=["gone", "another"],
 )
-def test_without_its_data_the_report_keeps_its_tables_and_says_why(confirmed, flow_folder, change, words):
+def test_without_its_data_the_report_keeps_its_tables_and_says_why(confirmed, tmp_path, change, words):
     study, confirmation = confirmed
-    change(flow_folder)
+    change(tmp_path / "flow")
     page = write_study(study, confirmation.folder, silent)
     html = page.read_text()
     assert words in html

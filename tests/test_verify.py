@@ -10,13 +10,14 @@ import pytest
 import sqlalchemy
 from click.testing import CliRunner
 from sklearn.metrics import f1_score
-from small import STUDY, write_flow_images
+from small import STUDY, copied_study, share, write_flow_images
 
 from mer_search import cli
 from mer_search.confirmation.verify import unlike, verify_confirmation, verify_study
 from mer_search.evaluation.predictions import load, save
 from mer_search.search.storage import find_study, open_storage
 
+pytestmark = pytest.mark.xdist_group("verify")  # one study for all
 URL = "sqlite:///mer-search.db"
 
 
@@ -27,10 +28,11 @@ def mer_search(*arguments, code=0):
 
 
 @pytest.fixture(scope="module")
-def confirmed(tmp_path_factory):
+def confirmed(tmp_path_factory, executor):
     """A folder in which two trials on three of four subjects were made, and the best was confirmed with two seeds."""
     folder = tmp_path_factory.mktemp("confirmed")
     with pytest.MonkeyPatch.context() as patch:
+        share(executor, patch)
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         write_flow_images(folder / "flow")
@@ -43,11 +45,8 @@ def confirmed(tmp_path_factory):
 @pytest.fixture
 def small(confirmed, tmp_path, monkeypatch):
     """The results folder of a copy of it all, which the study knows."""
-    shutil.copytree(confirmed, tmp_path / "copy")
+    copied_study(confirmed, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
-    storage = open_storage(URL)
-    (study,) = storage.get_all_studies()
-    storage.set_study_user_attr(study._study_id, "out", str(tmp_path / "copy/runs/small"))
     return Path("runs/small")
 
 
@@ -180,7 +179,7 @@ def test_whatever_is_changed_in_a_trial_is_found(small, what):
     assert "difference" in mer_search("verify", small / "trial-0001", code=1).stdout
 
 
-def test_a_network_that_is_gone_is_there_again_after_what_is_advised(small, confirmation):
+def test_a_network_that_is_gone_is_there_again_after_what_is_advised(confirmation, everywhere):
     network = next((confirmation / "checkpoints").glob("1001-*"))
     network.unlink()
     (said,) = verify_confirmation(confirmation).differences
