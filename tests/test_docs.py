@@ -198,10 +198,11 @@ NOT_HERE = ("dashboard",)  # it serves until it is stopped: tests/test_browser.p
 
 
 def test_the_tutorial_runs_from_the_first_command_to_the_last(tmp_path, monkeypatch, everywhere):
-    """As it stands, but on four subjects and a study with shorter training."""
+    """As it stands, but on small clips of four subjects and a study with shorter training."""
     page = ROOT / "docs/tutorial.md"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(synthetic, "write_dataset", functools.partial(synthetic.write_dataset, subjects=(3, 6, 8, 16)))
+    few, real = {"subjects": (3, 6, 8, 16), "height": 64, "width": 64}, synthetic.write_dataset
+    monkeypatch.setattr(synthetic, "write_dataset", lambda *given, **named: real(*given, **named | few))
     (text,) = _of("toml", page)
     for key, value in SMALLER.items():
         text, times = re.subn(rf"^{re.escape(key)} = \S+", f"{key} = {value}", text, flags=re.M)
