@@ -16,12 +16,14 @@ from small import STUDY, TINY, share, write_flow_images
 from mer_search import cli
 from mer_search.config import Run, with_values
 from mer_search.engine.local import LocalExecutor
+from mer_search.report import figures
 from mer_search.search import space
 from mer_search.search.storage import open_storage
 from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data, silent
 
 CACHES = count()
+DRAWN = []  # the first figure of this process
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +120,12 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def mer_search(tmp_path, monkeypatch, everywhere):
-    """A function that runs the program in an empty folder, with the executor that all tests share."""
+    """A function that runs the program in an empty folder, with the executor that all tests share.
+
+    Of all figures the first is drawn, and stands for the others: drawing them takes more time than all the rest, and
+    test_report.py, test_browser.py and test_api.py have each of them drawn.
+    """
+    png = figures._png
+    monkeypatch.setattr(figures, "_png", lambda figure: DRAWN[0] if DRAWN else DRAWN.append(png(figure)) or DRAWN[0])
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: CliRunner().invoke(cli.main, [str(a) for a in arguments])

@@ -30,6 +30,7 @@ def _size(png: bytes) -> tuple[int, int]:
 def test_figures_are_pictures():
     assert min(_size(figures.confusion_png(np.array([[3, 1], [0, 0]]), ["a", "b"], "title"))) > 200
     assert min(_size(figures.subjects_png({"s1": 0.5, "s2": 1.0}, {"s1": 3, "s2": 4}, ["s1"]))) > 200
+    assert min(_size(figures.clips_png({"s1": [3, 1], "s2": [0, 2]}, ["a", "b"], [20, 30], [0.4]))) > 200
     random = np.random.default_rng(0)
     assert min(_size(figures.curves_png(random.random((2, 9)), random.random((2, 9)), 2))) > 200
     points = [Point(number, 0.1 * number, number == 2) for number in range(4)]
