@@ -3,7 +3,6 @@ from small import COLUMNS, write_book, write_casme2, write_frames, write_sheet
 
 from mer_search.data import open_folder
 from mer_search.data.check import check_folder
-from mer_search.data.clips import checksum
 from mer_search.data.readers.casme2 import LAYOUT
 from mer_search.errors import DataError
 
@@ -34,14 +33,6 @@ def test_every_layout_is_read(tmp_path, layout, prefix):
     assert len(clip.frames) == 17
 
 
-def test_xlsx_and_csv_say_the_same(tmp_path):
-    rows = write_casme2(tmp_path, 2)
-    first = checksum(open_folder(tmp_path).clips)
-    (tmp_path / "CASME2-coding-20140508.xlsx").unlink()
-    write_sheet(tmp_path / "CASME2-coding-2023apr16.csv", rows)
-    assert checksum(open_folder(tmp_path).clips) == first
-
-
 def test_of_two_images_of_a_frame_the_first_by_name_is_taken_and_that_is_said(tmp_path):
     write_casme2(tmp_path, 1)
     plain = open_folder(tmp_path).clips[0].frames
@@ -52,12 +43,6 @@ def test_of_two_images_of_a_frame_the_first_by_name_is_taken_and_that_is_said(tm
     assert found.clips[0].frames[3:] == plain[3:]
     (problem,) = found.problems
     assert problem.usable and "more than one image of a frame (such as reg_img12.png)" in problem.what
-
-
-def test_of_several_copies_the_pre_processed_is_taken(tmp_path):
-    write_casme2(tmp_path, 1, layout="Cropped/sub{:02d}")
-    write_casme2(tmp_path, 1, layout="denoised_masked/sub{:02d}", prefix="md_reg_img")
-    assert "denoised_masked" in str(open_folder(tmp_path).clips[0].frames[0])
 
 
 def test_quirks_of_the_spreadsheet(tmp_path):

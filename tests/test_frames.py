@@ -56,12 +56,6 @@ def test_the_number_of_sets_grows_with_the_clip(length, count):
     assert len(frame_sets(clip(length), Frames())) == count
 
 
-@given(LENGTHS)
-@repeatable
-def test_a_clip_of_real_length_has_one_to_nine_sets(length):
-    assert 1 <= len(frame_sets(clip(length), Frames())) <= 9
-
-
 def test_offset_jitter_that_no_frame_shows_gives_no_further_set():
     config = Frames(middle="apex", maps=1, jitter=1)
     assert frame_sets(clip(17, 10, apex=18), config) == [(10, 18), (11, 18), (12, 18)]

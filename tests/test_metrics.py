@@ -42,12 +42,6 @@ def test_a_confusion_matrix_has_the_truth_in_its_rows():
     np.testing.assert_array_equal(metrics.confusion([0, 0, 1], [0, 2, 2], 3), [[1, 0, 1], [0, 0, 1], [0, 0, 0]])
 
 
-def test_scores_of_a_case_done_by_hand():
-    found = metrics.scores(np.array([[3, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
-    assert found[:3] == pytest.approx(((6 / 8 + 2 / 5 + 0) / 3, (3 / 4 + 1 / 3) / 2, 4 / 7))
-    assert found.left_out == (3,)
-
-
 def test_many_matrices_are_scored_as_one_by_one():
     matrices = np.random.default_rng(0).integers(0, 4, (2, 5, 3, 3))
     for score in (metrics.uf1, metrics.uar, metrics.accuracy):
