@@ -27,7 +27,7 @@ from mer_search.search import space
 from mer_search.search.storage import check_name
 
 repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=100)
-MUTANTS = 40
+MUTANTS = 20
 SLOW = {"png of 12000 x 12000 black pixels", "that swells (archive)"}  # to write, for the mutants by hand
 
 
