@@ -100,13 +100,6 @@ def test_an_unreadable_image_is_found_by_the_check(tmp_path):
     assert report.facts["n_clips"] == 6
 
 
-def test_a_folder_that_is_no_dataset(tmp_path):
-    with pytest.raises(DataError, match="neither a CASME2-coding spreadsheet"):
-        open_folder(tmp_path)
-    with pytest.raises(DataError, match="does not exist"):
-        open_folder(tmp_path / "nowhere")
-
-
 def test_a_spreadsheet_without_its_columns_or_frames(tmp_path):
     rows = write_casme2(tmp_path / "a", 1)
     sheet = tmp_path / "b" / "CASME2-coding-20140508.csv"

@@ -144,7 +144,7 @@ def test_what_is_infeasible_is_never_the_best_even_if_nothing_else_was_seen(run_
     assert best_trial(run_stubbed(evaluate, 5, seed=1)).number == 2
 
 
-def test_three_failures_in_a_row_end_a_run_but_neither_two_nor_what_is_infeasible(run_stubbed):
+def test_three_failures_in_a_row_end_a_run_but_neither_two_nor_what_is_infeasible(run_stubbed, tmp_path):
     def evaluate(trial, values, outcomes="FFCFFC" + "I" * 8 + "FFFC"):
         outcome = outcomes[trial.number]
         if outcome == "F":
@@ -155,6 +155,7 @@ def test_three_failures_in_a_row_end_a_run_but_neither_two_nor_what_is_infeasibl
 
     with pytest.raises(MerSearchError, match="3 in a row failed, the first with: defect 14"):
         run_stubbed(evaluate, 99)
+    assert "ValueError: defect 14" in (tmp_path / "runs/small/trial-0014/error.txt").read_text()
 
 
 @pytest.mark.parametrize("always", [False, True], ids=["once", "whenever it is trained"])

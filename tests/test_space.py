@@ -126,10 +126,7 @@ def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
         ),
         (_with_inner("choice = [0, 2]"), "can be 0"),
         ("[set]\n", "at least one axis"),
-        (
-            SMALL.replace("[set]", '[set]\n"data.classes" = "a"'),
-            "data.classes is what the data's folder says",
-        ),
+        (SMALL.replace("[set]", '[set]\n"data.classes" = "a"'), "data.classes is what the data's folder says"),
         (SMALL + '"data.dataset" = { choice = ["samm"] }\n', "unconditional axes"),
         (
             TIED.replace('= "model.stem_width"', '= "model.stem_widths"'),
@@ -141,19 +138,6 @@ def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
 def test_a_wrong_study_fails_before_anything_is_trained(text, words):
     with pytest.raises(UsageError, match=f"study small: .*{words}"):
         space.parse(text, "small")
-
-
-def test_an_impossible_width_fails_when_the_file_is_read():
-    wide = SMALL.replace("[when]", '"model.attention_width" = { choice = [64, 999999] }\n[when]')
-    with pytest.raises(UsageError, match=r"model.attention_width: .*2048, but got 999999"):
-        space.parse(wide, "small")
-
-
-def test_an_unknown_study_lists_the_known_ones(tmp_path):
-    with pytest.raises(UsageError, match=r"default, default-plus, demo, megc2019, but got 'nope'"):
-        space.load("nope")
-    with pytest.raises(UsageError, match="must be a readable file"):
-        space.load(str(tmp_path / "nope.toml"))
 
 
 def test_a_range_over_a_few_values_is_refused():

@@ -1,10 +1,10 @@
 import optuna
 import pytest
 from optuna.trial import TrialState
-from small import STUDY, drive, folds_of, over, silent, states
+from small import STUDY, drive, folds_of, silent, states
 
 from mer_search.engine.task import Failed, Finished, Progress
-from mer_search.errors import MerSearchError, StorageError, UsageError
+from mer_search.errors import StorageError, UsageError
 from mer_search.evaluation.metrics import pooled_uf1, tail, val_epoch
 from mer_search.report.costs import print_cost
 from mer_search.report.live import Live
@@ -13,7 +13,7 @@ from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
 from mer_search.search.progress import progress_of
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.storage import best_trial, find_study, find_trial, only_writer, open_storage
+from mer_search.search.storage import best_trial, find_trial, only_writer, open_storage
 from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded
@@ -121,22 +121,6 @@ def test_an_axis_of_the_motion_measures_it_anew(storage, executor, make_search):
     assert states(study) == [TrialState.COMPLETE] * 5
 
 
-def test_three_failures_in_a_row_end_the_run_with_the_first_traceback_in_a_file(
-    storage, executor, make_search, monkeypatch
-):
-    search = make_search()
-    study = open_study(search, storage, "small")
-
-    def fail(search, study, trial, *_):
-        return over(search, trial, error=ValueError("a defect"))
-
-    monkeypatch.setattr(studies, "evaluation_job", fail)
-    with pytest.raises(MerSearchError, match="3 in a row failed, the first with: a defect"):
-        drive(search, study, executor, 9)
-    assert states(study) == [TrialState.FAIL] * 3
-    assert "ValueError: a defect" in (trial_folder(search.out, 0) / "error.txt").read_text()
-
-
 def test_the_cost_is_known_before_the_first_trial(storage, executor, make_search):
     search = make_search()
     study = open_study(search, storage, "small")
@@ -212,20 +196,6 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
     (tmp_path / "text.db").write_text("not a database, but long enough to be looked at" * 40)
     with pytest.raises(StorageError, match="must be a database"):
         open_storage(f"sqlite:///{tmp_path}/text.db")
-
-
-def test_trials_and_studies_that_are_not_there(storage, executor, make_search):
-    with pytest.raises(UsageError, match="it holds none; run `mer-search run` first"):
-        find_study(storage, None)
-    search = make_search()
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
-    assert find_study(storage, None).study_name == "small"
-    assert find_trial(study, None).number == find_trial(study, 0).number == 0
-    with pytest.raises(UsageError, match="'other', but it holds small"):
-        find_study(storage, "other")
-    with pytest.raises(UsageError, match=r"\(0 to 0\), but got 99"):
-        find_trial(study, 99)
 
 
 def test_values_that_are_impossible_together_are_infeasible(storage, executor, make_search, monkeypatch):

@@ -35,10 +35,6 @@ def test_a_task_has_classes_and_leaves_the_other_emotions_out(folder):
     assert five.problems == seven.problems == three.problems == ()
 
 
-def test_without_a_name_the_first_task_is_taken(folder):
-    assert open_folder(folder) == open_folder(folder, "5")
-
-
 def test_a_clip_of_an_unknown_emotion_is_one_problem_whatever_else_is_wrong_with_it(folder):
     rows = write_casme2(folder / "new", 1)
     rows[0][8], rows[0][4] = "Joy", "/"
