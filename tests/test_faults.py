@@ -104,13 +104,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_of_every_command(flow_folde
 def test_a_database_whose_disk_is_full_is_one_line_and_goes_on_when_there_is_room(executor, make_search, small_disk):
     disk, search = small_disk(400_000), make_search()
     study = open_study(search, open_storage(f"sqlite:///{disk}/study.db", create=True), "small")
-    with (
-        pytest.raises(
-            StorageError,
-            match=r"must stay reachable, but is not \(.*full.*; once it is",
-        ),
-        reachable(),
-    ):
+    with pytest.raises(StorageError, match=r"must stay reachable, but is not \(.*full.*; once it is"), reachable():
         drive(search, study, executor, 3, stop_after=2, then=lambda: fill(disk))
     (disk / "ballast").unlink()
     again = open_study(search, open_storage(f"sqlite:///{disk}/study.db"), "small")

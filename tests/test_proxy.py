@@ -44,10 +44,7 @@ SCORES = [0.5, 0.52, 0.55, 0.6, 0.61, 0.65, 0.66, 0.7]
     ("uf1", "words"),
     [
         (SCORES, "+1.00, 95 % +1.00 to +1.00: the score ranks trials as the others do."),
-        (
-            SCORES[::-1],
-            "that it never scored: rank correlation -1.00, 95 % -1.00 to -1.00: the score misleads",
-        ),
+        (SCORES[::-1], "that it never scored: rank correlation -1.00, 95 % -1.00 to -1.00: the score misleads"),
         ([0.6, 0.5, 0.7, 0.55, 0.65, 0.5, 0.7, 0.6], "the score is not shown to rank trials"),
     ],
 )

@@ -24,11 +24,7 @@ from mer_search.training.fold_store import claim
 @pytest.mark.parametrize(
     ("text", "seed", "words"),
     [
-        (
-            STUDY.replace("1e-2]", "2e-2]"),
-            0,
-            r"settings \(\[space\] train.lr is .*0.01.* there, .*0.02.* here\)",
-        ),
+        (STUDY.replace("1e-2]", "2e-2]"), 0, r"settings \(\[space\] train.lr is .*0.01.* there, .*0.02.* here\)"),
         (STUDY, 1, "another seed"),
     ],
 )

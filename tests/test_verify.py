@@ -138,16 +138,10 @@ CONFIRMATION = {
     "the correction": (_summary(lambda s: s["uf1_bbc"].update(uf1=0.99)), r"uf1_bbc.uf1 is 0.99"),
     "the comparison": (_summary(lambda s: s["comparison"].update(winner="V4!")), r"comparison.winner is 'V4!'"),
     "no summary": (lambda folder: (folder / "summary.json").write_text("{"), "must be a confirmation's summary"),
-    "a subject's row": (
-        _edit("subjects.csv", "sub02,1,2", "sub02,1,3"),
-        "subjects.csv must be what",
-    ),
+    "a subject's row": (_edit("subjects.csv", "sub02,1,2", "sub02,1,3"), "subjects.csv must be what"),
     "a summary without its digest": (_summary(lambda s: s.pop("digest")), "digest: Field required"),
     "a comparison without its seeds": (_summary(lambda s: s["comparison"].pop("seeds")), "comparison.seeds: Field req"),
-    "damaged baselines": (
-        _edit("../baselines-*.json", "labels", "label"),
-        "must hold the baselines' classes",
-    ),
+    "damaged baselines": (_edit("../baselines-*.json", "labels", "label"), "must hold the baselines' classes"),
     "no rival": (_delete("../against-*/config.json"), "a folder beside .* must hold the 8 folds"),
     "no baselines": (_delete("../baselines-*.json"), "must hold the baselines' classes"),
     "other comparison on other subjects": (_summary(lambda s: s["comparison"].update(other=["sub01"])), "comparison"),
