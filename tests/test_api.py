@@ -17,6 +17,8 @@ from small import STUDY
 import mer_search as mer
 from mer_search import cli
 from mer_search.errors import UsageError
+from mer_search.search.storage import best_trial
+from mer_search.training.predict_proba import predict_proba
 
 
 @pytest.fixture
@@ -26,32 +28,6 @@ def study_file(tmp_path, monkeypatch):
     return tmp_path / "small.toml"
 
 
-def test_a_notebook_from_the_data_to_a_network(flow_folder, study_file, everywhere, capsys):
-    data = mer.load_data(flow_folder)
-    assert (len(data.clips), data.subjects, data.problems) == (24, ("sub01", "sub02", "sub03", "sub04"), ())
-    clip = data.clips[0]
-    assert mer.motion(clip, mer.with_values(mer.Run(), {"flow.size": 28})).shape == (1, 3, 28, 28)
-    events = []
-    study = mer.run(data, study_file, trials=3, storage="sqlite:///notebook.db", on_event=events.append)
-    assert len(study.trials) == 3 and events
-    result = mer.confirm(study, trial=1, seeds=2)
-    assert {(fold.seed, fold.subject) for fold in result.predictions} == {
-        (seed, subject) for seed in (1000, 1001) for subject in data.subjects
-    }
-    assert json.loads(result.summary.to_json()) == json.loads((result.folder / "summary.json").read_text())
-    assert "tail, no epoch selected" in result.table() and result.report().read_text().startswith("<!doctype html>")
-    network, run = mer.load_network(result, subject="sub02")
-    assert isinstance(network, torch.nn.Module) and not network.training
-    assert network(torch.zeros(2, 1, len(run.input.components), 28, 28)).shape == (2, 3)
-    assert mer.network_of(run).state_dict().keys() == network.state_dict().keys()
-    (said,) = mer.predict(result, [clip.id], device="cpu")
-    own = [fold for fold in result.predictions if fold.subject == clip.subject]
-    kept = np.mean([fold.probabilities[-1][fold.clips.index(clip.id)] for fold in own], axis=0)
-    assert said.networks == (clip.subject,)
-    np.testing.assert_allclose(said.probabilities, kept, atol=2e-3)  # kept in half precision
-    assert capsys.readouterr().out == ""
-
-
 HERE = {  # what the page says, and what is said here
     '"~/CASME2"': "folder",
     'study="default", trials=100': "study_file, trials=2",
@@ -59,20 +35,43 @@ HERE = {  # what the page says, and what is said here
 }
 
 
-def test_what_the_page_shows_runs(flow_folder, study_file, everywhere, capsys):
+def test_what_the_page_shows_leads_from_the_data_to_a_network_and_prints_nothing_else(
+    flow_folder, study_file, everywhere, capsys
+):
     page = (Path(__file__).parents[1] / "docs/api.md").read_text()
     code = "".join(part.partition("```")[0] for part in page.split("```python\n")[1:3])
     for shown, here in HERE.items():
         assert shown in code
         code = code.replace(shown, here)
-    exec(code, {"folder": flow_folder, "study_file": study_file})  # noqa: S102 (it is our own page)
-    assert "tail, no epoch selected" in capsys.readouterr().out
+    exec(code, made := {"folder": flow_folder, "study_file": study_file})  # noqa: S102 (it is our own page)
+    printed = capsys.readouterr().out
+    data, result, network, run = (made[name] for name in ("data", "result", "network", "run"))
+    assert (len(data.clips), data.subjects, data.problems) == (24, ("sub01", "sub02", "sub03", "sub04"), ())
+    assert mer.motion(data.clips[0], run).shape == (1, 3, 28, 28) and len(made["study"].trials) == 2
+    assert {(fold.seed, fold.subject) for fold in result.predictions} == {
+        (seed, subject) for seed in (1000, 1001, 1002) for subject in data.subjects
+    }
+    assert json.loads(result.summary.to_json()) == json.loads((result.folder / "summary.json").read_text())
+    assert "tail, no epoch selected" in result.table() and result.report().read_text().startswith("<!doctype html>")
+    assert isinstance(network, torch.nn.Module) and not network.training
+    assert network(torch.zeros(2, 1, len(run.input.components), 28, 28)).shape == (2, 3)
+    assert mer.network_of(run).state_dict().keys() == network.state_dict().keys()
+    said = mer.predict(result, [clip.id for clip in data.clips[:2]], device="cpu")
+    own = [fold for fold in result.predictions if fold.subject == "sub01"]
+    kept = np.mean([fold.probabilities[-1][fold.clips.index(data.clips[0].id)] for fold in own], axis=0)
+    assert said[0].networks == ("sub01",)
+    np.testing.assert_allclose(said[0].probabilities, kept, atol=2e-3)  # kept in half precision
     assert len(list(study_file.parent.glob("runs/small/confirm/trial-*/onnx/sub01.onnx"))) == 1
+    probs = predict_proba(network, run, made["flow"], None)
+    expected = [result.table(), *(f"{each.best} {each.probabilities}" for each in said), probs]
+    assert capsys.readouterr().out == "" and printed == "".join(f"{each}\n" for each in expected)
 
 
 def test_the_commands_find_the_same(flow_folder, study_file, everywhere):
-    study = mer.run(flow_folder, study_file, trials=2, storage="sqlite:///notebook.db", out="notebook")
-    result = mer.confirm(study, seeds=1, against=None)
+    events, asked = [], {"storage": "sqlite:///notebook.db", "out": "notebook"}
+    study = mer.run(flow_folder, study_file, trials=2, on_event=events.append, **asked)
+    result = mer.confirm(study, trial=best_trial(study).number, seeds=1, against=None)
+    assert events
     for line in (f"run --study {study_file} --data {flow_folder} --trials 2", "confirm --seeds 1 --against none"):
         done = CliRunner().invoke(cli.main, line.split())
         assert done.exit_code == 0, done.output
