@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small import STUDY, TINY, share, write_flow_images
+from small import STUDY, TINY, made_by, share, write_flow_images
 
 from mer_search import cli
 from mer_search.config import Run, with_values
@@ -72,17 +72,8 @@ def everywhere(executor, monkeypatch):
 @pytest.fixture(scope="session")
 def confirmed_folder(tmp_path_factory, executor):
     """A folder in which two trials were made, and the best was confirmed with two seeds."""
-    folder = tmp_path_factory.mktemp("confirmed")
-    with pytest.MonkeyPatch.context() as patch:
-        share(executor, patch)
-        patch.chdir(folder)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        write_flow_images(folder / "flow")
-        Path("small.toml").write_text(STUDY)
-        for words in ("run --study small.toml --data flow --trials 2", "confirm --seeds 2 --against none"):
-            done = CliRunner().invoke(cli.main, words.split())
-            assert done.exit_code == 0, done.output
-    return folder
+    commands = "run --study small.toml --data flow --trials 2", "confirm --seeds 2 --against none"
+    return made_by(commands, tmp_path_factory.mktemp("confirmed"), executor)
 
 
 @pytest.fixture(scope="session")

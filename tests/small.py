@@ -11,7 +11,10 @@ import cv2
 import numpy as np
 import openpyxl
 import pandas as pd
+import pytest
+from click.testing import CliRunner
 
+from mer_search import cli
 from mer_search.bench import benchmark, overhead
 from mer_search.confirmation import confirm, scoring
 from mer_search.confirmation.summary import Summary
@@ -216,6 +219,20 @@ def confirmation_of(study, seeds=(1000, 1001)) -> confirm.Confirmation:
     target = trial_target(study, None)
     loaded = load_data(target.data, target.run, silent)
     return confirm.Confirmation(target, loaded, loaded.select("all"), seeds)
+
+
+def made_by(commands: Iterable[str], folder: Path, executor, text: str = STUDY) -> Path:
+    """A folder with flow images and small.toml, in which these commands of mer-search were run."""
+    with pytest.MonkeyPatch.context() as patch:
+        share(executor, patch)
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        write_flow_images(folder / "flow")
+        Path("small.toml").write_text(text)
+        for words in commands:
+            done = CliRunner().invoke(cli.main, words.split())
+            assert done.exit_code == 0, done.output
+    return folder
 
 
 def copied_study(made: Path, to: Path, **attributes: object):

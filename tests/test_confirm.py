@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from small import STUDY, confirmation_of, drive, folds_of, silent, write_casme2, write_flow_images
+from small import STUDY, confirmation_of, copied_study, folds_of, made_by, silent, write_casme2, write_flow_images
 
 from mer_search.config import digest, with_values
 from mer_search.confirmation import confirm as confirming
@@ -19,19 +19,29 @@ from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import RULES, best_test_epoch, pooled_uf1, tail, val_epoch
 from mer_search.report.summaries import summary_rows
 from mer_search.search import space
-from mer_search.search.storage import find_study, open_storage
-from mer_search.search.study import kept_study, open_study
+from mer_search.search.study import kept_study
 from mer_search.search.workspace import load_data
 
+pytestmark = pytest.mark.xdist_group("confirm")  # one study for all
 PARTIAL = ('subjects = "all"', 'subjects = "1-3"')
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, executor):
+    """A folder in which two trials were made on three of four subjects."""
+    commands = ["run --study small.toml --data flow --trials 2"]
+    return made_by(commands, tmp_path_factory.mktemp("searched"), executor, STUDY.replace(*PARTIAL))
+
+
 @pytest.fixture
-def confirmation(tmp_path, executor, make_search):
-    """Two trials on three of four subjects, and the confirmation of the best with two seeds."""
-    search = make_search(STUDY.replace(*PARTIAL))
-    study = open_study(search, open_storage(f"sqlite:///{tmp_path}/study.db", create=True), "small")
-    drive(search, study, executor, 2)
+def study(searched, tmp_path):
+    """The study in a copy of it, whose first trial is where it started."""
+    return copied_study(searched, tmp_path, data=tmp_path / "flow")
+
+
+@pytest.fixture
+def confirmation(study):
+    """The confirmation of the best trial with two seeds."""
     return confirmation_of(study)
 
 
@@ -117,12 +127,6 @@ def test_one_trial_leaves_nothing_to_correct(confirmation, executor):
     object.__setattr__(target, "trials", target.trials[:1])
     folds, _ = _train(confirmation, executor)
     assert summaries.summarise(confirmation, folds).uf1_bbc is None
-
-
-@pytest.fixture
-def study(confirmation, tmp_path):
-    """The study of the confirmation, whose first trial is where it started."""
-    return find_study(open_storage(f"sqlite:///{tmp_path}/study.db"), "small")
 
 
 def test_the_best_trials_that_ran_to_their_end_are_taken_once_each(study):

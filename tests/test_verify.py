@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 from click.testing import CliRunner
 from sklearn.metrics import f1_score
-from small import STUDY, copied_study, share, write_flow_images
+from small import STUDY, copied_study, made_by
 
 from mer_search import cli
 from mer_search.confirmation.verify import unlike, verify_confirmation, verify_study
@@ -30,16 +30,9 @@ def mer_search(*arguments, code=0):
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory, executor):
     """A folder in which two trials on three of four subjects were made, and the best was confirmed with two seeds."""
-    folder = tmp_path_factory.mktemp("confirmed")
-    with pytest.MonkeyPatch.context() as patch:
-        share(executor, patch)
-        patch.chdir(folder)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        write_flow_images(folder / "flow")
-        Path("small.toml").write_text(STUDY.replace('"all"', '"1-3"').replace("finalists = 0", "finalists = 2"))
-        mer_search("run", "--study", "small.toml", "--data", "flow", "--trials", "2")
-        mer_search("confirm", "--seeds", "2", "--against", "V4")
-    return folder
+    text = STUDY.replace('"all"', '"1-3"').replace("finalists = 0", "finalists = 2")
+    commands = "run --study small.toml --data flow --trials 2", "confirm --seeds 2 --against V4"
+    return made_by(commands, tmp_path_factory.mktemp("confirmed"), executor, text)
 
 
 @pytest.fixture
