@@ -30,7 +30,7 @@ SMALL = NARROW | FRAMES | {"model.blocks": 2, "data.classes": CLASSES}
 FAMILIES = {
     "position and mirror": ("V3NR", {"train.mirror": True}),
     "differences": ("MMNet", {}),
-    "two stages, strain": ("V6", {"model.position": False, "input.components": "uvo"}),
+    "two stages, strain": ("V6", {"model.position": False, "input.components": "uvo", "model.blocks": 1}),
     "colour picture": ("V2", {"train.loss": "focal", "model.blocks": 4, "model.position": False}),
 }
 
