@@ -36,43 +36,9 @@ TEXT = (
 )
 SLOTS = 2  # each may lose a fold when its process is killed
 NODES = 2  # of a Ray cluster, of as many slots each
+SPY = Path(__file__).with_name("spied.py")
 MARK = "MER_SEARCH_CAMPAIGN"  # an environment variable by which our processes are known
 Fold = tuple[str, str, str]  # digest of the run, seed, subject
-
-
-def spy() -> None:
-    """mer-search itself, which writes down every epoch that was trained, and which process was given which fold."""
-    from mer_search.cli import main
-    from mer_search.engine.local import LocalExecutor
-    from mer_search.engine.task import Failed, Finished, Progress, Task
-    from mer_search.search.scheduler import Job
-
-    send, poll, hear = LocalExecutor._send, LocalExecutor.poll, Job.hear
-    log = os.open(sys.argv[2], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-
-    def note(task, what):
-        os.write(log, f"{digest(task.run)} {task.seed} {task.subject} {what}\n".encode())
-
-    def sent(self, slot, task):
-        send(self, slot, task)
-        if isinstance(task, Task):
-            note(task, f"by {slot.process.pid}")
-
-    def polled(self, *given):
-        os.write(log, b"- - - poll\n")
-        return poll(self, *given)
-
-    def heard(self, event):
-        if isinstance(event, Progress):
-            note(event.task, event.epoch.epoch)
-        if isinstance(event, Failed) and event.error is None:
-            note(event.task, "died")
-        if isinstance(event, Finished):
-            note(event.task, "ended")
-        hear(self, event)
-
-    LocalExecutor._send, LocalExecutor.poll, Job.hear = sent, polled, heard
-    main(sys.argv[3:], prog_name="mer-search")
 
 
 class Cluster:
@@ -107,7 +73,7 @@ class Campaign:
         (folder / "small.toml").write_text(TEXT)
 
     def start(self, name: str, *arguments: object) -> subprocess.Popen:
-        command = [sys.executable, __file__, "--spy", f"{name}.log", *map(str, arguments), "--study-name", name]
+        command = [sys.executable, SPY, f"{name}.log", *map(str, arguments), "--study-name", name]
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), MARK: str(self.folder)}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # where this script's own modules are
         if self.cluster:
@@ -233,9 +199,11 @@ class Campaign:
     def on_disk(self, name: str) -> dict[Fold, int]:
         """How many epochs of each of a study's folds are on disk."""
         found = {}
-        for path in (self.folder / "runs" / name).rglob("config.json"):
-            run = digest(read_config(path))
-            folds = load_folds(path.parent)
+        for folder, _, files in os.walk(self.folder / "runs" / name):  # which passes over folders that go meanwhile
+            if "config.json" not in files:
+                continue
+            run = digest(read_config(Path(folder) / "config.json"))
+            folds = load_folds(Path(folder))
             found |= {(run, str(seed), subject): fold.epochs for (seed, subject), fold in folds.items()}
         return found
 
@@ -361,7 +329,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--spy"]:
-        spy()
-    else:
-        main()
+    main()
