@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from mer_search.config import Run, Value, with_values
+from mer_search.confirmation import score as scoring
 from mer_search.confirmation.compare import compare
 from mer_search.confirmation.confirm import Announce, Confirmation, OnEpoch, confirm_all, prepare
 from mer_search.confirmation.folders import confirmations
@@ -28,6 +29,7 @@ from mer_search.data.loose import Moments
 from mer_search.engine.local import choose_device
 from mer_search.engine.where import Where
 from mer_search.errors import UsageError
+from mer_search.evaluation.logs import read_log
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import STORAGE
 from mer_search.inference import export as exporting
@@ -53,8 +55,8 @@ from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.fold_store import load_network as load_checkpoint
 
 __all__ = [
-    "Result", "Run", "confirm", "export", "load_data", "load_network", "motion", "network_of", "predict", "preset",
-    "run", "with_values",
+    "Result", "Run", "compare_logs", "confirm", "export", "load_data", "load_network", "motion", "network_of",
+    "predict", "preset", "run", "score", "with_values",
 ]  # fmt: skip
 
 
@@ -361,3 +363,29 @@ def export(result: Result, subjects: Sequence[str], out: str | Path | None = Non
         DataError: if a file does not say what torch says.
     """
     return exporting.export(result.networks, subjects, Path(out) if out else None, silent)
+
+
+def score(log: str | Path) -> scoring.ScoredLog:
+    """What a log of predictions scores, whichever method it is of.
+
+    Args:
+        log: a table with the columns subject, clip, truth and prediction, and perhaps epoch, or MEGC 2019's log, such
+            as a confirmation's megc_log.txt.
+
+    Returns:
+        `rules`: "as_given", or of a log with epochs "last" and "best_test_epoch", which leaks; each with `uf1`, `ci95`,
+        `uar`, `accuracy`, `confusion` (rows: truth) and `subjects`.
+
+    Raises:
+        DataError: if the file cannot be read as one of the two.
+    """
+    return scoring.score(read_log(Path(log).expanduser()))
+
+
+def compare_logs(first: str | Path, second: str | Path) -> scoring.LogComparison:
+    """The predictions of one log against those of another, paired by subject, on the clips that both have.
+
+    Raises:
+        DataError: if one cannot be read, they share no clip, or they do not agree on the truth of one.
+    """
+    return scoring.compare_logs(*(read_log(Path(log).expanduser()) for log in (first, second)))
