@@ -79,6 +79,12 @@ def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, executo
         assert found.sd == pytest.approx(np.std(each, ddof=1))
         low, high = found.ci95
         assert low <= found.uf1 <= high
+        counted = set(range(len(summary.classes))) - set(found.classes_left_out)
+        assert np.mean([found.f1_by_class[k] for k in counted]) == pytest.approx(found.uf1)
+        matrix = np.array(found.confusion)
+        assert matrix.sum() == 2 * summary.n_clips
+        assert matrix.diagonal() / matrix.sum(1) == pytest.approx(found.recall_by_class)
+        assert np.mean(found.recall_by_class) == pytest.approx(found.uar)
     assert set(summary.rules) == {"tail", "last", "best_test_epoch"}
     assert set(summary.rules["tail"]) == set(summary.baselines["rbf_svm"]) == {"all", "other", "tuning"}
     assert (summary.n_clips, summary.n_subjects, summary.synthetic) == (24, 4, False)

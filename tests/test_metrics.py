@@ -34,6 +34,10 @@ def test_scores_are_sklearns_over_the_classes_that_occur(drawn):
     assert found.uf1 == pytest.approx(f1_score(truth, predicted, average="macro", labels=occur, zero_division=0))
     assert found.uar == pytest.approx(recall_score(truth, predicted, average="macro", labels=np.unique(truth)))
     assert found.accuracy == pytest.approx(accuracy_score(truth, predicted))
+    matrix = metrics.confusion(truth, predicted, n_classes)
+    by_class = {"average": None, "labels": range(n_classes), "zero_division": 0}
+    assert metrics.f1_by_class(matrix) == pytest.approx(f1_score(truth, predicted, **by_class))
+    assert metrics.recall_by_class(matrix) == pytest.approx(recall_score(truth, predicted, **by_class))
     assert sorted({*found.left_out, *occur}) == list(range(n_classes))
     assert not {*found.left_out} & {*occur}
 

@@ -18,8 +18,10 @@ from mer_search.evaluation.metrics import (
     available,
     best_epoch,
     confusion,
+    f1_by_class,
     f1_by_epoch,
     fold_confusion,
+    recall_by_class,
     scores,
     tail,
     uf1,
@@ -112,6 +114,9 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Rule) ->
         ci95=uf1_interval(matrices),
         uf1_by_seed=tuple(uf1_by_seed),
         averaged=Estimate(uf1=float(uf1(together.sum(0))), ci95=uf1_interval(together[None])),
+        confusion=tuple(map(tuple, matrices.sum((0, 1)).tolist())),
+        f1_by_class=tuple(f1_by_class(matrices.sum(1)).mean(0).tolist()),
+        recall_by_class=tuple(recall_by_class(matrices.sum(1)).mean(0).tolist()),
         classes_left_out=each[0].left_out,
     )
 

@@ -32,6 +32,9 @@ class RuleScore(Score):
     sd: float | None  # of UF1 over seeds; None of one seed
     uf1_by_seed: tuple[float, ...]
     averaged: Estimate  # of the seeds' mean probabilities
+    confusion: tuple[tuple[int, ...], ...]  # (K, K), truth by prediction, summed over seeds
+    f1_by_class: tuple[float, ...]  # their mean over classes is uf1
+    recall_by_class: tuple[float, ...]  # their mean over classes is uar
     classes_left_out: tuple[int, ...]  # without a clip and a prediction
 
 
@@ -94,6 +97,12 @@ class Comparison(Part):
     pairs_on_other: tuple[Pair, ...]  # the same on the other subjects; () if these are few, or all
     winner: str  # the network with the highest mean UF1; of equals the first
     winner_shown: bool  # whether it is shown to be better than each of the others
+    start: str | None = None  # the network where the search of the first one started, or that takes its place
+
+    @property
+    def against_start(self) -> Pair | None:
+        """The first network and the start; None without a start, or if they are the same."""
+        return next((pair for pair in self.pairs if pair.second == self.start), None)
 
 
 class Summary(Part):

@@ -292,7 +292,7 @@ def _comparison(store: Path, summary: Summary, other: Sequence[str]) -> dict[str
         by_seed = matrices.reshape(len(told.seeds), len(told.subjects), *matrices.shape[1:])
         met.append(Contestant(network.name, network.digest, by_seed))
     found = comparison(met, told.subjects, told.seeds, other, told.dataset, told.synthetic)
-    return {"comparison": found.model_dump()}
+    return {"comparison": found.model_dump() | {"start": told.start}}
 
 
 def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predictions]:

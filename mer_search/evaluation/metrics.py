@@ -44,8 +44,16 @@ def uf1(matrix: NDArray[Any], classes: NDArray[np.bool_] | None = None) -> Float
         classes: (K,) those that the mean is over, such as the whole sample's for a part of it; None for those that
             occur or are predicted in each matrix.
     """
-    true_positives = matrix.diagonal(axis1=-2, axis2=-1)
-    return _mean_over_classes(2 * true_positives, matrix.sum(-1) + matrix.sum(-2), classes)
+    return _mean_over_classes(*_f1_parts(matrix), classes)
+
+
+def f1_by_class(matrix: NDArray[Any]) -> Floats:
+    """F1 of each class, of confusion matrices (..., K, K) -> (..., K); 0 of a class without a clip and a prediction."""
+    return _ratios(*_f1_parts(matrix))
+
+
+def _f1_parts(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    return 2 * matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(-1) + matrix.sum(-2)
 
 
 def occurring(matrix: NDArray[Any]) -> NDArray[np.bool_]:
@@ -59,6 +67,11 @@ def uar(matrix: NDArray[Any]) -> Floats:
     return _mean_over_classes(matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(-1))
 
 
+def recall_by_class(matrix: NDArray[Any]) -> Floats:
+    """TP / clips of each class, of confusion matrices (..., K, K) -> (..., K); 0 of a class without a clip."""
+    return _ratios(matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(-1))
+
+
 def accuracy(matrix: NDArray[Any]) -> Floats:
     """Share of clips on the diagonal of confusion matrices (..., K, K) -> (...)."""
     total = matrix.sum((-2, -1))
@@ -67,10 +80,12 @@ def accuracy(matrix: NDArray[Any]) -> Floats:
 
 def _mean_over_classes(above: NDArray[Any], below: NDArray[Any], classes: NDArray[np.bool_] | None = None) -> Floats:
     """Mean of above / below (..., K), 0 where below is 0, over some classes (K,), else those where below is not 0."""
-    there = below > 0
-    ratios = np.where(there, above / np.where(there, below, 1), 0.0)
-    counted = there if classes is None else classes
-    return np.asarray((ratios * counted).sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)
+    counted = below > 0 if classes is None else classes
+    return np.asarray((_ratios(above, below) * counted).sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)
+
+
+def _ratios(above: NDArray[Any], below: NDArray[Any]) -> Floats:
+    return np.asarray(np.where(below > 0, above / np.where(below > 0, below, 1), 0.0), dtype=np.float64)
 
 
 def units_f1(truth: NDArray[Any], shown: NDArray[Any], over: str = "occurring") -> float:
