@@ -291,9 +291,8 @@ def confirm_targets(
     folds = confirm_all(jobs, where, progress, announce, on_epoch)
     summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
     if len(jobs) > 1 or start:
-        comparison = compare(jobs, folds)
-        lines = comparison_lines(comparison, len(targets), start.title if start else None)
-        found = {"comparison": comparison, "conclusions": tuple(lines)}
+        comparison = compare(jobs, folds).model_copy(update={"start": start.title if start else None})
+        found = {"comparison": comparison, "conclusions": tuple(comparison_lines(comparison, len(targets)))}
         summaries[0] = summaries[0].model_copy(update=found)
     results = [Result(job, tuple(fold), summary) for job, fold, summary in zip(jobs, folds, summaries, strict=True)]
     for result in reversed(results):  # the first is the latest

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (.ci/run installs it)"),
     pytest.mark.xdist_group("report"),
 ]
-PICTURES = 5  # confusion, subjects, curves, history, slices; importances and the proxy need more trials
+CHARTS = 8  # result, confusion, subjects, two curves, history, two slices; importances and the proxy need more trials
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,9 @@ def test_the_report_shows_every_picture_and_the_right_numbers(study, visit, widt
     page = visit((study / "runs/small/report.html").as_uri(), width)
     assert page.locator("h1").inner_text() == "small: MEGC 2019 flow images, 3 classes"
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
-    sheets = page.locator("figure.sheet img").count()
-    assert len(widths) == PICTURES + sheets and min(widths) > 100
+    assert len(widths) == page.locator("figure.sheet img").count() and min(widths) > 100
+    charts = page.locator("[role=img] svg")
+    assert charts.count() == CHARTS and all(chart.bounding_box()["width"] > 300 for chart in charts.all())
     assert all(page.evaluate("[...document.images].map(image => image.alt)"))
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # wide tables scroll by themselves
     cells = [row.split("\t") for row in page.locator("table").first.inner_text().splitlines()]
@@ -88,6 +89,62 @@ def test_the_report_shows_every_picture_and_the_right_numbers(study, visit, widt
     assert told[2:4] == [f"{found['uf1']:.3f}", f"{found['sd']:.3f}"]
     for link in page.locator("nav a").all():
         assert page.locator(link.get_attribute("href")).count() == 1
+
+
+def test_on_a_telephone_every_interval_is_seen_without_scrolling(study, visit):
+    """In the first picture, which is read there, and in the tables; captions do not scroll."""
+    page = visit((study / "runs/small/report.html").as_uri(), 390)
+    found = _summary(study)["rules"]["tail"]["all"]
+    text = page.locator("svg text", has_text="{:.3f} [{:.3f}-{:.3f}]".format(found["uf1"], *found["ci95"]))
+    assert text.bounding_box()["height"] > 8
+    for part in [text, *page.locator("figcaption").all()]:
+        box = part.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    table = page.locator("table", has=page.locator("th", has_text="95 %"))
+    for each in table.all():
+        last = each.locator("th").all_inner_texts().index(each.locator("th", has_text="95 %").inner_text())
+        for row in each.locator("tr").all():
+            box = row.locator("th, td").nth(last).bounding_box()
+            assert box["x"] + box["width"] <= 390
+
+
+def test_navigation_and_result_come_first_and_the_search_before_faces(study, visit):
+    page = visit((study / "runs/small/report.html").as_uri())
+    tops = [page.locator(part).first.bounding_box()["y"] for part in ("nav", "header svg", "section")]
+    assert tops == sorted(tops)
+    leads = page.locator("header p b").all_inner_texts()
+    assert [lead.split("?")[0] for lead in leads] == [
+        "Beats the baselines", "Better than the search's start", "Does the figure leak",
+    ]  # fmt: skip
+    titles = page.locator("h2").all_inner_texts()
+    assert titles.index("The search") < titles.index("What the network looks at")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "medium", "ink"),
+    [
+        ("light", "screen", "rgb(26, 28, 31)"),
+        ("dark", "screen", "rgb(228, 231, 234)"),
+        ("dark", "print", "rgb(26, 28, 31)"),
+    ],
+)
+def test_charts_follow_the_pages_colours(study, visit, scheme, medium, ink):
+    page = visit((study / "runs/small/report.html").as_uri())
+    page.emulate_media(color_scheme=scheme, media=medium)
+    label = page.locator("svg text", has_text="UF1, 95 % interval").first
+    assert label.evaluate("text => getComputedStyle(text).fill") == ink
+    assert page.evaluate("getComputedStyle(document.body).color") == ink
+
+
+def test_words_for_a_paper_are_copied_by_a_button(study, visit):
+    page = visit((study / "runs/small/report.html").as_uri())
+    parts = _section(page, "For a paper").locator(".code")
+    assert [part.locator("b").inner_text().split(",")[0] for part in parts.all()] == [
+        "Methods", "Results", "Whom to cite",
+    ]  # fmt: skip
+    parts.nth(1).locator("button").click()
+    assert parts.nth(1).locator("button").inner_text() == "Copied"
+    assert page.evaluate("getSelection().toString()").startswith("\\begin{tabular}")
 
 
 def _section(page, title):
@@ -130,7 +187,7 @@ def dashboard(study):
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mer_search.cli", "dashboard", "--port", str(port)]
     server = subprocess.Popen(command, cwd=study, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    address = re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())[0]
+    address = re.search(r"http://127\.0\.0\.1:\d+/\S*", server.stdout.readline())[0]
     until = time.monotonic() + 60
     while time.monotonic() < until:
         with suppress(OSError):
@@ -143,13 +200,16 @@ def dashboard(study):
 
 
 def test_the_dashboard_shows_the_study_and_each_trials_picture_and_note(study, dashboard, visit):
-    page = visit(f"{dashboard}dashboard")
+    assert dashboard.endswith("/dashboard/studies/1")
+    page = visit(dashboard)
     page.get_by_text("small").first.wait_for()
-    page = visit(f"{dashboard}dashboard/studies/1/trials?numbers=0")
+    page = visit(dashboard.removesuffix("/studies/1"))
+    page.get_by_text("small").first.wait_for()
+    page = visit(f"{dashboard}/trials?numbers=0")
     page.get_by_text("Trial 0 (trial_id=1)").first.wait_for()
     page.get_by_text("over 4 of 4 subjects").first.wait_for()
     image = page.locator("img[src*='artifacts']").first
     image.wait_for()
     page.wait_for_function("image => image.naturalWidth > 100", arg=image.element_handle())
-    page = visit(f"{dashboard}dashboard/studies/1")
+    page = visit(dashboard)
     page.get_by_text("confirmed").first.wait_for()

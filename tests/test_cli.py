@@ -42,9 +42,9 @@ def _is_a_whole_report(page, summary):
     uf1 = f"{summary['rules']['tail']['all']['uf1']:.3f}"
     for written in (html, text):
         assert uf1 in written
-        for title in ("Confusion", "Subjects", "Learning curves", "Against other networks, paired",
-                      "What the network looks at", "Clips that are always wrong", "The search",
-                      "The best trials", "What mattered", "The space", "For a paper"):  # fmt: skip
+        for title in ("All estimates", "Classes", "Subjects", "Learning curves", "Against other networks, paired",
+                      "What the network looks at", "Clips that are always wrong", "The search", "What mattered",
+                      "The space", "For a paper"):  # fmt: skip
             assert f"{title}" in written
         assert "evaluated leave-one-subject-out" in written
         assert r"\toprule" in written
@@ -103,7 +103,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     one_line(mer_search("report", "--trial", 99), 2, "--trial must be confirmed on all subjects, but 99 is not")
     folder = tmp_path / "runs/small/confirm" / f"trial-{status['best']['trial']}"
     names = {path.name for path in folder.iterdir()}
-    assert {"summary.json", "subjects.csv", "megc_log.txt", "confusion.png", "checkpoints", "report.html"} <= names
+    assert {"summary.json", "subjects.csv", "megc_log.txt", "report", "checkpoints", "report.html"} <= names
     page = (folder / "report.html").read_text()
     assert f"{summary['rules']['tail']['all']['uf1']:.3f}" in page
     assert "http" not in re.sub(r'data:image/png;base64,[^"]*', "", page)  # it works offline
@@ -128,7 +128,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     part = Path("runs/small/report.md").read_text().split("## Comparisons that were made")[1].split("\n## ")[0]
     assert "On 4 subjects, with seeds 1000:" in part
     assert f"| trial 0 of small - trial 1 of small | {pair['difference']:+.3f} |" in part
-    (kept,) = Path("runs/compare").iterdir()
+    (kept,) = Path("runs/compare").glob("*.json")
     kept.write_text("{}")
     one_line(mer_search("report"), 1, f"{kept} must hold a comparison")
     kept.unlink()
@@ -161,7 +161,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     storage = open_storage("sqlite:///mer-search.db")
     study = optuna.load_study(study_name="small", storage=storage)
     trial = study.get_trials()[0]
-    assert names(trial) == ["confusion.png", "curves.png", "subjects.csv"]
+    assert names(trial) == ["confusion.png", "loss.png", "subjects.csv", "uf1.png"]
     rows = Path("runs/small/trial-0000/subjects.csv").read_text().splitlines()
     assert (rows[0], len(rows), sum(int(row.split(",")[1]) for row in rows[1:])) == ("subject,clips,right", 5, 24)
     note = note_of(storage.get_study_system_attrs(study._study_id), trial._trial_id)["body"]
@@ -169,7 +169,9 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     assert "0 sub01, 1 sub02" in note
     note = note_of(storage.get_study_system_attrs(study._study_id), None)["body"]
     assert "| **0** | **components=" in note and f"| **{trial.value:.3f}** |" in note and "confirmed" not in note
-    confirmed = [f"confirmed-trial-0-{name}.png" for name in ("confusion", "curves", "subjects")]
+    assert names(study) == ["history.png"]
+    pictures = ("confusion", "curves-1", "curves-2", "result", "subjects")
+    confirmed = [*(f"confirmed-trial-0-{name}.png" for name in pictures), "history.png"]
     for seeds in (2, 3):  # what a second confirmation shows takes the place of the first
         done = mer_search("confirm", "--seeds", seeds, "--against", "none", "--json")
         summary = json.loads(done.stdout)["rules"]["tail"]["all"]
@@ -177,7 +179,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         attributes = storage.get_study_system_attrs(study._study_id)
         assert f"| trial 0 | {summary['uf1']:.3f} | {summary['sd']:.3f} |" in note_of(attributes, None)["body"]
     (shown,) = [meta for meta in get_all_artifact_meta(study, storage=storage) if "confusion" in meta.filename]
-    kept = Path("runs/small/confirm/trial-0/confusion.png").read_bytes()
+    kept = Path("runs/small/confirm/trial-0/report/confusion.png").read_bytes()
     assert Path("runs/small/artifacts", shown.artifact_id).read_bytes() == kept
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -259,6 +261,10 @@ def test_a_comparison_is_one_document_or_tables(compare, tmp_path):
     assert pair["difference"] == pytest.approx(uf1[0] - uf1[1])
     assert found["winner"] == ("V6c" if uf1[1] > uf1[0] else "V6")
     shown = " ".join(compare("V6", "V6c", "--data", "casme2").stdout.split())
+    assert "page: runs/compare/V6-against-V6c.html" in shown
+    page = Path("runs/compare/V6-against-V6c.html").read_text()
+    assert pair["conclusion"] in page and "These clips are synthetic" in page
+    assert all(f"{network['uf1']:.3f} [" in page for network in found["networks"])
     assert pair["conclusion"] in shown and "(synthetic)" in shown
 
 

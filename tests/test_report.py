@@ -1,19 +1,23 @@
 """What is shown: figures are pictures, pages are whole, numbers are said as a person says them."""
 
+import html
 import io
+import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from rich.console import Console
-from small import SCORE, summary_with
+from small import PLAIN, SCORE, summary_with
 
 from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.report import document, figures
-from mer_search.report.conclusions import comparison_lines, gap, top_table
-from mer_search.report.confirmation import estimates
+from mer_search.report.conclusions import comparison_lines, gap, top_table, verdicts
+from mer_search.report.confirmation import chosen, classes, estimates, result
+from mer_search.report.confirmation import comparison as comparison_page
 from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
-from mer_search.report.figures import Point
+from mer_search.report.figures import Interval, Point
 from mer_search.report.summaries import conclusion, legend, summary_rows
 from mer_search.report.terminal import drawn, duration, operations
 from mer_search.report.trials import values_text
@@ -27,20 +31,60 @@ def _size(png: bytes) -> tuple[int, int]:
     return image.shape[:2]
 
 
-def test_figures_are_pictures():
-    assert min(_size(figures.confusion_png(np.array([[3, 1], [0, 0]]), ["a", "b"], "title"))) > 200
-    assert min(_size(figures.subjects_png({"s1": 0.5, "s2": 1.0}, {"s1": 3, "s2": 4}, ["s1"]))) > 200
-    assert min(_size(figures.clips_png({"s1": [3, 1], "s2": [0, 2]}, ["a", "b"], [20, 30], [0.4]))) > 200
-    random = np.random.default_rng(0)
-    assert min(_size(figures.curves_png(random.random((2, 9)), random.random((2, 9)), 2))) > 200
-    points = [Point(number, 0.1 * number, number == 2) for number in range(4)]
-    assert min(_size(figures.history_png(points, [4, 5]))) > 200
-    assert min(_size(figures.importances_png({"train.lr": 0.7, "train.loss": 0.3}))) > 100
-    axes = {
-        name: [(point, value) for point in points] for name, value in (("a", 0.1), ("b", "nr"), ("c", True), ("d", 3))
+POINTS = [Point(number, 0.1 * number, number == 2) for number in range(4)]
+RANDOM = np.random.default_rng(0)
+DRAWINGS = {
+    "forest": [figures.forest([Interval("a <network>", 0.6, (0.5, 0.7)), Interval("other", 0.5, None, leaks=True)])],
+    "confusion": [figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"])],
+    "subjects": figures.subjects({"s1": 0.5, "s2": 1.0}, {"s1": 3, "s2": 4}, ["s1"]),
+    "curves": figures.curves(RANDOM.random((2, 9)), RANDOM.random((2, 9)), 2),
+    "history": [figures.history(POINTS, [4, 5])],
+    "importances": [figures.importances({"train.lr": 0.7, "train.loss": 0.3})],
+    "slices": figures.slices({name: [(each, value) for each in POINTS] for name, value in
+                              (("a", 0.1), ("b", "nr"), ("c", True), ("d", 3))}, ["a"]),
+    "proxy": [figures.proxy([0.1, 0.2], [0.3, 0.2], [1, 7], True)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_charts_are_svg_in_the_pages_colours_and_png_and_pdf_for_a_paper(name):
+    for drawing in DRAWINGS[name]:
+        svg = drawing("svg").decode()
+        assert svg.startswith("<svg viewBox=") and "var(--" in svg and "<text" in svg
+        assert not re.findall(r"#[0-9a-f]{6}|http|font-family", svg)
+        assert min(_size(drawing("png"))) > 150
+        assert drawing("pdf").startswith(b"%PDF")
+
+
+def test_a_confusion_matrix_has_shares_of_each_class_and_counts_a_seed():
+    svg = figures.confusion(np.array([[240, 20], [100, 132]]), ["a", "b"], 2)("svg").decode()
+    for text in ("92%", "(120)", "8%", "(10)", "43%", "(50)", "57%", "(66)"):
+        assert f">{text}<" in svg
+
+
+STYLE = Path(document.__file__).with_name("page.html").read_text()
+SCHEMES = [dict(re.findall(r"(--[a-z]+): (#[0-9a-f]{6})", part)) for part in STYLE.split("@media screen")[:2]]
+
+
+def _contrast(*colours: str) -> float:
+    """WCAG 2: (lighter + 0.05) / (darker + 0.05) of relative luminances."""
+    channels = [np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255 for colour in colours]
+    linear = [np.where(each <= 0.04045, each / 12.92, ((each + 0.055) / 1.055) ** 2.4) for each in channels]
+    dark, light = sorted(float(each @ (0.2126, 0.7152, 0.0722)) for each in linear)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=["light", "dark"])
+@pytest.mark.parametrize("colour", ["--ink", "--grey", "--blue", "--orange", "--red", "--green"])
+@pytest.mark.parametrize("ground", ["--paper", "--shade"])
+def test_every_colour_of_text_has_a_contrast_of_four_and_a_half(scheme, colour, ground):
+    assert _contrast(scheme[colour], scheme[ground]) >= 4.5
+
+
+def test_charts_are_drawn_in_the_pages_light_colours():
+    assert {variable: SCHEMES[0][variable] for variable in figures.VARIABLES.values()} == {
+        variable: colour for colour, variable in figures.VARIABLES.items()
     }
-    assert min(_size(figures.slices_png(axes, ["a"]))) > 200
-    assert min(_size(figures.proxy_png([0.1, 0.2], [0.3, 0.2], [1, 7], True))) > 200
 
 
 def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
@@ -117,12 +161,13 @@ def test_confirmed_networks_stand_beside_their_baselines_and_the_leaking_rule():
     assert max(map(len, lines)) <= 80
 
 
-def _comparison(*right, other=()):
+def _comparison(*right, other=(), start=None):
     """A network for each list of how many of 10 clips, half of either class, are right: for each of 8 subjects."""
     matrices = [np.array([[[[k // 2, 5 - k // 2], [5 - (k - k // 2), k - k // 2]] for k in each]]) for each in right]
     names = ["trial 7", "the search's start", "trial 8"]
     met = tuple(Contestant(name, "", each) for name, each in zip(names, matrices, strict=False))
-    return comparison(met, tuple(f"s{k}" for k in range(8)), (1000,), other, "CASME II", False)
+    found = comparison(met, tuple(f"s{k}" for k in range(8)), (1000,), other, "CASME II", False)
+    return found.model_copy(update={"start": start})
 
 
 FINE, POOR, MIXED = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9]
@@ -138,35 +183,148 @@ FINE, POOR, MIXED = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9]
     ],
 )
 def test_whether_a_search_found_something_better_than_its_start_is_said_plainly(found, start, words):
-    lines = comparison_lines(_comparison(found, start, other=("s6", "s7")), 1, "the search's start")
+    lines = comparison_lines(_comparison(found, start, other=("s6", "s7"), start="the search's start"), 1)
     assert len(lines) == 1  # nothing is said of two subjects
     assert words in lines[0]
     if found != start:
-        alone = comparison_lines(_comparison(found, start, other=("s5", "s6", "s7")), 1, "the search's start")[1]
+        alone = comparison_lines(_comparison(found, start, other=("s5", "s6", "s7"), start="the search's start"), 1)[1]
         assert alone.startswith("On the 3 subjects that the search never scored: ")
 
 
 def test_a_search_whose_best_is_its_start_found_nothing():
-    assert "NOTHING" in comparison_lines(_comparison(FINE), 1, "trial 7")[0]
+    assert "NOTHING" in comparison_lines(_comparison(FINE, start="trial 7"), 1)[0]
 
 
 def test_choosing_among_confirmed_trials_comes_with_a_warning():
-    lines = comparison_lines(_comparison(POOR, MIXED, FINE), 3, "the search's start")
+    lines = comparison_lines(_comparison(POOR, MIXED, FINE, start="the search's start"), 3)
     assert lines[0].startswith("trial 8 is better than trial 7: UF1 0.899 and 0.495")
     assert "Choosing the best of 3" in lines[1]
     assert len(lines) == 3
 
 
 def _page(summary):
-    return to_html(Document(summary.title, estimates(summary), []))
+    return to_html(
+        Document(summary.title, result(summary), [Section("", estimates(summary)), Section("", classes(summary))])
+    )
 
 
 def test_the_page_says_synthetic_and_escapes_what_it_is_given():
     text = _page(SUMMARY)
     assert "These clips are synthetic" in text
     assert "<7>" not in text
-    assert "trial &lt;7&gt; is NOT shown to be better" in text
+    assert "trial &lt;7&gt;: mean UF1 0.600 is above" in text
     assert "These clips are synthetic" not in _page(summary_with(synthetic=False))
+
+
+def test_the_first_picture_has_the_network_the_start_the_baselines_and_apart_from_them_the_leaking_rule():
+    """With the figures of the summary."""
+    leaking = SCORE | {"uf1": 0.68, "ci95": (0.6, 0.75)}
+    found = _comparison(FINE, MIXED, start="the search's start")
+    summary = summary_with(rules={"tail": {"all": SCORE}, "best_test_epoch": {"all": leaking}}, comparison=found)
+    (picture,) = (block for block in result(summary) if isinstance(block, Picture))
+    texts = list(map(html.unescape, re.findall("<text.*?>(.*?)</text>", picture.drawings[0]("svg").decode())))
+    start = found.networks[1]
+    rows = [
+        ("this network, tail", 0.6, (0.5, 0.7)),
+        ("the search's start", start.uf1, start.ci95),
+        ("baseline: logistic reg.", 0.5, (0.5, 0.7)),
+        ("baseline: RBF SVM", 0.55, (0.5, 0.7)),
+        ("best test epoch (LEAKS)", 0.68, (0.6, 0.75)),
+    ]
+    for label, uf1, ends in rows:
+        place = texts.index(label)
+        assert texts[place + 1] == "{:.3f} [{:.3f}-{:.3f}]".format(uf1, *ends)
+
+
+@pytest.mark.parametrize(
+    ("changes", "tone", "words"),
+    [
+        ({"uf1": 0.7, "ci95": (0.6, 0.8)}, "good", "Beats the baselines? Yes."),
+        ({"uf1": 0.6, "ci95": (0.5, 0.7)}, "unsure", "Beats the baselines? Not clearly."),
+        ({"uf1": 0.5, "ci95": (0.4, 0.6)}, "bad", "Beats the baselines? No."),
+    ],
+)
+def test_the_first_verdict_is_on_the_baselines(changes, tone, words):
+    scores = {"all": SCORE | changes}
+    summary = summary_with(rules={"tail": scores, "best_test_epoch": scores})
+    verdict = verdicts(summary)[0]
+    assert (verdict.tone, verdict.lead, verdict.text) == (tone, words, conclusion(summary))
+    assert verdicts(summary_with(leaks=True))[0].lead.endswith("Cannot be told.")
+
+
+@pytest.mark.parametrize(
+    ("found", "start", "tone", "words"),
+    [
+        (FINE, POOR, "good", "Yes."),
+        (POOR, FINE, "bad", "No, worse."),
+        (MIXED, FINE, "unsure", "Not shown."),
+        (FINE, FINE, "bad", "No."),
+    ],
+)
+def test_the_second_verdict_is_on_the_searchs_start(found, start, tone, words):
+    verdict = verdicts(summary_with(comparison=_comparison(found, start, start="the search's start")))[1]
+    assert (verdict.tone, verdict.lead) == (tone, f"Better than the search's start? {words}")
+
+
+def test_without_a_start_to_compare_with_that_is_said_and_a_preset_has_none():
+    assert verdicts(SUMMARY)[1].lead.endswith("Not asked.")
+    assert [each.lead.split("?")[0] for each in verdicts(summary_with(n_tuning=0))] == [
+        "Beats the baselines",
+        "Does the figure leak",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "tone", "words"),
+    [
+        ({}, "unsure", "On the others, leak-free: UF1 0.600 [0.500-0.700]."),
+        ({"n_tuning": 0}, "good", "would add +0.0 points"),
+        ({"leaks": True}, "bad", "with the test person in sight"),
+    ],
+)
+def test_the_last_verdict_is_on_what_leaks(changes, tone, words):
+    verdict = verdicts(summary_with(**changes))[-1]
+    assert verdict.tone == tone and words in verdict.text
+
+
+def test_classes_are_told_one_by_one_and_together_as_the_summary_has_them():
+    picture, by_class, together = classes(SUMMARY)
+    assert "mean over seeds, under the tail rule" in picture.caption
+    assert by_class.rows == [
+        ("a", "130", "0.700", "0.923"),
+        ("b", "116", "0.500", "0.569"),
+        ("mean", "246", "0.600", "0.610"),
+    ]
+    assert "accuracy is 0.620" in by_class.caption
+    assert ("tail, leak-free", "other, easier", "0.600", "0.610", "0.620") in together.rows
+    assert ("baseline: RBF SVM", "all", "0.550", "0.610", "0.620") in together.rows
+
+
+def test_a_database_of_a_composite_has_its_uf1():
+    scores = {name: SCORE | {"uf1": uf1} for name, uf1 in (("all", 0.6), ("casme2", 0.7), ("samm", 0.4))}
+    plain = {name: PLAIN for name in scores}
+    databases = {"casme2": ("s1",), "samm": ("s2",)}
+    rules, baselines = {"tail": scores, "best_test_epoch": scores}, {"rbf_svm": plain}
+    rows = classes(summary_with(rules=rules, baselines=baselines, databases=databases, uf1_bbc=None))[2].rows
+    assert ("casme2", "0.700") in [row[1:3] for row in rows] and ("samm", "0.400") in [row[1:3] for row in rows]
+
+
+def test_of_several_confirmed_trials_all_are_named_with_their_uf1():
+    best = summary_with(
+        title="trial 1", rules={"tail": {"all": SCORE | {"uf1": 0.7}}, "best_test_epoch": {"all": SCORE}}
+    )
+    other = summary_with(title="trial 0")
+    assert chosen([best], best) == []
+    ((text, table),) = (section.blocks for section in chosen([best, other], best))
+    assert "This page is of trial 1, UF1 0.700. Confirmed are trial 1 0.700, trial 0 0.600." in text.text
+    assert [row[:2] for row in table.rows[:2]] == [("trial 1", "0.700"), ("trial 0", "0.600")]
+
+
+def test_a_small_p_is_the_same_in_a_table_and_in_its_sentence():
+    found = _comparison(FINE, POOR)
+    pairs = [pair.model_copy(update={"p": 0.0004, "p_holm": 0.0004}) for pair in found.pairs]
+    table = comparison_page(found.model_copy(update={"pairs": tuple(pairs)}))[2]
+    assert table.rows[0][-2:] == ("< 0.001", "< 0.001")
 
 
 def test_the_published_mark_stands_only_on_the_clips_it_was_published_for():
@@ -177,46 +335,53 @@ def test_the_published_mark_stands_only_on_the_clips_it_was_published_for():
     assert "0.8676" not in _page(SUMMARY)
 
 
+def _drawing(kind):
+    return b"<svg/>" if kind == "svg" else kind.encode()
+
+
 DOCUMENT = Document(
     "A <title>",
-    [Text("Mind this", True)],
+    [Text("Mind `this`", "bad", "First.")],
     [
         Section("Numbers", [Table(("name", "UF1"), [("a|b", "0.5"), ("c", "")], "What it is.", strong=0)]),
-        Section("Pictures", [Picture("one", "What is shown", b"png"), Code("x < 1")]),
+        Section("Pictures", [Picture("one", "What is shown", [_drawing]), Code("x < 1", "LaTeX")]),
     ],
 )
 
 
 def test_a_page_is_one_file_and_reads_the_same_as_markdown(tmp_path):
-    html = to_html(DOCUMENT)
+    page = to_html(DOCUMENT)
     for part in (
         "<title>A &lt;title&gt;</title>",
-        "<p class=warning>Mind this</p>",
+        "<p class=bad><b>First.</b> Mind <code>this</code></p>",
         "<tr class=strong><td>a|b</td><td class=number>0.5</td></tr>",
-        'src="data:image/png;base64,cG5n"',
+        '<div role="img" aria-label="What is shown"><svg/></div>',
+        '<b>LaTeX</b> <button type="button">Copy</button>',
         "<pre>x &lt; 1</pre>",
     ):
-        assert part in html
-    assert "http" not in html
+        assert part in page
+    assert "http" not in page
     document.write_markdown(DOCUMENT, tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text() == (
-        "# A <title>\n\n> **Mind this**\n\n## Numbers\n\n| name | UF1 |\n| --- | ---: |\n| **a\\|b** | **0.5** |\n"
-        "| c |  |\n\nWhat it is.\n\n## Pictures\n\n![What is shown](report/one.png)\n\n```\nx < 1\n```\n"
+        "# A <title>\n\n> **First.** Mind `this`\n\n## Numbers\n\n"
+        "| name | UF1 |\n| --- | ---: |\n| **a\\|b** | **0.5** |\n"
+        "| c |  |\n\nWhat it is.\n\n## Pictures\n\n![What is shown](report/one.png)\n\nLaTeX\n\n```\nx < 1\n```\n"
     )
     assert (tmp_path / "report" / "one.png").read_bytes() == b"png"
+    assert (tmp_path / "report" / "one.pdf").read_bytes() == b"pdf"
 
 
 def test_a_contact_sheet_has_a_strip_a_tile_and_its_words(tmp_path):
     tiles = [Tile("a|b", "two <pictures>", [("onset", b"png"), ("apex", b"gnp")]), Tile("c", "none", [])]
     shown = Document("Title", [], [Section("Clips", [Sheet("clips", "What is shown", tiles)])])
-    html = to_html(shown)
+    page = to_html(shown)
     for part in (
         "<b>a|b</b> two &lt;pictures&gt;",
         'alt="a|b: onset" src="data:image/png;base64,cG5n">onset</span>',
         "<figcaption>What is shown</figcaption>",
         '<b>c</b> none</p><div class="strip"></div>',
     ):
-        assert part in html
+        assert part in page
     document.write_markdown(shown, tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text() == (
         "# Title\n\n## Clips\n\n**a|b** two <pictures>\n\n| onset | apex |\n| --- | ---: |\n"

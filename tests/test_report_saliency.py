@@ -111,7 +111,7 @@ def test_without_its_networks_the_list_of_mistakes_is_left(confirmed):
     shutil.rmtree(confirmation.folder / "checkpoints")
     section = _looked_at(confirmation, confirmation.loaded)
     assert _kinds(section) == [Text, Text, Table]
-    assert section.blocks[1].warning
+    assert section.blocks[1].tone == "unsure"
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,10 @@ def test_without_its_networks_the_list_of_mistakes_is_left(confirmed):
 def test_without_its_data_the_report_keeps_its_tables_and_says_why(confirmed, tmp_path, change, words):
     study, confirmation = confirmed
     change(tmp_path / "flow")
-    page = write_study(study, confirmation.folder, silent)
+    page = write_study(study, None, silent)
     html = page.read_text()
     assert words in html
-    assert "class=warning>There are no pictures here, because they need the study&#39;s data" in html
+    assert "class=unsure>There are no pictures here, because they need the study&#39;s data" in html
     assert "The worst mistakes" in html
     assert 'class="sheet"' not in html
     judged = [row for row in of_study(study) if row.always_wrong]

@@ -79,7 +79,8 @@ def compare(
     as_json: bool,
 ) -> None:
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
-    number of a trial of the study, whose data are then taken. `mer-search report` shows what was found."""
+    number of a trial of the study, whose data are then taken. What was found is a page in OUT/compare, and a part of
+    the next `mer-search report`."""
     from mer_search.confirmation import compare as comparing
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
@@ -90,6 +91,7 @@ def compare(
     from mer_search.engine.where import Where
     from mer_search.report import networks, terminal
     from mer_search.report.costs import print_costs
+    from mer_search.report.page import write_comparison
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.workspace import find_data
 
@@ -120,10 +122,10 @@ def compare(
             jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
             return comparing.compare(jobs, confirm_all(jobs, where, progress, print_costs))
 
-    found = []
+    found, pages = [], []
     for step, met, comparison in follow(steps, evaluate):
         if comparison:
-            comparing.keep(comparison, out)
+            pages.append(write_comparison(comparison, comparing.keep(comparison, out).with_suffix(".html")))
         found.append(
             {"step": step.name, "networks": met, **(comparison.model_dump() if comparison else {"winner": met[0]})}
         )
@@ -131,6 +133,9 @@ def compare(
             networks.print_step(step, met, comparison)
     if as_json:
         click.echo(json.dumps(found if plan else found[0], indent=1))
+    else:
+        for page in pages:
+            terminal.out.print(f"page: {page}")
 
 
 @click.command(epilog=example("mer-search reproduce V3NR V5NR --data ~/CASME2"))

@@ -145,21 +145,19 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 
 
 @click.command(epilog=example("mer-search report"))
-@click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the one confirmed last]")
+@click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best of those confirmed]")
 @storage_option
 @name_option
 def report(trial: int | None, storage: str, name: str | None) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
-    from mer_search.confirmation.folders import confirmation, confirmations
     from mer_search.report import terminal
     from mer_search.report.page import write_study
     from mer_search.search.storage import find_study, open_storage
 
     study = find_study(open_storage(storage), name)
-    folder = confirmation(study, trial) if trial is not None or confirmations(study) else None
     with terminal.bars() as progress:
-        page = write_study(study, folder, progress)
+        page = write_study(study, trial, progress)
     click.echo(page)
 
 
@@ -170,11 +168,11 @@ def report(trial: int | None, storage: str, name: str | None) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
     """Serve optuna-dashboard, with the study's pictures: to this machine alone, unless --host says otherwise."""
-    from mer_search.report.dashboard import check_port, exposed, serve
+    from mer_search.report.dashboard import address, check_port, exposed, server
     from mer_search.search.storage import find_study, open_storage, results
 
     opened = open_storage(storage)
-    folder = results(find_study(opened, name)) / "artifacts"
+    study = find_study(opened, name)
     check_port(host, port)
     if exposed(host):
         click.echo(
@@ -182,5 +180,6 @@ def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
             f"studies; without --host, an ssh tunnel reaches it: ssh -L {port}:127.0.0.1:{port} MACHINE",
             err=True,
         )
-    click.echo(f"http://{host}:{port}/  (Ctrl-C stops it)")
-    serve(opened, folder, host, port)
+    with server(opened, results(study) / "artifacts", host, port) as listening:
+        click.echo(f"{address(study, host, port)}  (Ctrl-C stops it)")
+        listening.serve_forever()

@@ -136,10 +136,12 @@ def _numbers(first: float, second: float, interval: Interval | None, p: float, p
     )
 
 
-def keep(found: Comparison, out: Path) -> None:
-    """Write a comparison into the folder for results, under its networks' names, for reports."""
+def keep(found: Comparison, out: Path) -> Path:
+    """Write a comparison into the folder for results, under its networks' names, for reports; where it is."""
     names = re.sub(r"[^\w.]+", "-", " against ".join(each.name for each in found.networks))
-    write_whole(_kept(out) / f"{names[:200]}.json", json.dumps(found.model_dump(), indent=1))
+    path = _kept(out) / f"{names[:200]}.json"
+    write_whole(path, json.dumps(found.model_dump(), indent=1))
+    return path
 
 
 def kept(out: Path, dataset: str) -> list[Comparison]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from mer_search.confirmation.difficulty import Ranked
 from mer_search.confirmation.summary import Comparison, Summary
-from mer_search.report.document import Table
-from mer_search.report.summaries import BASELINE_TITLES, on_others
+from mer_search.report.document import Table, Text
+from mer_search.report.summaries import BASELINE_TITLES, better_baseline, conclusion, on_others
 from mer_search.report.terminal import decimals, interval, plural
 
 
@@ -18,26 +18,71 @@ def gap(summary: Summary) -> str:
     )
 
 
-def comparison_lines(comparison: Comparison, trials: int, start: str | None) -> list[str]:
+def verdicts(summary: Summary) -> list[Text]:
+    """Whether a confirmed network beats the baselines and the search's start, and whether its figure leaks."""
+    return [_against_baselines(summary), *_against_start(summary), _leak(summary)]
+
+
+def _against_baselines(summary: Summary) -> Text:
+    question, said, score = "Beats the baselines?", conclusion(summary), summary.tail
+    best = better_baseline(summary, "all")
+    if summary.leaks or best is None:
+        return Text(said, "unsure", f"{question} Cannot be told.")
+    if score.uf1 <= best:
+        return Text(said, "bad", f"{question} No.")
+    if score.ci95 is None or score.ci95[0] <= best:
+        return Text(said, "unsure", f"{question} Not clearly.")
+    return Text(said, "good", f"{question} Yes.")
+
+
+def _against_start(summary: Summary) -> list[Text]:
+    question, found = "Better than the search's start?", summary.comparison
+    if summary.n_tuning and (found is None or found.start is None):
+        said = f"{summary.title} was not compared with it: `mer-search confirm --trial NUMBER` compares."
+        return [Text(said, "unsure", f"{question} Not asked.")]
+    if found is None or found.start is None:
+        return []  # there was no search
+    pair, said = found.against_start, " ".join(start_lines(found))
+    if pair is None or pair.same:
+        return [Text(said, "bad", f"{question} No.")]
+    if not pair.shown:
+        return [Text(said, "unsure", f"{question} Not shown.")]
+    return [Text(said, *(("good", f"{question} Yes.") if pair.difference > 0 else ("bad", f"{question} No, worse.")))]
+
+
+def _leak(summary: Summary) -> Text:
+    question, other = "Does the figure leak?", summary.rules["tail"].get("other")
+    if summary.leaks:
+        return Text("These networks were trained with the test person in sight.", "bad", f"{question} Yes.")
+    if summary.is_leak_free("tail", "all"):
+        return Text(f"No choice was made by the test people's clips. {gap(summary)}", "good", f"{question} No.")
+    chosen = f"by the scores of {summary.n_tuning} of these {summary.n_subjects} subjects"
+    alone = f" On the others, leak-free: UF1 {other.uf1:.3f} [{interval(other.ci95)}]." if other else ""
+    said = f"No epoch was selected, but the configuration was chosen {chosen}.{alone} {gap(summary)}"
+    return Text(said, "unsure", f"{question} In part.")
+
+
+def comparison_lines(comparison: Comparison, trials: int) -> list[str]:
     """What follows for the first network, which a search found, against each other one.
 
     Args:
-        comparison: of the confirmed networks.
+        comparison: of the confirmed networks; where the search started has the last word.
         trials: how many of them, the first ones, are trials that were to be confirmed.
-        start: the name of the one where the search started, or that takes its place; it has the last word.
     """
-    lines = [f"{pair.conclusion}." for pair in comparison.pairs if pair.second != start]
+    lines = [f"{pair.conclusion}." for pair in comparison.pairs if pair.second != comparison.start]
     if trials > 1:
         lines.append(
             f"Choosing the best of {trials} by these figures is again a choice: the best of them "
             "looks better than it is. Only the first was chosen before."
         )
-    return lines + (_start_lines(comparison, start) if start else [])
+    return lines + start_lines(comparison)
 
 
-def _start_lines(comparison: Comparison, start: str) -> list[str]:
-    """Whether the search found something better than where it started."""
-    found = comparison.networks[0].name
+def start_lines(comparison: Comparison) -> list[str]:
+    """Whether the search found something better than where it started; nothing where the start is not compared."""
+    found, start = comparison.networks[0].name, comparison.start
+    if start is None:
+        return []
     if found == start:
         return [f"The search found NOTHING better than where it started: {start} is where it started."]
     place, pair = next((place, pair) for place, pair in enumerate(comparison.pairs) if pair.second == start)

@@ -1,42 +1,104 @@
 """What a confirmation found, as parts of a document: from its summary, its folds and their history."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_search.confirmation.scoring import averaged
-from mer_search.confirmation.summary import Comparison, Summary
+from mer_search.confirmation.summary import Comparison, Estimate, NetworkScore, Score, Summary
 from mer_search.evaluation import metrics
-from mer_search.evaluation.metrics import scores, tail_epochs, uf1
+from mer_search.evaluation.metrics import fold_confusion, scores, tail, tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.presets import PUBLISHED_MARK
-from mer_search.report.conclusions import gap
+from mer_search.report import figures
+from mer_search.report.conclusions import top_table, verdicts
 from mer_search.report.document import Block, Picture, Section, Table, Text
-from mer_search.report.figures import confusion_png, curves_png, subjects_png
 from mer_search.report.networks import network_table
-from mer_search.report.summaries import conclusion, summary_table
-from mer_search.report.terminal import interval
+from mer_search.report.summaries import BASELINE_TITLES, group_title, shown, summary_table, title
+from mer_search.report.terminal import decimals, interval, p_value, plural
 from mer_search.training.loop import Epoch
 
-SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", warning=True)
+SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", "unsure", "Synthetic.")
 PUBLISHED = {"CASME II, 5 classes": ("MMNet", PUBLISHED_MARK)}  # data -> network and its macro F1, best test epoch
 
 
+def result(summary: Summary) -> list[Block]:
+    """What a reader sees first: UF1 with its interval beside all that it is measured against, and what follows."""
+    leaks = {rule: " (LEAKS)" * summary.looks(rule) for rule in summary.rules}
+    own = _interval(f"this network, tail{leaks['tail']}", summary.tail, summary.leaks)
+    others = summary.comparison.networks[1:] if summary.comparison else ()
+    rows = [
+        own._replace(colour=figures.RED if summary.leaks else figures.BLUE),
+        *(_interval(each.name, each) for each in others),
+        *(_interval(BASELINE_TITLES[name], groups["all"]) for name, groups in summary.baselines.items()),
+        _interval("best test epoch (LEAKS)", summary.rules["best_test_epoch"]["all"], True)._replace(
+            colour=figures.RED
+        ),
+    ]
+    caption = (
+        f"{summary.dataset}, {summary.n_subjects} subjects: UF1, counted over all of them, and its 95 % interval for "
+        f"new people like these; of networks the mean of {plural(len(summary.seeds), 'seed')}. Below the line, the "
+        "rule of published figures, which picks each subject's epoch on that very subject."
+    )
+    synthetic = [SYNTHETIC] if summary.synthetic else []
+    return [*synthetic, Picture("result", caption, [figures.forest(rows)]), *verdicts(summary)]
+
+
+def forest(found: Comparison) -> Picture:
+    """The networks of a comparison, with their intervals."""
+    rows = [_interval(each.name, each) for each in found.networks]
+    caption = f"UF1, its mean over {plural(len(found.seeds), 'seed')}, and its 95 % interval for new people like these."
+    return Picture("result", caption, [figures.forest(rows)])
+
+
+def _interval(label: str, score: Estimate | NetworkScore, leaks: bool = False) -> figures.Interval:
+    return figures.Interval(label, score.uf1, score.ci95, leaks)
+
+
+def sections(
+    summary: Summary, folds: Sequence[Predictions], history: Sequence[Epoch], tuning: Sequence[str]
+) -> list[Section]:
+    """Estimates, classes, subjects, learning curves and comparison of a confirmation.
+
+    Args:
+        summary: what its summary.json holds.
+        folds: its predictions, of the subjects and seeds that it asked for.
+        history: the rows of its folds' history.
+        tuning: the subjects that the search scored.
+    """
+    found = [
+        Section("All estimates", estimates(summary)),
+        Section("Classes", classes(summary)),
+        Section("Subjects", [Picture("subjects", SUBJECTS, _subjects(folds, tuning))]),
+        Section("Learning curves", [Picture("curves", CURVES, curves(folds, history))]),
+    ]
+    if summary.comparison and summary.comparison.pairs:
+        lines = [Text(line) for line in summary.conclusions]
+        found.append(Section("Against other networks, paired", [*_comparison(summary.comparison), *lines]))
+    return found
+
+
+SUBJECTS = (
+    "F1 of each subject over its own classes, the worst first (number of clips): under the tail rule, mean over seeds."
+)
+CURVES = (
+    "Line: mean over seeds; band: their range; grey: the epochs that the tail rule averages. Nothing is chosen by the "
+    "test subjects' curve."
+)
+
+
 def estimates(summary: Summary) -> list[Block]:
-    """The honest estimates, the published rule's beside them, and what they mean."""
+    """Every rule and group, the published mark beside them, and how it was done."""
+    seeds = ", ".join(map(str, summary.seeds))
     blocks: list[Block] = [
+        summary_table(summary),
         Text(
             f"{summary.dataset}: {summary.n_clips} clips, {summary.n_subjects} subjects; "
-            f"{summary.protocol}; {summary.epochs} epochs; seeds {', '.join(map(str, summary.seeds))}."
+            f"{summary.protocol}; {summary.epochs} epochs; seeds {seeds}."
         ),
-        *map(Text, [conclusion(summary), *summary.conclusions, gap(summary)]),
-        summary_table(summary),
     ]
-    if summary.synthetic:
-        blocks.insert(0, SYNTHETIC)
-    elif mark := PUBLISHED.get(summary.dataset):
+    if not summary.synthetic and (mark := PUBLISHED.get(summary.dataset)):
         ours = summary.rules["best_test_epoch"]["all"].uf1
         blocks.append(
             Text(
@@ -48,54 +110,60 @@ def estimates(summary: Summary) -> list[Block]:
     return blocks
 
 
-def sections(
-    summary: Summary, folds: Sequence[Predictions], history: Sequence[Epoch], tuning: Sequence[str]
-) -> list[Section]:
-    """Confusion, subjects, learning curves and comparison of a confirmation.
-
-    Args:
-        summary: what its summary.json holds.
-        folds: its predictions, of the subjects and seeds that it asked for.
-        history: the rows of its folds' history.
-        tuning: the subjects that the search scored.
-    """
-    found = [
-        Section("Confusion", [Picture("confusion", "Clips by truth and prediction", confusion(summary, folds))]),
-        Section("Subjects", [Picture("subjects", "The worst first (number of clips)", _subjects(folds, tuning))]),
-        Section("Learning curves", [Picture("curves", CURVES, curves(folds, history))]),
+def classes(summary: Summary) -> list[Block]:
+    """The headline's confusion matrix, its classes one by one, and UAR and accuracy beside UF1."""
+    score, seeds = summary.tail, len(summary.seeds)
+    matrix = np.array(score.confusion)
+    rows = [
+        (name, str(clips // seeds), "" if place in score.classes_left_out else decimals(f1), decimals(recall))
+        for place, (name, clips, f1, recall) in enumerate(
+            zip(summary.classes, matrix.sum(1), score.f1_by_class, score.recall_by_class, strict=True)
+        )
     ]
-    if summary.comparison and summary.comparison.pairs:
-        found.append(Section("Against other networks, paired", _comparison(summary.comparison)))
-    return found
+    rows.append(("mean", str(summary.n_clips), decimals(score.uf1), decimals(score.uar)))
+    scored: dict[str, Mapping[str, Score]] = {"tail": summary.rules["tail"], **summary.baselines}
+    together = [
+        (called, group_title(summary, group), *map(decimals, (each.uf1, each.uar, each.accuracy)))
+        for name, groups in scored.items()
+        for group, each in shown(groups)
+        for called in [BASELINE_TITLES.get(name) or title(summary, name, group)]
+    ]
+    share = "Share of each class's clips, and how many" + (", mean over seeds" if seeds > 1 else "")
+    return [
+        Picture("confusion", f"{share}, under the tail rule.", [figures.confusion(matrix, summary.classes, seeds)]),
+        Table(
+            ("class", "clips", "F1", "recall"),
+            rows,
+            f"Of the same predictions. The means over classes are UF1 and UAR; accuracy is {score.accuracy:.3f}.",
+            strong=len(rows) - 1,
+        ),
+        Table(("estimate", "subjects", "UF1", "UAR", "accuracy"), together, left=2),
+    ]
 
 
-CURVES = (
-    "Line: mean over seeds; band: their range; green: the epochs that the tail rule averages. Nothing is chosen by the "
-    "test subjects' curve."
-)
+def _subjects(folds: Sequence[Predictions], tuning: Sequence[str]) -> list[figures.Drawing]:
+    f1: dict[str, list[float]] = defaultdict(list)
+    for fold in folds:
+        f1[fold.subject].append(scores(fold_confusion(fold, tail)).uf1)
+    clips = {fold.subject: len(fold.labels) for fold in folds}
+    return figures.subjects({subject: float(np.mean(each)) for subject, each in f1.items()}, clips, tuning)
 
 
-def confusion(summary: Summary, folds: Sequence[Predictions]) -> bytes:
-    """Its picture, under the tail rule, the seeds' probabilities averaged."""
-    title = f"{summary.title}, {summary.dataset}: tail rule, seeds averaged"
-    return confusion_png(np.sum(list(_matrices(folds).values()), axis=0), summary.classes, title)
+def chosen(summaries: Sequence[Summary], shown_first: Summary) -> list[Section]:
+    """Which of the confirmed trials the page is of, the best first; nothing if there is one alone."""
+    if len(summaries) < 2:
+        return []
+    each = ", ".join(f"{summary.title} {summary.tail.uf1:.3f}" for summary in summaries)
+    said = (
+        f"This page is of {shown_first.title}, UF1 {shown_first.tail.uf1:.3f}. Confirmed are {each}. Choosing the best "
+        "of them by these figures is again a choice: the best looks better than it is. `mer-search report --trial "
+        "NUMBER` shows another."
+    )
+    return [Section("Confirmed trials", [Text(said), top_table(summaries)])]
 
 
-def _matrices(folds: Sequence[Predictions]) -> dict[str, NDArray[np.int64]]:
-    return {
-        subject: metrics.confusion(fold.labels, predicted, fold.probabilities.shape[-1])
-        for subject, (fold, predicted) in averaged(folds).items()
-    }
-
-
-def _subjects(folds: Sequence[Predictions], tuning: Sequence[str]) -> bytes:
-    matrices = _matrices(folds)
-    f1 = {subject: scores(matrix).uf1 for subject, matrix in matrices.items()}
-    return subjects_png(f1, {subject: int(matrix.sum()) for subject, matrix in matrices.items()}, tuning)
-
-
-def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
-    """The learning curves of folds, which all have as many epochs."""
+def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> list[figures.Drawing]:
+    """The learning curves of folds, which all have as many epochs: UF1 and loss."""
     by_seed: dict[int, list[NDArray[np.int64]]] = defaultdict(list)
     for fold in folds:
         classes = fold.probabilities.shape[-1]
@@ -108,16 +176,21 @@ def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> bytes:
         if row.stage == 2 and (row.seed, row.subject) in keys:  # of emotions
             losses[row.seed, row.epoch].append(row.train_loss)
     loss = np.array([[np.mean(losses[seed, epoch] or np.nan) for epoch in range(1, epochs + 1)] for seed in by_seed])
-    return curves_png(np.array([uf1(np.sum(each, axis=0)) for each in by_seed.values()]), loss, tail_epochs(epochs))
+    scored = np.array([uf1(np.sum(each, axis=0)) for each in by_seed.values()])
+    return figures.curves(scored, loss, tail_epochs(epochs))
 
 
 def compared(others: Sequence[Comparison]) -> list[Section]:
     """Comparisons that were made beside the confirmation: of presets, of trials, of the steps of a plan."""
-    blocks: list[Block] = []
-    for each in others:
-        seeds = ", ".join(map(str, each.seeds))
-        blocks += [Text(f"On {len(each.subjects)} subjects, with seeds {seeds}:"), *_comparison(each)]
+    blocks = [block for each in others for block in comparison(each)]
     return [Section("Comparisons that were made", blocks)] if blocks else []
+
+
+def comparison(found: Comparison) -> list[Block]:
+    """Networks on the same subjects and seeds, and what follows for each pair."""
+    seeds = ", ".join(map(str, found.seeds))
+    lines = [Text(f"{pair.conclusion}.") for pair in found.pairs]
+    return [Text(f"On {len(found.subjects)} subjects, with seeds {seeds}:"), *_comparison(found), *lines]
 
 
 def _comparison(found: Comparison) -> list[Block]:
@@ -126,8 +199,8 @@ def _comparison(found: Comparison) -> list[Block]:
             f"{pair.first} - {pair.second}",
             f"{pair.difference:+.3f}",
             "{:+.3f} to {:+.3f}".format(*pair.ci95) if pair.ci95 else interval(None),
-            f"{pair.p:.3f}",
-            f"{pair.p_holm:.3f}",
+            p_value(pair.p),
+            p_value(pair.p_holm),
         )
         for pair in found.pairs
     ]
@@ -139,5 +212,4 @@ def _comparison(found: Comparison) -> list[Block]:
             "Same seeds and folds. p: how often exchanging the two networks' results, subject by subject, gives as "
             "large a difference; Holm: corrected for the number of pairs.",
         ),
-        *(Text(f"{pair.conclusion}.") for pair in found.pairs),
     ]

@@ -3,14 +3,18 @@
 import errno
 import socket
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.summary import read_summary
@@ -18,13 +22,18 @@ from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
 from mer_search.report.document import Table, markdown_table
-from mer_search.report.terminal import decimals, interval
-from mer_search.report.trials import trials_table
-from mer_search.search.storage import best_trial, results
+from mer_search.report.terminal import decimals, interval, plural
+from mer_search.report.trials import state_line, trials_table
+from mer_search.search.progress import progress_of
+from mer_search.search.storage import best_trial, is_stopped, results
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
 
 TRIALS_SHOWN = 5  # trials in a study's note
+STOPPED_EARLY = (
+    "**This trial was stopped early: its value is an estimate, not a score.** `mer-search dashboard` calls it "
+    "Pruned, `optuna-dashboard` Complete."
+)
 
 
 def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path) -> None:
@@ -33,16 +42,19 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     from optuna_dashboard import save_note
 
     from mer_search.report.confirmation import curves
-    from mer_search.report.figures import confusion_png
+    from mer_search.report.figures import confusion
 
     rule, classes = RULES[evaluation.rule], evaluation.run.data.classes
     counts = {fold.subject: fold_confusion(fold, rule) for fold in evaluation.folds}
     matrix = np.sum(list(counts.values()), axis=0)
     found = scores(matrix)
     share = f"{len(counts)} of {len(evaluation.subjects)} subjects, {evaluation.epochs} epochs"
+    stopped = len(counts) < len(evaluation.subjects) or evaluation.epochs < evaluation.run.train.epochs
+    scored, loss = curves(evaluation.folds, read_history(evaluation.folder))
     files: dict[str, bytes | str] = {
-        "confusion.png": confusion_png(matrix, classes, f"trial {trial.number}: {share}, {evaluation.rule} rule"),
-        "curves.png": curves(evaluation.folds, read_history(evaluation.folder)),
+        "confusion.png": confusion(matrix, classes)("png"),
+        "uf1.png": scored("png"),
+        "loss.png": loss("png"),
         "subjects.csv": _subjects_csv(counts),
     }
     artifacts.mkdir(parents=True, exist_ok=True)
@@ -56,6 +68,7 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
         trial,
         "\n".join(
             [
+                *([STOPPED_EARLY, ""] if stopped else []),
                 f"**UF1 {found.uf1:.3f}**, UAR {found.uar:.3f}, accuracy {found.accuracy:.3f} over {share} "
                 f"({evaluation.rule} rule).",
                 "",
@@ -79,8 +92,10 @@ def _subjects_csv(counts: Mapping[str, NDArray[np.int64]]) -> str:
 
 
 def describe_study(study: optuna.Study) -> None:
-    """Write the study's note: data, subjects and rule, the best trials, and what was confirmed."""
+    """Write the study's note: data, subjects and rule, the best trials, and what was confirmed; attach its history."""
     from optuna_dashboard import save_note
+
+    from mer_search.report.search import history
 
     facts = study.user_attrs
     parts = [
@@ -90,12 +105,21 @@ def describe_study(study: optuna.Study) -> None:
     if facts["leaks"]:
         parts.append("**The rule looks at the test subject's labels: these figures leak.**")
     if best_trial(study):
+        parts.append(f"{state_line(progress_of(study))}.")
+        if stopped := sum(map(is_stopped, study.get_trials(deepcopy=False))):
+            parts.append(
+                f"**{plural(stopped, 'trial')} stopped early: the values are estimates, not scores.** They have ~ "
+                "here, are hollow in history.png, and Pruned in `mer-search dashboard`; `optuna-dashboard` calls "
+                "them Complete."
+            )
         parts.append(markdown_table(trials_table(study, TRIALS_SHOWN)))
     parts.append("Confirm the best with `mer-search confirm`.")
     if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
         head = ("confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)")
         parts.append(markdown_table(Table(head, confirmed)))
     save_note(study, "\n\n".join(parts))
+    if drawn := history(study):
+        _attach(study, {"history.png": drawn.drawings[0]("png")})
 
 
 def _confirmed(number: int, folder: Path) -> list[str]:
@@ -107,17 +131,22 @@ def _confirmed(number: int, folder: Path) -> list[str]:
 def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, bytes]) -> None:
     """Attach the pictures of a trial's confirmation to its study, those of an earlier one replaced, and say in the
     study's note what was found."""
+    _attach(study, {f"confirmed-{trial}-{picture}.png": png for picture, png in pictures.items()})
+    describe_study(study)
+
+
+def _attach(study: optuna.Study, files: Mapping[str, bytes]) -> None:
+    """Attach pictures to a study; one of the same name is replaced."""
     artifacts = results(study) / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(str(artifacts))
     known = {each.filename: artifacts / each.artifact_id for each in get_all_artifact_meta(study)}
     with TemporaryDirectory() as folder:
-        for picture, png in pictures.items():
-            path = Path(folder) / f"confirmed-{trial}-{picture}.png"
-            write_whole(known.get(path.name, path), png)
-            if path.name not in known:
+        for name, content in files.items():
+            path = Path(folder) / name
+            write_whole(known.get(name, path), content)
+            if name not in known:
                 upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
-    describe_study(study)
 
 
 def exposed(host: str) -> bool:
@@ -138,9 +167,37 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
-def serve(storage: BaseStorage, artifacts: Path, host: str, port: int) -> None:
-    """Serve optuna-dashboard, which has no login."""
-    from optuna_dashboard import run_server
+def address(study: optuna.Study, host: str, port: int) -> str:
+    """Where a browser finds the study."""
+    return f"http://{host}:{port}/dashboard/studies/{study._storage.get_study_id_from_name(study.study_name)}"
 
-    store = FileSystemArtifactStore(str(artifacts))
-    run_server(storage, host=host, port=port, artifact_store=store)
+
+def _with_marks(storage: BaseStorage) -> BaseStorage:
+    """Show trials that were stopped early as pruned, in grey: the dashboard has no grey but for a broken constraint,
+    which it reads as an earlier Optuna kept them. What is stored stays as it is."""
+    read = storage.get_all_trials
+
+    def get_all_trials(*args: Any, **options: Any) -> list[FrozenTrial]:
+        trials = [copy(trial) for trial in read(*args, **options)]
+        for trial in filter(is_stopped, trials):
+            trial.state = TrialState.PRUNED
+            trial.system_attrs = {**trial.system_attrs, "constraints": [1.0]}
+        return trials
+
+    storage.get_all_trials = get_all_trials  # type: ignore[method-assign]
+    return storage
+
+
+class _Quiet(WSGIRequestHandler):
+    """No line for each request."""
+
+    def log_request(self, *_: object) -> None:
+        pass
+
+
+def server(storage: BaseStorage, artifacts: Path, host: str, port: int) -> WSGIServer:
+    """Of optuna-dashboard, which has no login; it listens already."""
+    from optuna_dashboard import wsgi
+
+    app = wsgi(_with_marks(storage), artifact_store=FileSystemArtifactStore(str(artifacts)))
+    return make_server(host, port, app, handler_class=_Quiet)

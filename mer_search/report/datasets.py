@@ -4,8 +4,8 @@ import shlex
 
 from mer_search.data.check import Report
 from mer_search.data.clips import counts
+from mer_search.report import figures
 from mer_search.report.document import Table
-from mer_search.report.figures import clips_png
 from mer_search.report.terminal import note, out, plural, say, show
 from mer_search.search.workspace import Loaded
 
@@ -37,12 +37,13 @@ def print_check(report: Report) -> None:
 def picture(report: Report) -> bytes:
     """A dataset at a look, as PNG."""
     films = [clip for clip in report.clips if not clip.is_flow]
-    return clips_png(
+    drawing = figures.clips(
         counts(report.clips, report.folder.classes),
         report.folder.classes,
         [clip.offset - clip.onset + 1 for clip in films],
         [(clip.apex - clip.onset) / max(clip.offset - clip.onset, 1) for clip in films if clip.apex is not None],
     )
+    return drawing("png")
 
 
 def print_data(loaded: Loaded) -> None:

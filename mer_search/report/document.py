@@ -1,26 +1,30 @@
 """A document: sections of sentences, tables and pictures, as one HTML page that needs nothing else, or as Markdown."""
 
 import base64
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from mer_search.files import write_whole
 
 
 class Text(NamedTuple):
-    """A paragraph; a warning stands out."""
+    """A paragraph. One with a tone stands out in its colour; what it says of the question in `lead` comes first."""
 
     text: str
-    warning: bool = False
+    tone: Literal["", "good", "unsure", "bad"] = ""
+    lead: str = ""
 
 
 class Code(NamedTuple):
-    """Lines as they are."""
+    """Lines as they are, to copy."""
 
     text: str
+    title: str = ""
 
 
 class Table(NamedTuple):
@@ -35,11 +39,16 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A PNG, with what it shows in words."""
+    """A chart, or several side by side, with what they show in words."""
 
-    name: str  # of its file
+    name: str  # of its files
     caption: str
-    png: bytes
+    drawings: Sequence[Callable[[str], bytes]]  # "svg", "png" or "pdf" -> the file's content
+
+    def files(self) -> dict[str, Callable[[str], bytes]]:
+        """Its drawings by the names of their files."""
+        numbers = [f"-{number}" for number in range(1, len(self.drawings) + 1)] if len(self.drawings) > 1 else [""]
+        return {f"{self.name}{number}": drawing for number, drawing in zip(numbers, self.drawings, strict=True)}
 
 
 class Tile(NamedTuple):
@@ -69,7 +78,7 @@ class Section(NamedTuple):
 
 
 class Document(NamedTuple):
-    """Sections under one title; the first has none of its own in the list of contents."""
+    """Sections under one title. The lead is what a reader sees first; it has no heading."""
 
     title: str
     lead: Sequence[Block]
@@ -81,11 +90,20 @@ def to_html(document: Document) -> str:
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     page.filters["base64"] = lambda png: base64.b64encode(png).decode()
     page.filters["kind"] = lambda block: type(block).__name__
+    page.filters["svg"] = lambda drawing: Markup(drawing("svg").decode())  # noqa: S704 (from figures, which escapes)
+    page.filters["words"] = lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
     return page.from_string(Path(__file__).with_name("page.html").read_text()).render(document=document)
 
 
+def write_document(document: Document, page: Path) -> Path:
+    """The page, the same as Markdown, and beside them, in a folder of their name, every picture as PNG and PDF."""
+    write_whole(page, to_html(document))
+    write_markdown(document, page.with_suffix(".md"))
+    return page
+
+
 def write_markdown(document: Document, path: Path) -> None:
-    """The document as Markdown, its pictures beside it in a folder of the same name."""
+    """The document as Markdown, its pictures beside it in a folder of the same name, charts as PDF, too."""
     parts = [f"# {document.title}", *_markdown(document.lead, path)]
     for section in document.sections:
         parts += [f"## {section.title}", *_markdown(section.blocks, path)]
@@ -96,13 +114,14 @@ def _markdown(blocks: Sequence[Block], path: Path) -> list[str]:
     parts = []
     for block in blocks:
         match block:
-            case Text(text, warning):
-                parts.append(f"> **{text}**" if warning else text)
-            case Code(text):
-                parts.append(f"```\n{text.rstrip()}\n```")
-            case Picture(name, caption, png):
-                write_whole(path.with_suffix("") / f"{name}.png", png)
-                parts.append(f"![{caption}]({path.stem}/{name}.png)")
+            case Text(text, tone, lead):
+                parts.append(f"> **{lead}** {text}" if lead else f"> **{text}**" if tone else text)
+            case Code(text, title):
+                parts.append(f"{title}\n\n```\n{text.rstrip()}\n```".lstrip())
+            case Picture():
+                for name, drawing in block.files().items():
+                    write_whole(path.with_suffix("") / f"{name}.pdf", drawing("pdf"))
+                    parts.append(_image(path, name, block.caption, drawing("png")))
             case Sheet():
                 parts += [*_markdown_sheet(block, path), block.caption]
             case Table():
@@ -110,13 +129,20 @@ def _markdown(blocks: Sequence[Block], path: Path) -> list[str]:
     return parts
 
 
+def _image(path: Path, name: str, caption: str, png: bytes) -> str:
+    write_whole(path.with_suffix("") / f"{name}.png", png)
+    return f"![{caption}]({path.stem}/{name}.png)"
+
+
 def _markdown_sheet(sheet: Sheet, path: Path) -> list[str]:
     parts = []
     for row, tile in enumerate(sheet.tiles, 1):
         parts.append(f"**{tile.title}** {tile.text}")
-        pictures = [Picture(f"{sheet.name}-{row}-{column}", *each) for column, each in enumerate(tile.pictures, 1)]
-        if pictures:
-            parts.append(markdown_table(Table([each.caption for each in pictures], [_markdown(pictures, path)])))
+        if tile.pictures:
+            images = [
+                _image(path, f"{sheet.name}-{row}-{column}", *each) for column, each in enumerate(tile.pictures, 1)
+            ]
+            parts.append(markdown_table(Table([label for label, _ in tile.pictures], [images])))
     return parts
 
 

@@ -1,19 +1,259 @@
-"""Pictures, as PNG bytes."""
+"""Charts of one style: as SVG that takes its colours from the page, and as PNG or PDF.
+
+Every chart is as wide as a telephone's column, so that it reads there; on a wider page they stand side by side.
+"""
 
 import io
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from sklearn.metrics import ConfusionMatrixDisplay
+
+Drawing = Callable[[str], bytes]  # "svg", "png" or "pdf" -> the file's content
+
+INK, GREY, BLUE, ORANGE, RED = "#1a1c1f", "#5c6269", "#1c6cb0", "#b35309", "#c0272d"
+VARIABLES = {INK: "--ink", GREY: "--grey", BLUE: "--blue", ORANGE: "--orange", RED: "--red"}  # of page.html
+STYLE: dict[Any, Any] = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), GREY),
+    "font.size": 9.5, "axes.titlesize": 9.5, "legend.fontsize": 8.5, "legend.frameon": False, "lines.markersize": 4,
+    "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "svg.hashsalt": "mer-search",
+    "pdf.fonttype": 42,
+}  # fmt: skip
+WIDTH = 4.5  # inches of 72 units
+SUBJECTS_A_PANEL = 20
 
 
-def clips_png(
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Axes take their style when they are made."""
+
+    @wraps(draw)
+    def within(*args: P.args, **kwargs: P.kwargs) -> R:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return within
+
+
+def _figure(height: float = 2.4) -> Figure:
+    return Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
+
+
+@_styled
+def _content(figure: Figure, kind: str) -> bytes:
+    """Its file; an SVG to stand within a page: without a size, its colours the page's variables."""
+    buffer = io.BytesIO()
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    figure.savefig(buffer, format=kind, transparent=kind != "png", metadata=dates.get(kind))
+    if kind != "svg":
+        return buffer.getvalue()
+    svg = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", buffer.getvalue().decode(), flags=re.DOTALL)
+    svg = re.sub(r'(?<=<svg) .*?(viewBox="[^"]*")[^>]*', r" \1", svg)
+    svg = re.sub(r' id="[a-z0-9]+_[0-9]+"|font-family: [^;"]*;?', "", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg.encode()
+
+
+def _drawing(figure: Figure) -> Drawing:
+    return partial(_content, figure)
+
+
+class Interval(NamedTuple):
+    """A row of a forest plot."""
+
+    label: str
+    uf1: float
+    ci95: tuple[float, float] | None
+    leaks: bool = False  # drawn apart
+    colour: str = GREY
+
+
+@_styled
+def forest(rows: Sequence[Interval]) -> Drawing:
+    """UF1 with its 95 % interval, a row each, from above; rows that leak stand below a line, hollow."""
+    figure = _figure(0.55 + 0.42 * len(rows))
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        if row.ci95:
+            axes.plot(row.ci95, (place, place), color=row.colour, linewidth=2, linestyle=":" if row.leaks else "-")
+        axes.plot(row.uf1, place, "o", color=row.colour, markersize=7, fillstyle="none" if row.leaks else "full")
+        ends = "[{:.3f}-{:.3f}]".format(*row.ci95) if row.ci95 else "[not estimable]"
+        look: dict[str, Any] = {"va": "center", "color": row.colour, "transform": axes.get_yaxis_transform()}
+        axes.text(0, place - 0.32, row.label, ha="left", **look)
+        axes.text(1, place - 0.32, f"{row.uf1:.3f} {ends}", ha="right", **look)
+    if (first := next((place for place, row in enumerate(rows) if row.leaks), 0)) > 0:
+        axes.axhline(first - 0.62, color=GREY, linewidth=0.6)
+    axes.set(xlabel="UF1, 95 % interval", ylim=(len(rows) - 0.6, -0.7), yticks=[])
+    axes.spines["left"].set_visible(False)
+    return _drawing(figure)
+
+
+@_styled
+def confusion(matrix: NDArray[Any], classes: Sequence[str], seeds: int = 1) -> Drawing:
+    """A confusion matrix (K, K), summed over seeds: of each truth's clips the share, and how many a seed."""
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    figure = _figure(1.0 + 0.5 * len(classes))
+    axes = figure.subplots()
+    for (truth, guess), share in np.ndenumerate(shares):
+        axes.add_patch(Rectangle((guess - 0.5, truth - 0.5), 1, 1, color=BLUE, alpha=0.6 * share))
+        count = f"{matrix[truth, guess] / seeds:.4g}"
+        axes.text(guess, truth, f"{share:.0%}\n({count})", ha="center", va="center", fontsize=8)
+    ends, places = (-0.5, len(classes) - 0.5), range(len(classes))
+    axes.set_xticks(places, classes, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, classes)
+    axes.set(xlabel="predicted", ylabel="truth", xlim=ends, ylim=ends[::-1])
+    axes.tick_params(length=0)
+    return _drawing(figure)
+
+
+@_styled
+def subjects(f1: Mapping[str, float], clips: Mapping[str, int], tuning: Collection[str]) -> list[Drawing]:
+    """F1 of each subject as bars, the worst first; subjects that the search scored in another colour."""
+    names = sorted(f1, key=lambda name: f1[name])
+    found = []
+    for start in range(0, len(names), SUBJECTS_A_PANEL):
+        part = names[start : start + SUBJECTS_A_PANEL]
+        figure = _figure(0.75 + 0.19 * len(part))
+        axes = figure.subplots()
+        for colour, label, wanted in ((ORANGE, "tuning", True), (BLUE, "other", False)):
+            places = [place for place, name in enumerate(part) if (name in tuning) == wanted]
+            if places:
+                values = [f1[part[place]] for place in places]
+                axes.hlines(places, 0, values, color=colour, linewidth=5, label=label)
+                axes.plot(values, places, "o", color=colour)  # a 0 is no gap
+        axes.set_yticks(range(len(part)), [f"{name} ({clips[name]})" for name in part], fontsize=8)
+        axes.set(xlabel="F1 within subject", xlim=(-0.02, 1.02), ylim=(len(part) - 0.5, -0.5))
+        figure.legend(loc="outside upper right", ncols=2)
+        found.append(_drawing(figure))
+    return found
+
+
+@_styled
+def curves(uf1: NDArray[Any], loss: NDArray[Any], tail: int) -> list[Drawing]:
+    """UF1 on test subjects (seeds, E) and training loss (seeds, E) by epoch: their mean and range over seeds.
+
+    Args:
+        tail: how many of the last epochs are averaged, shaded.
+    """
+    epochs, found = np.arange(1, uf1.shape[1] + 1), []
+    panels = (("UF1 on test subjects, one epoch alone", uf1, BLUE), ("training loss", loss, ORANGE))
+    for label, values, colour in panels:
+        figure = _figure()
+        axes = figure.subplots()
+        axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.25, linewidth=0)
+        axes.plot(epochs, values.mean(0), color=colour)
+        axes.axvspan(epochs[-tail] - 0.5, epochs[-1] + 0.5, color=GREY, alpha=0.15, linewidth=0)
+        axes.set(xlabel="epoch", title=label, xlim=(0.5, epochs[-1] + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        found.append(_drawing(figure))
+    return found
+
+
+class Point(NamedTuple):
+    """A trial in a picture."""
+
+    number: int
+    score: float
+    stopped: bool  # early: the score is an estimate
+
+
+@_styled
+def history(points: Sequence[Point], infeasible: Sequence[int]) -> Drawing:
+    """The search as it went: every trial's UF1, and the best so far of those that ran to their end."""
+    figure = _figure(2.9)
+    axes = figure.subplots()
+    _scatter(axes, points, [point.number for point in points])
+    whole = [point for point in points if not point.stopped]
+    if whole:
+        best = np.maximum.accumulate([point.score for point in whole])
+        numbers = [*(point.number for point in whole), points[-1].number]
+        axes.step(numbers, [*best, best[-1]], where="post", color=BLUE, label="best so far")
+    if infeasible:
+        floor = min((point.score for point in points), default=0.0)
+        axes.plot(infeasible, [floor] * len(infeasible), "x", color=RED, label="infeasible")
+    axes.set(xlabel="trial", ylabel="UF1 of the search's subjects")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper right", ncols=2)
+    return _drawing(figure)
+
+
+@_styled
+def importances(found: Mapping[str, float]) -> Drawing:
+    """Share of the variance of UF1 that each axis explains, the largest on top."""
+    names = sorted(found, key=lambda name: found[name])
+    figure = _figure(0.6 + 0.24 * len(names))
+    axes = figure.subplots()
+    axes.barh(range(len(names)), [found[name] for name in names], color=BLUE)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="share of the variance of UF1", xlim=(0, 1))
+    return _drawing(figure)
+
+
+@_styled
+def slices(axes_of: Mapping[str, Sequence[tuple[Point, Any]]], logarithmic: Collection[str]) -> list[Drawing]:
+    """UF1 against each axis of the space: (trial, its value) pairs of the trials that have one."""
+    scores = [point.score for pairs in axes_of.values() for point, _ in pairs]
+    margin = 0.05 * (max(scores) - min(scores)) or 0.05
+    found = []
+    for name, pairs in axes_of.items():
+        figure = _figure(1.9)
+        axes = figure.subplots()
+        points, values = [point for point, _ in pairs], [value for _, value in pairs]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            _ticks(axes, values, name in logarithmic)
+        else:
+            words = sorted({str(value) for value in values})
+            axes.set_xticks(range(len(words)), words, rotation=30 if len(words) > 5 else 0)
+            axes.set_xlim(-0.5, len(words) - 0.5)
+            values = [words.index(str(value)) for value in values]
+        _scatter(axes, points, values)
+        axes.set(title=name, ylabel="UF1", ylim=(min(scores) - margin, max(scores) + margin))
+        found.append(_drawing(figure))
+    return found
+
+
+def _ticks(axes: Any, values: Sequence[float], logarithmic: bool) -> None:
+    """The values themselves where they are few and round, else three from end to end."""
+    ends, few = (min(values), max(values)), sorted(set(values))
+    if logarithmic and ends[0] < ends[1]:
+        axes.set_xscale("log")
+        ticks = list(np.geomspace(*ends, 3))
+    else:
+        ticks = few if len(few) <= 4 and few == [round(value, 3) for value in few] else list(np.linspace(*ends, 3))
+    axes.set_xticks(ticks, [f"{tick:.2g}" if isinstance(tick, float) else str(tick) for tick in ticks])
+    axes.minorticks_off()
+
+
+@_styled
+def proxy(tuning: Sequence[float], confirmed: Sequence[float], trials: Sequence[int], on_other: bool) -> Drawing:
+    """The search's score of trials against their confirmed UF1."""
+    figure = _figure(3.2)
+    axes = figure.subplots()
+    axes.plot(tuning, confirmed, "o", color=BLUE)
+    for trial, x, y in zip(trials, tuning, confirmed, strict=True):
+        axes.annotate(str(trial), (x, y), textcoords="offset points", xytext=(5, 4))
+    axes.set(
+        xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {'other' if on_other else 'all'} subjects"
+    )
+    return _drawing(figure)
+
+
+@_styled
+def clips(
     counts: Mapping[str, Sequence[int]], classes: Sequence[str], frames: Sequence[int], apexes: Sequence[float]
-) -> bytes:
+) -> Drawing:
     """A dataset at a look: clips per class of each subject, how long clips are, where their apex lies.
 
     Args:
@@ -40,150 +280,12 @@ def clips_png(
             below.text(0.5, 0.5, "not known", ha="center", transform=below.transAxes)
         below.set(xlabel=label, ylabel="clips")
         below.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return _png(figure)
-
-
-def confusion_png(matrix: NDArray[Any], classes: Sequence[str], title: str) -> bytes:
-    """A confusion matrix (K, K): the share of each truth's clips, whose number stands beside it."""
-    counts = matrix.sum(1)
-    figure = Figure(figsize=(1.6 + 0.9 * len(classes), 1.4 + 0.75 * len(classes)), layout="constrained", dpi=120)
-    axes = figure.subplots()
-    shown = ConfusionMatrixDisplay(matrix / np.maximum(counts[:, None], 1), display_labels=classes)
-    shown.plot(
-        cmap="Blues", ax=axes, colorbar=False, values_format=".0%", xticks_rotation=30, im_kw={"vmin": 0, "vmax": 1}
-    )
-    axes.set_yticklabels([f"{name} ({count})" for name, count in zip(classes, counts, strict=True)])
-    axes.set(xlabel="predicted", ylabel="truth (clips)")
-    axes.set_title(title, fontsize=9, wrap=True)
-    return _png(figure)
-
-
-def subjects_png(f1: dict[str, float], clips: dict[str, int], tuning: Sequence[str]) -> bytes:
-    """F1 a subject as bars, the worst first; subjects that the search scored in another colour."""
-    names = sorted(f1, key=lambda name: f1[name])
-    figure = Figure(figsize=(max(6.0, 0.28 * len(names)), 3.2), layout="constrained", dpi=120)
-    axes = figure.subplots()
-    colours = ["tab:orange" if name in tuning else "tab:blue" for name in names]
-    axes.bar(range(len(names)), [f1[name] for name in names], color=colours)
-    axes.scatter(range(len(names)), [f1[name] for name in names], color=colours, s=9, zorder=3)  # a 0 is no gap
-    axes.set_xticks(range(len(names)), [f"{name} ({clips[name]})" for name in names], rotation=90, fontsize=7)
-    axes.set(ylabel="F1 within subject", ylim=(-0.02, 1.02), xlim=(-0.6, len(names) - 0.4))
-    for colour, label in (("tab:orange", "tuning"), ("tab:blue", "other")):
-        axes.bar(0, 0, color=colour, label=label)
-    axes.legend(fontsize=8, loc="upper left")
-    return _png(figure)
-
-
-def curves_png(uf1: NDArray[Any], loss: NDArray[Any], tail: int) -> bytes:
-    """UF1 on test subjects (seeds, E) and training loss (seeds, E) by epoch: their mean and range over seeds.
-
-    Args:
-        tail: how many of the last epochs are averaged, shaded.
-    """
-    figure = Figure(figsize=(9, 3.2), layout="constrained", dpi=120)
-    epochs = np.arange(1, uf1.shape[1] + 1)
-    panels = (("UF1 on test subjects, one epoch alone", uf1, "tab:blue"), ("training loss", loss, "tab:orange"))
-    for axes, (label, values, colour) in zip(figure.subplots(1, 2), panels, strict=True):
-        axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.25, linewidth=0)
-        axes.plot(epochs, values.mean(0), color=colour)
-        axes.axvspan(epochs[-tail] - 0.5, epochs[-1] + 0.5, color="tab:green", alpha=0.12)
-        axes.set(xlabel="epoch", title=label, xlim=(0.5, epochs[-1] + 0.5))
-    return _png(figure)
-
-
-class Point(NamedTuple):
-    """A trial in a picture."""
-
-    number: int
-    score: float
-    stopped: bool  # early: the score is an estimate
-
-
-def history_png(points: Sequence[Point], infeasible: Sequence[int]) -> bytes:
-    """The search as it went: every trial's UF1, and the best so far of those that ran to their end."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained", dpi=120)
-    axes = figure.subplots()
-    _scatter(axes, points, [point.number for point in points])
-    whole = [point for point in points if not point.stopped]
-    if whole:
-        best = np.maximum.accumulate([point.score for point in whole])
-        numbers = [*(point.number for point in whole), points[-1].number]
-        axes.step(numbers, [*best, best[-1]], where="post", color="tab:blue", label="best so far")
-    if infeasible:
-        floor = min((point.score for point in points), default=0.0)
-        axes.plot(infeasible, [floor] * len(infeasible), "x", color="tab:red", label="infeasible")
-    axes.set(xlabel="trial", ylabel="UF1 of the search's subjects")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=8)
-    return _png(figure)
-
-
-def importances_png(importances: Mapping[str, float]) -> bytes:
-    """Share of the variance of UF1 that each axis explains, the largest on top."""
-    names = sorted(importances, key=lambda name: importances[name])
-    figure = Figure(figsize=(7, 0.8 + 0.32 * len(names)), layout="constrained", dpi=120)
-    axes = figure.subplots()
-    axes.barh(range(len(names)), [importances[name] for name in names], color="tab:blue")
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="share of the variance of UF1", xlim=(0, 1))
-    return _png(figure)
-
-
-def slices_png(axes_of: Mapping[str, Sequence[tuple[Point, Any]]], logarithmic: Collection[str]) -> bytes:
-    """UF1 against each axis of the space: (trial, its value) pairs of the trials that have one."""
-    across = min(3, len(axes_of))
-    down = -(-len(axes_of) // across)
-    figure = Figure(figsize=(3.2 * across, 2.5 * down), layout="constrained", dpi=120)
-    grid = figure.subplots(down, across, squeeze=False, sharey=True).flat
-    for (name, pairs), axes in zip(axes_of.items(), grid, strict=False):
-        points, values = [point for point, _ in pairs], [value for _, value in pairs]
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            ends = min(values), max(values)
-            if name in logarithmic and ends[0] < ends[1]:
-                axes.set_xscale("log")
-                ticks = list(np.geomspace(*ends, 3))
-            else:
-                few = sorted(set(values))
-                ticks = (
-                    few if len(few) <= 4 and few == [round(value, 3) for value in few] else list(np.linspace(*ends, 3))
-                )
-            axes.set_xticks(ticks, [f"{tick:.2g}" if isinstance(tick, float) else str(tick) for tick in ticks])
-            axes.minorticks_off()
-        else:
-            words = sorted({str(value) for value in values})
-            axes.set_xticks(range(len(words)), words, rotation=30 if len(words) > 3 else 0)
-            axes.set_xlim(-0.5, len(words) - 0.5)
-            values = [words.index(str(value)) for value in values]
-        _scatter(axes, points, values)
-        axes.set_title(name, fontsize=9)
-    for axes in list(grid):
-        axes.set_visible(False)
-    figure.supylabel("UF1", fontsize=9)
-    return _png(figure)
-
-
-def proxy_png(tuning: Sequence[float], confirmed: Sequence[float], trials: Sequence[int], on_other: bool) -> bytes:
-    """The search's score of trials against their confirmed UF1."""
-    figure = Figure(figsize=(4.6, 4), layout="constrained", dpi=120)
-    axes = figure.subplots()
-    axes.plot(tuning, confirmed, "o", color="tab:blue")
-    for trial, x, y in zip(trials, tuning, confirmed, strict=True):
-        axes.annotate(str(trial), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
-    axes.set(
-        xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {'other' if on_other else 'all'} subjects"
-    )
-    return _png(figure)
+    return _drawing(figure)
 
 
 def _scatter(axes: Any, points: Sequence[Point], places: Sequence[float]) -> None:
     """Trials by their score: filled if they ran to their end, else hollow."""
-    for stopped, face, label in ((False, "tab:blue", "ran to its end"), (True, "none", "stopped early, an estimate")):
+    for stopped, face, label in ((False, BLUE, "ran to its end"), (True, "none", "stopped early, an estimate")):
         chosen = [(place, point.score) for place, point in zip(places, points, strict=True) if point.stopped == stopped]
         if chosen:
-            axes.scatter(*zip(*chosen, strict=True), s=18, facecolors=face, edgecolors="tab:blue", label=label)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+            axes.scatter(*zip(*chosen, strict=True), s=18, facecolors=face, edgecolors=BLUE, label=label)

@@ -15,7 +15,7 @@ from mer_search.report.terminal import err, note
 from mer_search.report.trials import final_line, trial_line, values_text
 from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.storage import ENDED, score
+from mer_search.search.storage import ENDED, is_stopped, score
 from mer_search.search.study import Begun, Event, Lost, Scored, Trained
 from mer_search.search.trial import Evaluation
 from mer_search.training.loop import Epoch
@@ -91,7 +91,7 @@ class Live:
         if trial.state in ENDED:
             self.progress.advance(self.trials)
         if best is not None:
-            stopped = sum("stopped_after" in each.user_attrs for each in self.study.get_trials(deepcopy=False))
+            stopped = sum(map(is_stopped, self.study.get_trials(deepcopy=False)))
             text = f"trials, best {best.number}: UF1 {score(best):.3f}, {stopped} stopped"
             self.progress.update(self.trials, description=text)
             self.progress.best = f"best: {values_text(best.params)}"

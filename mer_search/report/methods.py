@@ -7,6 +7,7 @@ from mer_search.config import Run
 from mer_search.confirmation.summary import RuleScore, Score, Summary
 from mer_search.data import DATASETS
 from mer_search.evaluation.metrics import tail_epochs
+from mer_search.report.document import Code, Section
 from mer_search.report.summaries import BASELINE_TITLES, group_title, title
 from mer_search.report.terminal import interval, plural
 
@@ -34,6 +35,22 @@ MASKS = {
     "landmarks": "masked by landmarks",
     "notebook": "masked by landmarks of all frames",
 }
+BIBTEX = """\
+@inproceedings{li2022mmnet,
+  title = {{MMNet}: Muscle Motion-Guided Network for Micro-Expression Recognition},
+  author = {Li, Hanting and Sui, Mingzhe and Zhu, Zhaoqing and Zhao, Feng},
+  booktitle = {Proceedings of the 31st International Joint Conference on Artificial Intelligence},
+  year = {2022}
+}
+@misc{tmmmnet,
+  title = {{TM-MMNET}, V1 to V6d},
+  note = {Public code and specification}
+}
+@software{mersearch,
+  title = {mer-search: Find networks for micro-expression recognition, and say honestly how good they are},
+  version = {VERSION}
+}
+"""
 COMPONENTS = {"u": "horizontal flow", "v": "vertical flow", "o": "optical strain"}
 
 
@@ -136,6 +153,17 @@ def _search(study: dict[str, Any]) -> str:
         f"subjects ({pruned}); "
         f"{finals}the figures of the other subjects had no part in it."
     )
+
+
+def section(run: Run, summary: Summary, study: dict[str, Any] | None, environment: dict[str, Any]) -> Section:
+    """What to copy: the paragraph, the table, and whom to cite. See `paragraph`."""
+    cited = BIBTEX.replace("VERSION", environment["mer-search"])
+    texts = {
+        "Methods": paragraph(run, summary, study, environment),
+        "Results, LaTeX (booktabs)": latex(summary),
+        "Whom to cite, BibTeX": cited,
+    }
+    return Section("For a paper", [Code(text, called) for called, text in texts.items()])
 
 
 def latex(summary: Summary) -> str:

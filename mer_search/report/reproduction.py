@@ -9,7 +9,7 @@ from mer_search.confirmation.reproduce import Decision, Reproduced
 from mer_search.files import write_whole
 from mer_search.presets import PUBLISHED_BY_SUBJECT, PUBLISHED_MARK
 from mer_search.report.confirmation import SYNTHETIC
-from mer_search.report.document import Block, Document, Section, Table, Text, to_html, write_markdown
+from mer_search.report.document import Block, Document, Section, Table, Text, write_document
 from mer_search.report.summaries import better_baseline
 from mer_search.report.terminal import decimals, interval, plural, say, show
 
@@ -160,9 +160,6 @@ def write_page(
     )
     if values:
         set_here = ", ".join(f"{path} = {value}" for path, value in values.items())
-        lead.append(Text(f"Not as published, but set so: {set_here}.", warning=True))
-    document = Document("As published", lead, sections)
-    write_whole(folder / "report.html", to_html(document))
-    write_markdown(document, folder / "report.md")
+        lead.append(Text(f"Not as published, but set so: {set_here}.", "unsure"))
     write_whole(folder / "networks.json", facts(found))
-    return folder / "report.html"
+    return write_document(Document("As published", lead, sections), folder / "report.html")

@@ -42,7 +42,7 @@ def clips_of(study: optuna.Study, run: Run, progress: Progress) -> Loaded | Text
         if digest(loaded.run) != digest(run):
             raise DataError(f"{path} holds other clips than those of the study")
     except MerSearchError as error:
-        return Text(f"There are no pictures here, because they need the study's data: {error}.", warning=True)
+        return Text(f"There are no pictures here, because they need the study's data: {error}.", "unsure")
     return loaded
 
 
@@ -57,7 +57,7 @@ def looked_at(
     try:
         sheets = [clips] if isinstance(clips, Text) else _sheets(folder, clips, seed, told, wrong, progress)
     except DataError as error:
-        sheets = [Text(f"There are no pictures here: {error}.", warning=True)]
+        sheets = [Text(f"There are no pictures here: {error}.", "unsure")]
     return Section(
         "What the network looks at", [*blocks, *sheets[:1], *_mistakes(wrong, run.data.classes), *sheets[1:]]
     )

@@ -10,8 +10,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.confirmation.proxy import proxy
+from mer_search.report import figures
 from mer_search.report.document import Block, Code, Picture, Section, Text
-from mer_search.report.figures import Point, history_png, importances_png, proxy_png, slices_png
+from mer_search.report.figures import Point
 from mer_search.report.trials import proxy_line, state_line, trials_table
 from mer_search.search.progress import progress_of
 from mer_search.search.space import parse
@@ -37,23 +38,27 @@ def facts(study: optuna.Study) -> dict[str, Any]:
 def sections(study: optuna.Study) -> list[Section]:
     """History, importances, slices, the space and its best trials, and the proxy."""
     trials = study.get_trials(deepcopy=False)
+    drawn = history(study)
+    if not drawn:
+        return [Section("The search", [Text("No trial has ended yet.")])]
+    told: list[Block] = [Text(f"{state_line(progress_of(study))}."), drawn]
+    if study.user_attrs["leaks"]:
+        told.insert(0, Text("The search's rule looks at the test subjects' labels: its figures leak.", "bad"))
+    return [
+        Section("The search", [*told, trials_table(study)]),
+        Section("What mattered", [*_importances(study), *_slices(trials)]),
+        Section("Can the search's score be trusted?", _proxy(study)),
+        Section("The space", [Code(kept_study(results(study)).read_text(), "Study file")]),
+    ]
+
+
+def history(study: optuna.Study) -> Picture | None:
+    """The search as it went; None before a trial has ended."""
+    trials = study.get_trials(deepcopy=False)
     points = [_point(trial) for trial in trials if trial.state == TrialState.COMPLETE]
     infeasible = [trial.number for trial in trials if trial.state == TrialState.PRUNED]
-    if not points:
-        return [Section("The search", [Text("No trial has ended yet.")])]
-    history: list[Block] = [
-        Text(f"{state_line(progress_of(study))}."),
-        Picture("history", "UF1 of the search's subjects, trial by trial", history_png(points, infeasible)),
-    ]
-    if study.user_attrs["leaks"]:
-        history.insert(0, Text("The search's rule looks at the test subjects' labels: its figures leak.", True))
-    return [
-        Section("The search", history),
-        Section("The best trials", [trials_table(study)]),
-        Section("What mattered", [*_importances(study), *_slices(trials)]),
-        Section("The space", [Code(kept_study(results(study)).read_text())]),
-        Section("Can the search's score be trusted?", _proxy(study)),
-    ]
+    caption = "UF1 of the search's subjects, trial by trial; hollow: stopped early, an estimate"
+    return Picture("history", caption, [figures.history(points, infeasible)]) if points else None
 
 
 def _point(trial: FrozenTrial) -> Point:
@@ -76,7 +81,7 @@ def _importances(study: optuna.Study) -> list[Block]:
         alone, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
     )
     caption = f"Importances by fANOVA on {len(whole)} trials that ran to their end; of few trials they are rough"
-    return [Picture("importances", caption, importances_png(found))] if found else []
+    return [Picture("importances", caption, [figures.importances(found)])] if found else []
 
 
 def _slices(trials: list[FrozenTrial]) -> list[Block]:
@@ -87,15 +92,15 @@ def _slices(trials: list[FrozenTrial]) -> list[Block]:
     kinds = {name: kind for trial in ended for name, kind in trial.distributions.items()}
     logarithmic = [name for name in names if isinstance(kind := kinds[name], FloatDistribution) and kind.log]
     caption = "UF1 against each axis; hollow: stopped early, an estimate"
-    return [Picture("slices", caption, slices_png(pairs, logarithmic))] if names else []
+    return [Picture("slices", caption, figures.slices(pairs, logarithmic))] if names else []
 
 
 def _proxy(study: optuna.Study) -> list[Block]:
     found = proxy(study)
     if found is None:
         return [Text("That needs two confirmed trials, and five to tell: `mer-search confirm --top 2`, or more.")]
-    picture = proxy_png(found.tuning_uf1, found.confirmed_uf1, found.trials, found.on_other)
-    return [Text(proxy_line(found)), Picture("proxy", "Confirmed trials, by their number", picture)]
+    picture = figures.proxy(found.tuning_uf1, found.confirmed_uf1, found.trials, found.on_other)
+    return [Text(proxy_line(found)), Picture("proxy", "Confirmed trials, by their number", [picture])]
 
 
 def trials_csv(study: optuna.Study) -> str:

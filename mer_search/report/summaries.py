@@ -156,7 +156,9 @@ def conclusion(summary: Summary) -> str:
     if summary.leaks:
         said = f"mean UF1 {network:.3f} LEAKS, so that no baseline can be set beside it."
     elif network > best:
-        said = f"mean UF1 {network:.3f} is above the better baseline's ({called}, {best:.3f})."
+        low = summary.tail.ci95 and summary.tail.ci95[0]
+        reach = f", but its 95 % interval begins below, at {low:.3f}" if low is not None and low <= best else ""
+        said = f"mean UF1 {network:.3f} is above the better baseline's ({called}, {best:.3f}){reach}."
     else:
         said = f"mean UF1 {network:.3f} does NOT beat a baseline: {called} reaches {best:.3f}."
     return f"{summary.title}: {said}{ensemble}"

@@ -108,6 +108,11 @@ def decimals(score: float | None) -> str:
     return "" if score is None else f"{score:.3f}"
 
 
+def p_value(p: float) -> str:
+    """Three decimals, or that it is smaller."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def interval(ends: Sequence[float] | None) -> str:
     """ "0.475-0.677"; None is one that cannot be estimated."""
     return "not estimable" if ends is None else "-".join(map(decimals, ends))

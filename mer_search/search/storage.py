@@ -192,9 +192,14 @@ def find_trial(study: optuna.Study, number: int | None) -> FrozenTrial:
     return trials[number]
 
 
+def is_stopped(trial: FrozenTrial) -> bool:
+    """Whether the pruner stopped a trial early: its value is an estimate, not a score."""
+    return trial.state == TrialState.COMPLETE and "stopped_after" in trial.user_attrs
+
+
 def ran_to_its_end(trial: FrozenTrial) -> bool:
     """Whether a trial scored all of the study's subjects; one that was stopped early has only an estimate."""
-    return trial.state == TrialState.COMPLETE and "stopped_after" not in trial.user_attrs
+    return trial.state == TrialState.COMPLETE and not is_stopped(trial)
 
 
 def score(trial: FrozenTrial) -> float:

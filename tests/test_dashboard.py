@@ -1,0 +1,54 @@
+"""What the dashboard is told of trials that were stopped early, and where it opens."""
+
+import json
+import threading
+import urllib.request
+
+import optuna
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+from optuna.trial import TrialState, create_trial
+from optuna_dashboard._note import get_note_from_system_attrs as note_of
+
+from mer_search.report.dashboard import address, describe_study, server
+from mer_search.search.storage import open_storage
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study of two trials, the second of which was stopped early."""
+    storage = open_storage(f"sqlite:///{tmp_path}/small.db", create=True)
+    study = optuna.create_study(storage=storage, study_name="small", direction="maximize")
+    facts = {"dataset": "clips", "study_file": "small", "preset": "V4", "subjects": ["s1", "s2"], "rule": "tail"}
+    for key, value in (facts | {"seed": 0, "leaks": False, "out": str(tmp_path)}).items():
+        study.set_user_attr(key, value)
+    for value, more in ((0.5, {}), (0.4, {"stopped_after": 1, "stopped_epochs": 2})):
+        attributes = {"gflop": 0.1, "fold_epochs": [2, 4]} | more
+        study.add_trial(create_trial(value=value, user_attrs=attributes))
+    return study
+
+
+def test_the_note_of_a_study_tells_estimates_from_scores_in_words_and_in_a_picture(study):
+    describe_study(study)
+    note = note_of(study._storage.get_study_system_attrs(study._study_id), None)["body"]
+    assert "**1 trial stopped early: the values are estimates, not scores.**" in note
+    assert "| ~0.400 |" in note and "1 complete, 1 stopped early" in note
+    assert [meta.filename for meta in get_all_artifact_meta(study)] == ["history.png"]
+
+
+def test_trials_that_were_stopped_are_not_complete_in_the_dashboard(study, tmp_path, capfd):
+    with server(study._storage, tmp_path, "127.0.0.1", 0) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.server_port}/api/studies/{study._study_id}"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            trials = json.load(answer)["trials"]
+        listening.shutdown()
+    assert [trial["state"] for trial in trials] == ["Complete", "Pruned"]
+    assert [trial["constraints"] for trial in trials] == [[], [1.0]]  # which is drawn in grey
+    assert capfd.readouterr().err == ""  # no line for each request
+    kept = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path}/small.db").get_trials()
+    assert {trial.state for trial in kept} == {TrialState.COMPLETE}
+
+
+def test_the_dashboard_opens_on_the_study(study):
+    assert address(study, "127.0.0.1", 8080) == f"http://127.0.0.1:8080/dashboard/studies/{study._study_id}"
