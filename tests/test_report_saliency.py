@@ -120,7 +120,7 @@ def test_without_its_networks_the_list_of_mistakes_is_left(confirmed):
     ids=["gone", "another"],
 )
 def test_without_its_data_the_report_keeps_its_tables_and_says_why(confirmed, tmp_path, change, words):
-    study, confirmation = confirmed
+    study, _ = confirmed
     change(tmp_path / "flow")
     page = write_study(study, None, silent)
     html = page.read_text()
