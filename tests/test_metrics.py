@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,3 +139,15 @@ def test_val_epoch_is_there_only_where_subjects_were_held_out():
     assert set(metrics.available([with_them, without])) == {"tail", "last", "best_test_epoch"}
     with pytest.raises(UsageError, match=r"needs subjects held out.*beside s01.*train\.val_subjects of 1 or more"):
         metrics.val_epoch(without)
+
+
+def test_action_units_are_counted_over_folds_where_they_are_known():
+    nan = np.nan
+    one = Predictions(
+        0, "s1", ("s1/a", "s1/b"), np.array([0, 0]), np.ones((1, 2, 1), np.float16), None, ("4", "12"),
+        np.array([[1, 0], [1, nan]], np.float32), np.array([[0.9, 0.2], [0.1, 0.9]], np.float16),
+    )  # fmt: skip
+    other = replace(one, subject="s2", clips=("s2/a", "s2/b"), unit_names=("12", "17"))
+    found = {name: counts.tolist() for name, counts in metrics.unit_counts([one, other]).items()}
+    assert found == {"12": [2, 1, 1], "4": [2, 1, 1], "17": [0, 0, 0]}
+    assert metrics.unit_counts([replace(one, unit_truth=None)]) == {}

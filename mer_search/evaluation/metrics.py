@@ -101,6 +101,20 @@ def units_f1(truth: NDArray[Any], shown: NDArray[Any], over: str = "occurring") 
     return float(_mean_over_classes(2 * (present & said).sum(0), present.sum(0) + said.sum(0), every))
 
 
+def unit_counts(folds: Sequence[Predictions]) -> dict[str, Ints]:
+    """Action unit -> clips that show it, clips of which it is predicted, and clips of both (3,), over all folds and
+    where it is known. A unit that no fold trains on is not there."""
+    found: dict[str, Ints] = {}
+    for fold in folds:
+        if fold.unit_truth is None or fold.unit_probabilities is None:
+            continue
+        present, said = fold.unit_truth == 1, (fold.unit_probabilities > 0.5) & ~np.isnan(fold.unit_truth)
+        counts = np.array([present.sum(0), said.sum(0), (present & said).sum(0)]).T
+        for name, own in zip(fold.unit_names, counts, strict=True):
+            found[name] = found.get(name, 0) + own
+    return dict(sorted(found.items(), key=lambda item: -item[1][0]))
+
+
 def scores(matrix: NDArray[Any]) -> Scores:
     """All scores of one confusion matrix (K, K)."""
     left_out = np.flatnonzero(matrix.sum(-1) + matrix.sum(-2) == 0)

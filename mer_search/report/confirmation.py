@@ -73,6 +73,8 @@ def sections(
         Section("Subjects", [Picture("subjects", SUBJECTS, _subjects(folds, tuning))]),
         Section("Learning curves", [Picture("curves", CURVES, curves(folds, history))]),
     ]
+    if counts := metrics.unit_counts(folds):
+        found.insert(2, Section("Action units", [_action_units(counts, len(summary.seeds))]))
     if summary.comparison and summary.comparison.pairs:
         lines = [Text(line) for line in summary.conclusions]
         found.append(Section("Against other networks, paired", [*_comparison(summary.comparison), *lines]))
@@ -86,6 +88,26 @@ CURVES = (
     "Line: mean over seeds; band: their range; grey: the epochs that the tail rule averages. Nothing is chosen by the "
     "test subjects' curve."
 )
+
+
+def _action_units(counts: Mapping[str, NDArray[np.int64]], seeds: int) -> Table:
+    rows = [
+        (
+            name,
+            *(
+                f"{count / seeds:g}" if count % seeds == 0 else f"{count / seeds:.1f}"
+                for count in (present, said, both)
+            ),
+            decimals(2 * both / (present + said)) if present + said else "",
+        )
+        for name, (present, said, both) in counts.items()
+    ]
+    caption = (
+        "What the first stage says of the test subjects' clips: clips that show the unit, clips of which it is "
+        "predicted (a probability above one half), and both, mean over seeds. Units that a fold's other subjects never "
+        "show, and clips of which it is not known, are left out."
+    )
+    return Table(("action unit", "clips", "predicted", "both", "F1"), rows, caption)
 
 
 def estimates(summary: Summary) -> list[Block]:
