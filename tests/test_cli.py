@@ -248,13 +248,14 @@ def test_a_comparison_is_one_document_or_tables(compare, tmp_path):
     done = compare("V6", "V6c", "--data", "casme2", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert [network["name"] for network in found["networks"]] == ["V6", "V6c"]
+    called = [network["name"] for network in found["networks"]]
+    assert [name.split(" with flow.size=32, prep.size=32, ")[0] for name in called] == ["V6", "V6c"]
     assert found["synthetic"]
     assert (found["subjects"], found["seeds"]) == (["sub01", "sub02", "sub03"], [1000])
     (pair,) = found["pairs"]
     uf1 = [network["uf1"] for network in found["networks"]]
     assert pair["difference"] == pytest.approx(uf1[0] - uf1[1])
-    assert found["winner"] == ("V6c" if uf1[1] > uf1[0] else "V6")
+    assert found["winner"] == called[int(uf1[1] > uf1[0])]
     shown = " ".join(compare("V6", "V6c", "--data", "casme2").stdout.split())
     assert pair["conclusion"] in shown and "(synthetic)" in shown
 
@@ -266,11 +267,35 @@ def test_a_plan_fits_a_terminal_and_says_who_wins(compare, tmp_path):
     assert shown.exit_code == 0, shown.output
     lines = shown.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    winner = next(line.split()[1] for line in lines if re.fullmatch(r"full: \S+ \(not shown\)", line))
+    winner = re.search(r"full: (\S+) with [^()]* \(not shown\)", shown.stdout)[1]
     words = f"nothing: {winner}, without a comparison: V3NR is not among {winner} and V4"
     assert (words in " ".join(shown.stdout.split())) == (winner != "V3NR")
     found = json.loads(compare("--plan", "plan.toml", "--data", "casme2", "--json").stdout)
-    assert (found[0]["step"], found[0]["winner"]) == ("full", winner)
+    assert (found[0]["step"], found[0]["winner"].split()[0]) == ("full", winner)
+
+
+def test_two_names_of_one_network_are_refused_before_anything_is_trained(mer_search):
+    small = [word for key in ("stem_width", "stem_mid", "attention_width") for word in ("--set", f"model.{key}=8")]
+    same = "V3NR with model.stem_width=8, model.stem_mid=8, model.attention_width=8 and V5NR with"
+    one_line(mer_search("compare", "V3NR", "V5NR", *small, "--data", "nowhere"), 2, same, "are the same network")
+    one_line(mer_search("compare", "V5", "V5NR", "--data", "nowhere"), 2, "V5NR and V5NR are the same network")
+    one_line(mer_search("reproduce", "V3NR", "V5NR", *small, "--data", "nowhere"), 2, "are the same network")
+
+
+def test_what_takes_longer_than_a_day_is_asked_before(mer_search, flow_folder, monkeypatch):
+    Path("small.toml").write_text(STUDY)
+    monkeypatch.setattr(options, "DAY", 0.0)
+    search = ("run", "--study", "small.toml", "--data", flow_folder, "--trials", 1)
+    one_line(mer_search(*search), 2, "longer than a day needs --yes")
+    done = mer_search(*search, "--yes")
+    assert done.exit_code == 0 and re.search(r"1 complete; took \d+ s", done.stdout)
+    one_line(mer_search("confirm", "--seeds", 1), 2, "longer than a day needs --yes")
+    assert not list(Path("runs/small/confirm").glob("*/folds/*"))
+    for answer, code in (("n", 1), ("y", 0)):
+        monkeypatch.setattr(options, "_can_ask", lambda: True)
+        asked = CliRunner().invoke(cli.main, ["confirm", "--seeds", "1", "--against", "none"], input=answer)
+        assert "This takes about" in asked.stderr and asked.exit_code == code
+    assert re.search(r"cost: \d+ s of fitting baselines", asked.stderr)
 
 
 @pytest.mark.parametrize(

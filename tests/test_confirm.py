@@ -196,6 +196,8 @@ def test_a_preset_is_confirmed_in_a_folder_of_its_own(tmp_path):
     target = preset_target("V3NR", {"train.epochs": 7}, tmp_path)
     assert (target.run.model.stem_width, target.run.train.epochs) == (256, 7)
     assert target.folder == tmp_path / "presets" / "confirm" / "V3NR"
+    assert target.title == "V3NR with train.epochs=7"
+    assert preset_target("V5", {"model.stem_width": 512}, tmp_path, "published").title == "V5NR as published"
     with pytest.raises(UsageError, match="a preset must be one of"):
         preset_target("V9", {}, tmp_path)
 

@@ -80,7 +80,7 @@ def compare(
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
     from mer_search.confirmation.summary import Comparison
-    from mer_search.confirmation.target import FIRST_SEED, Target, preset_target, trial_target
+    from mer_search.confirmation.target import FIRST_SEED, Target, check_different, preset_target, trial_target
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
@@ -114,6 +114,8 @@ def compare(
         fresh = range(FIRST_SEED, FIRST_SEED + seeds)
         with stop.polling(), terminal.bars() as progress:
             jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
+    for step in steps:
+        check_different(target(network) for network in step.compare if network in chosen)
             return comparing.compare(jobs, confirm_all(jobs, where, progress, print_costs))
 
     found = []
@@ -175,6 +177,7 @@ def reproduce(
     if names and deviations:
         raise UsageError(f"reproduce takes networks or --deviations, but got both: {' '.join(names)} and {deviations}")
     values = values_of(settings) | ({"data.task": task} if task else {})
+    from mer_search.confirmation.target import check_different
     if deviations:
         targets = reproducing.without_each(deviations, values, out)
     else:
@@ -191,6 +194,7 @@ def reproduce(
     folder = out / "reproduced" / (f"deviations-{deviations}" if deviations else "networks")
     page = reproduction.write_page(folder, found, values, sections)
     if as_json:
+    check_different(targets)
         click.echo(reproduction.facts(found))
     else:
         reproduction.print_sections(sections)
@@ -235,12 +239,13 @@ def evaluate(
         loaded = load_data(data or find_data(None, progress), run, progress)
         files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
         folds = evaluating.evaluate(files, loaded, choose_device(device), progress)
+    from mer_search.confirmation.target import preset_title
     public = any(each.path.suffix != ".safetensors" for each in files)
     facts = networks.evaluated(folds, loaded, public)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:
-        networks.print_evaluated(facts, preset_name)
+        networks.print_evaluated(facts, preset_title(preset_name, values_of(settings), recipe))
 
 
 def _is_trial(network: str) -> bool:
