@@ -21,7 +21,7 @@ from mer_search.search.cost import NOTHING, Cost, fold_flop, slot_speed
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import only_trainer
 from mer_search.search.workspace import Loaded, Progress, load_data
-from mer_search.training.fold_store import Key, check_motion, claim, load_folds
+from mer_search.training.fold_store import Key, check_motion, claim, load_folds, take_over
 from mer_search.training.loop import Epoch
 
 
@@ -181,6 +181,8 @@ def confirm_all(
     """
     stores = {job.store: job for job in jobs}
     if not any(job.missing for job in jobs):
+    for store, job in stores.items():
+        take_over(store, job.loaded.run, job.loaded.motion_digest)
         announce(jobs, [NOTHING] * len(jobs), 0)
     else:
         largest = max((job.loaded.run for job in jobs), key=step_flop)
