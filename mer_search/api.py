@@ -191,7 +191,7 @@ class Result:
         folder = job.loaded.folder
         return Confirmed(
             job.target.title, job.store, job.loaded.run, job.subjects, job.seeds, folder.path, folder.title,
-            folder.synthetic,
+            folder.synthetic, self.summary.tail.uf1,
         )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The command that confirms what a search found."""
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -173,6 +174,8 @@ def _start(study: "optuna.Study", against: str | None, targets: "Sequence[Target
         return None
     try:
         return start_target(study, against or "", targets)
+    if preset_name and results[0].confirmation.is_whole:
+        terminal.out.print(f"its networks: mer-search predict CLIP --folder {shlex.quote(str(results[0].folder))}")
     except DataError as error:
         if against:
             raise

@@ -138,7 +138,7 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 
 
 @click.command(epilog=example("mer-search report"))
-@click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the one confirmed last]")
+@click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best confirmed]")
 @storage_option
 @name_option
 def report(trial: int | None, storage: str, name: str | None) -> None:

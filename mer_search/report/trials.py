@@ -8,6 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.confirmation.proxy import Proxy
+from mer_search.confirmation.folders import confirmed_uf1
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
 from mer_search.report.terminal import out, plural, say
@@ -60,7 +61,8 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     whole = ranked_trials(study)
     ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     stopped = sorted((trial for trial in ended if not ran_to_its_end(trial)), key=score, reverse=True)
-    chosen = [*whole, *stopped][:rows]
+    chosen, confirmed = [*whole, *stopped][:rows], confirmed_uf1(study)
+    repeated = sum(map(ran_to_its_end, ended)) > len(whole)
     cells = [
         (
             str(trial.number),
@@ -68,12 +70,13 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
             f"{'' if ran_to_its_end(trial) else '~'}{score(trial):.3f}",
             finals_text(study, trial),
             str(trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"]))),
+            *([decimals(confirmed.get(trial.number))] if confirmed else []),
             f"{trial.user_attrs['gflop']:.3g}",
         )
         for trial in chosen
     ]
     return Table(
-        ("trial", "values", "UF1", "finals", "folds", "GFLOP"),
+        ("trial", "values", "UF1", "finals", *(["confirmed"] if confirmed else []), "folds", "GFLOP"),
         cells,
         "The best first: by its finals, the mean with further seeds (so many in all), then by UF1. ~: an estimate, of "
         "a trial that was stopped early. The best of many looks better than it is.",
