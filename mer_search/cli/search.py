@@ -74,7 +74,7 @@ def run(
     from mer_search.search import space
     from mer_search.search.progress import progress_of
     from mer_search.search.session import default_study, open_session
-    from mer_search.search.storage import check_name, check_url, ended
+    from mer_search.search.study import start_changed
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
 
@@ -111,6 +111,11 @@ def run(
         print_next(storage, label, search.out)
 
 
+        if start_changed(search):
+            terminal.note(
+                "warning: [[start]] of the study file has changed, but a study's first trials are chosen when it is "
+                "made; give another --study-name, or enqueue them with Optuna's study.enqueue_trial"
+            )
 @click.command(epilog=example("mer-search status --json"))
 @storage_option
 @name_option

@@ -71,7 +71,8 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
             finals_text(study, trial),
             str(trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"]))),
             *([decimals(confirmed.get(trial.number))] if confirmed else []),
-            f"{trial.user_attrs['gflop']:.3g}",
+            str(trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"]))),
+            f"{trial.user_attrs['gflop']:.3g}" if "gflop" in trial.user_attrs else "",
         )
         for trial in chosen
     ]
