@@ -151,6 +151,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     def names(thing):
         return sorted(meta.filename for meta in get_all_artifact_meta(thing, storage=storage))
 
+    from optuna_dashboard import save_note
     Path("small.toml").write_text(STUDY)
     assert mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 1).exit_code == 0
     import optuna
@@ -171,6 +172,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         done = mer_search("confirm", "--seeds", seeds, "--against", "none", "--json")
         summary = json.loads(done.stdout)["rules"]["tail"]["all"]
         assert names(study) == confirmed
+    save_note(study, f"Mine, above.\n{note}\nMine, below.")
         attributes = storage.get_study_system_attrs(study._study_id)
         assert f"| trial 0 | {summary['uf1']:.3f} | {summary['sd']:.3f} |" in note_of(attributes, None)["body"]
     (shown,) = [meta for meta in get_all_artifact_meta(study, storage=storage) if "confusion" in meta.filename]
@@ -178,6 +180,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     assert Path("runs/small/artifacts", shown.artifact_id).read_bytes() == kept
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        assert re.fullmatch("Mine, above.\n<!--.*-->\nMine, below.", note_of(attributes, None)["body"], re.S)
         one_line(mer_search("dashboard", "--port", port), 2, "--port must be free", str(port))
 
 

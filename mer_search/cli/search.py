@@ -172,7 +172,8 @@ def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
     from mer_search.search.storage import find_study, open_storage, results
 
     opened = open_storage(storage)
-    folder = results(find_study(opened, name)) / "artifacts"
+    study = find_study(opened, name)
+    folder, number = results(study) / "artifacts", opened.get_study_id_from_name(study.study_name)
     check_port(host, port)
     if exposed(host):
         click.echo(
@@ -180,5 +181,5 @@ def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
             f"studies; without --host, an ssh tunnel reaches it: ssh -L {port}:127.0.0.1:{port} MACHINE",
             err=True,
         )
-    click.echo(f"http://{host}:{port}/  (Ctrl-C stops it)")
+    click.echo(f"http://{host}:{port}/dashboard/studies/{number}  (Ctrl-C stops it)")
     serve(opened, folder, host, port)

@@ -3,8 +3,10 @@
 import errno
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import numpy as np
 import optuna
@@ -24,14 +26,19 @@ from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
 
+OURS = ("<!-- mer-search -->", "<!-- your own words go above or below -->")  # around our part of a note
 TRIALS_SHOWN = 5  # trials in a study's note
+
+
+STOPPED = (
+    " The trial was stopped early: its value is an estimate for all subjects and epochs, by how far it lay behind the "
+    "best trial on these."
+)
 
 
 def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path) -> None:
     """Attach a trial's confusion matrix, learning curves and subjects, and write its note, while it runs: a finished
     trial takes no artifact."""
-    from optuna_dashboard import save_note
-
     from mer_search.report.confirmation import curves
     from mer_search.report.figures import confusion_png
 
@@ -52,12 +59,12 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
         upload_artifact(artifact_store=store, file_path=str(evaluation.folder / name), study_or_trial=trial)
     rows = [[name, *map(str, row)] for name, row in zip(classes, matrix, strict=True)]
     numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(evaluation.subjects))
-    save_note(
+    _write_note(
         trial,
         "\n".join(
             [
                 f"**UF1 {found.uf1:.3f}**, UAR {found.uar:.3f}, accuracy {found.accuracy:.3f} over {share} "
-                f"({evaluation.rule} rule).",
+                f"({evaluation.rule} rule).{STOPPED if 'stopped_after' in trial.user_attrs else ''}",
                 "",
                 markdown_table(Table(("truth, predicted:", *classes), rows)),
                 "",
@@ -80,8 +87,6 @@ def _subjects_csv(counts: Mapping[str, NDArray[np.int64]]) -> str:
 
 def describe_study(study: optuna.Study) -> None:
     """Write the study's note: data, subjects and rule, the best trials, and what was confirmed."""
-    from optuna_dashboard import save_note
-
     facts = study.user_attrs
     parts = [
         f"{facts['dataset']}; study file `{facts['study_file']}` on {facts['preset']}; objective: pooled UF1 "
@@ -95,7 +100,15 @@ def describe_study(study: optuna.Study) -> None:
     if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
         head = ("confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)")
         parts.append(markdown_table(Table(head, confirmed)))
-    save_note(study, "\n\n".join(parts))
+    _write_note(study, "\n\n".join(parts))
+
+
+def _write_note(thing: optuna.Study | optuna.Trial, text: str) -> None:
+    """Write our part of a note; what a person wrote before and after it stays."""
+    from optuna_dashboard import get_note, save_note
+
+    before, _, rest = (get_note(thing) or "").partition(OURS[0])
+    save_note(thing, f"{before}{OURS[0]}\n{text}\n{OURS[1]}{rest.partition(OURS[1])[2]}")
 
 
 def _confirmed(number: int, folder: Path) -> list[str]:
@@ -140,7 +153,15 @@ def check_port(host: str, port: int) -> None:
 
 def serve(storage: BaseStorage, artifacts: Path, host: str, port: int) -> None:
     """Serve optuna-dashboard, which has no login."""
-    from optuna_dashboard import run_server
+    from optuna_dashboard import wsgi
 
-    store = FileSystemArtifactStore(str(artifacts))
-    run_server(storage, host=host, port=port, artifact_store=store)
+    app = wsgi(storage, artifact_store=FileSystemArtifactStore(str(artifacts)))
+    with make_server(host, port, app, handler_class=_Silent) as server, suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
+class _Silent(WSGIRequestHandler):
+    """Writes no line a request."""
+
+    def log_message(self, *_: object) -> None:
+        pass
