@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from mer_search.data.synthetic import dataset as synthetic
 from mer_search.search.storage import open_storage
 
 PLAN = """
+from mer_search.report.trials import print_next
 [[step]]
 name = "full"
 compare = ["V3NR", "ablation-A", "ablation-B"]
@@ -347,3 +349,18 @@ def test_the_same_command_goes_on_after_an_interruption(mer_search, flow_folder,
     assert re.search(r"^trial   1  UF1", second.stderr, re.M)
     assert not re.search(r"^trial   0 ", second.stderr, re.M)
     assert json.loads(mer_search("status", "--json").stdout)["trials"] == {"complete": 3}
+
+
+def test_a_wrong_study_file_is_told_before_pytorch_is_loaded(tmp_path):
+    (tmp_path / "wrong.toml").write_text(STUDY.replace('"train.lr" = {', '"train.learning_rate" = {'))
+    code = "import sys; from mer_search.cli import main; sys.argv[1:] = ['run', '--study', 'wrong.toml']\n"
+    code += "try: main()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "did you mean 'train.lr'?" in done.stderr and done.stdout == "False\n"
+
+
+def test_printed_commands_can_be_pasted_into_a_shell(capsys):
+    print_next("sqlite:////a b/c.db", "my study", Path("my runs/my study"))
+    lines = capsys.readouterr().out.splitlines()
+    assert shlex.split(lines[1])[3:] == ["status", "--storage", "sqlite:////a b/c.db", "--study-name", "my study"]
+    assert shlex.split(lines[-1])[2:] == ["sqlite:////a b/c.db", "--artifact-dir", "my runs/my study/artifacts"]

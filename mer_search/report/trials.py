@@ -1,5 +1,6 @@
 """A study on the terminal: its trials, and what to do next."""
 
+import shlex
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -119,9 +120,11 @@ def proxy_line(found: Proxy) -> str:
 
 def print_next(storage: str, name: str, folder: Path) -> None:
     """Where to look, and what to do next."""
-    options = ("" if storage == STORAGE else f" --storage {shown(storage)}") + f" --study-name {name}"
+    given = {"--study-name": name} if storage == STORAGE else {"--storage": shown(storage), "--study-name": name}
+    options = "".join(f" {option} {shlex.quote(value)}" for option, value in given.items())
     say("The best of many looks better than it is:")
     out.print(f"  see it:      mer-search status{options}")
     out.print(f"  confirm it:  mer-search confirm{options}")
     out.print(f"  look at it:  mer-search dashboard{options}")
-    out.print(f"       or:     optuna-dashboard {shown(storage)} --artifact-dir {folder / 'artifacts'}")
+    artifacts = shlex.quote(str(folder / "artifacts"))
+    out.print(f"       or:     optuna-dashboard {shlex.quote(shown(storage))} --artifact-dir {artifacts}")
