@@ -138,7 +138,7 @@ def run(
     name = study_name or file.name
     check_name(name)
     check_url(storage)
-    loaded = load_motion(folder.path, file.base, progress)
+    loaded = load_motion(folder.path, file.base, progress, file.subjects)
     job = Search(file, loaded, loaded.select(file.subjects), seed, Path(out) / name)
     with open_session(job, storage, name, where, in_flight) as session:
         for event in session.events(file.trials if trials is None else trials, progress):

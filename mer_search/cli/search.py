@@ -91,7 +91,7 @@ def run(
                 terminal.note(f"study: {suits} ({reason}; --study takes another)")
                 chosen = space.load(suits)
             file = chosen.for_task(task)
-            loaded = load_data(path, file.base, progress)
+            loaded = load_data(path, file.base, progress, file.subjects)
         datasets.print_data(loaded)
         label, wanted = name or file.name, trials or file.trials
         search = Search(file, loaded, loaded.select(file.subjects), seed, out / label)

@@ -148,7 +148,7 @@ def prepare(
         if key in known:
             loaded = replace(known[key], run=fit(run, known[key].folder, known[key].clips))
         else:
-            loaded = known[key] = load_data(path, run, progress)
+            loaded = known[key] = load_data(path, run, progress, subjects)
         jobs.append(Confirmation(target, loaded, jobs[0].subjects if jobs else loaded.select(subjects), tuple(seeds)))
     checksums = {job.target.title: job.loaded.run.data.checksum for job in jobs}
     if len(set(checksums.values())) > 1:
