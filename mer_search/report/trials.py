@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.confirmation.proxy import Proxy
 from mer_search.confirmation.folders import confirmed_uf1
+from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
-from mer_search.report.terminal import out, plural, say
+from mer_search.report.terminal import decimals, out, plural, say
 from mer_search.search.storage import FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
             values_text(trial.params),
             f"{'' if ran_to_its_end(trial) else '~'}{score(trial):.3f}",
             finals_text(study, trial),
-            str(trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"]))),
             *([decimals(confirmed.get(trial.number))] if confirmed else []),
             str(trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"]))),
             f"{trial.user_attrs['gflop']:.3g}" if "gflop" in trial.user_attrs else "",
@@ -80,8 +79,9 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     return Table(
         ("trial", "values", "UF1", "finals", *(["confirmed"] if confirmed else []), "folds", "GFLOP"),
         cells,
-        "The best first: by its finals, the mean with further seeds (so many in all), then by UF1. ~: an estimate, of "
-        "a trial that was stopped early. The best of many looks better than it is.",
+        "The best first: by its finals, the mean with further seeds (so many in all), then by UF1"
+        f"{', of what was tried again the mean over its trials' if repeated else ''}. ~: an estimate, of a trial that "
+        "was stopped early. The best of many looks better than it is.",
         left=2,
         strong=0 if whole else None,
         title=f"{study.study_name}: {study.user_attrs['dataset']}",
