@@ -277,6 +277,7 @@ def confirm_targets(
     met = [*targets, *([start] if start and start not in targets else [])]
     jobs = prepare(met, path, subjects, seeds, progress)
     folds = confirm_all(jobs, where, progress, announce, on_epoch)
+    progress("scoring, and writing pages", 0, len(jobs))
     summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
     if len(jobs) > 1 or start:
         comparison = compare(jobs, folds)

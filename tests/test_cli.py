@@ -12,13 +12,16 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from small import STUDY, one_line, write_casme2
 
+from mer_search import cli
+from mer_search.cli import options
 from mer_search.data.synthetic import dataset as synthetic
+from mer_search.report.trials import print_next
 from mer_search.search.storage import open_storage
 
 PLAN = """
-from mer_search.report.trials import print_next
 [[step]]
 name = "full"
 compare = ["V3NR", "ablation-A", "ablation-B"]
@@ -148,12 +151,12 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
 
 def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     from optuna.artifacts import get_all_artifact_meta
+    from optuna_dashboard import save_note
     from optuna_dashboard._note import get_note_from_system_attrs as note_of
 
     def names(thing):
         return sorted(meta.filename for meta in get_all_artifact_meta(thing, storage=storage))
 
-    from optuna_dashboard import save_note
     Path("small.toml").write_text(STUDY)
     assert mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 1).exit_code == 0
     import optuna
@@ -169,20 +172,20 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     assert "0 sub01, 1 sub02" in note
     note = note_of(storage.get_study_system_attrs(study._study_id), None)["body"]
     assert "| **0** | **components=" in note and f"| **{trial.value:.3f}** |" in note and "confirmed" not in note
+    save_note(study, f"Mine, above.\n{note}\nMine, below.")
     confirmed = [f"confirmed-trial-0-{name}.png" for name in ("confusion", "curves", "subjects")]
     for seeds in (2, 3):  # what a second confirmation shows takes the place of the first
         done = mer_search("confirm", "--seeds", seeds, "--against", "none", "--json")
         summary = json.loads(done.stdout)["rules"]["tail"]["all"]
         assert names(study) == confirmed
-    save_note(study, f"Mine, above.\n{note}\nMine, below.")
         attributes = storage.get_study_system_attrs(study._study_id)
         assert f"| trial 0 | {summary['uf1']:.3f} | {summary['sd']:.3f} |" in note_of(attributes, None)["body"]
+        assert re.fullmatch("Mine, above.\n<!--.*-->\nMine, below.", note_of(attributes, None)["body"], re.S)
     (shown,) = [meta for meta in get_all_artifact_meta(study, storage=storage) if "confusion" in meta.filename]
     kept = Path("runs/small/confirm/trial-0/confusion.png").read_bytes()
     assert Path("runs/small/artifacts", shown.artifact_id).read_bytes() == kept
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert re.fullmatch("Mine, above.\n<!--.*-->\nMine, below.", note_of(attributes, None)["body"], re.S)
         one_line(mer_search("dashboard", "--port", port), 2, "--port must be free", str(port))
 
 

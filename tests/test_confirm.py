@@ -165,7 +165,7 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
     start = preset_target("V4", settings, target.folder.parent)
     jobs = confirming.prepare([target, start, start], target.data, "all", (1000,), silent)
     assert jobs[0].loaded.tensors is jobs[1].loaded.tensors
-    assert [cost.folds for cost in confirming.confirmation_costs(jobs, everywhere)] == [4, 4, 0]
+    assert [cost.folds for cost in confirming.confirmation_costs(jobs, everywhere, silent)] == [4, 4, 0]
     told = []
     for _ in range(2):
         folds = confirming.confirm_all(jobs, Where(), silent, lambda _, costs, slots: told.append(costs))

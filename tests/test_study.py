@@ -209,6 +209,16 @@ def test_a_workers_death_is_told(make_search, executor, monkeypatch, capsys):
     assert states(study) == [TrialState.COMPLETE]
 
 
+def test_the_bar_of_trials_moves_with_every_fold_so_that_the_time_left_can_be_told(make_search, executor, storage):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    live, moved = Live(study, 2, 0, search.out), []
+    for event in studies.run(search, study, Scheduler(executor, 1), 2):
+        live.show(event)
+        moved.append(live.progress.tasks[live.trials].completed)
+    assert moved == sorted(moved) and set(moved) >= {0.25, 0.5, 1, 1.75, 2}
+
+
 @pytest.mark.parametrize(("blocks", "side"), [(1, 14), (4, 2)])
 def test_a_space_of_small_last_maps_is_warned_of(make_search, executor, capsys, blocks, side):
     search = make_search(STUDY.replace('"model.blocks" = 1', f'"model.blocks" = {blocks}'))

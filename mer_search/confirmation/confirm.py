@@ -1,6 +1,7 @@
 """Confirmation: all subjects, fresh seeds, and nothing chosen on the way. What it says can be believed."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -180,23 +181,25 @@ def confirm_all(
         MerSearchError: if a fold cannot be trained; it is named.
     """
     stores = {job.store: job for job in jobs}
-    if not any(job.missing for job in jobs):
     for store, job in stores.items():
         take_over(store, job.loaded.run, job.loaded.motion_digest)
+    if not any(job.missing for job in jobs):
         announce(jobs, [NOTHING] * len(jobs), 0)
     else:
         largest = max((job.loaded.run for job in jobs), key=step_flop)
         with ExitStack() as stack:
             for store in sorted(stores):
                 stack.enter_context(only_trainer(store))
+            progress("starting workers", 0, 1)
             executor = stack.enter_context(where.open(largest, exact=True))
-            announce(jobs, confirmation_costs(jobs, executor), executor.slots)
+            progress("starting workers", 1, 1)
+            announce(jobs, confirmation_costs(jobs, executor, progress), executor.slots)
             train(jobs, executor, progress, on_epoch)
     there = {store: load_folds(store) for store in stores}
     return [[there[job.store][key] for key in job.wanted] for job in jobs]
 
 
-def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor) -> list[Cost]:
+def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor, progress: Progress) -> list[Cost]:
     """Of the folds of each confirmation that are not on disk, nor an earlier one's too."""
     costs: list[Cost] = []
     counted: set[tuple[Path, int, str]] = set()
@@ -205,7 +208,8 @@ def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor) -> list
         missing = {(job.store, *key) for key in job.missing} - counted
         counted |= missing
         flop = fold_flop(job.loaded.run, step, len(job.loaded.clips)) * len(missing)
-        seconds = flop / slot_speed(job.loaded, step, executor) / min(executor.slots, len(missing)) if missing else 0.0
+        speed = slot_speed(job.loaded, step, executor, progress) if missing else math.inf
+        seconds = flop / speed / max(1, min(executor.slots, len(missing)))
         disk = len(missing) * network_bytes(job.loaded.run)
         costs.append(Cost(bool(missing), len(missing), flop, seconds, disk))
     return costs

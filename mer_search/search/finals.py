@@ -73,13 +73,14 @@ def run_finals(
         with closing(scheduler.run(partial(next, iter(number), None))) as events:
             for job, event in events:
                 if isinstance(event, Finished):
-                    yield Scored(number[job], event.task.subject, *job.progress, _so_far(job, search))
+                    yield Scored(number[job], event.task.subject, *job.progress)
                 elif isinstance(event, Failed) and isinstance(event.task, Task):
                     yield Lost(number[job], event.task.subject, event.cause)
                 elif event is None and job.error:
                     raise job.error
                 elif event is None:
                     found[number[job]].append(job.outcome)
+        told = study.user_attrs.get(FINALS, {})
         _keep(study, found, search)
         for trial in left:
             uf1_by_seed = tuple(_uf1(folds, search) for folds in found[trial.number])
@@ -108,11 +109,6 @@ def _job(search: Search, trial: FrozenTrial, seed: int, progress: Progress) -> J
 
 def _uf1(folds: Sequence[Predictions], search: Search) -> float:
     return pooled_uf1(folds, RULES[search.file.rule])
-
-
-def _so_far(job: Job, search: Search) -> float:
-    there = [job.done.get(want.key) for want in job.plan]
-    return _uf1([fold for fold in there if isinstance(fold, Predictions)], search)
 
 
 def _keep(study: optuna.Study, found: dict[int, list[list[Predictions]]], search: Search) -> None:

@@ -212,7 +212,6 @@ class Scored(NamedTuple):
     subject: str
     done: int
     of: int
-    uf1_so_far: float
 
 
 class Lost(NamedTuple):
@@ -265,9 +264,9 @@ def run(
         values = {} if off_axis else search.file.suggest(trial)
         if TOLD not in trial.user_attrs:
             trial.set_user_attr(TOLD, min(flight))
+        begun.append(Begun(trial.number, ended(study)))
         if off_axis:
             return Job(trial, search.loaded, search.folder(trial.number), error=off_axis, over=True)
-        begun.append(Begun(trial.number, ended(study)))
         return evaluation_job(search, study, trial, values, progress)
 
     try:
@@ -291,6 +290,7 @@ def run(
             with suppress(UpdateFinishedTrialError, StorageInternalError):
                 wait_again(study, trial)
 
+
 def _off_axis(search: Search, study: optuna.Study, trial: optuna.Trial) -> Infeasible | None:
     """What is wrong with values that somebody enqueued for a trial, which need not be of the space."""
     try:
@@ -298,7 +298,6 @@ def _off_axis(search: Search, study: optuna.Study, trial: optuna.Trial) -> Infea
     except UsageError as error:
         return Infeasible(str(error), "valid configuration")
     return None
-
 
 
 def _shown(evaluation: Evaluation, event: Progress | Finished | Failed) -> Iterator[Event]:
