@@ -249,4 +249,4 @@ def _job(equal: Sequence[Confirmation]) -> Job:
     epochs = first.loaded.run.train.epochs
     keys = dict.fromkeys(key for job in equal for key in job.wanted)
     wanted = [Want(*key, epochs) for key in keys]
-    return list_job(first.target.title, first.loaded, first.store, wanted, first.target.keep)
+    return list_job(first.target.short, first.loaded, first.store, wanted, first.target.keep)

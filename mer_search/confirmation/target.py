@@ -38,6 +38,11 @@ class Target:
     ties: str = "earliest"  # which of equal epochs the published rule takes, of metrics.PUBLISHED_RULES
     keep: tuple[str, ...] = (LAST,)  # which weights of each fold are kept, of training.loop.KEPT
 
+    @property
+    def short(self) -> str:
+        """Its title without the values that were set in it, for lines of progress."""
+        return self.title.partition(" with ")[0]
+
 
 def trial_target(study: optuna.Study, number: int | None) -> Target:
     """A finished trial of a study; the best if `number` is None.
