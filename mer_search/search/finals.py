@@ -62,6 +62,7 @@ def run_finals(
     left = finalists(search, study)
     jury = find_incumbents([], search.folder, search.loaded, search.subjects, pruners.FINALS, RULES[search.file.rule])
     found = {trial.number: [list(load_folds(search.folder(trial.number)).values())] for trial in left}
+    told = study.user_attrs.get(FINALS, {})
     study.set_user_attr(FINALS_OVER, len(left) < 2)
     for seed in further_seeds(search.seed):
         uf1 = [np.mean([_uf1(folds, search) for folds in found[trial.number]]) for trial in left]
@@ -80,7 +81,6 @@ def run_finals(
                     raise job.error
                 elif event is None:
                     found[number[job]].append(job.outcome)
-        told = study.user_attrs.get(FINALS, {})
         _keep(study, found, search)
         for trial in left:
             uf1_by_seed = tuple(_uf1(folds, search) for folds in found[trial.number])
