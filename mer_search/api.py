@@ -144,7 +144,7 @@ def run(
     name = study_name or file.name
     check_name(name)
     check_url(storage)
-    loaded = load_motion(folder.path, file.base, progress)
+    loaded = load_motion(folder.path, file.base, progress, file.subjects)
     job = Search(file, loaded, loaded.select(file.subjects), seed, Path(out) / name)
     with open_session(job, storage, name, where, in_flight) as session:
         for event in session.events(file.trials if trials is None else trials, progress):
@@ -197,7 +197,7 @@ class Result:
         folder = job.loaded.folder
         return Confirmed(
             job.target.title, job.store, job.loaded.run, dict(zip(job.loaded.subjects, job.loaded.folds, strict=True)),
-            job.seeds, folder.path, folder.title, folder.synthetic,
+            job.seeds, folder.path, folder.title, folder.synthetic, self.summary.tail.uf1,
         )  # fmt: skip
 
 
@@ -289,6 +289,7 @@ def confirm_targets(
     met = [*targets, *([start] if start and start not in targets else [])]
     jobs = prepare(met, path, subjects, seeds, progress)
     folds = confirm_all(jobs, where, progress, announce, on_epoch)
+    progress("scoring, and writing pages", 0, len(jobs))
     summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
     if len(jobs) > 1 or start:
         comparison = compare(jobs, folds).model_copy(update={"start": start.title if start else None})

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -358,9 +358,20 @@ def check_key(key: str) -> None:
     if key in RENAMED:
         raise UsageError(f"{key} is called {RENAMED[key]} now")
     if key not in (known := keys()):
-        near = difflib.get_close_matches(key, known, n=1) or [k for k in known if k.endswith("." + key)][:1]
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        near = _nearest(key, list(known))
+        hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(known)}"
         raise UsageError(f"a key must be a dotted path into the configuration, but {key!r} is none; {hint}")
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    """The path that is meant: one that is spelt alike, or whose field is short for the key's, as lr is for
+    learning_rate and batch for batch_size; "" if there is none."""
+    words = key.rpartition(".")[2].split("_")
+    short = {"_".join(words), "".join(word[:1] for word in words), *words}
+    alike = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+    abbreviated = [each for each in known if each.rpartition(".")[2] in short]
+    same_part = [each for each in abbreviated if each.partition(".")[0] == key.partition(".")[0]]
+    return next(iter([*alike, *same_part, *abbreviated, *difflib.get_close_matches(key, known, n=1)]), "")
 
 
 def explain(error: ValidationError) -> str:

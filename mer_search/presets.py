@@ -229,7 +229,9 @@ def entry(name: str) -> Preset:
     name = ALIASES.get(name, name)
     if name not in PRESETS:
         spelt = {known.lower(): known for known in PRESETS}
-        near = [spelt[found] for found in difflib.get_close_matches(name.lower(), spelt, n=1)]
+        longer = [known for known in PRESETS if known.lower().startswith(name.lower())]
+        best = sorted(longer, key=lambda known: -(PRESETS[known].published_f1 or 0))
+        near = [*best, *(spelt[found] for found in difflib.get_close_matches(name.lower(), spelt, n=1))]
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"a preset must be one of {', '.join(PRESETS)}, but got {name!r}{hint}")
     return PRESETS[name]

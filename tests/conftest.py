@@ -23,7 +23,7 @@ from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data, silent
 
 CACHES = count()
-DRAWN = []  # the first figure of this process
+DRAWN = {}  # kind -> the first figure of this process
 
 
 @pytest.fixture(autouse=True)
@@ -113,10 +113,18 @@ def small_disk(tmp_path):
 def mer_search(tmp_path, monkeypatch, everywhere):
     """A function that runs the program in an empty folder, with the executor that all tests share.
 
-    Of all figures the first is drawn, and stands for the others: drawing them takes more time than all the rest, and
+    Of all figures for papers the first is drawn, and stands for the others: drawing them takes most of the time, and
     test_report.py, test_browser.py and test_api.py have each of them drawn.
     """
-    png = figures._png
-    monkeypatch.setattr(figures, "_png", lambda figure: DRAWN[0] if DRAWN else DRAWN.append(png(figure)) or DRAWN[0])
+    content = figures._content
+
+    def first(figure, kind):
+        if kind == "svg":
+            return content(figure, kind)
+        if kind not in DRAWN:
+            DRAWN[kind] = content(figure, kind)
+        return DRAWN[kind]
+
+    monkeypatch.setattr(figures, "_content", first)
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: CliRunner().invoke(cli.main, [str(a) for a in arguments])

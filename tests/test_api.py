@@ -99,7 +99,8 @@ def test_a_published_network_is_confirmed_by_its_name(flow_folder, study_file, e
     small = {"flow.size": 28, "frames.maps": 1, "model.position": False, "model.stem_width": 4, "model.stem_mid": 4}
     small |= {"model.attention_width": 4, "train.epochs": 1, "input.components": "uvo"}
     result = mer.confirm("V3NR", values=small, data=flow_folder, seeds=1, subjects="1")
-    assert result.summary.title == "V3NR" and result.predictions[0].epochs == 1
+    assert result.summary.title.startswith("V3NR with flow.size=28, frames.maps=1, ")
+    assert result.predictions[0].epochs == 1
     with pytest.raises(UsageError, match="'sub04' with seed 1000 has none; subjects: sub01; seeds: 1000"):
         mer.load_network(result, "sub04")
     with pytest.raises(UsageError, match="must be of all subjects, but these are of sub01 alone"):

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,9 +13,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from small import STUDY, one_line, write_casme2
 
+from mer_search import cli
+from mer_search.cli import options
 from mer_search.data.synthetic import dataset as synthetic
+from mer_search.report.trials import print_next
 from mer_search.search import space
 from mer_search.search.storage import open_storage
 
@@ -114,7 +119,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert "the search's start" in shown.stdout or "found NOTHING better than where it started" in shown.stdout
     assert _width(shown) <= 80
     both = mer_search("confirm", "--top", 2, "--seeds", 1)
-    assert "4 are on disk" in both.stderr
+    assert "are on disk" in both.stderr  # all, where the best of the two was compared with the other, its start
     assert "Choosing the best of 2" in both.stdout
     assert _width(both) <= 80
     again = mer_search("confirm", "--top", 2, "--seeds", 1, "--json")
@@ -149,6 +154,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
 
 def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     from optuna.artifacts import get_all_artifact_meta
+    from optuna_dashboard import save_note
     from optuna_dashboard._note import get_note_from_system_attrs as note_of
 
     def names(thing):
@@ -172,12 +178,14 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     assert names(study) == ["history.png"]
     pictures = ("confusion", "curves-1", "curves-2", "result", "subjects")
     confirmed = [*(f"confirmed-trial-0-{name}.png" for name in pictures), "history.png"]
+    save_note(study, f"Mine, above.\n{note}\nMine, below.")
     for seeds in (2, 3):  # what a second confirmation shows takes the place of the first
         done = mer_search("confirm", "--seeds", seeds, "--against", "none", "--json")
         summary = json.loads(done.stdout)["rules"]["tail"]["all"]
         assert names(study) == confirmed
         attributes = storage.get_study_system_attrs(study._study_id)
         assert f"| trial 0 | {summary['uf1']:.3f} | {summary['sd']:.3f} |" in note_of(attributes, None)["body"]
+        assert re.fullmatch("Mine, above.\n<!--.*-->\nMine, below.", note_of(attributes, None)["body"], re.S)
     (shown,) = [meta for meta in get_all_artifact_meta(study, storage=storage) if "confusion" in meta.filename]
     kept = Path("runs/small/confirm/trial-0/report/confusion.png").read_bytes()
     assert Path("runs/small/artifacts", shown.artifact_id).read_bytes() == kept
@@ -253,13 +261,14 @@ def test_a_comparison_is_one_document_or_tables(compare, tmp_path):
     done = compare("V6", "V6c", "--data", "casme2", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert [network["name"] for network in found["networks"]] == ["V6", "V6c"]
+    called = [network["name"] for network in found["networks"]]
+    assert [name.split(" with flow.size=32, prep.size=32, ")[0] for name in called] == ["V6", "V6c"]
     assert found["synthetic"]
     assert (found["subjects"], found["seeds"]) == (["sub01", "sub02", "sub03"], [1000])
     (pair,) = found["pairs"]
     uf1 = [network["uf1"] for network in found["networks"]]
     assert pair["difference"] == pytest.approx(uf1[0] - uf1[1])
-    assert found["winner"] == ("V6c" if uf1[1] > uf1[0] else "V6")
+    assert found["winner"] == called[int(uf1[1] > uf1[0])]
     shown = " ".join(compare("V6", "V6c", "--data", "casme2").stdout.split())
     assert "page: runs/compare/V6-against-V6c.html" in shown
     page = Path("runs/compare/V6-against-V6c.html").read_text()
@@ -275,11 +284,35 @@ def test_a_plan_fits_a_terminal_and_says_who_wins(compare, tmp_path):
     assert shown.exit_code == 0, shown.output
     lines = shown.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    winner = next(line.split()[1] for line in lines if re.fullmatch(r"full: \S+ \(not shown\)", line))
+    winner = re.search(r"full: (\S+) with [^()]* \(not shown\)", shown.stdout)[1]
     words = f"nothing: {winner}, without a comparison: V3NR is not among {winner} and V4"
     assert (words in " ".join(shown.stdout.split())) == (winner != "V3NR")
     found = json.loads(compare("--plan", "plan.toml", "--data", "casme2", "--json").stdout)
-    assert (found[0]["step"], found[0]["winner"]) == ("full", winner)
+    assert (found[0]["step"], found[0]["winner"].split()[0]) == ("full", winner)
+
+
+def test_two_names_of_one_network_are_refused_before_anything_is_trained(mer_search):
+    small = [word for key in ("stem_width", "stem_mid", "attention_width") for word in ("--set", f"model.{key}=8")]
+    same = "V3NR with model.stem_width=8, model.stem_mid=8, model.attention_width=8 and V5NR with"
+    one_line(mer_search("compare", "V3NR", "V5NR", *small, "--data", "nowhere"), 2, same, "are the same network")
+    one_line(mer_search("compare", "V5", "V5NR", "--data", "nowhere"), 2, "V5NR and V5NR are the same network")
+    one_line(mer_search("reproduce", "V3NR", "V5NR", *small, "--data", "nowhere"), 2, "are the same network")
+
+
+def test_what_takes_longer_than_a_day_is_asked_before(mer_search, flow_folder, monkeypatch):
+    Path("small.toml").write_text(STUDY)
+    monkeypatch.setattr(options, "DAY", 0.0)
+    search = ("run", "--study", "small.toml", "--data", flow_folder, "--trials", 1)
+    one_line(mer_search(*search), 2, "longer than a day needs --yes")
+    done = mer_search(*search, "--yes")
+    assert done.exit_code == 0 and re.search(r"1 complete; took \d+ s", done.stdout)
+    one_line(mer_search("confirm", "--seeds", 1), 2, "longer than a day needs --yes")
+    assert not list(Path("runs/small/confirm").glob("*/folds/*"))
+    for answer, code in (("n", 1), ("y", 0)):
+        monkeypatch.setattr(options, "_can_ask", lambda: True)
+        asked = CliRunner().invoke(cli.main, ["confirm", "--seeds", "1", "--against", "none"], input=answer)
+        assert "This takes about" in asked.stderr and asked.exit_code == code
+    assert re.search(r"cost: \d+ s of fitting baselines", asked.stderr)
 
 
 @pytest.mark.parametrize(
@@ -335,3 +368,18 @@ def test_the_same_command_goes_on_after_either_signal(mer_search, flow_folder, t
     assert last.exit_code == 0, last.output
     assert re.findall(r"^trial   (\d)  UF1", last.stderr, re.M) == ["2"]
     assert json.loads(mer_search("status", "--json").stdout)["trials"] == {"complete": 3}
+
+
+def test_a_wrong_study_file_is_told_before_pytorch_is_loaded(tmp_path):
+    (tmp_path / "wrong.toml").write_text(STUDY.replace('"train.lr" = {', '"train.learning_rate" = {'))
+    code = "import sys; from mer_search.cli import main; sys.argv[1:] = ['run', '--study', 'wrong.toml']\n"
+    code += "try: main()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "did you mean 'train.lr'?" in done.stderr and done.stdout == "False\n"
+
+
+def test_printed_commands_can_be_pasted_into_a_shell(capsys):
+    print_next("sqlite:////a b/c.db", "my study", Path("my runs/my study"))
+    lines = capsys.readouterr().out.splitlines()
+    assert shlex.split(lines[1])[3:] == ["status", "--storage", "sqlite:////a b/c.db", "--study-name", "my study"]
+    assert shlex.split(lines[-1])[2:] == ["sqlite:////a b/c.db", "--artifact-dir", "my runs/my study/artifacts"]

@@ -55,6 +55,18 @@ def test_dense_inverse_search_needs_frames_for_its_patches_at_the_finest_scale(s
     with_values(Run(), values | {"flow.method": "dis", "flow.dis_finest_scale": max(finest - 1, 0), "prep.size": 224})
 
 
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("train.learning_rate", "train.lr"), ("learning_rate", "train.lr"), ("train.batch_size", "train.batch"),
+        ("train.lrr", "train.lr"), ("epochs", "train.epochs"), ("model.dropot", "model.dropout"),
+    ],
+)  # fmt: skip
+def test_the_key_that_is_meant_is_named(key, meant):
+    with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
+        with_values(Run(), {key: 1})
+
+
 def test_digest_tells_values_apart_and_never_changes():
     assert digest(Run()) != digest(with_values(Run(), {"train.lr": 0.1}))
     assert digest(Frames(), Prep(), Flow()) == digest(Frames(), Prep(), Flow()) == "82e81eff8fdb5188"

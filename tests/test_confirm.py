@@ -18,7 +18,7 @@ from mer_search.errors import DataError, UsageError
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import RULES, best_test_epoch, pooled_uf1, tail, val_epoch
 from mer_search.report.summaries import summary_rows
-from mer_search.search import space
+from mer_search.search import space, workspace
 from mer_search.search.study import kept_study
 from mer_search.search.workspace import load_data
 
@@ -168,7 +168,7 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
     start = preset_target("V4", settings, target.folder.parent)
     jobs = confirming.prepare([target, start, start], target.data, "all", (1000,), silent)
     assert jobs[0].loaded.tensors is jobs[1].loaded.tensors
-    assert [cost.folds for cost in confirming.confirmation_costs(jobs, everywhere)] == [4, 4, 0]
+    assert [cost.folds for cost in confirming.confirmation_costs(jobs, everywhere, silent)] == [4, 4, 0]
     told = []
     for _ in range(2):
         folds = confirming.confirm_all(jobs, Where(), silent, lambda _, costs, slots: told.append(costs))
@@ -199,6 +199,8 @@ def test_a_preset_is_confirmed_in_a_folder_of_its_own(tmp_path):
     target = preset_target("V3NR", {"train.epochs": 7}, tmp_path)
     assert (target.run.model.stem_width, target.run.train.epochs) == (256, 7)
     assert target.folder == tmp_path / "presets" / "confirm" / "V3NR"
+    assert target.title == "V3NR with train.epochs=7"
+    assert preset_target("V5", {"model.stem_width": 512}, tmp_path, "published").title == "V5NR as published"
     with pytest.raises(UsageError, match="a preset must be one of"):
         preset_target("V9", {}, tmp_path)
 
@@ -224,3 +226,26 @@ def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, executor, tmp
     assert summary.dataset == "CASME II, 3 classes"
     assert summary.uf1_bbc is None
     assert (summary.n_tuning, summary.n_subjects) == (0, 3) and summary.is_leak_free("tail", "all")
+
+
+def test_a_trial_that_is_where_the_search_started_takes_its_folds_and_the_other_way_round(
+    study, confirmation, everywhere
+):
+    first, second = (trial_target(study, number) for number in (0, 1))
+    start = start_target(study, "", [second])
+    assert digest(start.run) == digest(first.run) and start.folder != first.folder
+    counted = []
+    for target in (start, first):
+        jobs = confirming.prepare([target], first.data, "all", (1000,), silent)
+        confirming.confirm_all(jobs, Where(), silent, lambda _, costs, slots: counted.append(costs[0].folds))
+        assert (jobs[0].store / "checkpoints" / "1000-sub01.safetensors").exists()
+    assert counted == [4, 0]
+    jobs = confirming.prepare([start], first.data, "all", (1000, 1001), silent)
+    assert [cost.folds for cost in confirming.confirmation_costs(jobs, everywhere, silent)] == [4]
+
+
+def test_a_subject_that_the_data_lack_is_refused_before_motion_is_measured(confirmation, monkeypatch):
+    monkeypatch.setattr(workspace, "load", lambda *_: pytest.fail("motion was measured"))
+    target = confirmation.target
+    with pytest.raises(UsageError, match="'sub99' is none of sub01"):
+        confirming.prepare([target], target.data, "sub99", (1000,), silent)

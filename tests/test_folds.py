@@ -135,3 +135,10 @@ def test_a_databases_name_stands_for_its_subjects(text, expected):
 def test_an_unknown_name_is_refused_with_the_databases_too():
     with pytest.raises(UsageError, match="'casme3' is none of 006, 007, s03, sub01, sub03, casme2, samm, smic"):
         select_subjects("casme3", COMPOSITE, (), DATABASES)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("hardest7", "hardest_7"), ("hardest-7", "hardest_7"), ("sub9x", "sub09")])
+def test_the_subjects_that_are_meant_are_named(text, meant):
+    known = [f"sub{number:02d}" for number in range(1, 12)]
+    with pytest.raises(UsageError, match=rf"; did you mean {meant}\?"):
+        select_subjects(text, known, known)

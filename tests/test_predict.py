@@ -12,6 +12,7 @@ from small import STUDY, TINY, confirmation_of, drive, folds_of, silent, write_c
 
 from mer_search import cli
 from mer_search.config import Run
+from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data import loose, open_folder
 from mer_search.data.loose import Moments, find
@@ -307,8 +308,25 @@ def test_what_was_taken_is_said(ask, stranger, of_clips):
     assert row["prediction"] == max(row["probabilities"], key=row["probabilities"].get)
 
 
-def test_wrong_calls(ask, stranger):
+def test_the_networks_of_a_folder_are_used_and_the_other_confirmed_trials_named(ask, of_clips, place):
+    by_trial, by_folder = (
+        ask("sub03/EP02_03f", *options) for options in ((), ("--folder", of_clips.folder, "--data", place / "data"))
+    )
+    assert by_folder.exit_code == 0, by_folder.output
+    assert by_folder.stdout == by_trial.stdout
+    assert f"trial 0 of small, confirmed with UF1 {of_clips.uf1:.3f}" in " ".join(by_trial.stdout.split())
+    worse = of_clips.folder.with_name("trial-7")
+    summary = read_summary(of_clips.folder / "summary.json").to_json().replace(str(of_clips.uf1), "0.0")
+    worse.mkdir()
+    (worse / "summary.json").write_text(summary)
+    assert "Also confirmed: trial 7 (UF1 0.000); --trial takes another." in ask("sub03/EP02_03f").stdout
+    shutil.rmtree(worse)
+
+
+def test_wrong_calls(ask, stranger, place):
     for arguments, words in (
+        ((stranger, "--folder", place, "--trial", 0), "--folder takes the place of --trial"),
+        ((stranger, "--data", place), "--data goes with --folder"),
         ((stranger, stranger, "--onset", 3), "are of one clip, but got 2"),
         ((stranger, "--trial", 7), "--trial must be confirmed"),
     ):

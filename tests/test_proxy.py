@@ -6,7 +6,7 @@ import pytest
 from small import SCORE, summary_with
 
 from mer_search.confirmation.difficulty import rank, study_line
-from mer_search.confirmation.folders import latest
+from mer_search.confirmation.folders import confirmation, confirmed_uf1
 from mer_search.confirmation.proxy import proxy
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import select_subjects
@@ -116,8 +116,17 @@ def test_the_line_for_a_study_file_is_understood_by_one(tmp_path):
     assert select_subjects(line.split('"')[1], names, ()) == tuple(names[:1:-1])
 
 
+def test_the_best_confirmation_is_taken_not_the_last_and_moved_results_are_told(confirmed, tmp_path):
+    study = confirmed(SCORES[:3], [0.5, 0.2, 0.4])  # UF1 on all subjects is 1 - that
+    assert confirmation(study, None).name == "trial-1"
+    assert list(confirmed_uf1(study)) == [1, 2, 0]
+    study.set_user_attr("out", str(tmp_path / "moved"))
+    with pytest.raises(DataError, match="if it was moved"):
+        confirmation(study, None)
+
+
 def test_without_a_confirmation_there_is_nothing_to_rank(confirmed, tmp_path):
     with pytest.raises(UsageError, match="must have a trial confirmed on all subjects"):
-        latest(confirmed([], []))
+        confirmation(confirmed([], []), None)
     with pytest.raises(DataError, match="has no folds"):
         rank(tmp_path)

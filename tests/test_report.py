@@ -3,6 +3,7 @@
 import html
 import io
 import re
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from rich.console import Console
 from small import PLAIN, SCORE, summary_with
 
 from mer_search.confirmation.compare import Contestant, comparison
-from mer_search.report import document, figures
+from mer_search.report import document, figures, terminal
 from mer_search.report.conclusions import comparison_lines, gap, top_table, verdicts
 from mer_search.report.confirmation import chosen, classes, estimates, result
 from mer_search.report.confirmation import comparison as comparison_page
@@ -390,9 +391,24 @@ def test_a_contact_sheet_has_a_strip_a_tile_and_its_words(tmp_path):
     assert (tmp_path / "report" / "clips-1-2.png").read_bytes() == b"gnp"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (192, "3.2 min"), (5400, "1.5 h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(45, "45 s"), (192, "3.2 min"), (5400, "1.5 h"), (1171 * 3600, "48.8 days")]
+)
 def test_a_time_is_said_as_a_person_says_it(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.001, 0), (0.2, 10)])
+def test_progress_without_a_terminal_is_a_line_at_a_tenth_and_none_of_what_is_quick(
+    seconds, lines, capsys, monkeypatch
+):
+    clock = count(step=seconds)
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with terminal.bars() as progress:
+        for done in range(1, 101):
+            progress("clips", done, 100)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == lines and told[-1:] == ["clips: 100 of 100"][:lines]
 
 
 @pytest.mark.parametrize(("flop", "text"), [(8.7e12, "8.7 TFLOP"), (39e15, "39 PFLOP"), (5e5, "0.5 MFLOP")])

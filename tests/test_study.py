@@ -8,13 +8,13 @@ from mer_search.errors import StorageError, UsageError
 from mer_search.evaluation.metrics import pooled_uf1, tail, val_epoch
 from mer_search.report.costs import print_cost
 from mer_search.report.live import Live
-from mer_search.report.trials import trial_line
+from mer_search.report.trials import trial_line, trials_table
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
 from mer_search.search.progress import progress_of
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import best_trial, find_trial, only_writer, open_storage
-from mer_search.search.study import open_study
+from mer_search.search.study import open_study, start_changed
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import read_config
@@ -152,6 +152,16 @@ def test_a_workers_death_is_told(make_search, executor, monkeypatch, capsys):
     assert states(study) == [TrialState.COMPLETE]
 
 
+def test_the_bar_of_trials_moves_with_every_fold_so_that_the_time_left_can_be_told(make_search, executor, storage):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    live, moved = Live(study, 2, 0, search.out), []
+    for event in studies.run(search, study, Scheduler(executor, 1), 2):
+        live.show(event)
+        moved.append(live.progress.tasks[live.trials].completed)
+    assert moved == sorted(moved) and set(moved) >= {0.25, 0.5, 1, 1.75, 2}
+
+
 @pytest.mark.parametrize(("blocks", "side"), [(1, 14), (4, 2)])
 def test_a_space_of_small_last_maps_is_warned_of(make_search, executor, capsys, blocks, side):
     search = make_search(STUDY.replace('"model.blocks" = 1', f'"model.blocks" = {blocks}'))
@@ -244,3 +254,35 @@ def test_a_configuration_tried_again_counts_with_its_mean(storage):
             )
         )
     assert best_trial(study).number == 1  # .9 and .3 are .6 on average, above .55
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("input.components", "o u"), ("train.lr", 0.5), ("train.lr", "fast")], ids=str
+)
+def test_a_trial_enqueued_with_a_value_off_its_axis_is_infeasible_and_blocks_nothing(
+    storage, executor, make_search, key, value
+):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    drive(search, study, executor, 1)
+    study.enqueue_trial({"train.lr": 5e-3, "input.components": "uv"} | {key: value})
+    drive(search, study, executor, 3)
+    assert states(study) == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
+    assert f"{key} must lie on its axis" in study.trials[1].user_attrs["infeasible"]
+
+
+def test_a_trial_that_was_added_by_hand_is_shown(storage, executor, make_search):
+    search = make_search()
+    study = open_study(search, storage, "small")
+    drive(search, study, executor, 1)
+    first = study.trials[0]
+    study.add_trial(optuna.create_trial(value=0.9, params=first.params, distributions=first.distributions))
+    assert len(trials_table(study).rows) == 1  # the same configuration counts once
+    assert progress_of(study)["trials"] == {"complete": 2}
+
+
+def test_other_first_trials_than_the_study_was_made_with_are_noticed(storage, make_search):
+    search = make_search()
+    open_study(search, storage, "small")
+    assert not start_changed(search)
+    assert start_changed(make_search(STUDY.replace('"train.lr" = 5e-3', '"train.lr" = 4e-3')))

@@ -1,6 +1,7 @@
 """The command that confirms what a search found."""
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mer_search.cli.options import (
+    announcing,
     data_option,
     data_values,
     device_option,
@@ -17,6 +19,7 @@ from mer_search.cli.options import (
     executor_option,
     json_option,
     leave_out_option,
+    loading,
     name_option,
     out_option,
     recipe_option,
@@ -27,6 +30,7 @@ from mer_search.cli.options import (
     subjects_option,
     task_option,
     values_of,
+    yes_option,
 )
 from mer_search.errors import DataError, UsageError
 
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
 @executor_option
 @slots_option
 @out_option
+@yes_option
 @json_option
 def confirm(
     trial: int | None,
@@ -92,10 +97,12 @@ def confirm(
     executor: str,
     slots: int | None,
     out: Path,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
+    ready = loading()
     from mer_search.api import confirm_targets
     from mer_search.confirmation.confirm import Confirmation
     from mer_search.confirmation.target import on, preset_target, seeds_of, top_targets, trial_target
@@ -104,11 +111,13 @@ def confirm(
     from mer_search.engine.where import Where
     from mer_search.report import conclusions, datasets, terminal
     from mer_search.report import summaries as shown
-    from mer_search.report.costs import epoch_line, print_copies, print_costs, print_not_kept
+    from mer_search.report.costs import epoch_line, print_baselines, print_copies, print_not_kept
     from mer_search.search.cost import Cost
     from mer_search.search.storage import finals_over, find_study, open_storage
     from mer_search.search.workspace import find_data
     from mer_search.training.loop import BEST, LAST, Epoch
+
+    ready()
 
     options = {"--trial": trial, "--top": top, "--preset": preset_name}
     given = [option for option, value in options.items() if value is not None]
@@ -136,16 +145,18 @@ def confirm(
         targets = [replace(target, keep=(LAST, BEST[target.ties], "action_units")) for target in targets]
     began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)
 
-    def announce(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
-        datasets.print_data(jobs[0].loaded)
-        print_not_kept(jobs)
-        print_costs(jobs, costs, side_by_side)
-
     def on_epoch(title: str, epoch: Epoch) -> None:
         if epochs:
             terminal.err.print(epoch_line(title, epoch), markup=False, soft_wrap=True)
 
     with stop.polling(), terminal.bars() as progress:
+
+        def announce(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
+            datasets.print_data(jobs[0].loaded)
+            print_not_kept(jobs)
+            announcing(yes, progress)(jobs, costs, side_by_side)
+            print_baselines(jobs)
+
         fresh = seeds_of(targets, seeds, first_seed)
         path = data or targets[0].data or find_data(None, progress)
         print_copies(path, [target.run for target in targets])
@@ -164,6 +175,8 @@ def confirm(
     terminal.out.print(f"took {terminal.duration(time.monotonic() - began)}; files, to read in a browser:")
     for result in results:
         terminal.out.print(f"  {result.report()}")
+    if preset_name and results[0].confirmation.is_whole:
+        terminal.out.print(f"its networks: mer-search predict CLIP --folder {shlex.quote(str(results[0].folder))}")
 
 
 def _start(study: "optuna.Study", against: str | None, targets: "Sequence[Target]") -> "Target | None":

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mer_search.cli.options import (
+    announcing,
     data_option,
     data_values,
     device_option,
@@ -15,6 +16,7 @@ from mer_search.cli.options import (
     executor_option,
     json_option,
     leave_out_option,
+    loading,
     name_option,
     out_option,
     recipe_option,
@@ -25,6 +27,7 @@ from mer_search.cli.options import (
     subjects_option,
     task_option,
     values_of,
+    yes_option,
 )
 from mer_search.errors import UsageError
 
@@ -60,6 +63,7 @@ def presets(parity: bool, as_json: bool) -> None:
 @executor_option
 @slots_option
 @out_option
+@yes_option
 @json_option
 def compare(
     names: tuple[str, ...],
@@ -76,24 +80,27 @@ def compare(
     executor: str,
     slots: int | None,
     out: Path,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
     number of a trial of the study, whose data are then taken. What was found is a page in OUT/compare, and a part of
     the next `mer-search report`."""
+    ready = loading()
     from mer_search.confirmation import compare as comparing
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
     from mer_search.confirmation.summary import Comparison
-    from mer_search.confirmation.target import FIRST_SEED, Target, on, preset_target, trial_target
+    from mer_search.confirmation.target import FIRST_SEED, Target, check_different, on, preset_target, trial_target
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
     from mer_search.report import networks, terminal
-    from mer_search.report.costs import print_costs
     from mer_search.report.page import write_comparison
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.workspace import find_data
+
+    ready()
 
     if bool(plan) == bool(names) or len(names) == 1:
         given = " ".join(names) + (" and --plan" if plan else "") if names else "neither"
@@ -113,6 +120,8 @@ def compare(
     if settings and all(map(_is_trial, chosen)):
         raise UsageError("--set goes with presets, for a trial has its values; leave it out or name a preset")
     targets = list(map(target, sorted(chosen)))  # a wrong name fails before anything is trained
+    for step in steps:
+        check_different(target(network) for network in step.compare if network in chosen)
     with stop.polling(), terminal.bars() as progress:
         path = data or next(filter(None, (each.data for each in targets)), None) or find_data(None, progress)
 
@@ -120,7 +129,7 @@ def compare(
         fresh = range(FIRST_SEED, FIRST_SEED + seeds)
         with stop.polling(), terminal.bars() as progress:
             jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
-            return comparing.compare(jobs, confirm_all(jobs, where, progress, print_costs))
+            return comparing.compare(jobs, confirm_all(jobs, where, progress, announcing(yes, progress)))
 
     found, pages = [], []
     for step, met, comparison in follow(steps, evaluate):
@@ -152,6 +161,7 @@ def compare(
 @executor_option
 @slots_option
 @out_option
+@yes_option
 @json_option
 def reproduce(
     names: tuple[str, ...],
@@ -165,6 +175,7 @@ def reproduce(
     executor: str,
     slots: int | None,
     out: Path,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """The published table anew: each NETWORK as its authors' public code has it, under the published rule beside the
@@ -173,13 +184,17 @@ def reproduce(
 
     Figures of synthetic clips cannot be set beside published ones. The same command goes on where it was stopped.
     """
+    ready = loading()
     from mer_search.confirmation import reproduce as reproducing
+    from mer_search.confirmation.target import check_different
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
     from mer_search.report import reproduction, terminal
-    from mer_search.report.costs import print_copies, print_costs
+    from mer_search.report.costs import print_copies
     from mer_search.search.workspace import find_data
+
+    ready()
 
     if names and deviations:
         raise UsageError(f"reproduce takes networks or --deviations, but got both: {' '.join(names)} and {deviations}")
@@ -188,11 +203,12 @@ def reproduce(
         targets = reproducing.without_each(deviations, values, out)
     else:
         targets = reproducing.targets_of(names, values, out)
+    check_different(targets)
     where = Where(executor, choose_device(device, executor), slots)
     with stop.polling(), terminal.bars() as progress:
         path = data or find_data(None, progress)
         print_copies(path, [target.run for target in targets])
-        found = reproducing.reproduce(targets, path, subjects, range(seeds), where, progress, print_costs)
+        found = reproducing.reproduce(targets, path, subjects, range(seeds), where, progress, announcing(yes, progress))
     if deviations:
         sections = reproduction.deviation_sections(found)
     else:
@@ -230,13 +246,17 @@ def evaluate(
 
     WEIGHTS are files or folders; a file's name tells the subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
     """
+    ready = loading()
     from mer_search.config import with_values
+    from mer_search.confirmation.target import preset_title
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.inference import evaluate as evaluating
     from mer_search.presets import preset
     from mer_search.report import networks, terminal
     from mer_search.search.workspace import find_data, load_data
+
+    ready()
 
     values = values_of(settings) | data_values(task, None) | {"frames.crops": 0}
     run = with_values(preset(preset_name, recipe), values)
@@ -249,7 +269,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:
-        networks.print_evaluated(facts, preset_name)
+        networks.print_evaluated(facts, preset_title(preset_name, values_of(settings), recipe))
 
 
 def _is_trial(network: str) -> bool:

@@ -3,12 +3,13 @@
 import gc
 import io
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,11 @@ from mer_search.engine.stop import exit_code, say, stoppable
 from mer_search.errors import MerSearchError, UsageError
 from mer_search.files import STORAGE, disk, tree_of
 
+if TYPE_CHECKING:
+    from mer_search.confirmation.confirm import Announce
+    from mer_search.report.terminal import Bars
+
+DAY = 24 * 3600  # seconds; before what takes longer, there is a question
 OBJECTS = 50_000  # made before garbage is looked for; at Python's 700, reading a long study takes twice the time
 
 
@@ -109,6 +115,13 @@ def _explained() -> Iterator[None]:
             raise
 
 
+def loading() -> Callable[[], None]:
+    """Say that PyTorch is being loaded, where that takes longer than a second; call what is returned when it is."""
+    notice = threading.Timer(1.0, click.echo, ["loading PyTorch and OpenCV"], {"err": True})
+    notice.start()
+    return notice.cancel
+
+
 def example(text: str) -> str:
     """The epilog that shows how a command is called."""
     return f"\b\nExample:\n  {text}"
@@ -192,6 +205,41 @@ recipe_option = click.option(
     default="",
     help="Presets as their public code has them, instead of in this tool's recipe; docs/parity.md says what differs.",
 )
+
+
+yes_option = click.option("--yes", is_flag=True, help="Start what takes longer than a day without a question.")
+
+
+def allow(seconds: float, yes: bool, progress: "Bars") -> None:
+    """Ask before what takes longer than a day; a no ends the command.
+
+    Raises:
+        UsageError: where the input is no terminal, so that there is nobody to ask.
+    """
+    from mer_search.report.terminal import duration
+
+    if yes or seconds <= DAY:
+        return
+    less = "a GPU, smaller networks, fewer subjects, trials or seeds take less"
+    if not _can_ask():
+        raise UsageError(f"what takes longer than a day needs --yes, and this takes about {duration(seconds)}; {less}")
+    with progress.paused():
+        click.confirm(f"This takes about {duration(seconds)} ({less}). Start it?", abort=True, err=True)
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
+
+
+def announcing(yes: bool, progress: "Bars") -> "Announce":
+    """What tells the cost of confirmations, and asks before what takes longer than a day."""
+    from mer_search.report.costs import print_costs
+
+    def announce(jobs: Any, costs: Any, side_by_side: int) -> None:
+        print_costs(jobs, costs, side_by_side)
+        allow(sum(cost.seconds for cost in costs), yes, progress)
+
+    return announce
 
 
 def data_values(task: str, leave_out: str | None) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Commands that search, and look at a study."""
 
 import json
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from mer_search.cli.options import (
+    allow,
     data_option,
     data_values,
     device_option,
@@ -14,12 +16,14 @@ from mer_search.cli.options import (
     executor_option,
     json_option,
     leave_out_option,
+    loading,
     name_option,
     out_option,
     slots_option,
     storage_option,
     study_name_option,
     task_option,
+    yes_option,
 )
 from mer_search.processes import warm_up
 
@@ -51,6 +55,7 @@ from mer_search.processes import warm_up
 @click.option("--from", "source", help="A study whose trials a new one begins with, as far as its space contains them.")
 @click.option("--seed", type=click.IntRange(0, 899), default=0, show_default=True)
 @out_option
+@yes_option
 def run(
     study_file: str | None,
     data: Path | None,
@@ -66,28 +71,35 @@ def run(
     source: str | None,
     seed: int,
     out: Path,
+    yes: bool,
 ) -> None:
     """Search: trials on the study's subjects until there are --trials of them. Run it again to go on.
 
     With the same seed and --in-flight, a search is repeated exactly, on however many slots."""
+    from mer_search.search import space
+    from mer_search.search.storage import check_name, check_url, ended
+
+    chosen = space.load(study_file) if study_file else None  # a wrong study file fails before PyTorch is loaded
+    check_name(name or (chosen.name if chosen else "default"))
+    check_url(storage)
     warm_up()
+    ready = loading()
     from mer_search.data import open_folder
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
     from mer_search.report import costs, datasets, live, terminal
     from mer_search.report.trials import print_next, state_line, trials_table
-    from mer_search.search import space
     from mer_search.search.progress import progress_of
     from mer_search.search.session import default_study, open_session
-    from mer_search.search.storage import check_name, check_url, ended, find_study, open_storage
+    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.study import start_changed
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
 
-    chosen = space.load(study_file) if study_file else None  # a wrong study file fails before anything is made
-    check_name(name or (chosen.name if chosen else "default"))
-    check_url(storage)
-    where = Where(executor, choose_device(device, executor), slots)
+    ready()
+
+    began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)
     with ExitStack() as stack:
         stack.enter_context(stop.polling())
         with terminal.bars() as progress:
@@ -97,24 +109,32 @@ def run(
                 terminal.note(f"study: {suits} ({reason}; --study takes another)")
                 chosen = space.load(suits)
             file = chosen.on(data_values(task, leave_out))
-            loaded = load_data(path, file.base, progress)
+            loaded = load_data(path, file.base, progress, file.subjects)
         datasets.print_data(loaded)
         label, wanted = name or file.name, trials or file.trials
         search = Search(file, loaded, loaded.select(file.subjects), seed, out / label)
         terminal.note(f"tuning {loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
         other = find_study(open_storage(storage), source) if source else None
-        session = stack.enter_context(open_session(search, storage, label, where, in_flight, other))
+        with terminal.bars() as progress:
+            progress("starting workers", 0, 1)
+            session = stack.enter_context(open_session(search, storage, label, where, in_flight, other))
         study, scheduler, size = session.study, session.scheduler, session.executor.slots
+        if start_changed(search):
+            terminal.note(
+                "warning: [[start]] of the study file has changed, but a study's first trials are chosen when it is "
+                "made; give another --study-name, or enqueue them with Optuna's study.enqueue_trial"
+            )
         terminal.note(f"slots: {size}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")
         with terminal.bars() as progress:
             cost = session.cost(wanted, progress)
-        costs.print_cost(cost, terminal.plural(size, "slot"))
+            costs.print_cost(cost, terminal.plural(size, "slot"))
+            allow(cost.seconds, yes, progress)
         with live.Live(study, wanted, ended(study), search.out / "artifacts") as shown:
             for event in session.events(wanted, shown.preparing):
                 shown.show(event)
         live.print_wasted(scheduler)
         terminal.show(trials_table(study))
-        terminal.say(state_line(progress_of(study)))
+        terminal.say(f"{state_line(progress_of(study))}; took {terminal.duration(time.monotonic() - began)}")
         print_next(storage, label, search.out)
 
 
@@ -145,18 +165,22 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 
 
 @click.command(epilog=example("mer-search report"))
-@click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best of those confirmed]")
+@click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best confirmed]")
 @storage_option
 @name_option
 def report(trial: int | None, storage: str, name: str | None) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
+    ready = loading()
     from mer_search.report import terminal
     from mer_search.report.page import write_study
     from mer_search.search.storage import find_study, open_storage
 
+    ready()
+
     study = find_study(open_storage(storage), name)
     with terminal.bars() as progress:
+        progress("writing the page", 0, 1)
         page = write_study(study, trial, progress)
     click.echo(page)
 

@@ -20,14 +20,14 @@ def subjects() -> None:
 @json_option
 def rank(folder: Path | None, storage: str, name: str | None, as_json: bool) -> None:
     """Subjects by how hard they were in a confirmation, and the hardest ten as a line for a study file. FOLDER is a
-    confirmation's; without it the study's last one is taken."""
+    confirmation's; without it the study's best one is taken."""
     from mer_search.confirmation.difficulty import rank, study_line
-    from mer_search.confirmation.folders import latest
+    from mer_search.confirmation.folders import confirmation
     from mer_search.report import terminal
     from mer_search.report.conclusions import subjects_table
     from mer_search.search.storage import find_study, open_storage
 
-    folder = folder or latest(find_study(open_storage(storage), name))
+    folder = folder or confirmation(find_study(open_storage(storage), name), None)
     rows = rank(folder)
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=1))

@@ -3,21 +3,42 @@
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import device_option, example, json_option, name_option, storage_option
+from mer_search.cli.options import (
+    data_option,
+    device_option,
+    example,
+    json_option,
+    loading,
+    name_option,
+    storage_option,
+)
 from mer_search.errors import UsageError
 
+if TYPE_CHECKING:
+    from mer_search.inference.predict import Confirmed
+    from mer_search.search.workspace import Progress
+
 trial_option = click.option(
-    "--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the one confirmed last]"
+    "--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best confirmed]"
+)
+folder_option = click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="A confirmation's folder instead of a trial, such as runs/presets/confirm/V4-58dbfcdf; with --data, if its "
+    "clips are not the synthetic ones.",
 )
 frame = click.IntRange(min=0)
 
 
-@click.command(epilog=example("mer-search predict sub05/EP02_01f ~/clips/one ~/clips/two.avi --json"))
+@click.command(epilog=example("mer-search predict sub05/EP01_11 ~/clips/one ~/clips/two.avi --json"))
 @click.argument("clips", metavar="CLIP...", nargs=-1, required=True)
 @trial_option
+@folder_option
+@data_option
 @click.option("--subject", help="Who is in the clips, if in the study's data.  [default: as their ids and folders say]")
 @click.option("--onset", type=frame, help="Frame number.  [default: as annotated, else the strongest motion found]")
 @click.option("--apex", type=frame, help="The same.")
@@ -29,6 +50,8 @@ frame = click.IntRange(min=0)
 def predict(
     clips: tuple[str, ...],
     trial: int | None,
+    folder: Path | None,
+    data: Path | None,
     subject: str | None,
     onset: int | None,
     apex: int | None,
@@ -44,19 +67,21 @@ def predict(
     Of subjects in training the networks that never saw them are asked, one a seed, of others all; what is
     said is the networks' mean.
     """
+    ready = loading()
     from mer_search.data.clips import Problem
     from mer_search.data.loose import Moments
     from mer_search.engine.local import choose_device
-    from mer_search.inference.predict import document, find_confirmed
+    from mer_search.inference.predict import document
     from mer_search.inference.predict import predict as predict_clips
     from mer_search.report import predictions, terminal
-    from mer_search.search.storage import find_study, open_storage
+
+    ready()
 
     given = Moments(onset, apex, offset)
     if len(clips) > 1 and given != Moments():
         raise UsageError(f"--onset, --apex and --offset are of one clip, but got {len(clips)}; call once for each")
-    confirmed = find_confirmed(find_study(open_storage(storage), name), trial)
     with terminal.bars() as progress:
+        confirmed = _confirmed(folder, data, storage, name, trial, progress)
         predicted = predict_clips(confirmed, clips, subject, given, choose_device(device), progress)
     if as_json:
         click.echo(json.dumps(document(confirmed, predicted), indent=1))
@@ -67,19 +92,47 @@ def predict(
 
 @click.command(epilog=example("mer-search export --subject sub05"))
 @trial_option
+@folder_option
+@data_option
 @click.option("--subject", help="Only the networks that never saw this person.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: onnx in the confirmation's folder]")
 @storage_option
 @name_option
-def export(trial: int | None, subject: str | None, out: Path | None, storage: str, name: str | None) -> None:
+def export(
+    trial: int | None,
+    folder: Path | None,
+    data: Path | None,
+    subject: str | None,
+    out: Path | None,
+    storage: str,
+    name: str | None,
+) -> None:
     """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,
     checked against torch with onnxruntime."""
+    ready = loading()
     from mer_search.inference.export import export as write
-    from mer_search.inference.predict import find_confirmed
     from mer_search.report import predictions, terminal
-    from mer_search.search.storage import find_study, open_storage
 
-    confirmed = find_confirmed(find_study(open_storage(storage), name), trial)
+    ready()
+
     with terminal.bars() as progress:
+        confirmed = _confirmed(folder, data, storage, name, trial, progress)
         written = write(confirmed, [subject] if subject else confirmed.subjects, out, progress)
     predictions.print_exported(confirmed, written)
+
+
+def _confirmed(
+    folder: Path | None, data: Path | None, storage: str, name: str | None, trial: int | None, progress: "Progress"
+) -> "Confirmed":
+    """Whose networks are used: those in a folder, or a study's."""
+    from mer_search.inference.predict import confirmed_in, find_confirmed
+    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.workspace import find_data
+
+    if folder is None:
+        if data:
+            raise UsageError("--data goes with --folder, for a study knows its data; leave it out or give a folder")
+        return find_confirmed(find_study(open_storage(storage), name), trial)
+    if trial is not None or name:
+        raise UsageError("--folder takes the place of --trial and --study-name; leave it out or them")
+    return confirmed_in(folder, find_data(data, progress))

@@ -1,5 +1,6 @@
 """Comparison: networks on the same seeds and folds, paired by subject, with a conclusion that may be no."""
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from mer_search.evaluation.statistics import holm, paired_interval, permutation_
 from mer_search.files import write_whole
 
 SIGNIFICANT = 0.05
+LETTERS = 150  # of a kept comparison's name
 MIN_SUBJECTS = 3  # subjects; of fewer a comparison says nothing
 
 
@@ -139,7 +141,9 @@ def _numbers(first: float, second: float, interval: Interval | None, p: float, p
 def keep(found: Comparison, out: Path) -> Path:
     """Write a comparison into the folder for results, under its networks' names, for reports; where it is."""
     names = re.sub(r"[^\w.]+", "-", " against ".join(each.name for each in found.networks))
-    path = _kept(out) / f"{names[:200]}.json"
+    if len(names) > LETTERS:
+        names = f"{names[:LETTERS]}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    path = _kept(out) / f"{names}.json"
     write_whole(path, json.dumps(found.model_dump(), indent=1))
     return path
 

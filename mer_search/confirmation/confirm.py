@@ -1,6 +1,7 @@
 """Confirmation: all subjects, fresh seeds, and nothing chosen on the way. What it says can be believed."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from mer_search.search.cost import NOTHING, Cost, fold_flop, slot_speed
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import only_trainer
 from mer_search.search.workspace import Loaded, Progress, load_data
-from mer_search.training.fold_store import Key, check_motion, claim, load_folds
+from mer_search.training.fold_store import Key, check_motion, claim, load_folds, take_over
 from mer_search.training.loop import Epoch
 
 
@@ -157,7 +158,7 @@ def prepare(
         if key in known:
             loaded = replace(known[key], run=fit(run, known[key].folder, known[key].clips))
         else:
-            loaded = known[key] = load_data(path, run, progress)
+            loaded = known[key] = load_data(path, run, progress, subjects)
         jobs.append(Confirmation(target, loaded, jobs[0].folds if jobs else loaded.select(subjects), tuple(seeds)))
     checksums = {job.target.title: job.loaded.run.data.checksum for job in jobs}
     if len(set(checksums.values())) > 1:
@@ -190,6 +191,8 @@ def confirm_all(
         MerSearchError: if a fold cannot be trained; it is named.
     """
     stores = {job.store: job for job in jobs}
+    for store, job in stores.items():
+        take_over(store, job.loaded.run, job.loaded.motion_digest)
     if not any(job.missing for job in jobs):
         announce(jobs, [NOTHING] * len(jobs), 0)
     else:
@@ -197,14 +200,16 @@ def confirm_all(
         with ExitStack() as stack:
             for store in sorted(stores):
                 stack.enter_context(only_trainer(store))
+            progress("starting workers", 0, 1)
             executor = stack.enter_context(where.open(largest, exact=True))
-            announce(jobs, confirmation_costs(jobs, executor), executor.slots)
+            progress("starting workers", 1, 1)
+            announce(jobs, confirmation_costs(jobs, executor, progress), executor.slots)
             train(jobs, executor, progress, on_epoch)
     there = {store: load_folds(store) for store in stores}
     return [[part for key in job.wanted for part in there[job.store][key].by_subject()] for job in jobs]
 
 
-def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor) -> list[Cost]:
+def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor, progress: Progress) -> list[Cost]:
     """Of the folds of each confirmation that are not on disk, nor an earlier one's too."""
     costs: list[Cost] = []
     counted: set[tuple[Path, int, str]] = set()
@@ -213,7 +218,8 @@ def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor) -> list
         missing = {(job.store, *key) for key in job.missing} - counted
         counted |= missing
         flop = fold_flop(job.loaded.run, step, len(job.loaded.clips)) * len(missing)
-        seconds = flop / slot_speed(job.loaded, step, executor) / min(executor.slots, len(missing)) if missing else 0.0
+        speed = slot_speed(job.loaded, step, executor, progress) if missing else math.inf
+        seconds = flop / speed / max(1, min(executor.slots, len(missing)))
         disk = len(missing) * network_bytes(job.loaded.run)
         costs.append(Cost(bool(missing), len(missing), flop, seconds, disk))
     return costs
@@ -253,4 +259,4 @@ def _job(equal: Sequence[Confirmation]) -> Job:
     epochs = first.loaded.run.train.epochs
     keys = dict.fromkeys(key for job in equal for key in job.wanted)
     wanted = [Want(*key, epochs) for key in keys]
-    return list_job(first.target.title, first.loaded, first.store, wanted, first.target.keep)
+    return list_job(first.target.short, first.loaded, first.store, wanted, first.target.keep)

@@ -1,11 +1,13 @@
-"""Where a study's confirmations are: which trials are confirmed on all subjects, and which was confirmed last."""
+"""Where a study's confirmations are: which trials are confirmed on all subjects, and which of them is the best."""
 
 import re
 from pathlib import Path
 
 import optuna
 
+from mer_search.confirmation.summary import read_summary
 from mer_search.errors import UsageError
+from mer_search.search.storage import results
 
 
 def confirmations(study: optuna.Study) -> dict[int, Path]:
@@ -15,34 +17,31 @@ def confirmations(study: optuna.Study) -> dict[int, Path]:
     return {number: path for number, path in sorted(numbers.items()) if (path / "summary.json").exists()}
 
 
+def confirmed_uf1(study: optuna.Study) -> dict[int, float]:
+    """trial -> confirmed UF1 on all subjects, the best first."""
+    found = {number: read_summary(path / "summary.json").tail.uf1 for number, path in confirmations(study).items()}
+    return dict(sorted(found.items(), key=lambda each: -each[1]))
+
+
 def confirmation(study: optuna.Study, trial: int | None) -> Path:
-    """The folder of a trial's confirmation; of the last one if `trial` is None.
+    """The folder of a trial's confirmation; of the best one, by its UF1 on all subjects, if `trial` is None.
 
     Raises:
         UsageError: if there is none.
+        DataError: if the study's results are not where they were, or one is damaged.
     """
-    if trial is None:
-        return latest(study)
+    results(study)  # moved ones are told, instead of that nothing is confirmed
     folders = confirmations(study)
-    if trial not in folders:
-        have = f"confirmed are {', '.join(map(str, folders))}" if folders else "none is confirmed"
-        raise UsageError(f"--trial must be confirmed on all subjects, but {trial} is not ({have}); confirm it first")
-    return folders[trial]
-
-
-def latest(study: optuna.Study) -> Path:
-    """The folder of the study's last confirmation.
-
-    Raises:
-        UsageError: if there is none.
-    """
-    folders = confirmations(study).values()
-    if not folders:
+    if trial is None and not folders:
         raise UsageError(
             f"study {study.study_name!r} must have a trial confirmed on all subjects, but has none; run `mer-search "
-            "confirm` without --subjects first, or give the folder of a trial that was confirmed on some"
+            "confirm` without --subjects first"
         )
-    return max(folders, key=lambda path: (path / "summary.json").stat().st_mtime)
+    number = next(iter(confirmed_uf1(study))) if trial is None else trial
+    if number not in folders:
+        have = f"confirmed are {', '.join(map(str, folders))}" if folders else "none is confirmed"
+        raise UsageError(f"--trial must be confirmed on all subjects, but {trial} is not ({have}); confirm it first")
+    return folders[number]
 
 
 def store_of(folder: Path) -> Path:

@@ -84,5 +84,6 @@ def follow(
     for step in steps:
         names = tuple(winners.get(name, name) for name in step.compare)
         comparison = evaluate(names, step.subjects) if not step.only_if or step.only_if in names else None
-        winners[step.name] = comparison.winner if comparison else names[0]
+        called = [network.name for network in comparison.networks] if comparison else list(names)
+        winners[step.name] = names[called.index(comparison.winner) if comparison else 0]
         yield step, names, comparison

@@ -1,12 +1,12 @@
 """What can be confirmed: a trial of a study, where its search started, or a published network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
 
-from mer_search.config import Run, Value, digest, with_values
+from mer_search.config import Data, Run, Value, digest, value_at, with_values
 from mer_search.errors import DataError, UsageError
 from mer_search.presets import ALIASES, entry, preset
 from mer_search.search import space
@@ -38,6 +38,11 @@ class Target:
     ties: str = "earliest"  # which of equal epochs the published rule takes, of metrics.PUBLISHED_RULES
     keep: tuple[str, ...] = (LAST,)  # which weights of each fold are kept, of training.loop.KEPT
     leave_out: str = "subject"  # in the search's folds
+
+    @property
+    def short(self) -> str:
+        """Its title without the values that were set in it, for lines of progress."""
+        return self.title.partition(" with ")[0]
 
 
 def trial_target(study: optuna.Study, number: int | None) -> Target:
@@ -139,9 +144,30 @@ def seeds_of(targets: Sequence[Target], count: int, first: int | None) -> range:
     return range(first, first + count)
 
 
+def preset_title(name: str, values: Mapping[str, Value], recipe: str = "") -> str:
+    """How a published network is called, by its recipe and by what was changed: "V4 with flow.size=32"."""
+    own = preset(name, recipe)
+    given = [f"{key}={value}" for key, value in values.items() if key != "data.task" and value_at(own, key) != value]
+    published = " as published" if recipe else ""
+    return f"{ALIASES.get(name, name)}{published}{' with ' if given else ''}{', '.join(given)}"
+
+
+def check_different(targets: Iterable[Target]) -> None:
+    """Raise UsageError if two of these are one network under two names, as values of one's own may make them."""
+    met: dict[str, Target] = {}
+    for target in targets:
+        key = digest(target.run.model_copy(update={"data": Data(task=target.run.data.task)}))
+        if key in met:
+            raise UsageError(
+                f"networks that are compared must differ, but {met[key].title} and {target.title} are the same network "
+                "under these values; leave one of them out, or set other values"
+            )
+        met[key] = target
+
+
 def preset_target(name: str, values: Mapping[str, Value], out: Path, recipe: str = "") -> Target:
     """A published network in a recipe (presets.RECIPES), with some values of one's own. Its folder's name is completed
     with the run's digest once the data is known."""
-    run, name = with_values(preset(name, recipe), values), ALIASES.get(name, name)
-    title = f"{name} as published" if recipe else name
+    run, title = with_values(preset(name, recipe), values), preset_title(name, values, recipe)
+    name = ALIASES.get(name, name)
     return Target(run, title, out / "presets" / "confirm" / name, name=name, recipe=recipe, ties=entry(name).ties)

@@ -1,5 +1,6 @@
 """Folds: who is trained on and who is tested, from subjects' names alone."""
 
+import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,6 +112,9 @@ def _subject(name: str, known: Sequence[str], databases: Iterable[str] = ()) -> 
     if len(fitting) != 1:
         everything = [*sorted(known), *sorted(databases)]
         found = f"fits {' and '.join(fitting)}; write the name" if fitting else f"is none of {', '.join(everything)}"
+        words = [f"{rule}{f'_{_number(name)}' if _number(name) else ''}" for rule in RANKED]
+        if not fitting and (near := difflib.get_close_matches(name, [*words, *everything, "all"], n=1, cutoff=0.7)):
+            found += f"; did you mean {near[0]}?"
         raise UsageError(f"a subject must be one of the data's, but {name!r} {found}")
     return fitting[0]
 

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mer_search.config import Run
-from mer_search.confirmation.folders import confirmation
+from mer_search.confirmation.folders import confirmation, confirmed_uf1
+from mer_search.confirmation.summary import read_summary
 from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Problem
 from mer_search.data.flow import Measured, measure
@@ -38,6 +39,8 @@ class Confirmed:
     data: Path
     dataset: str
     synthetic: bool
+    uf1: float  # as it was confirmed, on all subjects
+    others: tuple[str, ...] = ()  # the study's other confirmed trials, the best first: "trial 0 (UF1 0.167)"
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -63,29 +66,42 @@ class Confirmed:
 
 
 def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
-    """A trial's confirmation on all subjects of the study; the last one that was made if `trial` is None.
+    """A trial's confirmation on all subjects of the study; the best one if `trial` is None.
 
     Raises:
         UsageError: if there is none.
         DataError: if its folder is damaged.
     """
-    folder, facts = confirmation(study, trial), study.user_attrs
+    folder = confirmation(study, trial)
+    others = {f"trial-{number}": f"trial {number} (UF1 {uf1:.3f})" for number, uf1 in confirmed_uf1(study).items()}
+    others.pop(folder.name)
+    return replace(confirmed_in(folder, Path(study.user_attrs["data"])), others=tuple(others.values()))
+
+
+def confirmed_in(folder: Path, data: Path) -> Confirmed:
+    """The confirmation on all subjects that a folder holds, of clips in the folder `data`.
+
+    Raises:
+        DataError: if there is none, or it is damaged.
+    """
+    summary = read_summary(folder / "summary.json")
     by_seed: dict[int, set[str]] = {}
     there = load_by_subject(folder)
     for seed, subject in there:
         by_seed.setdefault(seed, set()).add(subject)
     if not by_seed:
-        raise DataError(f"{folder} must hold the folds of a confirmation; confirm the trial again")
+        raise DataError(f"{folder} must hold the folds of a confirmation on all subjects; confirm without --subjects")
     subjects = by_seed[min(by_seed)]
     return Confirmed(
-        f"trial {folder.name.removeprefix('trial-')} of {study.study_name}",
+        summary.title,
         folder,
         read_config(folder / "config.json"),
         {subject: there[min(by_seed), subject].fold for subject in sorted(subjects)},
         tuple(seed for seed in by_seed if by_seed[seed] == subjects),
-        Path(facts["data"]),
-        facts["dataset"],
-        facts["synthetic"],
+        data,
+        summary.dataset,
+        summary.synthetic,
+        summary.tail.uf1,
     )
 
 
@@ -207,6 +223,8 @@ def document(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]
     """All that was asked, as one JSON document."""
     return {
         "title": confirmed.title,
+        "uf1": confirmed.uf1,
+        "other_confirmed": list(confirmed.others),
         "dataset": confirmed.dataset,
         "synthetic": confirmed.synthetic,
         "classes": list(confirmed.run.data.classes),

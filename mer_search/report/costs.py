@@ -6,7 +6,9 @@ from pathlib import Path
 
 from mer_search.config import Run, digest
 from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.scoring import baselines_file
 from mer_search.data import open_folder
+from mer_search.evaluation.baselines import seconds_of
 from mer_search.report.terminal import duration, err, note, operations, plural
 from mer_search.search.cost import Cost
 from mer_search.training.fold_store import checkpoint_file
@@ -53,6 +55,15 @@ def epoch_line(title: str, epoch: Epoch) -> str:
     }  # fmt: skip
     parts += [f"{name} {value:.3f}" for name, value in told.items() if not math.isnan(value)]
     return ", ".join(parts) + f", {epoch.seconds:.2g} s"
+
+
+def print_baselines(jobs: Sequence[Confirmation]) -> None:
+    """How long the baselines of confirmations take that are not on disk, timed on the largest of their folds."""
+    lacking = {file: job for job in jobs if not (file := baselines_file(job.store, job.loaded.run)).exists()}
+    if lacking:
+        loaded = [job.loaded for job in lacking.values()]
+        seconds = sum(seconds_of(each.motion, each.labels, each.subjects) for each in loaded)
+        note(f"cost: {duration(seconds)} of fitting baselines, when the folds are trained")
 
 
 def space(cost: Cost) -> str:

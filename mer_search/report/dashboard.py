@@ -29,6 +29,7 @@ from mer_search.search.storage import best_trial, is_stopped, results
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
 
+OURS = ("<!-- mer-search -->", "<!-- your own words go above or below -->")  # around our part of a note
 TRIALS_SHOWN = 5  # trials in a study's note
 STOPPED_EARLY = (
     "**This trial was stopped early: its value is an estimate, not a score.** `mer-search dashboard` calls it "
@@ -39,8 +40,6 @@ STOPPED_EARLY = (
 def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path) -> None:
     """Attach a trial's confusion matrix, learning curves and subjects, and write its note, while it runs: a finished
     trial takes no artifact."""
-    from optuna_dashboard import save_note
-
     from mer_search.report.confirmation import curves
     from mer_search.report.figures import confusion
 
@@ -64,7 +63,7 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
         upload_artifact(artifact_store=store, file_path=str(evaluation.folder / name), study_or_trial=trial)
     rows = [[name, *map(str, row)] for name, row in zip(classes, matrix, strict=True)]
     numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(evaluation.subjects))
-    save_note(
+    _write_note(
         trial,
         "\n".join(
             [
@@ -93,8 +92,6 @@ def _subjects_csv(counts: Mapping[str, NDArray[np.int64]]) -> str:
 
 def describe_study(study: optuna.Study) -> None:
     """Write the study's note: data, subjects and rule, the best trials, and what was confirmed; attach its history."""
-    from optuna_dashboard import save_note
-
     from mer_search.report.search import history
 
     facts = study.user_attrs
@@ -117,9 +114,17 @@ def describe_study(study: optuna.Study) -> None:
     if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
         head = ("confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)")
         parts.append(markdown_table(Table(head, confirmed)))
-    save_note(study, "\n\n".join(parts))
+    _write_note(study, "\n\n".join(parts))
     if drawn := history(study):
         _attach(study, {"history.png": drawn.drawings[0]("png")})
+
+
+def _write_note(thing: optuna.Study | optuna.Trial, text: str) -> None:
+    """Write our part of a note; what a person wrote before and after it stays."""
+    from optuna_dashboard import get_note, save_note
+
+    before, _, rest = (get_note(thing) or "").partition(OURS[0])
+    save_note(thing, f"{before}{OURS[0]}\n{text}\n{OURS[1]}{rest.partition(OURS[1])[2]}")
 
 
 def _confirmed(number: int, folder: Path) -> list[str]:

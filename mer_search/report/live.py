@@ -11,7 +11,7 @@ from rich.text import Text
 
 from mer_search.engine.stop import check
 from mer_search.report.dashboard import describe_study, describe_trial
-from mer_search.report.terminal import err, note
+from mer_search.report.terminal import WHOLE_RUN, err, note
 from mer_search.report.trials import final_line, trial_line, values_text
 from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
@@ -45,7 +45,10 @@ class Live:
             TimeRemainingColumn(),
             console=err,
             transient=True,
+            disable=not err.is_terminal,
+            speed_estimate_period=WHOLE_RUN,
         )
+        self.done, self.under_way = done, dict[int, float]()  # trials that have ended; of others the share that is done
         self.trials = self.progress.add_task("trials", completed=done, total=trials)
         self.folds = self.progress.add_task("folds", total=None, visible=False)
         self.epochs = self.progress.add_task("epochs", total=None, visible=False)
@@ -65,12 +68,16 @@ class Live:
     def show(self, event: Event | Final) -> None:
         """What has happened."""
         if isinstance(event, Begun):
-            self.progress.update(self.trials, completed=event.done)
+            self.done = event.done
+            self._move()
         elif isinstance(event, Trained):
             self._epoch(event.epoch, event.of)
         elif isinstance(event, Scored):
-            text = f"trial {event.number}: folds, UF1 {event.uf1_so_far:.3f}"
+            rungs = " of all rungs" if event.of > len(self.study.user_attrs["subjects"]) else ""
+            text = f"trial {event.number}: folds{rungs}"
             self.progress.update(self.folds, completed=event.done, total=event.of, description=text, visible=True)
+            self.under_way[event.number] = event.done / event.of
+            self._move()
         elif isinstance(event, Lost):
             line = f"a worker died ({event.cause}) at {event.subject} of trial {event.number}; the fold begins again"
             self.progress.console.print(line, markup=False, soft_wrap=not err.is_terminal)
@@ -82,14 +89,20 @@ class Live:
         else:
             self._told(event.trial, event.best)
 
+    def _move(self) -> None:
+        """Move the bar of trials, by which the time left is estimated, also within trials."""
+        total = self.progress.tasks[self.trials].total or 0
+        self.progress.update(self.trials, completed=min(self.done + sum(self.under_way.values()), total))
+
     def _epoch(self, epoch: Epoch, of: int) -> None:
         cut = f", batches cut into {epoch.microbatches}" if epoch.microbatches > 1 else ""
         text = f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}{cut}"
         self.progress.update(self.epochs, completed=epoch.epoch, total=of, description=text, visible=True)
 
     def _told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
-        if trial.state in ENDED:
-            self.progress.advance(self.trials)
+        self.under_way.pop(trial.number, None)
+        self.done += trial.state in ENDED
+        self._move()
         if best is not None:
             stopped = sum(map(is_stopped, self.study.get_trials(deepcopy=False)))
             text = f"trials, best {best.number}: UF1 {score(best):.3f}, {stopped} stopped"

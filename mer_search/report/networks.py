@@ -148,7 +148,7 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
         say(f"{title}{networks[0]}, without a comparison: {step.only_if} is not among {among}")
         return
     seeds = plural(len(comparison.seeds), "seed")
-    met = f"{title}{' against '.join(networks)}"
+    met = f"{title}{' against '.join(each.name for each in comparison.networks)}"
     say(f"{met}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds}")
     show(network_table(comparison.networks))
     show(_subject_table(comparison))
@@ -174,7 +174,8 @@ def _subject_table(comparison: Comparison) -> Table:
         (subject, str(clips), *(f"{each.n_correct_by_subject[subject]:.1f}" for each in comparison.networks))
         for subject, clips in comparison.clips_by_subject.items()
     ]
-    return Table(("subject", "clips", *(f"{each.name} right" for each in comparison.networks)), rows)
+    short = (each.name.partition(" with ")[0] for each in comparison.networks)
+    return Table(("subject", "clips", *(f"{name} right" for name in short)), rows)
 
 
 def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> None:

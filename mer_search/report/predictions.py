@@ -12,10 +12,7 @@ from mer_search.report.terminal import note, plural, say, show
 def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> None:
     """Each clip: what was taken, which networks were asked, the probabilities; an error where it cannot be used."""
     networks = plural(len(confirmed.seeds), "network")
-    say(
-        f"{confirmed.title}: {confirmed.dataset}, {len(confirmed.subjects)} subjects in training, {networks} without "
-        "each"
-    )
+    _say_which(confirmed, f"{len(confirmed.subjects)} subjects in training, {networks} without each")
     if confirmed.synthetic:
         say("They learned from synthetic clips: what they say of real faces means nothing.")
     for each in predicted:
@@ -23,6 +20,13 @@ def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction |
             note(f"error: {each.clip}: {each.what}")
         else:
             _print_one(each)
+
+
+def _say_which(confirmed: Confirmed, what: str) -> None:
+    """Whose networks are used, how good they were, and which others there are."""
+    say(f"{confirmed.title}, confirmed with UF1 {confirmed.uf1:.3f}: {confirmed.dataset}, {what}")
+    if confirmed.others:
+        say(f"Also confirmed: {', '.join(confirmed.others)}; --trial takes another.")
 
 
 def _print_one(one: ClipPrediction) -> None:
@@ -47,10 +51,8 @@ def _print_one(one: ClipPrediction) -> None:
 
 def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
     """The files and how far they are from torch."""
-    say(
-        f"{confirmed.title}: {confirmed.dataset}, the mean of {len(confirmed.seeds)} networks a file as ONNX in "
-        f"{written[0].path.parent}"
-    )
+    networks = plural(len(confirmed.seeds), "network")
+    _say_which(confirmed, f"the mean of {networks} a file as ONNX in {written[0].path.parent}")
     rows = [(each.path.name, f"{each.difference:.1e}", str(each.real)) for each in written]
     show(Table(("file", "differs from torch by", "real clips checked"), rows))
     say(

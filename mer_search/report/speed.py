@@ -19,6 +19,8 @@ def print_speed(facts: dict[str, Any]) -> None:
     )
     head = ("a training step", "px", "batch", "ms", "from-to", "clips/s", "GFLOP/s", "ceiling", "faster")
     show(Table(head, [_step(step) for step in facts["steps"]]))
+    if any(step["of_ceiling"] > 1 for step in facts["steps"]):
+        say("WARNING: a step is faster than the ceiling, which was measured while others worked; measure again, alone.")
     found = facts["techniques"]
     rows = [(row["technique"], *_milliseconds(row), f"{row['gain']:.2f}x") for row in found["steps"]]
     show(Table((f"{found['network']}, one technique after the other", "ms", "from-to", "gain"), rows))

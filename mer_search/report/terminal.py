@@ -1,7 +1,8 @@
 """How things are printed: consoles, sentences, tables, bars, numbers."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import rich.table
@@ -16,6 +17,8 @@ from mer_search.report.document import Table
 # copied; tables are.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # results
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # progress and warnings
+LINES_APART = 1.0  # seconds between two lines of a progress, where there is no bar
+WHOLE_RUN = 1e9  # seconds over which speed is estimated for the time left: all that have passed; rich's own are 30
 
 
 def show(table: Table) -> None:
@@ -51,45 +54,61 @@ def note(line: str) -> None:
     err.print(line, soft_wrap=False)
 
 
-@contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
+class Bars:
     """A progress bar for each thing that is being done: call it with (what, done, total), also to see whether the
     command is to stop.
 
-    Where the output is no terminal, a line at every tenth.
+    Where the output is no terminal, a line at a tenth, where that takes longer than a second.
     """
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-    ) as progress:
-        tasks: dict[str, TaskID] = {}
-        before: dict[str, int] = {}
 
-        def show(what: str, done: int, total: int) -> None:
-            check()
-            if not err.is_terminal and total and 10 * done // total > 10 * before.get(what, 0) // total:
-                note(f"{what}: {done} of {total}")
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)
-            before[what] = done
+    def __init__(self) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+            speed_estimate_period=WHOLE_RUN,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.told: dict[str, tuple[int, float]] = {}  # the tenth that was told last, and when
 
-        yield show
+    def __call__(self, what: str, done: int, total: int) -> None:
+        check()
+        if what not in self.tasks:
+            self.tasks[what] = self.progress.add_task(what, total=total)
+            self.told[what] = 0, time.monotonic()
+        self.progress.update(self.tasks[what], completed=done, total=total)
+        tenth, now = 10 * done // max(total, 1), time.monotonic()
+        if not err.is_terminal and tenth != self.told[what][0] and now - self.told[what][1] >= LINES_APART:
+            self.told[what] = tenth, now
+            note(f"{what}: {done} of {total}")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is drawn within, so that a question can be asked."""
+        self.progress.stop()
+        yield
+        self.progress.start()
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Progress bars, which are gone in the end."""
+    shown = Bars()
+    with shown.progress:
+        yield shown
+
+
+UNITS = ((100, 1, "s", 0), (5400, 60, "min", 1), (48 * 3600, 3600, "h", 1), (math.inf, 86400, "days", 1))
 
 
 def duration(seconds: float) -> str:
-    """A time as a person says it: "45 s", "3.2 min", "1.5 h"."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.1f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    """A time as a person says it: "45 s", "3.2 min", "1.5 h", "48.8 days"."""
+    _, unit, name, digits = next(row for row in UNITS if seconds < row[0])
+    return f"{seconds / unit:.{digits}f} {name}"
 
 
 def operations(flop: float) -> str:

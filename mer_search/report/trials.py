@@ -1,5 +1,6 @@
 """A study on the terminal: its trials, and what to do next."""
 
+import shlex
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -7,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from mer_search.confirmation.folders import confirmed_uf1
 from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
-from mer_search.report.terminal import out, plural, say
+from mer_search.report.terminal import decimals, out, plural, say
 from mer_search.search.storage import FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
 
 if TYPE_CHECKING:
@@ -60,23 +62,26 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     whole = ranked_trials(study)
     ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     stopped = sorted((trial for trial in ended if not ran_to_its_end(trial)), key=score, reverse=True)
-    chosen = [*whole, *stopped][:rows]
+    chosen, confirmed = [*whole, *stopped][:rows], confirmed_uf1(study)
+    repeated = sum(map(ran_to_its_end, ended)) > len(whole)
     cells = [
         (
             str(trial.number),
             values_text(trial.params),
             f"{'' if ran_to_its_end(trial) else '~'}{score(trial):.3f}",
             finals_text(study, trial),
+            *([decimals(confirmed.get(trial.number))] if confirmed else []),
             str(trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"]))),
-            f"{trial.user_attrs['gflop']:.3g}",
+            f"{trial.user_attrs['gflop']:.3g}" if "gflop" in trial.user_attrs else "",
         )
         for trial in chosen
     ]
     return Table(
-        ("trial", "values", "UF1", "finals", "folds", "GFLOP"),
+        ("trial", "values", "UF1", "finals", *(["confirmed"] if confirmed else []), "folds", "GFLOP"),
         cells,
-        "The best first: by its finals, the mean with further seeds (so many in all), then by UF1. ~: an estimate, of "
-        "a trial that was stopped early. The best of many looks better than it is.",
+        "The best first: by its finals, the mean with further seeds (so many in all), then by UF1"
+        f"{', of what was tried again the mean over its trials' if repeated else ''}. ~: an estimate, of a trial that "
+        "was stopped early. The best of many looks better than it is.",
         left=2,
         strong=0 if whole else None,
         title=f"{study.study_name}: {study.user_attrs['dataset']}",
@@ -115,9 +120,11 @@ def proxy_line(found: Proxy) -> str:
 
 def print_next(storage: str, name: str, folder: Path) -> None:
     """Where to look, and what to do next."""
-    options = ("" if storage == STORAGE else f" --storage {shown(storage)}") + f" --study-name {name}"
+    given = {"--study-name": name} if storage == STORAGE else {"--storage": shown(storage), "--study-name": name}
+    options = "".join(f" {option} {shlex.quote(value)}" for option, value in given.items())
     say("The best of many looks better than it is:")
     out.print(f"  see it:      mer-search status{options}")
     out.print(f"  confirm it:  mer-search confirm{options}")
     out.print(f"  look at it:  mer-search dashboard{options}")
-    out.print(f"       or:     optuna-dashboard {shown(storage)} --artifact-dir {folder / 'artifacts'}")
+    artifacts = shlex.quote(str(folder / "artifacts"))
+    out.print(f"       or:     optuna-dashboard {shlex.quote(shown(storage))} --artifact-dir {artifacts}")

@@ -47,7 +47,7 @@ def search_cost(
     drawn, runs = _draw(search)
     steps = [step_flop(run) for run in runs]
     median = int(np.argsort(steps)[len(runs) // 2])
-    speed = slot_speed(search.loaded.with_values(drawn[median], progress), steps[median], executor)
+    speed = slot_speed(search.loaded.with_values(drawn[median], progress), steps[median], executor, progress)
     has_rungs = len(PRUNERS[search.file.pruner].milestones(runs[median].train.epochs)) > 1
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
@@ -64,10 +64,13 @@ def fold_flop(run: Run, step: int, clips: int) -> float:
     return step / run.train.batch * run.epochs * clips
 
 
-def slot_speed(loaded: Loaded, step: int, executor: Executor) -> float:
+def slot_speed(loaded: Loaded, step: int, executor: Executor, progress: Progress) -> float:
     """Floating-point operations a second of one slot, timed on a step of so many."""
+    progress("timing a step", 0, 1)
     executor.put(loaded.dataset, loaded.tensors)
-    return step / seconds_per_step(executor, loaded.dataset, loaded.run)
+    seconds = seconds_per_step(executor, loaded.dataset, loaded.run)
+    progress("timing a step", 1, 1)
+    return step / seconds
 
 
 def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:

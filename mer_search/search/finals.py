@@ -62,6 +62,7 @@ def run_finals(
     left = finalists(search, study)
     jury = find_incumbents([], search.folder, search.loaded, search.subjects, pruners.FINALS, RULES[search.file.rule])
     found = {trial.number: [list(load_folds(search.folder(trial.number)).values())] for trial in left}
+    told = study.user_attrs.get(FINALS, {})
     study.set_user_attr(FINALS_OVER, len(left) < 2)
     for seed in further_seeds(search.seed):
         uf1 = [np.mean([_uf1(folds, search) for folds in found[trial.number]]) for trial in left]
@@ -73,7 +74,7 @@ def run_finals(
         with closing(scheduler.run(partial(next, iter(number), None))) as events:
             for job, event in events:
                 if isinstance(event, Finished):
-                    yield Scored(number[job], event.task.subject, *job.progress, _so_far(job, search))
+                    yield Scored(number[job], event.task.subject, *job.progress)
                 elif isinstance(event, Failed) and isinstance(event.task, Task):
                     yield Lost(number[job], event.task.subject, event.cause)
                 elif event is None and job.error:
@@ -82,7 +83,9 @@ def run_finals(
                     found[number[job]].append(job.outcome)
         _keep(study, found, search)
         for trial in left:
-            yield Final(trial.number, tuple(_uf1(folds, search) for folds in found[trial.number]))
+            uf1_by_seed = tuple(_uf1(folds, search) for folds in found[trial.number])
+            if len(told.get(str(trial.number), ())) < len(uf1_by_seed) - 1:  # not by an earlier call
+                yield Final(trial.number, uf1_by_seed)
     study.set_user_attr(FINALS_OVER, True)
 
 
@@ -106,11 +109,6 @@ def _job(search: Search, trial: FrozenTrial, seed: int, progress: Progress) -> J
 
 def _uf1(folds: Sequence[Predictions], search: Search) -> float:
     return pooled_uf1(folds, RULES[search.file.rule])
-
-
-def _so_far(job: Job, search: Search) -> float:
-    there = [job.done.get(want.key) for want in job.plan]
-    return _uf1([fold for fold in there if isinstance(fold, Predictions)], search)
 
 
 def _keep(study: optuna.Study, found: dict[int, list[list[Predictions]]], search: Search) -> None:

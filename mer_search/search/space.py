@@ -150,6 +150,12 @@ class StudyFile:
                 values[axis.key] = axis.suggest(trial)
         return self.tied(values)
 
+    def check(self, values: Mapping[str, Value]) -> None:
+        """Raise UsageError unless each value lies on its axis: a trial that was enqueued by hand may have others."""
+        for axis in self.axes:
+            if axis.key in values and not axis.holds(values[axis.key]):
+                raise UsageError(f"{axis.key} must lie on its axis {list(axis.values)}, but is {values[axis.key]!r}")
+
 
 def names() -> list[str]:
     """The studies that come with the package."""

@@ -29,11 +29,11 @@ from mer_search.errors import (
     UsageError,
 )
 from mer_search.files import REFUSALS, disk, sweep, write_whole
+from mer_search.search import space
 from mer_search.search.memory_limit import note_need
-from mer_search.search.optuna_internals import prune_without_value, wait_again
+from mer_search.search.optuna_internals import enqueued, prune_without_value, wait_again
 from mer_search.search.samplers import Afresh
 from mer_search.search.scheduler import Job, Scheduler
-from mer_search.search.space import changed
 from mer_search.search.storage import best_trial, ended, only_writer
 from mer_search.search.takeover import begin, contained
 from mer_search.search.trial import TOLD, Evaluation, Search, evaluation_job
@@ -159,7 +159,7 @@ def _check(study: optuna.Study, search: Search) -> None:
             kept = kept_study(search.out)
             what = ""
             if key == "digest" and kept.exists():
-                what = changed(kept.read_text(), search.file.text) or DEFAULT_CHANGED
+                what = space.changed(kept.read_text(), search.file.text) or DEFAULT_CHANGED
             remedy = f"give --seed {found}" if key == "seed" else "undo the change"
             raise StorageError(
                 f"study {study.study_name!r} in this storage was made with another {word} "
@@ -193,6 +193,12 @@ def _check_folder(study: optuna.Study, search: Search, was: Path) -> None:
     )
 
 
+def start_changed(search: Search) -> bool:
+    """Whether a study's file has other first trials than when the study was made, which then are not tried."""
+    kept = kept_study(search.out)
+    return kept.exists() and space.parse(kept.read_text(), search.file.name).start != search.file.start
+
+
 def mark_of(folder: Path) -> str:
     """The mark of the study whose folder this is; "" if it is no study's."""
     try:
@@ -223,7 +229,6 @@ class Scored(NamedTuple):
     subject: str
     done: int
     of: int
-    uf1_so_far: float
 
 
 class Lost(NamedTuple):
@@ -272,10 +277,13 @@ def run(
             return None
         trial = study.ask()
         flight[trial.number] = trial
-        values = search.file.suggest(trial)
+        off_axis = _off_axis(search, study, trial)
+        values = {} if off_axis else search.file.suggest(trial)
         if TOLD not in trial.user_attrs:
             trial.set_user_attr(TOLD, min(flight))
         begun.append(Begun(trial.number, ended(study)))
+        if off_axis:
+            return Job(trial, search.loaded, search.folder(trial.number), error=off_axis, over=True)
         return evaluation_job(search, study, trial, values, progress)
 
     try:
@@ -298,6 +306,15 @@ def run(
         for trial in flight.values():  # no fault of theirs: a later call takes them up
             with suppress(UpdateFinishedTrialError, StorageInternalError):
                 wait_again(study, trial)
+
+
+def _off_axis(search: Search, study: optuna.Study, trial: optuna.Trial) -> Infeasible | None:
+    """What is wrong with values that somebody enqueued for a trial, which need not be of the space."""
+    try:
+        search.file.check(enqueued(study, trial))
+    except UsageError as error:
+        return Infeasible(str(error), "valid configuration")
+    return None
 
 
 def _shown(evaluation: Evaluation, event: Progress | Finished | Failed) -> Iterator[Event]:

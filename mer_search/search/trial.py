@@ -1,6 +1,5 @@
 """A trial of a study: what it is compared with, which folds it needs, and what came of them."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,13 +108,10 @@ class Evaluation:
         return tuple(self.seen.values())
 
     @property
-    def progress(self) -> tuple[int, int, float]:
-        """How many folds count of how many, all rungs together, and the UF1 so far (NaN before the first)."""
-        if not self.seen:
-            return 0, len(self.plan), math.nan
-        rung = self._pruner.milestones(self.run.train.epochs).index(self.epochs)
-        done = rung * len(self.order) + len(self.seen)
-        return done, len(self.plan), pooled_uf1(list(self.folds), RULES[self.rule])
+    def progress(self) -> tuple[int, int]:
+        """How many folds count of how many, all rungs together."""
+        rung = self._pruner.milestones(self.run.train.epochs).index(self.epochs) if self.seen else 0
+        return rung * len(self.order) + len(self.seen), len(self.plan)
 
     @property
     def _pruner(self) -> pruners.Pruner:

@@ -93,19 +93,30 @@ class Loaded:
 
         The name of one of a composite's databases, or of another published list, stands for its subjects.
         """
-        present, rule = set(self.folds), text.strip().partition("_")[0]
-        ranked: tuple[str, ...] = ()
-        if rule == "hardest":
-            ranked = tuple(name for name in self.folder.dataset.hardest if name in present)
-        if rule in RANKED and not ranked:
+
+        def by_baseline() -> tuple[str, ...]:
             from mer_search.evaluation.baselines import hardest_first  # scikit-learn takes two seconds to load
 
-            ranked = hardest_first(self.motion, self.labels, self.folds)
-        lists = self.folder.dataset.lists.items()
-        databases = {name: present & set(members) for name, members in lists if present & set(members)}
-        for clip in self.clips:
-            databases.setdefault(clip.database, set()).add(clip.fold(self.run.data.leave_out))
-        return select_subjects(text, sorted(present), ranked, databases)
+            return hardest_first(self.motion, self.labels, self.folds)
+
+        return _select(self.folder, self.clips, self.run.data.leave_out, text, by_baseline)
+
+
+def _select(
+    folder: Folder, clips: Sequence[Clip], leave_out: str, text: str, by_baseline: Callable[[], Sequence[str]]
+) -> tuple[str, ...]:
+    """See `Loaded.select`; `by_baseline` ranks all folds where no published list does."""
+    present, rule = {clip.fold(leave_out) for clip in clips}, text.strip().partition("_")[0]
+    ranked: Sequence[str] = ()
+    if rule == "hardest":
+        ranked = tuple(name for name in folder.dataset.hardest if name in present)
+    if rule in RANKED and not ranked:
+        ranked = by_baseline()
+    lists = folder.dataset.lists.items()
+    databases = {name: present & set(members) for name, members in lists if present & set(members)}
+    for clip in clips:
+        databases.setdefault(clip.database, set()).add(clip.fold(leave_out))
+    return select_subjects(text, sorted(present), ranked, databases)
 
 
 def cache() -> Path:
@@ -119,21 +130,35 @@ def find_data(path: Path | None, progress: Progress) -> Path:
     if chosen:
         return chosen
     synthetic = cache() / "synthetic"
-    cache().mkdir(parents=True, exist_ok=True)
+    try:
+        cache().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the synthetic clips need a folder that can be written, but {cache()} is none ({error.strerror}); set "
+            "XDG_CACHE_HOME to another, or give --data"
+        ) from error
     with FileLock(cache() / "synthetic.lock"):
         if not synthetic.exists():
             write_dataset(synthetic, on_clip=lambda done, total: progress("making synthetic clips", done, total))
     return synthetic
 
 
-def load_data(path: Path, run: Run, progress: Progress) -> Loaded:
+def load_data(path: Path, run: Run, progress: Progress, subjects: str = "all") -> Loaded:
     """Read a dataset's folder for the run's task, and its motion, and fit the run to it.
+
+    Args:
+        path: the folder.
+        run: whose task and motion.
+        progress: told of clips.
+        subjects: that will be selected: a wrong name fails before any motion is measured.
 
     Raises:
         DataError, UsageError: see data.open_folder, data.store.load and data.fit.
     """
     folder = open_folder(path, run.data.task)
     fit(run, folder, folder.clips)
+    left_out = run.data.leave_out
+    _select(folder, folder.clips, left_out, subjects, lambda: sorted({clip.fold(left_out) for clip in folder.clips}))
     clips, motion, problems = load(
         folder.clips, run, cache() / "flow", lambda done, total: progress("clips and their motion", done, total)
     )

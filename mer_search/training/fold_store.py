@@ -10,19 +10,21 @@ env.json                        versions and machine
 """
 
 import csv
+import glob
 import io
 import json
 import os
 import platform
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from safetensors.torch import load_file
 
 from mer_search.config import Run, digest
-from mer_search.errors import DataError, UsageError
+from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.predictions import Predictions, load, save
 from mer_search.files import write_whole
 from mer_search.model.network import Network
@@ -127,6 +129,22 @@ def claim(folder: Path, run: Run, motion: str) -> None:
     write_whole(folder / "env.json", json.dumps(environment(), indent=1))
     told = {"digest": digest(run), "motion": motion, "run": run.model_dump(mode="json")}
     write_whole(path, json.dumps(told, indent=1))
+
+
+def take_over(folder: Path, run: Run, motion: str) -> None:
+    """Copy what the folders beside a run's have of the same run on the same motion and it lacks, so that no
+    fold is trained twice: a trial may be where the search started, and two names may stand for one network."""
+    for config in sorted(folder.parent.glob("*/config.json")):
+        with suppress(MerSearchError):  # of what is damaged, or of other pixels
+            if config.parent == folder or digest(read_config(config)) != digest(run):
+                continue
+            check_motion(config.parent, motion)
+            for fold in sorted((config.parent / FOLDS).glob("*.npz")):
+                if not (folder / FOLDS / fold.name).exists():
+                    claim(folder, run, motion)
+                    networks = (config.parent / "checkpoints").glob(f"{glob.escape(fold.stem)}.*safetensors")
+                    for file in (*networks, fold.with_suffix(".csv"), fold):  # the fold last: it says that all is there
+                        write_whole(folder / file.relative_to(config.parent), file.read_bytes())
 
 
 def check_motion(folder: Path, motion: str) -> None:
