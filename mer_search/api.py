@@ -45,7 +45,7 @@ from mer_search.report.summaries import conclusion, summary_table
 from mer_search.report.terminal import drawn
 from mer_search.search import space
 from mer_search.search.finals import Final
-from mer_search.search.session import default_study, open_session
+from mer_search.search.session import default_study, kept, open_session
 from mer_search.search.storage import check_name, check_url
 from mer_search.search.study import Event
 from mer_search.search.trial import Search
@@ -99,7 +99,7 @@ def run(
     storage: str = STORAGE,
     study_name: str | None = None,
     leave_out: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     executor: str = "local",
     slots: int | None = None,
@@ -111,14 +111,15 @@ def run(
     """Search until a study has so many trials, and hold its finals; a study that was stopped is resumed.
 
     Args:
-        data: a dataset, its folder, or None for the synthetic clips.
-        study: a study file or the name of one that comes with the package; None for the one that suits data and device.
+        data: a dataset, its folder, or None for those of the study that is resumed, else the synthetic clips.
+        study: a study file or the name of one that comes with the package; None for the file of the study that is in
+            the storage under `study_name`, else for the one that suits data and device.
         trials: in all, earlier calls counted in; None for the study file's.
         storage: an Optuna storage's URL.
         study_name: in the storage; None for the study file's.
         leave_out: "subject" or, of a composite, "database": what a fold tests and never trains on; None for the study
             file's.
-        seed: of the search, 0 to 899.
+        seed: of the search, 0 to 899; None for as before, else 0.
         device: "auto", "cpu" or "cuda".
         executor: "local", "ray" or "ray://HOST:10001".
         slots: folds that are trained at once; None for as many as before, else as many as the machine has.
@@ -137,15 +138,19 @@ def run(
     """
     if trials is not None and trials < 1:
         raise UsageError(f"trials must be 1 or more, but is {trials}")
-    folder = data if isinstance(data, Folder) else load_data(data)
+    there = kept(storage, study_name) if study_name and not study else None
+    if there:
+        data, seed = data or there.data, there.seed if seed is None else seed
+    folder = data if isinstance(data, Folder) else load_data(data, there.file.base.data.task if there else "")
     where = Where(executor, choose_device(device, executor), slots)
-    file = space.load(str(study or default_study(folder, where.device)[0])).on({"data.task": folder.task})
+    file = there.file if there else space.load(str(study or default_study(folder, where.device)[0]))
+    file = file.on({"data.task": folder.task})
     file = file.on({"data.leave_out": leave_out}) if leave_out else file
     name = study_name or file.name
     check_name(name)
     check_url(storage)
     loaded = load_motion(folder.path, file.base, progress, file.subjects)
-    job = Search(file, loaded, loaded.select(file.subjects), seed, Path(out) / name)
+    job = Search(file, loaded, loaded.select(file.subjects), seed or 0, Path(out) / name)
     with open_session(job, storage, name, where, in_flight) as session:
         for event in session.events(file.trials if trials is None else trials, progress):
             on_event(event)

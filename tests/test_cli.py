@@ -370,6 +370,17 @@ def test_the_same_command_goes_on_after_either_signal(mer_search, flow_folder, t
     assert json.loads(mer_search("status", "--json").stdout)["trials"] == {"complete": 3}
 
 
+def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder):
+    Path("small.toml").write_text(STUDY)
+    first = mer_search("run", "--study", "small.toml", "--study-name", "own", "--data", flow_folder, "--trials", 1,
+                       "--seed", 5)  # fmt: skip
+    assert first.exit_code == 0, first.output
+    Path("small.toml").unlink()
+    again = mer_search("run", "--study-name", "own", "--trials", 2)
+    assert again.exit_code == 0 and re.findall(r"^trial   (\d)  UF1", again.stderr, re.M) == ["1"], again.output
+    one_line(mer_search("run", "--study-name", "own", "--trials", 2, "--seed", 6), 1, "made with another seed (5 there")
+
+
 def test_a_wrong_study_file_is_told_before_pytorch_is_loaded(tmp_path):
     (tmp_path / "wrong.toml").write_text(STUDY.replace('"train.lr" = {', '"train.learning_rate" = {'))
     code = "import sys; from mer_search.cli import main; sys.argv[1:] = ['run', '--study', 'wrong.toml']\n"

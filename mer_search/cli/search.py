@@ -53,7 +53,7 @@ from mer_search.processes import warm_up
     help="Trials begun before the first of them has ended.  [default: as before, else as many as keep the slots busy]",
 )
 @click.option("--from", "source", help="A study whose trials a new one begins with, as far as its space contains them.")
-@click.option("--seed", type=click.IntRange(0, 899), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 899), help="Of the search.  [default: as before, else 0]")
 @out_option
 @yes_option
 def run(
@@ -69,11 +69,12 @@ def run(
     slots: int | None,
     in_flight: int | None,
     source: str | None,
-    seed: int,
+    seed: int | None,
     out: Path,
     yes: bool,
 ) -> None:
-    """Search: trials on the study's subjects until there are --trials of them. Run it again to go on.
+    """Search: trials on the study's subjects until there are --trials of them. Run it again to go on; the name of a
+    study that is there, in --study-name, is enough.
 
     With the same seed and --in-flight, a search is repeated exactly, on however many slots."""
     from mer_search.search import space
@@ -91,7 +92,7 @@ def run(
     from mer_search.report import costs, datasets, live, terminal
     from mer_search.report.trials import print_next, state_line, trials_table
     from mer_search.search.progress import progress_of
-    from mer_search.search.session import default_study, open_session
+    from mer_search.search.session import default_study, kept, open_session
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.study import start_changed
     from mer_search.search.trial import Search
@@ -103,8 +104,11 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(stop.polling())
         with terminal.bars() as progress:
-            path = find_data(data, progress)
-            if not chosen:
+            there = kept(storage, name) if name and not chosen else None
+            path = find_data(data or (there and there.data), progress)
+            if there:
+                chosen, seed = there.file, there.seed if seed is None else seed
+            elif not chosen:
                 suits, reason = default_study(open_folder(path), where.device)
                 terminal.note(f"study: {suits} ({reason}; --study takes another)")
                 chosen = space.load(suits)
@@ -112,7 +116,7 @@ def run(
             loaded = load_data(path, file.base, progress, file.subjects)
         datasets.print_data(loaded)
         label, wanted = name or file.name, trials or file.trials
-        search = Search(file, loaded, loaded.select(file.subjects), seed, out / label)
+        search = Search(file, loaded, loaded.select(file.subjects), seed or 0, out / label)
         terminal.note(f"tuning {loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
         other = find_study(open_storage(storage), source) if source else None
         with terminal.bars() as progress:

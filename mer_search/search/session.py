@@ -4,16 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
 
 import optuna
 
 from mer_search.data import Folder
 from mer_search.engine.executor import Executor
 from mer_search.engine.where import Where
+from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.search.cost import Cost, search_cost
 from mer_search.search.finals import Final, run_finals
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.study import Event, hold_study, in_flight_of, run, slots_of
+from mer_search.search.space import StudyFile, parse
+from mer_search.search.storage import find_study, open_storage, results
+from mer_search.search.study import Event, hold_study, in_flight_of, kept_study, run, slots_of
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, silent
 
@@ -66,6 +71,35 @@ def open_session(
     ):
         together = in_flight_of(study, in_flight, executor.slots)
         yield Session(search, study, executor, Scheduler(executor, together))
+
+
+class Kept(NamedTuple):
+    """What a study is of that is there already."""
+
+    file: StudyFile
+    data: Path
+    seed: int
+
+
+def kept(storage: str, study_name: str) -> Kept | None:
+    """What the study of that name is of, so that its name is enough to go on with it; None if there is none.
+
+    Raises:
+        DataError: if its folder or its file is gone.
+    """
+    try:
+        study = find_study(open_storage(storage), study_name)
+    except (UsageError, StorageError):  # whatever is wrong is told where the study is opened
+        return None
+    facts, path = study.user_attrs, kept_study(results(study))
+    try:
+        file = parse(path.read_text(), facts["study_file"])
+    except OSError as error:
+        raise DataError(f"{path} must hold the study's file, but cannot be read ({error}); give --study") from error
+    values = {
+        key: facts[name] for key, name in (("data.task", "task"), ("data.leave_out", "leave_out")) if name in facts
+    }
+    return Kept(file.on(values), Path(facts["data"]), facts["seed"])
 
 
 def default_study(folder: Folder, device: str) -> tuple[str, str]:

@@ -52,6 +52,7 @@ class Search:
             "synthetic": self.loaded.folder.synthetic,
             "data": str(self.loaded.folder.path.resolve()),
             "checksum": self.loaded.run.data.checksum,
+            "task": self.loaded.run.data.task,
             "leave_out": self.loaded.run.data.leave_out,
             "motion": self.loaded.motion_digest,
             "subjects": list(self.subjects),
