@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_search.errors import UsageError
-from mer_search.evaluation.folds import fold_seed, leave_one_out, select_subjects
+from mer_search.evaluation.folds import everybody, fold_seed, leave_one_out, select_subjects
 
 KNOWN = tuple(f"sub{number:02d}" for number in (3, 1, 2, 4, 7, 17))
 HARDEST = ("sub17", "sub03", "sub01", "sub02", "sub04", "sub07")
@@ -46,6 +46,12 @@ def test_a_fold_keeps_the_order_of_clips():
     fold = leave_one_out(*[["b", "a", "b", "c", "a"]] * 2, "a")
     np.testing.assert_array_equal(fold.train, [0, 2, 3])
     np.testing.assert_array_equal(fold.test, [1, 4])
+
+
+def test_the_fold_that_leaves_nobody_out_tests_nobody():
+    fold = everybody(5)
+    np.testing.assert_array_equal(fold.train, range(5))
+    assert len(fold.test) == len(fold.val) == 0
 
 
 def test_a_folds_seed_is_the_same_for_ever():

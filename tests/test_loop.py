@@ -10,10 +10,11 @@ from small import TINY, write_casme2, write_flow_images
 
 from mer_search.config import Run, Train, with_values
 from mer_search.errors import Infeasible
-from mer_search.evaluation.folds import fold_seed, leave_one_out
+from mer_search.evaluation.folds import EVERYBODY, fold_seed, leave_one_out
 from mer_search.search.workspace import load_data
 from mer_search.training import learner, predict_proba
 from mer_search.training.augment import mirror
+from mer_search.training.loop import train_fold
 from mer_search.training.predict_proba import network_input
 
 SMALL = TINY | {
@@ -286,6 +287,32 @@ def test_subjects_held_out_do_not_influence_training_but_are_judged_after_every_
     everybody = train(loaded, train__epochs=4, train__class_weights=1.0)
     assert (one.predictions.probabilities != everybody.predictions.probabilities).any()
     assert everybody.predictions.val_log_likelihood is None
+
+
+def test_on_everybody_all_clips_train_and_none_is_predicted(tmp_path, tiny):
+    """Also in two stages, and where a fold of one person holds others out."""
+    write_casme2(tmp_path / "casme2")
+    values = TWO_STAGES | {"train.val_subjects": 1, "train.seeding": "stream"}
+    all_of = load_data(tmp_path / "casme2", with_values(tiny, values), lambda *_: None)
+    trained = train_fold(all_of.run, all_of.tensors, EVERYBODY, 0)
+    fold = trained.predictions
+    assert (fold.subject, fold.clips, fold.probabilities.shape) == (EVERYBODY, (), (3, 0, 5))
+    assert fold.val_log_likelihood is None and fold.by_subject() == []
+    tested = [(row.test_log_loss, row.test_f1, row.test_accuracy, row.test_au_f1) for row in trained.history]
+    assert len(tested) == 5 and np.isnan(tested).all()
+    for clip in (0, -1):
+        labels = all_of.tensors.labels.clone()
+        labels[clip] = (labels[clip] + 1) % 4
+        other = train_fold(all_of.run, all_of.tensors._replace(labels=labels), EVERYBODY, 0)
+        assert losses(other) != losses(trained)
+
+
+def test_a_subject_called_everybody_is_left_out_as_any_other(loaded):
+    clips = loaded.tensors
+    named = [EVERYBODY if name == TEST else name for name in clips.folds]
+    renamed = clips._replace(folds=named, subjects=named)
+    fold = train_fold(loaded.run, renamed, EVERYBODY, 0).predictions
+    assert fold.clips == tuple(name for name in clips.names if name.startswith(TEST))
 
 
 def test_the_held_out_subjects_mean_log_likelihood_is_stored(loaded):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_search.errors import DataError
+from mer_search.evaluation.folds import EVERYBODY
 from mer_search.files import check_archive, write_whole
 
 
@@ -108,7 +109,8 @@ def load(path: Path) -> Predictions:
 def _checked(fold: Predictions) -> Predictions:
     """The fold, unless it cannot be what a network said: a number that is none would be taken for the largest."""
     shape, classes = fold.probabilities.shape, fold.probabilities.shape[-1]
-    if len(shape) != 3 or not shape[0] > 0 or not len(fold.labels) == len(fold.clips) == shape[1] > 0:
+    tested = len(fold.clips) > 0 or fold.subject == EVERYBODY
+    if len(shape) != 3 or not shape[0] > 0 or not len(fold.labels) == len(fold.clips) == shape[1] or not tested:
         raise ValueError(f"{fold.subject} has {len(fold.clips)} clips and probabilities of shape {shape}")
     if fold.labels.dtype.kind not in "iu" or not ((fold.labels >= 0) & (fold.labels < classes)).all():
         raise ValueError(f"the labels of {fold.subject} are not classes 0 to {classes - 1}")

@@ -298,6 +298,8 @@ class Learner:
 
     def predict(self, indices: Tensor) -> np.ndarray:
         """(n, K) half-precision probabilities of clips (n,), unjittered and unaugmented."""
+        if not len(indices):
+            return np.empty((0, len(self.run.data.classes)), np.float16)
         self.network.eval()
         return self._call(("predict", len(indices)), self._predict, indices).half().cpu().numpy()
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mer_search.config import Run
 from mer_search.errors import Infeasible
-from mer_search.evaluation.folds import fold_seed, leave_one_out, stream_seed
+from mer_search.evaluation.folds import EVERYBODY, everybody, fold_seed, leave_one_out, stream_seed
 from mer_search.evaluation.metrics import best_epoch, f1_by_epoch, mean_log
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
@@ -83,12 +83,13 @@ def train_fold(
     microbatches: int = 1,
     keep: Collection[str] = (),
 ) -> Trained:
-    """Train a network on everybody but `subject` and those held out, and predict these two after every epoch.
+    """Train a network on everybody but `subject` and those held out, and predict these two after every epoch; with
+    folds.EVERYBODY in the subject's place on all clips, and predict none.
 
     Args:
         run: the configuration.
         clips: all clips, on the device.
-        subject: who is tested; the name of a database where run.data.leave_out is "database".
+        subject: who is tested; the name of a database where run.data.leave_out is "database"; or EVERYBODY.
         seed: of the run; the fold's own is made of it and of the subject.
         on_epoch: called after every epoch that is trained.
         max_epochs: (of emotions) after which to stop; all of the run's if None.
@@ -103,9 +104,12 @@ def train_fold(
         Infeasible: if the loss stops being a finite number, or two stages find no known action units to learn.
     """
     max_epochs = run.train.epochs if max_epochs is None else max_epochs
-    place = sorted(set(clips.folds)).index(subject)
+    folds = sorted(set(clips.folds))
+    final = subject == EVERYBODY and subject not in folds
+    place = len(folds) if final else folds.index(subject)
     own_seed = fold_seed(seed, subject) if run.train.seeding == "fold" else stream_seed(seed, place)
-    fold = leave_one_out(clips.folds, clips.subjects, subject, run.train.val_subjects, own_seed)
+    left_out = (clips.folds, clips.subjects, subject, run.train.val_subjects, own_seed)
+    fold = everybody(len(clips.names)) if final else leave_one_out(*left_out)
     learner = Learner(run, clips, fold, own_seed, microbatches)
     so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [], [])
     weights: dict[str, dict[str, Tensor]] = {}
@@ -132,12 +136,16 @@ def train_fold(
         value, hits = learner.train_emotions(epoch)
         predicted = learner.predict(learner.test)
         so_far.probabilities.append(predicted)
-        if run.train.val_subjects:
+        if len(held_out):
             so_far.val_log_likelihood.append(mean_log(learner.predict(learner.val), held_out))
         _check_finite(subject, epoch, value, predicted, *so_far.val_log_likelihood[-1:])
         rate, seconds = learning_rate(run.train, epoch), time.perf_counter() - start
+        row = Epoch(seed, subject, epoch + 1, rate, value, hits, seconds=seconds)
+        if final:
+            add(row)
+            continue
         shown = f1_by_epoch(Predictions(seed, subject, names, labels, np.stack(so_far.probabilities)))
-        row = Epoch(seed, subject, epoch + 1, rate, value, hits, -mean_log(predicted, labels), seconds=seconds)
+        row = row._replace(test_log_loss=-mean_log(predicted, labels))
         add(row._replace(test_f1=float(shown[0][-1]), test_accuracy=float(shown[1][-1])))
         for ties, name in BEST.items():
             if best_epoch(*shown, latest=ties == "latest") == epoch:
@@ -149,7 +157,7 @@ def train_fold(
     kept(LAST)
     if checkpoint and max_epochs < run.train.epochs:
         _save(checkpoint, learner, so_far)
-    chosen_by = np.array(so_far.val_log_likelihood) if run.train.val_subjects else None
+    chosen_by = np.array(so_far.val_log_likelihood) if len(held_out) else None
     predictions = Predictions(seed, subject, names, labels, np.stack(so_far.probabilities), chosen_by)
     if so_far.units:
         truth = learner.units[learner.test].cpu().numpy()
