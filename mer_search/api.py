@@ -35,6 +35,7 @@ from mer_search.files import STORAGE
 from mer_search.inference import export as exporting
 from mer_search.inference import predict as predicting
 from mer_search.inference.export import Exported
+from mer_search.inference.final import export_final as write_final
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.model.network import Network
 from mer_search.presets import preset
@@ -55,8 +56,8 @@ from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.fold_store import load_network as load_checkpoint
 
 __all__ = [
-    "Result", "Run", "compare_logs", "confirm", "export", "load_data", "load_network", "motion", "network_of",
-    "predict", "preset", "run", "score", "with_values",
+    "Result", "Run", "compare_logs", "confirm", "export", "export_final", "load_data", "load_network", "motion",
+    "network_of", "predict", "preset", "run", "score", "with_values",
 ]  # fmt: skip
 
 
@@ -368,6 +369,34 @@ def export(result: Result, subjects: Sequence[str], out: str | Path | None = Non
         DataError: if a file does not say what torch says.
     """
     return exporting.export(result.networks, subjects, Path(out) if out else None, silent)
+
+
+def export_final(
+    result: Result,
+    out: str | Path | None = None,
+    *,
+    device: str = "auto",
+    executor: str = "local",
+    slots: int | None = None,
+    progress: Progress = silent,
+) -> Exported:
+    """Train networks on everybody, for people whom no dataset has, and write them as one ONNX file, `everybody.onnx`,
+    with a script beside it that uses it on frames without this package.
+
+    They have the result's configuration and seeds, and are tested on nobody: the result's figure is their estimate.
+
+    Args:
+        result: of all subjects.
+        out: the folder of the two files; None for `final` in the result's, where the networks are kept.
+        device, executor, slots: as for `run`.
+        progress: told (what, done, total).
+
+    Raises:
+        UsageError: without onnx, onnxscript and onnxruntime, or if training looks at the test person.
+        DataError: if the file does not say what torch says.
+    """
+    where = Where(executor, choose_device(device, executor), slots)
+    return write_final(result.networks, where, Path(out) if out else None, progress, lambda jobs, costs, slots: None)
 
 
 def score(log: str | Path) -> scoring.ScoredLog:

@@ -62,6 +62,7 @@ def test_what_the_page_shows_leads_from_the_data_to_a_network_and_prints_nothing
     assert said[0].networks == ("sub01",)
     np.testing.assert_allclose(said[0].probabilities, kept, atol=2e-3)  # kept in half precision
     assert len(list(study_file.parent.glob("runs/small/confirm/trial-*/onnx/sub01.onnx"))) == 1
+    assert mer.export_final(result, device="cpu").path == result.folder / "final" / "everybody.onnx"
     probs = predict_proba(network, run, made["flow"], None)
     expected = [result.table(), *(f"{each.best} {each.probabilities}" for each in said), probs]
     assert capsys.readouterr().out == "" and printed == "".join(f"{each}\n" for each in expected)

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from mer_search.cli.options import (
+    announcing,
     data_option,
     device_option,
     example,
+    executor_option,
     json_option,
     loading,
     name_option,
+    slots_option,
     storage_option,
+    yes_option,
 )
 from mer_search.errors import UsageError
 
@@ -96,28 +100,53 @@ def predict(
 @data_option
 @click.option("--subject", help="Only the networks that never saw this person.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: onnx in the confirmation's folder]")
+@click.option(
+    "--final",
+    is_flag=True,
+    help="Train on everybody instead, as --device, --executor and --slots say, and write one file for new people.  "
+    "[folder: final in the confirmation's]",
+)
 @storage_option
 @name_option
+@device_option
+@executor_option
+@slots_option
+@yes_option
 def export(
     trial: int | None,
     folder: Path | None,
     data: Path | None,
     subject: str | None,
     out: Path | None,
+    final: bool,
     storage: str,
     name: str | None,
+    device: str,
+    executor: str,
+    slots: int | None,
+    yes: bool,
 ) -> None:
     """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,
     checked against torch with onnxruntime."""
     ready = loading()
+    from mer_search.engine import stop
+    from mer_search.engine.local import choose_device
+    from mer_search.engine.where import Where
     from mer_search.inference.export import export as write
+    from mer_search.inference.final import export_final
     from mer_search.report import predictions, terminal
 
     ready()
 
-    with terminal.bars() as progress:
+    if final and subject:
+        raise UsageError(f"--final leaves nobody out, but got --subject {subject}; leave one of the two out")
+    with stop.polling(), terminal.bars() as progress:
         confirmed = _confirmed(folder, data, storage, name, trial, progress)
-        written = write(confirmed, [subject] if subject else confirmed.subjects, out, progress)
+        if final:
+            where = Where(executor, choose_device(device, executor), slots)
+            written = [export_final(confirmed, where, out, progress, announcing(yes, progress))]
+        else:
+            written = write(confirmed, [subject] if subject else confirmed.subjects, out, progress)
     predictions.print_exported(confirmed, written)
 
 

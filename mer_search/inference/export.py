@@ -25,6 +25,7 @@ from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Clip
 from mer_search.data.store import load
 from mer_search.errors import DataError, UsageError
+from mer_search.evaluation.folds import EVERYBODY
 from mer_search.files import write_whole
 from mer_search.inference.predict import Confirmed
 from mer_search.model.network import Network
@@ -39,7 +40,7 @@ SEEN = "what it says of anybody else in training is no test: it learned from the
 class Exported(NamedTuple):
     """The networks of a fold that were written."""
 
-    never_saw: str  # a subject, or a database
+    never_saw: str  # a subject, or a database; EVERYBODY of networks that saw all
     path: Path
     difference: float  # from torch's probabilities, the largest
     real: int  # clips with which it was checked, beside random motion
@@ -56,7 +57,13 @@ class _Ensemble(nn.Module):
         return torch.stack([mean_proba(each, self.run, motion, onset) for each in self.networks]).mean(0)  # type: ignore[arg-type]
 
 
-def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, progress: Progress) -> list[Exported]:
+def export(
+    confirmed: Confirmed,
+    subjects: Sequence[str],
+    out: Path | None,
+    progress: Progress,
+    told: dict[str, str] | None = None,
+) -> list[Exported]:
     """Write `<out>/<subject>.onnx`, or `<out>/<database>.onnx`, for the networks that never saw each subject.
 
     The graph is made once, and again only for a network of other shapes (with units, they may differ); the others are
@@ -67,12 +74,13 @@ def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, prog
         subjects: some of its people.
         out: a folder; None for `onnx` in the confirmation's.
         progress: told of every file.
+        told: what the metadata say of whom the networks saw; None for the person that they never saw.
 
     Raises:
         UsageError: without the packages, for an unknown subject, or if torch cannot export the network.
         DataError: if a network is damaged, or its file does not say what torch says; there is no such file then.
     """
-    _check_packages()
+    check_packages()
     for subject in subjects:
         confirmed.check_subject(subject)
     out, run = out or confirmed.folder / "onnx", confirmed.run
@@ -85,7 +93,7 @@ def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, prog
         shapes = tuple(item.shape for item in ensemble.state_dict().values())
         if shapes not in graphs:
             graphs[shapes] = _graph(ensemble)
-        content = _filled(graphs[shapes], ensemble, _metadata(confirmed, fold))
+        content = _filled(graphs[shapes], ensemble, metadata(confirmed) | (told or _never_saw(fold)))
         path, real = out / f"{fold}.onnx", _real(clips.get(fold), run)
         difference = _difference(content, ensemble, [_random(run), *real])
         if not difference <= TOLERANCE:  # NaN is no agreement
@@ -100,7 +108,8 @@ def export(confirmed: Confirmed, subjects: Sequence[str], out: Path | None, prog
     return written
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+    """Raise UsageError unless what writes and checks ONNX files is installed."""
     try:
         import onnxruntime
         import onnxscript  # noqa: F401 (torch.onnx needs it)
@@ -170,7 +179,8 @@ def _filled(graph: Any, ensemble: _Ensemble, metadata: dict[str, str]) -> bytes:
     return bytes(graph.model_proto.SerializeToString())
 
 
-def _metadata(confirmed: Confirmed, fold: str) -> dict[str, str]:
+def metadata(confirmed: Confirmed) -> dict[str, str]:
+    """What a file's user must know of all networks of a confirmed run."""
     run = confirmed.run
     unit = "minus those of the frame before, in grey levels" if run.flow.method == "difference" else "in pixels"
     unit = "scaled to -1 to 1" if DATASETS[run.data.dataset].flow_images else unit
@@ -189,19 +199,22 @@ def _metadata(confirmed: Confirmed, fold: str) -> dict[str, str]:
         "frames": json.dumps(run.frames.model_dump()),
         "prep": json.dumps(run.prep.model_dump()),
         "flow": json.dumps(run.flow.model_dump()),
-        "never_saw": fold,
         "seeds": json.dumps(confirmed.seeds),
-        "leak_free": f"for {fold}, and for people outside the dataset; {SEEN}",
     }
 
 
+def _never_saw(fold: str) -> dict[str, str]:
+    return {"never_saw": fold, "leak_free": f"for {fold}, and for people outside the dataset; {SEEN}"}
+
+
 def _clips_at_hand(confirmed: Confirmed) -> dict[str, Clip]:
-    """A clip of each fold, if the data is still where it was."""
+    """A clip of each fold, and one for the networks that saw all, if the data is still where it was."""
     try:
         folder = open_folder(confirmed.data, confirmed.run.data.task)
     except DataError:
         return {}
-    return {clip.fold(confirmed.run.data.leave_out): clip for clip in folder.clips}
+    own = {clip.fold(confirmed.run.data.leave_out): clip for clip in folder.clips}
+    return {EVERYBODY: folder.clips[0]} | own
 
 
 def _real(clip: Clip | None, run: Run) -> list[tuple[Tensor, ...]]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from mer_search.data.clips import Problem
+from mer_search.evaluation.folds import EVERYBODY
 from mer_search.inference.export import Exported
+from mer_search.inference.final import SCRIPT, script_refusal
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.report.document import Table
 from mer_search.report.terminal import note, plural, say, show
@@ -55,7 +57,14 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
     _say_which(confirmed, f"the mean of {networks} a file as ONNX in {written[0].path.parent}")
     rows = [(each.path.name, f"{each.difference:.1e}", str(each.real)) for each in written]
     show(Table(("file", "differs from torch by", "real clips checked"), rows))
-    say(
-        "A file has the name of the person that its networks never saw. Largest difference of a probability, on random "
-        "motion and on a clip of that person."
-    )
+    if written[0].never_saw != EVERYBODY:
+        say(
+            "A file has the name of the person that its networks never saw. Largest difference of a probability, on "
+            "random motion and on a clip of that person."
+        )
+        return
+    say("Its networks learned from everybody and are tested on nobody: its metadata say which figure is the estimate.")
+    if refusal := script_refusal(confirmed):
+        note(f"warning: {refusal}")
+    else:
+        say(f"On frames, without this package: python {written[0].path.with_name(SCRIPT)} FOLDER")
