@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Commands, data_option, device_option, example, json_option
+from mer_search.cli.options import Commands, example, options
 
 
 @click.group(cls=Commands, invoke_without_command=True, epilog=example("mer-search bench --json"))
 @click.option("--full", is_flag=True, help="224 px and full widths, as on a GPU.  [default: small]")
 @click.option("--runs", type=click.IntRange(min=2), default=5, show_default=True, help="Of which medians are shown.")
-@device_option
-@json_option
+@options("device json")
 @click.pass_context
 def bench(context: click.Context, full: bool, runs: int, device: str, as_json: bool) -> None:
     """Measure this machine: training steps against its ceiling and the conventional loop, and what is not training.
@@ -40,7 +39,7 @@ def bench(context: click.Context, full: bool, runs: int, device: str, as_json: b
 @click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Cost, in whole trials.")
 @click.option("--repeats", type=click.IntRange(min=2), default=50, show_default=True)
 @click.option("--only", help="Strategies whose names contain this, and the yardstick.")
-@json_option
+@options("json")
 def search(study_name: str, table: Path | None, trials: int, repeats: int, only: str | None, as_json: bool) -> None:
     """Replay samplers and pruners on a table of folds: what they find at equal cost, and what as many trials cost."""
     from mer_search.bench import fold_table, strategies
@@ -68,8 +67,7 @@ def search(study_name: str, table: Path | None, trials: int, repeats: int, only:
 @click.option("--study", "study_name", default="demo", show_default=True, help="Whose space and subjects.")
 @click.option("--configurations", type=click.IntRange(min=2), default=80, show_default=True)
 @click.option("--seeds", type=click.IntRange(min=2), default=2, show_default=True)
-@data_option
-@device_option
+@options("data device")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("replay"), show_default=True)
 def table(study_name: str, configurations: int, seeds: int, data: Path | None, device: str, out: Path) -> None:
     """Train a table of folds, once; the same command goes on where it was stopped."""

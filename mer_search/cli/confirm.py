@@ -10,28 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import (
-    announcing,
-    data_option,
-    data_values,
-    device_option,
-    example,
-    executor_option,
-    json_option,
-    leave_out_option,
-    loading,
-    name_option,
-    out_option,
-    recipe_option,
-    seeds_option,
-    set_option,
-    slots_option,
-    storage_option,
-    subjects_option,
-    task_option,
-    values_of,
-    yes_option,
-)
+from mer_search.cli.options import announcing, data_values, example, loading, options, values_of
 from mer_search.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -49,9 +28,7 @@ if TYPE_CHECKING:
     help="A preset, with the study's [set] values, or none.  [default: where the search started: the study's base with "
     "its [set] and first [[start]]]",
 )
-@recipe_option
-@set_option
-@seeds_option
+@options("as-published set seeds")
 @click.option(
     "--seed",
     "first_seed",
@@ -64,18 +41,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also the networks of each person's best test epoch, as published, and of V6's first stage.",
 )
-@subjects_option
-@data_option
-@task_option
-@leave_out_option
-@storage_option
-@name_option
-@device_option
-@executor_option
-@slots_option
-@out_option
-@yes_option
-@json_option
+@options("subjects data task leave-out storage study-name device executor slots out yes json")
 def confirm(
     trial: int | None,
     top: int | None,

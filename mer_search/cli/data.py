@@ -8,16 +8,7 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import (
-    Commands,
-    data_option,
-    example,
-    json_option,
-    recipe_option,
-    set_option,
-    task_option,
-    values_of,
-)
+from mer_search.cli.options import Commands, example, options, values_of
 from mer_search.engine.stop import polling
 from mer_search.errors import UsageError
 
@@ -29,9 +20,9 @@ def data() -> None:
 
 @data.command(epilog=example("mer-search data check ~/CASME2"))
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@task_option
+@options("task")
 @click.option("--picture", type=click.Path(path_type=Path), help="PNG to write: clips, their lengths, their apexes.")
-@json_option
+@options("json")
 def check(path: Path | None, task: str, picture: Path | None, as_json: bool) -> None:
     """Which dataset a folder is, clips per class and subject, and every problem. Exit code 1: a run cannot use it.
 
@@ -60,9 +51,9 @@ def check(path: Path | None, task: str, picture: Path | None, as_json: bool) -> 
 
 @data.command(epilog=example("mer-search data preview sub03/EP01_2 --preset V3NS --set flow.method=dis"))
 @click.argument("clip")
-@data_option
+@options("data")
 @click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose frames, flow and channels.")
-@set_option
+@options("set")
 @click.option("--out", type=click.Path(path_type=Path), help="PNG to write.  [default: the clip's name in this folder]")
 def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str, ...], out: Path | None) -> None:
     """A picture of a clip as a network meets it: frames, motion as colour, every channel."""
@@ -91,10 +82,9 @@ def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str,
 
 @data.command(name="export", epilog=example("mer-search data export ~/CASME2-masked --data ~/CASME2 --as-published"))
 @click.argument("out", type=click.Path(path_type=Path))
-@data_option
+@options("data")
 @click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose size, denoising and mask.")
-@recipe_option
-@set_option
+@options("as-published set")
 def export(out: Path, data: Path | None, preset_name: str, recipe: str, settings: tuple[str, ...]) -> None:
     """Write every frame denoised, resized and masked, as a dataset that can be used in the place of the first."""
     from mer_search.config import with_values

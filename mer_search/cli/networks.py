@@ -7,34 +7,13 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import (
-    announcing,
-    data_option,
-    data_values,
-    device_option,
-    example,
-    executor_option,
-    json_option,
-    leave_out_option,
-    loading,
-    name_option,
-    out_option,
-    recipe_option,
-    seeds_option,
-    set_option,
-    slots_option,
-    storage_option,
-    subjects_option,
-    task_option,
-    values_of,
-    yes_option,
-)
+from mer_search.cli.options import announcing, data_values, example, loading, options, values_of
 from mer_search.errors import UsageError
 
 
 @click.command(epilog=example("mer-search presets --parity"))
 @click.option("--parity", is_flag=True, help="Against what was measured on the public code.")
-@json_option
+@options("json")
 def presets(parity: bool, as_json: bool) -> None:
     """The published networks: parameters, forward cost at 224 pixels, published macro F1."""
     from mer_search.report import networks
@@ -51,20 +30,7 @@ def presets(parity: bool, as_json: bool) -> None:
 @click.command(epilog=example("mer-search compare V6 V6c --subjects 1-10"))
 @click.argument("names", metavar="NETWORK...", nargs=-1)
 @click.option("--plan", help="Comparisons in a row instead: a .toml file, or decision or ablation.")
-@set_option
-@seeds_option
-@subjects_option
-@data_option
-@task_option
-@leave_out_option
-@storage_option
-@name_option
-@device_option
-@executor_option
-@slots_option
-@out_option
-@yes_option
-@json_option
+@options("set seeds subjects data task leave-out storage study-name device executor slots out yes json")
 def compare(
     names: tuple[str, ...],
     plan: str | None,
@@ -152,17 +118,9 @@ def compare(
 @click.option(
     "--deviations", metavar="NETWORK", help="Instead: what each deviation of this tool is worth in a network."
 )
-@set_option
+@options("set")
 @click.option("--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="How many seeds, from 0 on.")
-@subjects_option
-@data_option
-@task_option
-@device_option
-@executor_option
-@slots_option
-@out_option
-@yes_option
-@json_option
+@options("subjects data task device executor slots out yes json")
 def reproduce(
     names: tuple[str, ...],
     deviations: str | None,
@@ -225,12 +183,7 @@ def reproduce(
 @click.command(epilog=example("mer-search evaluate V3_eval/ --preset V3NR --as-published --data ~/CASME2"))
 @click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--preset", "preset_name", required=True, help="Whose network they are; see `mer-search presets`.")
-@recipe_option
-@set_option
-@data_option
-@task_option
-@device_option
-@json_option
+@options("as-published set data task device json")
 def evaluate(
     weights: tuple[Path, ...],
     preset_name: str,

@@ -127,11 +127,6 @@ def example(text: str) -> str:
     return f"\b\nExample:\n  {text}"
 
 
-storage_option = click.option(
-    "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."
-)
-
-
 def study_name_option(default: str) -> Callable[[Any], Any]:
     """`--study-name`, as Optuna calls it; its former name is refused."""
 
@@ -146,68 +141,79 @@ def study_name_option(default: str) -> Callable[[Any], Any]:
     return both
 
 
-name_option = study_name_option("the study made last")
-data_option = click.option(
-    "--data", type=click.Path(path_type=Path), help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]"
-)
-device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-subjects_option = click.option(
-    "--subjects",
-    default="all",
-    show_default=True,
-    help="all, hardest, hardest_7, stratified_7, 1-4, [1,2], 7, names or a database.",
-)
-seeds_option = click.option(
-    "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="How many fresh seeds."
-)
-task_option = click.option(
-    "--task", default="", help="How many classes are told apart, such as 3.  [default: the dataset's first task]"
-)
-leave_out_option = click.option(
-    "--leave-out",
-    type=click.Choice(["subject", "database"]),
-    help="What a fold tests and never trains on: a subject, or a whole database of a composite.  [default: as the "
-    "study has it, else subject]",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
-out_option = click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder for results."
-)
+OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they stand
+    "data": click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]",
+    ),
+    "task": click.option(
+        "--task", default="", help="How many classes are told apart, such as 3.  [default: the dataset's first task]"
+    ),
+    "leave-out": click.option(
+        "--leave-out",
+        type=click.Choice(["subject", "database"]),
+        help="What a fold tests and never trains on: a subject, or a whole database of a composite.  [default: as the "
+        "study has it, else subject]",
+    ),
+    "subjects": click.option(
+        "--subjects",
+        default="all",
+        show_default=True,
+        help="all, hardest, hardest_7, stratified_7, 1-4, [1,2], 7, names or a database.",
+    ),
+    "seeds": click.option(
+        "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="How many fresh seeds."
+    ),
+    "set": click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A value at a dotted path of the configuration, such as train.epochs=20; may be repeated.",
+    ),
+    "as-published": click.option(
+        "--as-published",
+        "recipe",
+        flag_value="published",
+        default="",
+        help="Presets as their public code has them, instead of in this tool's recipe; docs/parity.md says what "
+        "differs.",
+    ),
+    "storage": click.option(
+        "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."
+    ),
+    "study-name": study_name_option("the study made last"),
+    "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    "executor": click.option(
+        "--executor",
+        default="local",
+        show_default=True,
+        help="Where folds are trained: local, ray (a cluster that this machine is in, else one of its own) or "
+        "ray://HOST:10001.",
+    ),
+    "slots": click.option(
+        "--slots",
+        type=click.IntRange(1, 1024),
+        help="Folds that are trained at once.  [default: one a GPU, or a core for small networks; a search: as before]",
+    ),
+    "out": click.option(
+        "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder for results."
+    ),
+    "yes": click.option("--yes", is_flag=True, help="Start what takes longer than a day without a question."),
+    "json": click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there."),
+}
 
 
-executor_option = click.option(
-    "--executor",
-    default="local",
-    show_default=True,
-    help="Where folds are trained: local, ray (a cluster that this machine is in, else one of its own) or "
-    "ray://HOST:10001.",
-)
-slots_option = click.option(
-    "--slots",
-    type=click.IntRange(1, 1024),
-    help="Folds that are trained at once.  [default: one a GPU, or a core for small networks; a search: as before]",
-)
+def options(names: str) -> Callable[[Any], Any]:
+    """The options of these names, of OPTIONS, in this order: "data task json"."""
 
+    def add(command: Any) -> Any:
+        for name in reversed(names.split()):
+            command = OPTIONS[name](command)
+        return command
 
-set_option = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A value at a dotted path of the configuration, such as train.epochs=20; may be repeated.",
-)
-
-
-recipe_option = click.option(
-    "--as-published",
-    "recipe",
-    flag_value="published",
-    default="",
-    help="Presets as their public code has them, instead of in this tool's recipe; docs/parity.md says what differs.",
-)
-
-
-yes_option = click.option("--yes", is_flag=True, help="Start what takes longer than a day without a question.")
+    return add
 
 
 def allow(seconds: float, yes: bool, progress: "Bars") -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import example, json_option
+from mer_search.cli.options import example, options
 
 
 @click.command(epilog=example("mer-search score theirs.csv runs/demo/confirm/trial-7/megc_log.txt"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("second", metavar="[FILE2]", type=click.Path(path_type=Path), required=False)
-@json_option
+@options("json")
 def score(file: Path, second: Path | None, as_json: bool) -> None:
     """Score a log of predictions, whichever method it is of; two are compared in pairs on the clips they share.
 

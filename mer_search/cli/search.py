@@ -7,24 +7,7 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import (
-    allow,
-    data_option,
-    data_values,
-    device_option,
-    example,
-    executor_option,
-    json_option,
-    leave_out_option,
-    loading,
-    name_option,
-    out_option,
-    slots_option,
-    storage_option,
-    study_name_option,
-    task_option,
-    yes_option,
-)
+from mer_search.cli.options import allow, data_values, example, loading, options, study_name_option
 from mer_search.processes import warm_up
 
 
@@ -34,19 +17,15 @@ from mer_search.processes import warm_up
     "study_file",
     help="Study file (.toml) or the name of one that comes with the package.  [default: by the data and the device]",
 )
-@data_option
-@task_option
-@leave_out_option
+@options("data task leave-out")
 @click.option(
     "--trials",
     type=click.IntRange(1, 1_000_000),
     help="Trials in all, earlier calls counted in.  [default: the study file's]",
 )
-@storage_option
+@options("storage")
 @study_name_option("the study file's")
-@device_option
-@executor_option
-@slots_option
+@options("device executor slots")
 @click.option(
     "--in-flight",
     type=click.IntRange(1, 1024),
@@ -54,8 +33,7 @@ from mer_search.processes import warm_up
 )
 @click.option("--from", "source", help="A study whose trials a new one begins with, as far as its space contains them.")
 @click.option("--seed", type=click.IntRange(0, 899), help="Of the search.  [default: as before, else 0]")
-@out_option
-@yes_option
+@options("out yes")
 def run(
     study_file: str | None,
     data: Path | None,
@@ -143,9 +121,7 @@ def run(
 
 
 @click.command(epilog=example("mer-search status --json"))
-@storage_option
-@name_option
-@json_option
+@options("storage study-name json")
 def status(storage: str, name: str | None, as_json: bool) -> None:
     """How far a study is, its best trials, and whether its subjects rank trials as all do, if some are confirmed."""
     from mer_search.confirmation.proxy import proxy
@@ -170,8 +146,7 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 
 @click.command(epilog=example("mer-search report"))
 @click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best confirmed]")
-@storage_option
-@name_option
+@options("storage study-name")
 def report(trial: int | None, storage: str, name: str | None) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
@@ -190,8 +165,7 @@ def report(trial: int | None, storage: str, name: str | None) -> None:
 
 
 @click.command(epilog=example("mer-search dashboard --port 8081"))
-@storage_option
-@name_option
+@options("storage study-name")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def dashboard(storage: str, name: str | None, port: int, host: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Commands, example, json_option, name_option, storage_option
+from mer_search.cli.options import Commands, example, options
 
 
 @click.group(cls=Commands)
@@ -15,9 +15,7 @@ def subjects() -> None:
 
 @subjects.command(epilog=example("mer-search subjects rank runs/demo/confirm/trial-7"))
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
-@storage_option
-@name_option
-@json_option
+@options("storage study-name json")
 def rank(folder: Path | None, storage: str, name: str | None, as_json: bool) -> None:
     """Subjects by how hard they were in a confirmation, and the hardest ten as a line for a study file. FOLDER is a
     confirmation's; without it the study's best one is taken."""

@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import (
-    announcing,
-    data_option,
-    device_option,
-    example,
-    executor_option,
-    json_option,
-    loading,
-    name_option,
-    slots_option,
-    storage_option,
-    yes_option,
-)
+from mer_search.cli.options import announcing, example, loading, options
 from mer_search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,15 +30,12 @@ frame = click.IntRange(min=0)
 @click.argument("clips", metavar="CLIP...", nargs=-1, required=True)
 @trial_option
 @folder_option
-@data_option
+@options("data")
 @click.option("--subject", help="Who is in the clips, if in the study's data.  [default: as their ids and folders say]")
 @click.option("--onset", type=frame, help="Frame number.  [default: as annotated, else the strongest motion found]")
 @click.option("--apex", type=frame, help="The same.")
 @click.option("--offset", type=frame, help="The same.")
-@storage_option
-@name_option
-@device_option
-@json_option
+@options("storage study-name device json")
 def predict(
     clips: tuple[str, ...],
     trial: int | None,
@@ -97,7 +82,7 @@ def predict(
 @click.command(epilog=example("mer-search export --subject sub05"))
 @trial_option
 @folder_option
-@data_option
+@options("data")
 @click.option("--subject", help="Only the networks that never saw this person.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: onnx in the confirmation's folder]")
 @click.option(
@@ -106,12 +91,7 @@ def predict(
     help="Train on everybody instead, as --device, --executor and --slots say, and write one file for new people.  "
     "[folder: final in the confirmation's]",
 )
-@storage_option
-@name_option
-@device_option
-@executor_option
-@slots_option
-@yes_option
+@options("storage study-name device executor slots yes")
 def export(
     trial: int | None,
     folder: Path | None,

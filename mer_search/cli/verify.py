@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import example, json_option, name_option, storage_option
+from mer_search.cli.options import example, options
 from mer_search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog=example("mer-search verify runs/demo/confirm/trial-7"))
 @click.argument("folder", metavar="[RUN]", type=click.Path(path_type=Path), required=False)
-@storage_option
-@name_option
-@json_option
+@options("storage study-name json")
 @click.pass_context
 def verify(ctx: click.Context, folder: Path | None, storage: str, name: str | None, as_json: bool) -> None:
     """Compute again, from predictions, what is stored: trials' values, a confirmation's figures. Exit code 1 if
