@@ -103,7 +103,7 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
         (study, "run", searched), (check, "check_folder", checked), (searching, "warm_up", lambda *_: None),
         (cost, "search_cost", lambda *_: cost.NOTHING), (local, "machine_slots", lambda *_: (1, 1)),
         (confirm, "confirm_all", stopped), (fold_table, "build", stopped), (benchmark, "measure", stopped),
-        (speed, "print_speed", stopped), (synthetic, "write_dataset", written), (dashboard, "serve", stopped),
+        (speed, "print_speed", stopped), (synthetic, "write_dataset", written), (dashboard, "server", stopped),
     ):  # fmt: skip
         stack.enter_context(mock.patch.object(where, name, instead))
 

@@ -52,6 +52,7 @@ def confirmed(tmp_path):
             data,
             "CASME II",
             False,
+            0.5,
         )
         for number, (seed, (subject, count)) in enumerate(product(made.seeds, zip(made.subjects, units, strict=True))):
             torch.manual_seed(number)

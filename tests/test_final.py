@@ -167,7 +167,7 @@ def _untrained(folder: Path, data: Path, name: str, values: dict) -> Confirmed:
     path.parent.mkdir()
     torch.manual_seed(0)
     save_file({key: item.contiguous() for key, item in Network(run).state_dict().items()}, path)
-    return Confirmed("trial 0 of small", folder, run, {EVERYBODY: EVERYBODY}, (1000,), data, "CASME II", False)
+    return Confirmed("trial 0", folder, run, {EVERYBODY: EVERYBODY}, (1000,), data, "CASME II", False, 0.5)
 
 
 @pytest.mark.parametrize(("name", "values"), WAYS.values(), ids=WAYS)
@@ -202,7 +202,7 @@ def test_what_the_script_cannot_prepare_it_refuses(tmp_path, values, words):
     for key, value in values.items():
         part, name = key.split(".")
         run = run.model_copy(update={part: getattr(run, part).model_copy(update={name: value})})
-    made = Confirmed("trial 0 of small", tmp_path, run, {}, (1000,), tmp_path, "CASME II", False)
+    made = Confirmed("trial 0 of small", tmp_path, run, {}, (1000,), tmp_path, "CASME II", False, 0.5)
     assert words in use_final.refusal(metadata(made))
 
 

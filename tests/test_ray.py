@@ -42,7 +42,15 @@ def clips() -> Clips:
     subjects, numbers = [f"sub{1 + k % 4:02d}" for k in range(24)], torch.arange(24)
     names = [f"{subject}/{k}" for k, subject in enumerate(subjects)]
     return Clips(
-        names, subjects, [()] * 24, torch.from_numpy(flow), None, numbers, torch.ones_like(numbers), numbers % 3
+        names,
+        subjects,
+        subjects,
+        [()] * 24,
+        torch.from_numpy(flow),
+        None,
+        numbers,
+        torch.ones_like(numbers),
+        numbers % 3,
     )
 
 

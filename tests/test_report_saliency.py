@@ -54,7 +54,7 @@ def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confir
     loaded, folder = confirmation.loaded, confirmation.folder
     told = fold_predictions(folds_of(confirmation.store), 1000)
     assert {each.clip for each in told} == set(loaded.tensors.names)
-    network = load_network(checkpoint_file(folder, 1000, told[0].subject), loaded.run, "cpu")
+    network = load_network(checkpoint_file(folder, 1000, told[0].fold), loaded.run, "cpu")
     place = loaded.tensors.names.index(told[0].clip)
     probs = predict_proba(network, loaded.run, loaded.tensors.flow[place : place + 1].float(), None)
     assert told[0].probs == pytest.approx(probs[0].numpy(), abs=2e-3)  # stored in half precision
@@ -64,7 +64,7 @@ def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confir
     assert {len(each.attention) for each in seen.values()} == {1}
     for each in told:
         assert np.array_equal(seen[each.clip].truth, seen[each.clip].guess) or not each.right
-    (checkpoint_file(folder, 1000, told[0].subject)).write_bytes(b"damaged")
+    (checkpoint_file(folder, 1000, told[0].fold)).write_bytes(b"damaged")
     with pytest.raises(DataError, match="must hold a network of its run"):
         saliency_maps(folder, loaded, 1000, told, silent)
 

@@ -97,7 +97,8 @@ def test_an_axis_that_the_data_cannot_have_is_refused_before_the_search(make_sea
 
 def test_more_subjects_to_hold_out_than_can_be_spared_are_refused_before_the_search(make_search):
     with pytest.raises(
-        UsageError, match="must leave two of 4 subjects to train on and one to test, but is 2; set it to 1"
+        UsageError,
+        match="two of the 3 subjects that a fold does not test to train on, but is 2; set it to 1",
     ):
         make_search(
             STUDY.replace("[space]", '"train.val_subjects" = 1\n[space]\n"train.val_subjects" = { choice = [1, 2] }')
@@ -159,7 +160,7 @@ def test_the_bar_of_trials_moves_with_every_fold_so_that_the_time_left_can_be_to
     for event in studies.run(search, study, Scheduler(executor, 1), 2):
         live.show(event)
         moved.append(live.progress.tasks[live.trials].completed)
-    assert moved == sorted(moved) and set(moved) >= {0.25, 0.5, 1, 1.75, 2}
+    assert moved == sorted(moved) and {0.25, 1, 2} <= set(moved) and any(1 < done < 2 for done in moved)
 
 
 @pytest.mark.parametrize(("blocks", "side"), [(1, 14), (4, 2)])
