@@ -31,7 +31,7 @@ from mer_search.engine.where import Where
 from mer_search.errors import UsageError
 from mer_search.evaluation.logs import read_log
 from mer_search.evaluation.predictions import Predictions
-from mer_search.files import STORAGE
+from mer_search.files import RUNS, STORAGE
 from mer_search.inference import export as exporting
 from mer_search.inference import predict as predicting
 from mer_search.inference.export import Exported
@@ -142,6 +142,7 @@ def run(
     there = kept(storage, study_name) if study_name and not study else None
     if there:
         data, seed = data or there.data, there.seed if seed is None else seed
+        out = there.out if Path(out) == RUNS else out
     folder = data if isinstance(data, Folder) else load_data(data, there.file.base.data.task if there else "")
     where = Where(executor, choose_device(device, executor), slots)
     file = there.file if there else space.load(str(study or default_study(folder, where.device)[0]))

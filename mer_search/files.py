@@ -18,6 +18,7 @@ from typing import Any
 from mer_search.errors import DataError, DiskError, UsageError
 
 MAX_BYTES = 256 << 20  # bytes of a file that is read whole: a frame, a table, a study
+RUNS = Path("runs")  # where results are kept unless something else is asked for
 STORAGE = "sqlite:///mer-search.db"  # where studies are kept if nothing else is said
 MAX_TEXT = 1 << 20  # bytes of a study file or a plan
 MAX_INTEGER = 2**53  # integers in them lie between this and its negative: a float holds them all

@@ -373,7 +373,7 @@ def test_the_same_command_goes_on_after_either_signal(mer_search, flow_folder, t
 def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder):
     Path("small.toml").write_text(STUDY)
     first = mer_search("run", "--study", "small.toml", "--study-name", "own", "--data", flow_folder, "--trials", 1,
-                       "--seed", 5)  # fmt: skip
+                       "--seed", 5, "--out", "elsewhere")  # fmt: skip
     assert first.exit_code == 0, first.output
     Path("small.toml").unlink()
     again = mer_search("run", "--study-name", "own", "--trials", 2)

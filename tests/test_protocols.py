@@ -140,6 +140,10 @@ def test_a_search_scores_databases_and_its_confirmation_verifies(mixed, tmp_path
         call("confirm", "--trial", "0", "--seeds", "1", "--leave-out", "subject", "--device", "cpu", "--json")
     )
     assert other["protocol"].startswith("leave-one-subject-out") and other["n_tuning"] == 5
+    assert other["uf1_bbc"] is None and out["uf1_bbc"]  # of the search's own folds alone
+    call("confirm", "--trial", "1", "--seeds", "1", "--subjects", "smic", "--against", "none", "--device", "cpu")
+    (part,) = (tmp_path / "runs" / "small" / "confirm").glob("trial-1-1-databases-*")
+    assert [row["subject"] for row in json.loads(call("subjects", "rank", str(part), "--json"))]
     compared = call("compare", "0", "1", "--seeds", "1", "--device", "cpu", "--json")
     assert len(json.loads(compared)["subjects"]) == 5
     call("verify")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from small import STUDY, drive, folds_of, states
@@ -49,7 +50,9 @@ def test_only_what_the_new_space_contains_is_taken(narrow, make_search, storage,
     assert takeover.contained(fixed, narrow) == []
 
 
-def test_what_was_interrupted_goes_on(narrow, wide, storage, monkeypatch):
+def test_what_was_interrupted_goes_on_with_its_own_source_alone(
+    narrow, wide, storage, monkeypatch, make_search, tmp_path
+):
     made, create = [], takeover.create_trial
 
     def once(**facts):
@@ -62,6 +65,12 @@ def test_what_was_interrupted_goes_on(narrow, wide, storage, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         open_study(wide, storage, "wide", narrow)
     monkeypatch.undo()
+    search = replace(make_search(), out=tmp_path / "runs" / "empty")
+    for other in (None, open_study(search, storage, "empty")):
+        with pytest.raises(
+            StorageError, match="was interrupted while it took the trials of 'narrow'; give --from narrow"
+        ):
+            open_study(wide, storage, "wide", other)
     study = open_study(wide, storage, "wide", narrow)
     assert states(study) == [TrialState.COMPLETE] * 3
     assert [trial.number for trial in study.get_trials()] == [0, 1, 2]
@@ -69,7 +78,11 @@ def test_what_was_interrupted_goes_on(narrow, wide, storage, monkeypatch):
 
 def test_what_cannot_be_taken_is_refused(narrow, wide, storage, make_search, tmp_path):
     with pytest.raises(UsageError, match=r"but subjects is .* in 'narrow' and .* here"):
-        takeover.contained(replace(wide, subjects=wide.subjects[:2]), narrow)
+        open_study(replace(wide, subjects=wide.subjects[:2]), storage, "wide", narrow)
+    elsewhere = replace(wide, loaded=replace(wide.loaded, motion_digest="0"))
+    with pytest.raises(UsageError, match=r"but motion is .* in 'narrow' and 0 here"):
+        open_study(elsewhere, storage, "wide", narrow)
+    assert optuna.get_all_study_names(storage) == ["narrow"]  # nothing is made by what is refused
     open_study(wide, storage, "wide")
     with pytest.raises(StorageError, match="into a new study only, but 'wide' is there already"):
         open_study(wide, storage, "wide", narrow)

@@ -15,7 +15,7 @@ import click
 
 from mer_search.engine.stop import exit_code, say, stoppable
 from mer_search.errors import MerSearchError, UsageError
-from mer_search.files import STORAGE, disk, tree_of
+from mer_search.files import RUNS, STORAGE, disk, tree_of
 
 if TYPE_CHECKING:
     from mer_search.confirmation.confirm import Announce
@@ -198,7 +198,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
         help="Folds that are trained at once.  [default: one a GPU, or a core for small networks; a search: as before]",
     ),
     "out": click.option(
-        "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder for results."
+        "--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Folder for results."
     ),
     "yes": click.option("--yes", is_flag=True, help="Start what takes longer than a day without a question."),
     "json": click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there."),

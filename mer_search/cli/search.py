@@ -2,12 +2,13 @@
 
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
 
 from mer_search.cli.options import allow, data_values, example, loading, options, study_name_option
+from mer_search.files import RUNS
 from mer_search.processes import warm_up
 
 
@@ -72,7 +73,7 @@ def run(
     from mer_search.search.progress import progress_of
     from mer_search.search.session import default_study, kept, open_session
     from mer_search.search.storage import find_study, open_storage
-    from mer_search.search.study import start_changed
+    from mer_search.search.study import TAKEN_FROM, start_changed
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
 
@@ -86,6 +87,7 @@ def run(
             path = find_data(data or (there and there.data), progress)
             if there:
                 chosen, seed = there.file, there.seed if seed is None else seed
+                out = there.out if out == RUNS else out
             elif not chosen:
                 suits, reason = default_study(open_folder(path), where.device)
                 terminal.note(f"study: {suits} ({reason}; --study takes another)")
@@ -101,6 +103,8 @@ def run(
             progress("starting workers", 0, 1)
             session = stack.enter_context(open_session(search, storage, label, where, in_flight, other))
         study, scheduler, size = session.study, session.scheduler, session.executor.slots
+        if taken := study.user_attrs.get(TAKEN_FROM):
+            terminal.note(f"trials taken over from {taken['study']}: {len(taken['trials'])}")
         if start_changed(search):
             terminal.note(
                 "warning: [[start]] of the study file has changed, but a study's first trials are chosen when it is "
@@ -184,4 +188,5 @@ def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
         )
     with server(opened, results(study) / "artifacts", host, port) as listening:
         click.echo(f"{address(study, host, port)}  (Ctrl-C stops it)")
-        listening.serve_forever()
+        with suppress(KeyboardInterrupt):  # there is nothing to go on with
+            listening.serve_forever()

@@ -46,4 +46,4 @@ def confirmation(study: optuna.Study, trial: int | None) -> Path:
 
 def store_of(folder: Path) -> Path:
     """Where a confirmation's folds lie, whichever subjects it was asked for."""
-    return folder.with_name(re.sub(r"-\d+-subjects-\w+$", "", folder.name))
+    return folder.with_name(re.sub(r"-\d+-(?:subjects|databases)-\w+$", "", folder.name))

@@ -68,8 +68,15 @@ def summarise(
             name: baseline(predicted, loaded.labels, loaded.subjects, confirmation.groups, len(loaded.run.data.classes))
             for name, predicted in _predicted(confirmation, progress).items()
         },
-        uf1_bbc=corrected(confirmation.target.trials, confirmation.tuning, confirmation.target.rule),
+        uf1_bbc=_search_corrected(confirmation),
     )
+
+
+def _search_corrected(confirmation: Confirmation) -> Corrected | None:
+    """The search's own best, corrected; None where its folds left out something else than these."""
+    target = confirmation.target
+    same = confirmation.loaded.run.data.leave_out == target.leave_out
+    return corrected(target.trials if same else (), confirmation.tuning, target.rule)
 
 
 def scored(

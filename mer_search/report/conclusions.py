@@ -12,8 +12,9 @@ from mer_search.report.terminal import decimals, interval, plural
 def gap(summary: Summary) -> str:
     """What the published rule would have added, in one line."""
     honest, leaking = (summary.rules[rule]["all"].uf1 for rule in ("tail", "best_test_epoch"))
+    tested = "database" if summary.left_out == "database" else "person"
     return (
-        f"Picking the epoch on the test person would add {100 * (leaking - honest):+.1f} points "
+        f"Picking the epoch on the test {tested} would add {100 * (leaking - honest):+.1f} points "
         f"(UF1 {honest:.3f} -> {leaking:.3f})."
     )
 

@@ -27,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "svg.hashsalt": "mer-search",
     "pdf.fonttype": 42,
 }  # fmt: skip
+LABEL = 36  # letters beside an interval
 WIDTH = 4.5  # inches of 72 units
 SUBJECTS_A_PANEL = 20
 
@@ -91,7 +92,8 @@ def forest(rows: Sequence[Interval]) -> Drawing:
         axes.plot(row.uf1, place, "o", color=row.colour, markersize=7, fillstyle="none" if row.leaks else "full")
         ends = "[{:.3f}-{:.3f}]".format(*row.ci95) if row.ci95 else "[not estimable]"
         look: dict[str, Any] = {"va": "center", "color": row.colour, "transform": axes.get_yaxis_transform()}
-        axes.text(0, place - 0.32, row.label, ha="left", **look)
+        label = row.label if len(row.label) <= LABEL else f"{row.label[: LABEL - 3]}..."
+        axes.text(0, place - 0.32, label, ha="left", **look)
         axes.text(1, place - 0.32, f"{row.uf1:.3f} {ends}", ha="right", **look)
     if (first := next((place for place, row in enumerate(rows) if row.leaks), 0)) > 0:
         axes.axhline(first - 0.62, color=GREY, linewidth=0.6)

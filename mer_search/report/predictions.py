@@ -59,8 +59,8 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
     show(Table(("file", "differs from torch by", "real clips checked"), rows))
     if written[0].never_saw != EVERYBODY:
         say(
-            "A file has the name of the person that its networks never saw. Largest difference of a probability, on "
-            "random motion and on a clip of that person."
+            "A file has the name of the person, or the database, that its networks never saw. Largest difference of a "
+            "probability, on random motion and on a clip of those."
         )
         return
     say("Its networks learned from everybody and are tested on nobody: its metadata say which figure is the estimate.")

@@ -79,6 +79,7 @@ class Kept(NamedTuple):
     file: StudyFile
     data: Path
     seed: int
+    out: Path  # the folder in which its results are, under its name
 
 
 def kept(storage: str, study_name: str) -> Kept | None:
@@ -86,12 +87,19 @@ def kept(storage: str, study_name: str) -> Kept | None:
 
     Raises:
         DataError: if its folder or its file is gone.
+        UsageError: if it was interrupted while it was made.
     """
     try:
         study = find_study(open_storage(storage), study_name)
     except (UsageError, StorageError):  # whatever is wrong is told where the study is opened
         return None
-    facts, path = study.user_attrs, kept_study(results(study))
+    facts = study.user_attrs
+    if "mark" not in facts:
+        raise UsageError(
+            f"study {study_name!r} was interrupted while it was made; give all that it was made with, such as --study, "
+            "--data and --from"
+        )
+    path = kept_study(results(study))
     try:
         file = parse(path.read_text(), facts["study_file"])
     except OSError as error:
@@ -99,7 +107,7 @@ def kept(storage: str, study_name: str) -> Kept | None:
     values = {
         key: facts[name] for key, name in (("data.task", "task"), ("data.leave_out", "leave_out")) if name in facts
     }
-    return Kept(file.on(values), Path(facts["data"]), facts["seed"])
+    return Kept(file.on(values), Path(facts["data"]), facts["seed"], path.parents[1])
 
 
 def default_study(folder: Folder, device: str) -> tuple[str, str]:

@@ -43,7 +43,7 @@ from mer_search.training.fold_store import go_no_further
 from mer_search.training.loop import Epoch
 
 FAILURES = 3  # consecutive failures that end a run
-TAKEN_FROM = "taken_from"  # attribute: the study whose trials a study began with
+TAKEN_FROM = "taken_from"  # attribute: the study whose trials a study began with, and their numbers
 MARK = "study.id"  # a file in a study's folder, by which it is known wherever it was moved
 
 
@@ -108,6 +108,8 @@ def open_study(
 
 
 def _open(search: Search, storage: optuna.storages.BaseStorage, name: str, source: optuna.Study | None) -> optuna.Study:
+    if source and name not in optuna.get_all_study_names(storage):
+        contained(search, source)  # what cannot be taken is refused before anything is made
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
     study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     if "mark" not in study.user_attrs:  # new, or its creation was interrupted
@@ -120,7 +122,7 @@ def _open(search: Search, storage: optuna.storages.BaseStorage, name: str, sourc
                 "give another --study-name"
             )
         _make(study, search, source)
-    if source and study.user_attrs.get(TAKEN_FROM) != source.study_name:
+    if source and study.user_attrs.get(TAKEN_FROM, {}).get("study") != source.study_name:
         raise StorageError(
             f"trials can be taken into a new study only, but {name!r} is there already; give another --study-name, or "
             "leave out --from"
@@ -135,14 +137,22 @@ def _open(search: Search, storage: optuna.storages.BaseStorage, name: str, sourc
 
 def _make(study: optuna.Study, search: Search, source: optuna.Study | None) -> None:
     """What a new study has. The last thing is the mark, which makes its folder known on whichever machine."""
+    begun = study.user_attrs.get(TAKEN_FROM)
+    if begun and (source is None or source.study_name != begun["study"]):
+        raise StorageError(
+            f"study {study.study_name!r} was interrupted while it took the trials of {begun['study']!r}; give --from "
+            f"{begun['study']}, or another --study-name"
+        )
     taken = contained(search, source) if source else []
-    if TAKEN_FROM not in study.user_attrs and next(search.out.glob("trial-*"), None):
+    taken = [each for each in taken if each.trial.number in begun["trials"]] if begun else taken
+    if not begun and next(search.out.glob("trial-*"), None):
         raise StorageError(
             f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
             "this storage; give another --study-name or --out, or delete the folder"
         )
     if source:
-        study.set_user_attr(TAKEN_FROM, source.study_name)
+        told = {"study": source.study_name, "trials": [each.trial.number for each in taken]}
+        study.set_user_attr(TAKEN_FROM, told)
     for key, value in search.attributes.items():
         study.set_user_attr(key, value)
     begin(search, study, taken)

@@ -14,7 +14,7 @@ from mer_search.search.storage import results
 from mer_search.search.trial import TOLD, Search, trial_folder
 from mer_search.training.fold_store import read_config
 
-SHARED = ("checksum", "leave_out", "subjects", "rule", "also", "seed")  # attributes that make values comparable
+SHARED = ("checksum", "motion", "leave_out", "subjects", "rule", "also", "seed")  # attributes: values are comparable
 
 
 class Taken(NamedTuple):
@@ -30,6 +30,7 @@ def contained(search: Search, source: optuna.Study) -> list[Taken]:
 
     Raises:
         UsageError: if the two studies' values cannot be compared.
+        DataError: if the other study's folder is gone.
     """
     for key in SHARED:
         here, there = search.attributes[key], source.user_attrs.get(key, search.attributes[key])
@@ -68,10 +69,10 @@ def begin(search: Search, study: optuna.Study, taken: Sequence[Taken]) -> None:
     """Give a new study its first trials: those taken, with their folds and all that is known of them, and then,
     waiting, the points where the search starts. Called again after an interruption, it goes on."""
     there = len(study.get_trials(deepcopy=False))
-    for number, each in enumerate(taken):
-        shutil.copytree(each.folder, search.folder(number), dirs_exist_ok=True)
-        if number >= there:
-            study.add_trial(_trial(search, number, each))
+    for number, each in list(enumerate(taken))[there:]:
+        shutil.rmtree(search.folder(number), ignore_errors=True)  # of a copy that was interrupted
+        shutil.copytree(each.folder, search.folder(number))
+        study.add_trial(_trial(search, number, each))
     points = [dict(point) for point in search.file.start]
     left = [point for point in points if point not in [each.params for each in taken]]
     for point in left[max(0, there - len(taken)) :]:
