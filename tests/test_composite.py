@@ -7,9 +7,11 @@ from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.scoring import summarise
 from mer_search.confirmation.target import Target
 from mer_search.data import open_folder
+from mer_search.data.check import check_folder
 from mer_search.data.readers import composite
 from mer_search.errors import DataError
 from mer_search.evaluation.predictions import Predictions
+from mer_search.report.datasets import print_check
 from mer_search.report.summaries import summary_rows
 from mer_search.search.workspace import load_data
 
@@ -54,6 +56,20 @@ def test_every_database_gives_its_three_classes(root):
     assert folder.source == "CASME2-coding-20140508.xlsx, SAMM_Micro_FACS_Codes_v2.xlsx, SMIC-HS-E_annotation.xlsx"
     assert [clip.dataset for clip in folder.clips] == ["casme2"] * 4 + ["samm"] * 2 + ["smic"] * 2
     assert {clip.fps for clip in folder.clips if clip.dataset == "smic"} == {100}
+
+
+def test_what_each_class_is_made_of_is_shown(root, capsys):
+    report = check_folder(open_folder(root), lambda done, total: None)
+    assert report.facts["emotions_of_classes"]["casme2"] == {
+        "negative": ["disgust", "repression"], "positive": ["happiness"], "surprise": ["surprise"]
+    }  # fmt: skip
+    print_check(report)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert (
+        "classes of samm: negative = anger, contempt, disgust, fear, sadness; positive = happiness; surprise" in shown
+    )
+    assert "classes of smic: negative = negative; positive = positive" not in shown  # they have the same names
+    assert open_folder(root / "CASME2").emotions == {}
 
 
 def test_two_databases_are_a_composite_and_one_is_itself(root):

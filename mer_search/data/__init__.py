@@ -86,6 +86,20 @@ class Folder:
         return self.dataset.tasks[self.task].classes
 
     @property
+    def emotions(self) -> dict[str, dict[str, list[str]]]:
+        """Database -> class of the task -> what it is made of, where that has other names."""
+        tables = {name: DATASETS[name].tasks[self.task].table for name in sorted({clip.dataset for clip in self.clips})}
+        made = {
+            name: {kind: [each for each in table if table[each] == kind] for kind in self.classes}
+            for name, table in tables.items()
+        }
+        return {
+            name: kinds
+            for name, kinds in made.items()
+            if any([kind.lower()] != [each.lower() for each in some] for kind, some in kinds.items())
+        }
+
+    @property
     def title(self) -> str:
         kind = "" if (by := self.dataset.tasks[self.task].by) == "emotion" else f"{by} "
         return f"{self.dataset.title}, {len(self.classes)} {kind}classes{' (synthetic)' if self.synthetic else ''}"

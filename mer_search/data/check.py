@@ -39,6 +39,7 @@ class Report:
             "n_subjects": len(subjects(self.clips)),
             "checksum": checksum(self.clips),
             "classes": list(self.folder.classes),
+            "emotions_of_classes": self.folder.emotions,
             "clips": counts(self.clips, self.folder.classes),
             "outside_the_task": self.folder.outside,
             "n_of_three_frames": sum(bool(c.numbers) for c in self.clips),

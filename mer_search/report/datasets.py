@@ -20,6 +20,9 @@ def print_check(report: Report) -> None:
     totals = [sum(column) for column in zip(*facts["clips"].values(), strict=True)]
     every = ("all", *map(str, totals), str(sum(totals)))
     show(Table(("subject", *facts["classes"], "all"), [*rows, every], strong=len(rows)))
+    for name, kinds in facts["emotions_of_classes"].items():
+        made = "; ".join(f"{kind} = {', '.join(some) or 'none'}" for kind, some in kinds.items())
+        say(f"classes of {name}: {made}")
     if outside := facts["outside_the_task"]:
         say(f"not in this task: {', '.join(f'{count} {emotion}' for emotion, count in outside.items())}")
     say(f"action units are known of {facts['n_with_action_units']} clips")
