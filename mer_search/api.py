@@ -203,8 +203,8 @@ class Result:
             )
         folder = job.loaded.folder
         return Confirmed(
-            job.target.title, job.store, job.loaded.run, dict(zip(job.loaded.subjects, job.loaded.folds, strict=True)),
-            job.seeds, folder.path, folder.title, folder.synthetic, self.summary.tail.uf1,
+            job.target.title, job.store, job.loaded.run, job.loaded.fold_of, job.seeds, folder.path, folder.title,
+            folder.synthetic, self.summary.tail.uf1,
         )  # fmt: skip
 
 
@@ -327,8 +327,7 @@ def load_network(result: Result, subject: str, seed: int = FIRST_SEED, device: s
             f"there must be a network that never saw the subject, but {subject!r} with seed {seed} has none; subjects: "
             f"{', '.join(job.subjects)}; seeds: {', '.join(map(str, job.seeds))}"
         )
-    fold = dict(zip(job.loaded.subjects, job.loaded.folds, strict=True))[subject]
-    return load_checkpoint(checkpoint_file(result.confirmation.store, seed, fold), run, device), run
+    return load_checkpoint(checkpoint_file(job.store, seed, job.loaded.fold_of[subject]), run, device), run
 
 
 def network_of(config: Run) -> Network:

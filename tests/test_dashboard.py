@@ -51,4 +51,7 @@ def test_trials_that_were_stopped_are_not_complete_in_the_dashboard(study, tmp_p
 
 
 def test_the_dashboard_opens_on_the_study(study):
-    assert address(study, "127.0.0.1", 8080) == f"http://127.0.0.1:8080/dashboard/studies/{study._study_id}"
+    assert (
+        address(study._storage, "small", "127.0.0.1", 8080)
+        == f"http://127.0.0.1:8080/dashboard/studies/{study._study_id}"
+    )

@@ -93,6 +93,7 @@ def test_a_confirmation_reports_by_subject_and_database(mixed, tmp_path, monkeyp
     result = mer.confirm("V4", values=VALUES, data=mixed, seeds=2, leave_out="database", device="cpu")
     summary = result.summary
     assert summary.protocol == "leave-one-database-out, counts pooled over databases"
+    assert (summary.left_out, "on the test database would add" in result.table()) == ("database", True)
     assert summary.databases == {"casme2": ("sub01", "sub02", "sub05"), "smic": ("s03", "s04")}
     assert (summary.n_clips, summary.n_subjects, summary.tail.ci95 is None) == (30, 5, False)
     assert sorted(path.name for path in (result.folder / "folds").glob("*.npz")) == [
@@ -136,6 +137,12 @@ def test_a_search_scores_databases_and_its_confirmation_verifies(mixed, tmp_path
     assert (out["n_tuning"], out["protocol"][:22]) == (5, "leave-one-database-out")
     assert len(load_by_subject(tmp_path / "runs" / "small" / "confirm" / "trial-0")) == 5
     call("report")
+    log = tmp_path / "runs" / "small" / "confirm" / "trial-0" / "megc_log.txt"
+    ours, theirs = mer.score(log), mer.score(log.rename(tmp_path / "elsewhere.txt"))
+    assert (list(ours.rules), ours.names["1"], ours.rules["tail"].leaks) == (["tail"], "positive", False)
+    assert ours.rules["tail"].uf1 == pytest.approx(out["rules"]["tail"]["all"]["averaged"]["uf1"])
+    assert (list(theirs.rules), theirs.names, theirs.rules["as_given"].leaks) == (["as_given"], {}, None)
+    (tmp_path / "elsewhere.txt").rename(log)
     other = json.loads(
         call("confirm", "--trial", "0", "--seeds", "1", "--leave-out", "subject", "--device", "cpu", "--json")
     )

@@ -187,6 +187,6 @@ def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
             err=True,
         )
     with server(opened, results(study) / "artifacts", host, port) as listening:
-        click.echo(f"{address(study, host, port)}  (Ctrl-C stops it)")
+        click.echo(f"{address(opened, study.study_name, host, port)}  (Ctrl-C stops it)")
         with suppress(KeyboardInterrupt):  # there is nothing to go on with
             listening.serve_forever()

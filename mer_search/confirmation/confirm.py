@@ -22,7 +22,7 @@ from mer_search.search.cost import NOTHING, Cost, fold_flop, slot_speed
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import only_trainer
 from mer_search.search.workspace import Loaded, Progress, load_data
-from mer_search.training.fold_store import Key, check_motion, claim, load_folds, take_over
+from mer_search.training.fold_store import Key, check_motion, claim, copy_equal_folds, load_folds
 from mer_search.training.loop import Epoch
 
 
@@ -192,7 +192,7 @@ def confirm_all(
     """
     stores = {job.store: job for job in jobs}
     for store, job in stores.items():
-        take_over(store, job.loaded.run, job.loaded.motion_digest)
+        copy_equal_folds(store, job.loaded.run, job.loaded.motion_digest)
     if not any(job.missing for job in jobs):
         announce(jobs, [NOTHING] * len(jobs), 0)
     else:

@@ -35,7 +35,7 @@ def confirmation(study: optuna.Study, trial: int | None) -> Path:
     if trial is None and not folders:
         raise UsageError(
             f"study {study.study_name!r} must have a trial confirmed on all subjects, but has none; run `mer-search "
-            "confirm` without --subjects first"
+            "confirm` without --subjects first, or give --study-name if another study is meant"
         )
     number = next(iter(confirmed_uf1(study))) if trial is None else trial
     if number not in folders:

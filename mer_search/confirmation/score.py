@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from mer_search.config import Part
 from mer_search.confirmation.compare import Contestant, comparison
-from mer_search.confirmation.summary import Comparison, Score
+from mer_search.confirmation.summary import Comparison, Score, read_summary
 from mer_search.data.readers.annotation import without_zeros
 from mer_search.errors import DataError
 from mer_search.evaluation.logs import Log
@@ -16,6 +18,7 @@ from mer_search.evaluation.metrics import LEAKS, best_epoch, confusion, f1_by_ep
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import uf1_interval
 
+LOG = "megc_log.txt"  # a confirmation's
 AS_GIVEN = "as_given"  # the rule of a log without epochs: how they were chosen is not known
 CHOICES: dict[str, Callable[[Predictions], int]] = {  # rule: which of a fold's epochs, from 0, it takes
     "last": lambda fold: fold.epochs - 1,
@@ -48,7 +51,8 @@ class ScoredLog(Part):
     classes: tuple[str, ...]
     n_clips: int
     epochs: tuple[int, ...]  # () where the log has none
-    rules: dict[str, LogScore]  # "last" and "best_test_epoch", or "as_given" where the log has no epochs
+    rules: dict[str, LogScore]  # "last" and "best_test_epoch"; of a log without epochs "as_given", or ours "tail"
+    names: dict[str, str] = Field({})  # of classes that the log numbers, where they are known
 
 
 class LogComparison(Part):
@@ -60,17 +64,25 @@ class LogComparison(Part):
 
 
 def score(log: Log) -> ScoredLog:
-    """The scores under every rule that can be applied."""
+    """The scores under every rule that can be applied; of a confirmation's own log, under the one that it was made by.
+
+    Raises:
+        DataError: if the summary beside a confirmation's log is damaged.
+    """
+    path = Path(log.name)
+    ours = path.name == LOG and (beside := path.with_name("summary.json")).exists() and read_summary(beside)
+    alone = ("tail",) if ours else (AS_GIVEN,)
     return ScoredLog(
         name=log.name,
         classes=log.classes,
         n_clips=sum(len(fold.labels) for fold in log.folds),
         epochs=log.epochs,
-        rules={rule: _score(log, rule) for rule in (CHOICES if log.epochs else (AS_GIVEN,))},
+        rules={rule: _score(log, rule, bool(ours and ours.leaks)) for rule in (CHOICES if log.epochs else alone)},
+        names={str(number): name for number, name in enumerate(ours.classes)} if ours else {},
     )
 
 
-def _score(log: Log, rule: str) -> LogScore:
+def _score(log: Log, rule: str, leaks: bool) -> LogScore:
     epochs = list(map(CHOICES.get(rule, CHOICES["last"]), log.folds))
     matrices = np.array(
         [
@@ -84,7 +96,7 @@ def _score(log: Log, rule: str) -> LogScore:
         uar=together.uar,
         accuracy=together.accuracy,
         ci95=uf1_interval(matrices[None]),
-        leaks=None if rule == AS_GIVEN else rule in LEAKS,
+        leaks=None if rule == AS_GIVEN else leaks or rule in LEAKS,
         confusion=matrices.sum(0).tolist(),
         subjects=tuple(
             SubjectScore(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mer_search.config import Run, digest
 from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.score import LOG
 from mer_search.confirmation.summary import Corrected, Estimate, RuleScore, Score, Source, Summary
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import (
@@ -32,11 +33,6 @@ from mer_search.files import write_whole
 from mer_search.search.workspace import Progress
 from mer_search.training.fold_store import load_by_subject
 
-PROTOCOLS = {  # by what a fold leaves out
-    "subject": "leave-one-subject-out, counts pooled over subjects",
-    "database": "leave-one-database-out, counts pooled over databases",
-}
-
 
 def summarise(
     confirmation: Confirmation, folds: Sequence[Predictions], progress: Progress = lambda what, done, total: None
@@ -44,13 +40,14 @@ def summarise(
     """Every rule and group, the baselines, and the search's own best corrected for its choosing."""
     loaded = confirmation.loaded
     chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
-    ties = confirmation.target.ties
+    ties, left_out = confirmation.target.ties, loaded.run.data.leave_out
     rules = scored(folds, confirmation.groups, ties)
     return Summary(
         title=confirmation.target.title + (" on another dataset" if confirmation.is_transfer else ""),
         dataset=loaded.folder.title,
         synthetic=loaded.folder.synthetic,
-        protocol=PROTOCOLS[loaded.run.data.leave_out],
+        protocol=f"leave-one-{left_out}-out, counts pooled over {left_out}s",
+        left_out=left_out,
         digest=confirmation.digest,
         classes=loaded.run.data.classes,
         n_clips=sum(chosen),
@@ -226,7 +223,7 @@ def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ti
                 for subject, (fold, predicted) in decided.items()
             ),
         ),
-        "megc_log.txt": megc_log(decided, dataset),
+        LOG: megc_log(decided, dataset),
         "published.csv": _csv(
             ["seed", "subject", "epochs", "best_epoch", *OUTCOME],
             (

@@ -126,6 +126,7 @@ class Summary(Part):
     comparison: Comparison | None = None  # with other networks, the first against each
     conclusions: tuple[str, ...] = ()  # of the comparison, in sentences
     databases: dict[str, tuple[str, ...]] = Field({})  # of a composite: its subjects in each
+    left_out: str = "subject"  # what a fold tests: a subject or a database
     ties: str = "earliest"  # which of equal epochs best_test_epoch takes
     leaks: bool = False  # whether training itself looked at the test person, as some of the public code does
     uf1_bbc: Corrected | None  # None where too few trials scored all subjects of the search
@@ -134,11 +135,6 @@ class Summary(Part):
     def tail(self) -> RuleScore:
         """The estimate that stands for the network: the tail rule on all subjects."""
         return self.rules["tail"]["all"]
-
-    @property
-    def left_out(self) -> str:
-        """What a fold tests: a subject or a database."""
-        return "database" if self.protocol.startswith("leave-one-database-out") else "subject"
 
     @property
     def other_are_easier(self) -> bool:

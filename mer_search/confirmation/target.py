@@ -147,7 +147,9 @@ def seeds_of(targets: Sequence[Target], count: int, first: int | None) -> range:
 def preset_title(name: str, values: Mapping[str, Value], recipe: str = "") -> str:
     """How a published network is called, by its recipe and by what was changed: "V4 with flow.size=32"."""
     own = preset(name, recipe)
-    given = [f"{key}={value}" for key, value in values.items() if key[:5] != "data." and value_at(own, key) != value]
+    given = [
+        f"{key}={value}" for key, value in values.items() if not key.startswith("data.") and value_at(own, key) != value
+    ]
     published = " as published" if recipe else ""
     return f"{ALIASES.get(name, name)}{published}{' with ' if given else ''}{', '.join(given)}"
 

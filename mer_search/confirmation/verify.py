@@ -217,6 +217,7 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
         "n_clips": sum(len(on_disk[summary.seeds[0], subject].labels) for subject in subjects),
         "n_subjects": len(subjects),
         "n_tuning": len(tuning),
+        "left_out": run.data.leave_out,
         "epochs": run.epochs,
         "rules": {rule: {name: one.model_dump() for name, one in scored.items()} for rule, scored in rules.items()},
         "gap": gap(rules),

@@ -65,13 +65,13 @@ def predict(
     return out
 
 
-def seconds_of(motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str]) -> float:
+def seconds_of(motion: Motion, labels: NDArray[np.int64], folds: Sequence[str]) -> float:
     """How long `predict` takes for all baselines: timed on one fold of each."""
-    features, other = thumbnails(motion), np.asarray(subjects) != subjects[0]
+    features, other = thumbnails(motion), np.asarray(folds) != folds[0]
     began = time.perf_counter()
     for name in CHOSEN:
         _fitted(name, features[other], labels[other])
-    return (time.perf_counter() - began) * len(set(subjects))
+    return (time.perf_counter() - began) * len(set(folds))
 
 
 def predict_all(

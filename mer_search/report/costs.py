@@ -62,7 +62,7 @@ def print_baselines(jobs: Sequence[Confirmation]) -> None:
     lacking = {file: job for job in jobs if not (file := baselines_file(job.store, job.loaded.run)).exists()}
     if lacking:
         loaded = [job.loaded for job in lacking.values()]
-        seconds = sum(seconds_of(each.motion, each.labels, each.subjects) for each in loaded)
+        seconds = sum(seconds_of(each.motion, each.labels, each.folds) for each in loaded)
         note(f"cost: {duration(seconds)} of fitting baselines, when the folds are trained")
 
 
@@ -107,7 +107,8 @@ def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_sid
     each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
     kept = f"; {wanted - whole.folds} are on disk" if whole.folds < wanted else ""
     err.print(
-        f"cost: {whole.folds} folds ({each}{kept}), {effort(whole, plural(side_by_side, 'slot'))}{space(whole)}",
+        f"cost: {plural(whole.folds, 'fold')} ({each}{kept}), "
+        f"{effort(whole, plural(side_by_side, 'slot'))}{space(whole)}",
         markup=False,
         soft_wrap=False,
     )

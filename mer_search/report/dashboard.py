@@ -172,9 +172,9 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
-def address(study: optuna.Study, host: str, port: int) -> str:
+def address(storage: BaseStorage, study_name: str, host: str, port: int) -> str:
     """Where a browser finds the study."""
-    return f"http://{host}:{port}/dashboard/studies/{study._storage.get_study_id_from_name(study.study_name)}"
+    return f"http://{host}:{port}/dashboard/studies/{storage.get_study_id_from_name(study_name)}"
 
 
 def _with_marks(storage: BaseStorage) -> BaseStorage:

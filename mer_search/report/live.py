@@ -6,12 +6,12 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 from rich.console import RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.text import Text
 
 from mer_search.engine.stop import check
 from mer_search.report.dashboard import describe_study, describe_trial
-from mer_search.report.terminal import WHOLE_RUN, err, note
+from mer_search.report.terminal import err, new_bars, note
 from mer_search.report.trials import final_line, trial_line, values_text
 from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
@@ -38,16 +38,7 @@ class Live:
 
     def __init__(self, study: optuna.Study, trials: int, done: int, artifacts: Path) -> None:
         self.study, self.artifacts = study, artifacts
-        self.progress = _Bars(
-            TextColumn("{task.description:<40.40}", markup=False),
-            BarColumn(18),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=err,
-            transient=True,
-            disable=not err.is_terminal,
-            speed_estimate_period=WHOLE_RUN,
-        )
+        self.progress = new_bars(_Bars, "{task.description:<40.40}", 18)
         self.done, self.under_way = done, dict[int, float]()  # trials that have ended; of others the share that is done
         self.trials = self.progress.add_task("trials", completed=done, total=trials)
         self.folds = self.progress.add_task("folds", total=None, visible=False)
@@ -114,8 +105,8 @@ class Live:
 
 def print_wasted(scheduler: Scheduler) -> None:
     """How much was trained ahead and thrown away, because its trial was stopped before it was needed."""
-    if trained := scheduler.trained:
+    if scheduler.wasted:
         note(
-            f"trained ahead of the pruner's decision and thrown away: {scheduler.wasted / trained:.1%} of {trained:,} "
-            "epochs of folds"
+            "trained ahead of the pruner's decision and thrown away: "
+            f"{scheduler.wasted / scheduler.trained:.1%} of {scheduler.trained:,} epochs of folds"
         )

@@ -10,6 +10,7 @@ from mer_search.report.terminal import decimals, interval, plural, say, show
 TITLES = {
     "last": f"{RULE_TITLES['last']}, no epoch selected",
     "best_test_epoch": f"{RULE_TITLES['best_test_epoch']} (LEAKS)",
+    "tail": "tail, seeds averaged: no epoch selected",
     AS_GIVEN: "as the log has it",
 }
 NOT_KNOWN = (
@@ -46,7 +47,7 @@ def _print_log(scored: ScoredLog) -> None:
     if never:
         say(f"No clip is {' or '.join(never)}: where that is predicted, it counts as a class with an F1 of 0.")
     if not others:
-        say(NOT_KNOWN)
+        say(NOT_KNOWN if first[1].leaks is None else "By the rule of the confirmation beside which the log lies.")
         return
     chosen = others[0][1].uf1
     say(
@@ -59,11 +60,15 @@ def _print_log(scored: ScoredLog) -> None:
 
 def _confusion_table(scored: ScoredLog, rule: str, score: LogScore) -> Table:
     rows = [
-        (name, *(f"{count} ({count / max(1, sum(counts)):.0%})" for count in counts), str(sum(counts)))
+        (f"{name} {scored.names.get(name, '')}".strip(), *(_share(count, counts) for count in counts), str(sum(counts)))
         for name, counts in zip(scored.classes, score.confusion, strict=True)
     ]
     caption = f"{TITLES[rule]}: clips, and their share of the row's."
     return Table(("truth \\ predicted", *scored.classes, "clips"), rows, caption)
+
+
+def _share(count: int, counts: Sequence[int]) -> str:
+    return f"{count} ({count / max(1, sum(counts)):.0%})"
 
 
 def _subject_table(score: LogScore, leaks: LogScore | None) -> Table:
@@ -90,7 +95,7 @@ def _print_comparison(compared: LogComparison, first: ScoredLog, second: ScoredL
         "Over the shared clips and the classes of both logs, so UF1 may differ from that above. Of a log with epochs, "
         "the last one. p: the two exchanged subject by subject."
     )
-    if unknown := [each.name for each in (first, second) if not each.epochs]:
+    if unknown := [each.name for each in (first, second) if AS_GIVEN in each.rules]:
         say(
             f"How the epochs of {' and '.join(unknown)} were chosen is not known: a choice on the test person would "
             "be part of the difference."

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import rich.table
 from rich import box
@@ -54,6 +55,23 @@ def note(line: str) -> None:
     err.print(line, soft_wrap=False)
 
 
+Kind = TypeVar("Kind", bound=Progress)
+
+
+def new_bars(kind: type[Kind], description: str, width: int | None = 40) -> Kind:
+    """Bars on the terminal, which are gone in the end: what is done, how much of how much, the time left."""
+    return kind(
+        TextColumn(description, markup=False),
+        BarColumn(width),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+        speed_estimate_period=WHOLE_RUN,
+    )
+
+
 class Bars:
     """A progress bar for each thing that is being done: call it with (what, done, total), also to see whether the
     command is to stop.
@@ -62,16 +80,7 @@ class Bars:
     """
 
     def __init__(self) -> None:
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=err,
-            transient=True,
-            disable=not err.is_terminal,
-            speed_estimate_period=WHOLE_RUN,
-        )
+        self.progress = new_bars(Progress, "{task.description}")
         self.tasks: dict[str, TaskID] = {}
         self.told: dict[str, tuple[int, float]] = {}  # the tenth that was told last, and when
 

@@ -152,9 +152,7 @@ class StudyFile:
 
     def check(self, values: Mapping[str, Value]) -> None:
         """Raise UsageError unless each value lies on its axis: a trial that was enqueued by hand may have others."""
-        for axis in self.axes:
-            if axis.key in values and not axis.holds(values[axis.key]):
-                raise UsageError(f"{axis.key} must lie on its axis {list(axis.values)}, but is {values[axis.key]!r}")
+        _check_axes(self.axes, values)
 
 
 def names() -> list[str]:
@@ -329,9 +327,11 @@ def _starting_point(
         for key, value in values.items()
         if all(values[other] == must for other, must in when.get(key, {}).items())
     }
+    _check_axes(axes, values, "[[start]]: ")
+    return values
+
+
+def _check_axes(axes: Sequence[Axis], values: Mapping[str, Value], where: str = "") -> None:
     for axis in axes:
         if axis.key in values and not axis.holds(values[axis.key]):
-            raise UsageError(
-                f"[[start]]: {axis.key} must lie on its axis {list(axis.values)}, but is {values[axis.key]!r}"
-            )
-    return values
+            raise UsageError(f"{where}{axis.key} must lie on its axis {list(axis.values)}, but is {values[axis.key]!r}")

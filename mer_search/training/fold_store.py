@@ -131,7 +131,7 @@ def claim(folder: Path, run: Run, motion: str) -> None:
     write_whole(path, json.dumps(told, indent=1))
 
 
-def take_over(folder: Path, run: Run, motion: str) -> None:
+def copy_equal_folds(folder: Path, run: Run, motion: str) -> None:
     """Copy what the folders beside a run's have of the same run on the same motion and it lacks, so that no
     fold is trained twice: a trial may be where the search started, and two names may stand for one network."""
     for config in sorted(folder.parent.glob("*/config.json")):
