@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -100,7 +101,9 @@ def test_a_published_network_is_confirmed_by_its_name(flow_folder, study_file, e
     small = {"flow.size": 28, "frames.maps": 1, "model.position": False, "model.stem_width": 4, "model.stem_mid": 4}
     small |= {"model.attention_width": 4, "train.epochs": 1, "input.components": "uvo"}
     result = mer.confirm("V3NR", values=small, data=flow_folder, seeds=1, subjects="1")
-    assert result.summary.title.startswith("V3NR with flow.size=28, frames.maps=1, ")
+    assert re.fullmatch(r"V3NR with 8 values set \([0-9a-f]{4}\)", result.summary.title)
+    assert result.summary.changed == small
+    assert "Set in V3NR with 8 values set" in (page := result.report().read_text()) and "train.epochs = 1" in page
     assert result.predictions[0].epochs == 1
     with pytest.raises(UsageError, match="'sub04' with seed 1000 has none; subjects: sub01; seeds: 1000"):
         mer.load_network(result, "sub04")

@@ -262,7 +262,7 @@ def test_a_comparison_is_one_document_or_tables(compare, tmp_path):
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     called = [network["name"] for network in found["networks"]]
-    assert [name.split(" with flow.size=32, prep.size=32, ")[0] for name in called] == ["V6", "V6c"]
+    assert [re.sub(r" with \d+ values set \([0-9a-f]{4}\)", "", name) for name in called] == ["V6", "V6c"]
     assert found["synthetic"]
     assert (found["subjects"], found["seeds"]) == (["sub01", "sub02", "sub03"], [1000])
     (pair,) = found["pairs"]
@@ -276,6 +276,7 @@ def test_a_comparison_is_one_document_or_tables(compare, tmp_path):
     assert pair["conclusion"] in page and "These clips are synthetic" in page
     assert all(f"{network['uf1']:.3f} [" in page for network in found["networks"])
     assert pair["conclusion"] in shown and "(synthetic)" in shown
+    assert shown.count("prep.size = 32") == page.count("prep.size = 32") == 1  # of both networks at once
 
 
 def test_a_plan_fits_a_terminal_and_says_who_wins(compare, tmp_path):
@@ -284,7 +285,7 @@ def test_a_plan_fits_a_terminal_and_says_who_wins(compare, tmp_path):
     shown = compare("--plan", "plan.toml", "--data", "casme2")
     assert shown.exit_code == 0, shown.output
     assert _width(shown) <= 80
-    winner = re.search(r"full: (\S+) with [^()]* \(not shown\)", shown.stdout)[1]
+    winner = re.search(r"full: (\S+) with \d+ values set \(\w+\) \(not shown\)", " ".join(shown.stdout.split()))[1]
     words = f"nothing: {winner}, without a comparison: V3NR is not among {winner} and V4"
     assert (words in " ".join(shown.stdout.split())) == (winner != "V3NR")
     found = json.loads(compare("--plan", "plan.toml", "--data", "casme2", "--json").stdout)

@@ -134,6 +134,8 @@ def confirm(
         return
     terminal.show(conclusions.top_table(summaries) if top else shown.summary_table(summaries[0]))
     for summary in summaries[: len(targets)]:
+        for line in shown.changes_lines([(summary.title, summary.changed)]):
+            terminal.say(line)
         terminal.say(shown.conclusion(summary))
     terminal.say(conclusions.gap(summaries[0]))
     for line in summaries[0].conclusions:

@@ -201,7 +201,7 @@ def evaluate(
     """
     ready = loading()
     from mer_search.config import with_values
-    from mer_search.confirmation.target import preset_title
+    from mer_search.confirmation.target import changes, preset_title
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.inference import evaluate as evaluating
@@ -222,7 +222,8 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(facts, indent=1))
     else:
-        networks.print_evaluated(facts, preset_title(preset_name, values_of(settings), recipe))
+        changed = changes(preset_name, values_of(settings), recipe)
+        networks.print_evaluated(facts, preset_title(preset_name, changed, recipe))
 
 
 def _is_trial(network: str) -> bool:

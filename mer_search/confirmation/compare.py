@@ -3,15 +3,16 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from mer_search.config import digest, explain
+from mer_search.config import Value, digest, explain
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.summary import Comparison, NetworkScore, Pair
 from mer_search.errors import DataError
@@ -31,13 +32,14 @@ class Contestant(NamedTuple):
     name: str
     digest: str
     matrices: NDArray[np.int64]
+    changed: Mapping[str, Value] = MappingProxyType({})  # values of a preset that are not its own
 
 
 def contestant(job: Confirmation, folds: Sequence[Predictions]) -> Contestant:
     """What a network scored, from all its folds."""
     found = {(fold.seed, fold.subject): fold_confusion(fold, tail) for fold in folds}
     matrices = np.array([[found[seed, subject] for subject in job.subjects] for seed in job.seeds])
-    return Contestant(job.target.title, digest(job.loaded.run), matrices)
+    return Contestant(job.target.title, digest(job.loaded.run), matrices, job.target.changed)
 
 
 def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]) -> Comparison:
@@ -86,6 +88,7 @@ def _network(each: Contestant, subjects: Sequence[str]) -> NetworkScore:
         ci95=uf1_interval(each.matrices),
         uf1_by_seed=tuple(by_seed.tolist()),
         n_correct_by_subject=dict(zip(subjects, n_correct.tolist(), strict=True)),
+        changed=dict(each.changed),
     )
 
 

@@ -48,6 +48,7 @@ def summarise(
         synthetic=loaded.folder.synthetic,
         protocol=f"leave-one-{left_out}-out, counts pooled over {left_out}s",
         left_out=left_out,
+        changed=dict(confirmation.target.changed),
         digest=confirmation.digest,
         classes=loaded.run.data.classes,
         n_clips=sum(chosen),

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from mer_search.config import Part, explain
+from mer_search.config import Part, Value, explain
 from mer_search.errors import DataError
 from mer_search.evaluation.metrics import LEAKS, Interval
 
+NAMED_VALUES = 3  # that were changed in a preset, at most, of which a title has each
 CONFIRM_AGAIN = "run the same `mer-search confirm` again, which writes it anew"
 
 
@@ -66,6 +67,7 @@ class NetworkScore(Part):
     ci95: Interval | None
     uf1_by_seed: tuple[float, ...]
     n_correct_by_subject: dict[str, float]  # mean over seeds
+    changed: dict[str, Value] = Field({})  # values of a preset that are not its own
 
 
 class Pair(Part):
@@ -126,6 +128,7 @@ class Summary(Part):
     comparison: Comparison | None = None  # with other networks, the first against each
     conclusions: tuple[str, ...] = ()  # of the comparison, in sentences
     databases: dict[str, tuple[str, ...]] = Field({})  # of a composite: its subjects in each
+    changed: dict[str, Value] = Field({})  # values of a preset that are not its own
     left_out: str = "subject"  # what a fold tests: a subject or a database
     ties: str = "earliest"  # which of equal epochs best_test_epoch takes
     leaks: bool = False  # whether training itself looked at the test person, as some of the public code does

@@ -1,12 +1,14 @@
 """What can be confirmed: a trial of a study, where its search started, or a published network."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import optuna
 
 from mer_search.config import Data, Run, Value, digest, value_at, with_values
+from mer_search.confirmation.summary import NAMED_VALUES
 from mer_search.errors import DataError, UsageError
 from mer_search.presets import ALIASES, entry, preset
 from mer_search.search import space
@@ -38,6 +40,7 @@ class Target:
     ties: str = "earliest"  # which of equal epochs the published rule takes, of metrics.PUBLISHED_RULES
     keep: tuple[str, ...] = (LAST,)  # which weights of each fold are kept, of training.loop.KEPT
     leave_out: str = "subject"  # in the search's folds
+    changed: Mapping[str, Value] = field(default_factory=dict)  # values of a preset that are not its own
 
     @property
     def short(self) -> str:
@@ -144,14 +147,20 @@ def seeds_of(targets: Sequence[Target], count: int, first: int | None) -> range:
     return range(first, first + count)
 
 
-def preset_title(name: str, values: Mapping[str, Value], recipe: str = "") -> str:
-    """How a published network is called, by its recipe and by what was changed: "V4 with flow.size=32"."""
+def changes(name: str, values: Mapping[str, Value], recipe: str = "") -> dict[str, Value]:
+    """What values change in a published network; the data's task and folds are no part of it."""
     own = preset(name, recipe)
-    given = [
-        f"{key}={value}" for key, value in values.items() if not key.startswith("data.") and value_at(own, key) != value
-    ]
+    return {key: value for key, value in values.items() if not key.startswith("data.") and value_at(own, key) != value}
+
+
+def preset_title(name: str, changed: Mapping[str, Value], recipe: str = "") -> str:
+    """How a published network is called, by its recipe and by what was changed: "V4 with flow.size=32"; where that is
+    much, by how much and a digest of it: "V4 with 12 values set (3f2a)"."""
+    given = ", ".join(f"{key}={value}" for key, value in changed.items())
+    if len(changed) > NAMED_VALUES:
+        given = f"{len(changed)} values set ({hashlib.sha256(given.encode()).hexdigest()[:4]})"
     published = " as published" if recipe else ""
-    return f"{ALIASES.get(name, name)}{published}{' with ' if given else ''}{', '.join(given)}"
+    return f"{ALIASES.get(name, name)}{published}{' with ' if given else ''}{given}"
 
 
 def check_different(targets: Iterable[Target]) -> None:
@@ -170,6 +179,7 @@ def check_different(targets: Iterable[Target]) -> None:
 def preset_target(name: str, values: Mapping[str, Value], out: Path, recipe: str = "") -> Target:
     """A published network in a recipe (presets.RECIPES), with some values of one's own. Its folder's name is completed
     with the run's digest once the data is known."""
-    run, title = with_values(preset(name, recipe), values), preset_title(name, values, recipe)
-    name = ALIASES.get(name, name)
-    return Target(run, title, out / "presets" / "confirm" / name, name=name, recipe=recipe, ties=entry(name).ties)
+    run, changed = with_values(preset(name, recipe), values), changes(name, values, recipe)
+    title, name = preset_title(name, changed, recipe), ALIASES.get(name, name)
+    folder = out / "presets" / "confirm" / name
+    return Target(run, title, folder, name=name, recipe=recipe, ties=entry(name).ties, changed=changed)

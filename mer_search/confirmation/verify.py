@@ -291,7 +291,7 @@ def _comparison(store: Path, summary: Summary, other: Sequence[str]) -> dict[str
         folds = _folds_of(network.digest, store, keys)
         matrices = np.array([fold_confusion(folds[key], tail) for key in keys])
         by_seed = matrices.reshape(len(told.seeds), len(told.subjects), *matrices.shape[1:])
-        met.append(Contestant(network.name, network.digest, by_seed))
+        met.append(Contestant(network.name, network.digest, by_seed, network.changed))
     found = comparison(met, told.subjects, told.seeds, other, told.dataset, told.synthetic)
     return {"comparison": found.model_dump() | {"start": told.start}}
 

@@ -15,7 +15,7 @@ from mer_search.report import figures
 from mer_search.report.conclusions import top_table, verdicts
 from mer_search.report.document import Block, Picture, Section, Table, Text
 from mer_search.report.networks import network_table
-from mer_search.report.summaries import BASELINE_TITLES, group_title, shown, summary_table, title
+from mer_search.report.summaries import BASELINE_TITLES, changes_lines, group_title, people, shown, summary_table, title
 from mer_search.report.terminal import decimals, interval, p_value, plural
 from mer_search.training.loop import Epoch
 
@@ -38,8 +38,8 @@ def result(summary: Summary) -> list[Block]:
     ]
     caption = (
         f"{summary.dataset}, {summary.n_subjects} subjects: UF1, counted over all of them, and its 95 % interval for "
-        f"new people like these; of networks the mean of {plural(len(summary.seeds), 'seed')}. Below the line, the "
-        "rule of published figures, which picks each subject's epoch on that very subject."
+        f"{people(summary)}; of networks the mean of {plural(len(summary.seeds), 'seed')}. Below the line, the "
+        f"rule of published figures, which picks each {summary.left_out}'s epoch on that very {summary.left_out}."
     )
     synthetic = [SYNTHETIC] if summary.synthetic else []
     return [*synthetic, Picture("result", caption, [figures.forest(rows)]), *verdicts(summary)]
@@ -119,6 +119,7 @@ def estimates(summary: Summary) -> list[Block]:
             f"{summary.dataset}: {summary.n_clips} clips, {summary.n_subjects} subjects; "
             f"{summary.protocol}; {summary.epochs} epochs; seeds {seeds}."
         ),
+        *map(Text, changes_lines([(summary.title, summary.changed)])),
     ]
     if not summary.synthetic and (mark := PUBLISHED.get(summary.dataset)):
         ours = summary.rules["best_test_epoch"]["all"].uf1
@@ -228,6 +229,7 @@ def _comparison(found: Comparison) -> list[Block]:
     ]
     return [
         network_table(found.networks),
+        *map(Text, changes_lines((each.name, each.changed) for each in found.networks)),
         Table(
             ("difference", "UF1", "95 % interval", "p", "p, Holm"),
             pairs,

@@ -37,6 +37,12 @@ class Table(NamedTuple):
     strong: int | None = None  # the row that stands out
     title: str = ""  # on a terminal; on a page the words around it say it
 
+    def without_empty(self) -> "Table":
+        """Without the columns that no row fills."""
+        filled = [place for place in range(len(self.head)) if any(row[place] for row in self.rows)]
+        rows = [[row[place] for place in filled] for row in self.rows]
+        return self._replace(head=[self.head[place] for place in filled], rows=rows)
+
 
 class Picture(NamedTuple):
     """A chart, or several side by side, with what they show in words."""

@@ -137,7 +137,8 @@ def subjects(f1: Mapping[str, float], clips: Mapping[str, int], tuning: Collecti
                 axes.plot(values, places, "o", color=colour)  # a 0 is no gap
         axes.set_yticks(range(len(part)), [f"{name} ({clips[name]})" for name in part], fontsize=8)
         axes.set(xlabel="F1 within subject", xlim=(-0.02, 1.02), ylim=(len(part) - 0.5, -0.5))
-        figure.legend(loc="outside upper right", ncols=2)
+        if tuning:
+            figure.legend(loc="outside upper right", ncols=2)
         found.append(_drawing(figure))
     return found
 

@@ -14,6 +14,7 @@ from mer_search.evaluation.statistics import uf1_interval
 from mer_search.model.flops import cost
 from mer_search.presets import PRESETS, PUBLIC, preset
 from mer_search.report.document import Table
+from mer_search.report.summaries import changes_lines
 from mer_search.report.terminal import decimals, interval, plural, say, show
 from mer_search.search.workspace import Loaded
 
@@ -151,6 +152,8 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
     met = f"{title}{' against '.join(each.name for each in comparison.networks)}"
     say(f"{met}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds}")
     show(network_table(comparison.networks))
+    for line in changes_lines((each.name, each.changed) for each in comparison.networks):
+        say(line)
     show(_subject_table(comparison))
     say(
         "UF1 (tail, no epoch selected) and sd: mean and deviation over seeds. 95 %: for new people like these. p: "

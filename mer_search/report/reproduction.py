@@ -14,9 +14,9 @@ from mer_search.report.summaries import better_baseline
 from mer_search.report.terminal import decimals, interval, plural, say, show
 
 RULES = (
-    "published: macro F1 as published on CASME II, 5 classes. same rule: best test epoch, which LEAKS. tail: no epoch "
-    "selected, but for V6, whose first stage's epoch was chosen on the test person (LEAKS). UF1 and sd: mean and "
-    "deviation over seeds. baseline: the better one's UF1 on the same subjects."
+    "tail: UF1, no epoch selected, but for V6, whose first stage's epoch was chosen on the test person (LEAKS). "
+    "published: macro F1 as published on CASME II, 5 classes. same rule: best test epoch, which LEAKS. sd: over "
+    "seeds. baseline: the better one's UF1 on the same subjects."
 )
 
 
@@ -28,20 +28,20 @@ def networks_table(found: Sequence[Reproduced]) -> Table:
         rows.append(
             (
                 each.name,
-                "" if each.published is None else f"{each.published:.4f}",
-                f"{same.uf1:.4f}",
-                decimals(same.sd),
                 f"{ours.uf1:.3f}{' (LEAKS)' * each.summary.leaks}",
                 decimals(ours.sd),
                 interval(ours.ci95),
+                "" if each.published is None else f"{each.published:.4f}",
+                f"{same.uf1:.4f}",
+                decimals(same.sd),
                 "" if each.summary.leaks else decimals(better_baseline(each.summary, "all")),
             )
         )
-    head = ("network", "published", "same rule", "sd", "tail", "sd", "95 %", "baseline")
+    head = ("network", "tail", "sd", "95 %", "published", "same rule", "sd", "baseline")
     first = found[0].summary
     seeds = plural(len(first.seeds), "seed")
     title = f"As published: {first.dataset}, {first.n_subjects} subjects, {first.n_clips} clips, {seeds}"
-    return Table(head, rows, RULES, title=title)
+    return Table(head, rows, RULES, title=title).without_empty()
 
 
 def mark(found: Sequence[Reproduced]) -> str:

@@ -1,9 +1,10 @@
 """What a confirmation found, as a table and a sentence: from its summary."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from mer_search.confirmation.summary import Estimate, Score, Summary
+from mer_search.config import Value
+from mer_search.confirmation.summary import NAMED_VALUES, Estimate, Score, Summary
 from mer_search.evaluation.metrics import LEAKS
 from mer_search.report.document import Table
 from mer_search.report.terminal import decimals, interval, plural
@@ -36,19 +37,31 @@ def group_title(summary: Summary, group: str) -> str:
     return f"{group}, easier" if group == "other" and summary.other_are_easier else group
 
 
+def changes_lines(networks: Iterable[tuple[str, Mapping[str, Value]]]) -> list[str]:
+    """What was set in presets, of (title, values), where a title does not say it: a line for equal values."""
+    met: dict[str, list[str]] = {}
+    for title, changed in networks:
+        if len(changed) > NAMED_VALUES:
+            text = ", ".join(f"{key} = {value}" for key, value in changed.items())
+            met.setdefault(text, []).append(title)
+    return [f"Set in {' and '.join(titles)}: {text}." for text, titles in met.items()]
+
+
+def people(summary: Summary) -> str:
+    """For whom an interval is."""
+    return "new people of these databases, not of others" if summary.left_out == "database" else "new people like these"
+
+
 def legend(summary: Summary) -> str:
     """What the table's words mean, of those that stand in it."""
     easier = ", which are EASIER, for the search took the hardest" if summary.other_are_easier else ""
     several = len(summary.seeds) > 1
     of_all = "of" if summary.n_tuning == summary.n_subjects else "of some of"
     grouped = any(group_title(summary, group).startswith("other") for group in summary.rules["tail"])
-    people = (
-        "new people of these databases, not of others" if summary.left_out == "database" else "new people like these"
-    )
     parts = [
         "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. "
         + ("UF1 and sd: mean and deviation over seeds. " if several else "")
-        + f"95 %: for {people}. baseline: the better one's UF1 on the same subjects.",
+        + f"95 %: for {people(summary)}. baseline: the better one's UF1 on the same subjects.",
         "Leave-one-database-out: no network saw a clip of the database that it is tested on."
         if summary.left_out == "database"
         else "",
@@ -124,7 +137,7 @@ def summary_table(summary: Summary) -> Table:
         strong=0,
         title=f"{summary.title}: {summary.dataset}, {summary.n_clips} clips, {summary.n_subjects} subjects, "
         f"{plural(len(summary.seeds), 'seed')}",
-    )
+    ).without_empty()
 
 
 def better_baseline(summary: Summary, group: str) -> float | None:
