@@ -119,7 +119,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert "the search's start" in shown.stdout or "found NOTHING better than where it started" in shown.stdout
     assert _width(shown) <= 80
     both = mer_search("confirm", "--top", 2, "--seeds", 1)
-    assert "are on disk" in both.stderr  # all, where the best of the two was compared with the other, its start
+    assert "on disk: " in both.stderr  # all, where the best of the two was compared with the other, its start
     assert "Choosing the best of 2" in both.stdout
     assert _width(both) <= 80
     again = mer_search("confirm", "--top", 2, "--seeds", 1, "--json")

@@ -105,7 +105,7 @@ def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_sid
         err.print(f"cost: nothing, all {wanted} folds are on disk")
         return
     each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
-    kept = f"; {wanted - whole.folds} are on disk" if whole.folds < wanted else ""
+    kept = f"; on disk: {wanted - whole.folds}" if whole.folds < wanted else ""
     err.print(
         f"cost: {plural(whole.folds, 'fold')} ({each}{kept}), "
         f"{effort(whole, plural(side_by_side, 'slot'))}{space(whole)}",
