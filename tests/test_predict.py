@@ -323,6 +323,24 @@ def test_the_networks_of_a_folder_are_used_and_the_other_confirmed_trials_named(
     shutil.rmtree(worse)
 
 
+def test_action_units_of_a_tested_clip_are_those_that_its_fold_stored(tmp_path, executor):
+    write_casme2(tmp_path / "data", 2)
+    study = CLIPS.replace('base = "V3NR"', 'base = "V6"').replace("[space]", '"units.epochs" = 1\n[space]')
+    networks = confirmed(study, tmp_path / "data", tmp_path, executor)
+    folds = [fold for fold in folds_of(networks.folder) if fold.subject == networks.subjects[0]]
+    clip, names = folds[0].clips[0], folds[0].unit_names
+    one, two = _ask(networks, clip), _ask(networks, clip, given=Moments(apex=20))
+    stored = np.mean([fold.unit_probabilities[0] for fold in folds], axis=0, dtype=float)
+    assert len(folds) == 2 and list(one[0].action_units) == list(names)
+    np.testing.assert_allclose(list(one[0].action_units.values()), stored)
+    assert two[0].action_units == {}  # other frames than the fold tested
+    storage = ("--storage", f"sqlite:///{tmp_path}/study.db")
+    said = CliRunner().invoke(cli.main, ["predict", clip, *storage]).stdout
+    first = names[int(stored.argmax())]
+    assert f"Action units after the first stage: {first} {stored.max():.2f}" in " ".join(said.split())
+    assert f"annotated as {' '.join(one[0].found.clip.action_units)}" in " ".join(said.split())
+
+
 def test_wrong_calls(ask, stranger, place):
     for arguments, words in (
         ((stranger, "--folder", place, "--trial", 0), "--folder takes the place of --trial"),

@@ -27,6 +27,7 @@ from mer_search.data.spotting import strongest
 from mer_search.errors import DataError
 
 MAX_VIDEO_BYTES = 2**30  # bytes that a video's decoded frames may take
+ANNOTATED = "as annotated"  # where a clip's onset, apex and offset come from
 MIN_DECODED = 0.9  # a video of which less than this share can be decoded is damaged: its header only estimates
 
 
@@ -114,7 +115,7 @@ def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Mo
         )
     if given == Moments() or flow_images:
         numbers = clip.numbers or tuple(range(clip.onset, clip.onset + len(clip.frames)))
-        return Found(text, clip, clip.subject, "as annotated", numbers, clip.onset)
+        return Found(text, clip, clip.subject, ANNOTATED, numbers, clip.onset)
     footage = _folder(clip.frames[0].parent)
     apex = None if clip.apex is None else footage.frames.index(clip.frames[clip.apex - clip.onset])
     annotated = Moments(footage.frames.index(clip.frames[0]), apex, footage.frames.index(clip.frames[-1]))

@@ -18,11 +18,12 @@ from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Problem
 from mer_search.data.flow import Measured, measure
 from mer_search.data.frames import frame_sets
-from mer_search.data.loose import Found, Moments, find
+from mer_search.data.loose import ANNOTATED, Found, Moments, find
 from mer_search.errors import DataError, MerSearchError, UsageError
+from mer_search.evaluation.predictions import load
 from mer_search.model.network import Network
 from mer_search.search.workspace import Progress
-from mer_search.training.fold_store import checkpoint_file, load_by_subject, load_network, read_config
+from mer_search.training.fold_store import checkpoint_file, fold_file, load_by_subject, load_network, read_config
 from mer_search.training.predict_proba import predict_proba
 
 
@@ -55,6 +56,20 @@ class Confirmed:
         """
         files = [checkpoint_file(self.folder, seed, fold) for seed in self.seeds]
         return [load_network(path, self.run, device) for path in files]
+
+    def action_units(self, clip: str) -> dict[str, float]:
+        """Probabilities of action units in a clip that the confirmation tested, as its networks had them at the end of
+        the first of two stages, mean over seeds; {} where nothing is known, for the second stage changes them."""
+        fold = self.folds.get(clip.partition("/")[0])
+        if fold is None or self.run.units.use == "none":
+            return {}
+        tested = [load(fold_file(self.folder, seed, fold)) for seed in self.seeds]
+        rows = [
+            each.unit_probabilities[each.clips.index(clip)]
+            for each in tested
+            if each.unit_probabilities is not None and clip in each.clips
+        ]
+        return dict(zip(tested[0].unit_names, np.mean(rows, axis=0, dtype=float).tolist(), strict=True)) if rows else {}
 
     def check_subject(self, subject: str) -> None:
         """Raise UsageError unless it was in training."""
@@ -114,6 +129,7 @@ class ClipPrediction:
     networks: tuple[str, ...]  # by the subject, or the database, that they never saw
     frames: tuple[int, ...]  # that were looked at, as the files are numbered
     probabilities: NDArray[np.float64]  # (K,), the networks' mean
+    action_units: Mapping[str, float]  # probabilities after a first stage, of a clip that the confirmation tested
 
     @property
     def best(self) -> str:
@@ -135,6 +151,7 @@ class ClipPrediction:
             "annotated_as": clip.label or None,
             "probabilities": {name: float(prob) for name, prob in zip(self.classes, self.probabilities, strict=True)},
             "prediction": self.best,
+            "action_units": dict(self.action_units) or None,
         }
 
 
@@ -180,7 +197,14 @@ def predict(
                 total += np.mean(probs, axis=0)
         progress("asking networks", done, len(wanted))
     predicted = (
-        ClipPrediction(found, run.data.classes, networks, _frames(found, run), total / len(networks))
+        ClipPrediction(
+            found,
+            run.data.classes,
+            networks,
+            _frames(found, run),
+            total / len(networks),
+            confirmed.action_units(found.clip.id) if found.origin == ANNOTATED else {},
+        )
         for total, (found, _, networks) in zip(sums, met, strict=True)
     )
     return [each if isinstance(each, Problem) else next(predicted) for each in taken]

@@ -49,6 +49,10 @@ def _print_one(one: ClipPrediction) -> None:
         for name, prob in zip(one.classes, one.probabilities, strict=True)
     ]
     show(Table(("class", "probability", ""), rows, strong=one.classes.index(one.best)))
+    if one.action_units:
+        shown = sorted(one.action_units.items(), key=lambda item: -item[1])
+        told = f"; annotated as {' '.join(found.clip.action_units)}" if found.clip.action_units else ""
+        say(f"Action units after the first stage: {', '.join(f'{name} {prob:.2f}' for name, prob in shown)}{told}.")
 
 
 def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
