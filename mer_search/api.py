@@ -296,8 +296,8 @@ def confirm_targets(
     met = [*targets, *([start] if start and start not in targets else [])]
     jobs = prepare(met, path, subjects, seeds, progress)
     folds = confirm_all(jobs, where, progress, announce, on_epoch)
-    progress("scoring, and writing pages", 0, len(jobs))
     summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
+    progress("scoring, and writing pages", 0, len(jobs))
     if len(jobs) > 1 or start:
         comparison = compare(jobs, folds).model_copy(update={"start": start.title if start else None})
         found = {"comparison": comparison, "conclusions": tuple(comparison_lines(comparison, len(targets)))}

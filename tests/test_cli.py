@@ -119,7 +119,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert "the search's start" in shown.stdout or "found NOTHING better than where it started" in shown.stdout
     assert _width(shown) <= 80
     both = mer_search("confirm", "--top", 2, "--seeds", 1)
-    assert "on disk: " in both.stderr  # all, where the best of the two was compared with the other, its start
+    assert "are on disk" in both.stderr  # all, where the best of the two was compared with the other, its start
     assert "Choosing the best of 2" in both.stdout
     assert _width(both) <= 80
     again = mer_search("confirm", "--top", 2, "--seeds", 1, "--json")
@@ -395,3 +395,11 @@ def test_printed_commands_can_be_pasted_into_a_shell(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert shlex.split(lines[1])[3:] == ["status", "--storage", "sqlite:////a b/c.db", "--study-name", "my study"]
     assert shlex.split(lines[-1])[2:] == ["sqlite:////a b/c.db", "--artifact-dir", "my runs/my study/artifacts"]
+
+
+def test_an_import_is_seen_while_it_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "slow_library.py").write_text(
+        "from mer_search.cli.options import _is_importing\nseen = _is_importing()"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert __import__("slow_library").seen and not options._is_importing()

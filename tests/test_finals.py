@@ -12,7 +12,7 @@ from small import STUDY, drive, folds_of, silent
 
 from mer_search.evaluation.metrics import pooled_uf1, tail
 from mer_search.evaluation.predictions import save
-from mer_search.report.live import Live
+from mer_search.report import live
 from mer_search.report.trials import state_line
 from mer_search.search.cost import NOTHING, search_cost
 from mer_search.search.finals import SEEDS, Final, final_folder, finalists, further_seeds, run_finals
@@ -101,13 +101,15 @@ def test_fewer_than_two_finalists_are_not_trained_again(make_search, storage, ex
 
 
 def test_the_cost_of_finals_is_told_before_and_their_outcome_in_the_dashboard(
-    searched, executor, make_search, tmp_path
+    searched, executor, make_search, tmp_path, monkeypatch, capsys
 ):
+    monkeypatch.setattr(live, "FIRST", 0.0)
     search, study = searched
     assert search_cost(search, study, executor, 5, 1, silent).finals == 2 * SEEDS * 4
-    live = Live(study, 4, 4, tmp_path)
+    shown = live.Live(study, 4, 4, tmp_path)
     for event in play(search, study, executor):
-        live.show(event)
+        shown.show(event)
+    assert re.search(r"^trial \d+: .* of \d.*; trials ended: 4$", capsys.readouterr().err, re.M)
     order = [trial.number for trial in ranked_trials(study)]
     note = note_of(study._storage.get_study_system_attrs(study._study_id), None)["body"]
     assert [int(number) for number in re.findall(r"^\| \**(\d+)\** \|", note, re.M)][: len(order)] == order

@@ -346,6 +346,19 @@ def test_progress_without_a_terminal_is_a_line_at_a_tenth_and_none_of_what_is_qu
     assert len(told) == lines and told[-1:] == ["clips: 100 of 100"][:lines]
 
 
+def test_what_has_begun_is_told_unless_it_is_soon_done(capsys, monkeypatch):
+    for silent, what in ((0.0, "slow"), (60.0, "quick")):
+        monkeypatch.setattr(terminal, "SILENT", silent)
+        with terminal.bars() as progress:
+            progress(what, 0, 1)
+            timer = progress.begun
+            if not silent:
+                timer.join()
+            progress(what, 1, 1)
+        assert timer.finished.wait(0) and progress.begun is timer
+    assert capsys.readouterr().err.splitlines()[0] == "slow ..."
+
+
 @pytest.mark.parametrize(("flop", "text"), [(8.7e12, "8.7 TFLOP"), (39e15, "39 PFLOP"), (5e5, "0.5 MFLOP")])
 def test_operations_are_said_with_a_unit(flop, text):
     assert operations(flop) == text

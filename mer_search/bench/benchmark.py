@@ -58,6 +58,7 @@ def measure(device: str, full: bool, runs: int, progress: Progress) -> dict[str,
         lambda: _demo(runs, progress),
     ]
     found = []
+    progress("measuring", 0, len(jobs))
     for done, job in enumerate(jobs, 1):
         found.append(job())
         progress("measuring", done, len(jobs))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import announcing, data_values, example, loading, options, values_of
+from mer_search.cli.options import announcing, data_values, example, options, values_of
 from mer_search.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ def confirm(
 ) -> None:
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
-    ready = loading()
     from mer_search.api import confirm_targets
     from mer_search.confirmation.confirm import Confirmation
     from mer_search.confirmation.target import on, preset_target, seeds_of, top_targets, trial_target
@@ -82,8 +81,6 @@ def confirm(
     from mer_search.search.storage import finals_over, find_study, open_storage
     from mer_search.search.workspace import find_data
     from mer_search.training.loop import BEST, LAST, Epoch
-
-    ready()
 
     options = {"--trial": trial, "--top": top, "--preset": preset_name}
     given = [option for option, value in options.items() if value is not None]

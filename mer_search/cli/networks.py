@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import announcing, data_values, example, loading, options, values_of
+from mer_search.cli.options import announcing, data_values, example, options, values_of
 from mer_search.errors import UsageError
 
 
@@ -52,7 +52,6 @@ def compare(
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
     number of a trial of the study, whose data are then taken. What was found is a page in OUT/compare, and a part of
     the next `mer-search report`."""
-    ready = loading()
     from mer_search.confirmation import compare as comparing
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
@@ -65,8 +64,6 @@ def compare(
     from mer_search.report.page import write_comparison
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.workspace import find_data
-
-    ready()
 
     if bool(plan) == bool(names) or len(names) == 1:
         given = " ".join(names) + (" and --plan" if plan else "") if names else "neither"
@@ -142,7 +139,6 @@ def reproduce(
 
     Figures of synthetic clips cannot be set beside published ones. The same command goes on where it was stopped.
     """
-    ready = loading()
     from mer_search.confirmation import reproduce as reproducing
     from mer_search.confirmation.target import check_different
     from mer_search.engine import stop
@@ -151,8 +147,6 @@ def reproduce(
     from mer_search.report import reproduction, terminal
     from mer_search.report.costs import print_copies
     from mer_search.search.workspace import find_data
-
-    ready()
 
     if names and deviations:
         raise UsageError(f"reproduce takes networks or --deviations, but got both: {' '.join(names)} and {deviations}")
@@ -199,7 +193,6 @@ def evaluate(
 
     WEIGHTS are files or folders; a file's name tells the subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
     """
-    ready = loading()
     from mer_search.config import with_values
     from mer_search.confirmation.target import changes, preset_title
     from mer_search.engine import stop
@@ -208,8 +201,6 @@ def evaluate(
     from mer_search.presets import preset
     from mer_search.report import networks, terminal
     from mer_search.search.workspace import find_data, load_data
-
-    ready()
 
     values = values_of(settings) | data_values(task, None) | {"frames.crops": 0}
     run = with_values(preset(preset_name, recipe), values)

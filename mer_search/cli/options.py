@@ -78,7 +78,7 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):  # a path may hold bytes that are no text
                 stream.reconfigure(errors="backslashreplace")
         try:
-            with stoppable(), _refusals(), _explained():
+            with _loading(), stoppable(), _refusals(), _explained():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             say(partial(click.echo, err=True))
@@ -101,6 +101,31 @@ class Commands(click.Group):
 
 
 @contextmanager
+def _loading() -> Iterator[None]:
+    """Say that libraries are being loaded, where that takes longer than a second."""
+
+    def tell() -> None:
+        if _is_importing():
+            click.echo("loading PyTorch and OpenCV", err=True)
+
+    notice = threading.Timer(1.0, tell)
+    notice.daemon = True
+    notice.start()
+    try:
+        yield
+    finally:
+        notice.cancel()
+
+
+def _is_importing() -> bool:
+    """Whether the main thread is in an import statement."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
+
+
+@contextmanager
 def _explained() -> Iterator[None]:
     """What a disk or a database refuses, wherever a command is, as errors of ours."""
     try:
@@ -113,13 +138,6 @@ def _explained() -> Iterator[None]:
 
         with reachable():
             raise
-
-
-def loading() -> Callable[[], None]:
-    """Say that PyTorch is being loaded, where that takes longer than a second; call what is returned when it is."""
-    notice = threading.Timer(1.0, click.echo, ["loading PyTorch and OpenCV"], {"err": True})
-    notice.start()
-    return notice.cancel
 
 
 def example(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import allow, data_values, example, loading, options, study_name_option
+from mer_search.cli.options import allow, data_values, example, options, study_name_option
 from mer_search.files import RUNS
 from mer_search.processes import warm_up
 
@@ -63,7 +63,6 @@ def run(
     check_name(name or (chosen.name if chosen else "default"))
     check_url(storage)
     warm_up()
-    ready = loading()
     from mer_search.data import open_folder
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
@@ -76,8 +75,6 @@ def run(
     from mer_search.search.study import TAKEN_FROM, start_changed
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
-
-    ready()
 
     began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)
     with ExitStack() as stack:
@@ -154,12 +151,9 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 def report(trial: int | None, storage: str, name: str | None) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
-    ready = loading()
     from mer_search.report import terminal
     from mer_search.report.page import write_study
     from mer_search.search.storage import find_study, open_storage
-
-    ready()
 
     study = find_study(open_storage(storage), name)
     with terminal.bars() as progress:

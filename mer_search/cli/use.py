@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import announcing, example, loading, options
+from mer_search.cli.options import announcing, example, options
 from mer_search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,15 +56,12 @@ def predict(
     Of subjects in training the networks that never saw them are asked, one a seed, of others all; what is
     said is the networks' mean.
     """
-    ready = loading()
     from mer_search.data.clips import Problem
     from mer_search.data.loose import Moments
     from mer_search.engine.local import choose_device
     from mer_search.inference.predict import document
     from mer_search.inference.predict import predict as predict_clips
     from mer_search.report import predictions, terminal
-
-    ready()
 
     given = Moments(onset, apex, offset)
     if len(clips) > 1 and given != Moments():
@@ -108,15 +105,12 @@ def export(
 ) -> None:
     """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,
     checked against torch with onnxruntime."""
-    ready = loading()
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
     from mer_search.inference.export import export as write
     from mer_search.inference.final import export_final
     from mer_search.report import predictions, terminal
-
-    ready()
 
     if final and subject:
         raise UsageError(f"--final leaves nobody out, but got --subject {subject}; leave one of the two out")

@@ -242,7 +242,7 @@ def train(
         for job, event in events:
             if isinstance(event, Trained):
                 on_epoch(job.name, event.epoch)
-            if isinstance(event, Finished):
+            if isinstance(event, Trained | Finished):
                 progress(f"{job.name}: folds", *job.progress)
             if job.error:
                 raise MerSearchError(

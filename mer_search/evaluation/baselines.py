@@ -94,6 +94,7 @@ def predict_all(
     except (OSError, ValueError, KeyError, TypeError):
         pass
     done, total = count(1), len(CHOSEN) * len(set(folds))
+    progress("fitting baselines", 0, total)
     predicted = {
         name: predict(name, motion, labels, folds, lambda: progress("fitting baselines", next(done), total))
         for name in CHOSEN

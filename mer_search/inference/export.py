@@ -88,6 +88,7 @@ def export(
     folds = dict.fromkeys(confirmed.folds[subject] for subject in subjects)
     graphs: dict[tuple[torch.Size, ...], Any] = {}
     written = []
+    progress("writing networks", 0, len(folds))
     for done, fold in enumerate(folds, 1):
         ensemble = _Ensemble(confirmed.networks(fold, "cpu"), run)
         shapes = tuple(item.shape for item in ensemble.state_dict().values())

@@ -179,6 +179,7 @@ def predict(
         confirmed.check_subject(subject)
     run = confirmed.run
     known = functools.cache(lambda: open_folder(confirmed.data, confirmed.run.data.task))
+    progress("reading clips", 0, len(clips))
     taken: list[tuple[Found, Measured, tuple[str, ...]] | Problem] = []
     for done, text in enumerate(clips, 1):
         flow_images = DATASETS[confirmed.run.data.dataset].flow_images

@@ -121,6 +121,7 @@ def saliency_maps(
     tensors = loaded.tensors.to(device)
     place = {clip: number for number, clip in enumerate(tensors.names)}
     names = sorted({each.fold for each in told})
+    progress("what networks look at", 0, len(names))
     for done, fold in enumerate(names, 1):
         network = load_network(checkpoint_file(folder, seed, fold), loaded.run, device).requires_grad_(False)
         own = [each for each in told if each.fold == fold]

@@ -1,5 +1,6 @@
 """What a search shows while it goes on."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from mer_search.search.storage import ENDED, is_stopped, score
 from mer_search.search.study import Begun, Event, Lost, Scored, Trained
 from mer_search.search.trial import Evaluation
 from mer_search.training.loop import Epoch
+
+FIRST, LAST = 2.0, 60.0  # seconds without a line before the first of progress, where there are no bars, and the last
 
 
 class _Bars(Progress):
@@ -43,6 +46,7 @@ class Live:
         self.trials = self.progress.add_task("trials", completed=done, total=trials)
         self.folds = self.progress.add_task("folds", total=None, visible=False)
         self.epochs = self.progress.add_task("epochs", total=None, visible=False)
+        self.told, self.pause = time.monotonic(), FIRST  # when a line was printed last, and how long after one is again
 
     def __enter__(self) -> "Live":
         self.progress.start()
@@ -63,12 +67,14 @@ class Live:
             self._move()
         elif isinstance(event, Trained):
             self._epoch(event.epoch, event.of)
+            self._tell(f"trial {event.number}: epoch {event.epoch.epoch} of {event.of} without {event.epoch.subject}")
         elif isinstance(event, Scored):
             rungs = " of all rungs" if event.of > len(self.study.user_attrs["subjects"]) else ""
             text = f"trial {event.number}: folds{rungs}"
             self.progress.update(self.folds, completed=event.done, total=event.of, description=text, visible=True)
             self.under_way[event.number] = event.done / event.of
             self._move()
+            self._tell(f"{text} {event.done} of {event.of}")
         elif isinstance(event, Lost):
             line = f"a worker died ({event.cause}) at {event.subject} of trial {event.number}; the fold begins again"
             self.progress.console.print(line, markup=False, soft_wrap=not err.is_terminal)
@@ -79,6 +85,12 @@ class Live:
             describe_study(self.study)
         else:
             self._told(event.trial, event.best)
+
+    def _tell(self, line: str) -> None:
+        """Print a line of progress where there are no bars and none was printed for long: the longer, the later."""
+        if not err.is_terminal and time.monotonic() - self.told > self.pause:
+            self.told, self.pause = time.monotonic(), min(2 * self.pause, LAST)
+            note(f"{line}; trials ended: {self.done}")
 
     def _move(self) -> None:
         """Move the bar of trials, by which the time left is estimated, also within trials."""

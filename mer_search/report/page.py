@@ -91,6 +91,7 @@ def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> P
             paper = [methods.section(run, summary, search.facts(study), _environment(folder))]
         faces.append(saliency_page.always_wrong(errors, run.data.classes, clips))
         write_whole(out / "always_wrong.csv", mistakes_csv(errors, run.data.classes))
+    progress("drawing charts", 0, 1)
     others = confirmation_page.compared(kept(out.parent, study.user_attrs["dataset"]))
     title = f"{study.study_name}: {study.user_attrs['dataset']}"
     document = Document(title, lead, [*found, *search.sections(study), *others, *faces, *paper])

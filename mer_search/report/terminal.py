@@ -1,6 +1,7 @@
 """How things are printed: consoles, sentences, tables, bars, numbers."""
 
 import math
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from mer_search.report.document import Table
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # results
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)  # progress and warnings
 LINES_APART = 1.0  # seconds between two lines of a progress, where there is no bar
+SILENT = 1.5  # seconds after which what has begun is told, where there is no bar
 WHOLE_RUN = 1e9  # seconds over which speed is estimated for the time left: all that have passed; rich's own are 30
 
 
@@ -76,24 +78,37 @@ class Bars:
     """A progress bar for each thing that is being done: call it with (what, done, total), also to see whether the
     command is to stop.
 
-    Where the output is no terminal, a line at a tenth, where that takes longer than a second.
+    Where the output is no terminal, a line for what has begun and is not done soon, and one a tenth that takes longer
+    than a second.
     """
 
     def __init__(self) -> None:
         self.progress = new_bars(Progress, "{task.description}")
         self.tasks: dict[str, TaskID] = {}
         self.told: dict[str, tuple[int, float]] = {}  # the tenth that was told last, and when
+        self.begun = threading.Timer(0, lambda: None)  # tells what was begun last
 
     def __call__(self, what: str, done: int, total: int) -> None:
         check()
         if what not in self.tasks:
             self.tasks[what] = self.progress.add_task(what, total=total)
             self.told[what] = 0, time.monotonic()
+            self._tell_soon(what)
         self.progress.update(self.tasks[what], completed=done, total=total)
         tenth, now = 10 * done // max(total, 1), time.monotonic()
+        if done == total:
+            self.begun.cancel()
         if not err.is_terminal and tenth != self.told[what][0] and now - self.told[what][1] >= LINES_APART:
             self.told[what] = tenth, now
+            self.begun.cancel()
             note(f"{what}: {done} of {total}")
+
+    def _tell_soon(self, what: str) -> None:
+        self.begun.cancel()
+        if not err.is_terminal:
+            self.begun = threading.Timer(SILENT, note, [f"{what} ..."])
+            self.begun.daemon = True
+            self.begun.start()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -107,8 +122,11 @@ class Bars:
 def bars() -> Iterator[Bars]:
     """Progress bars, which are gone in the end."""
     shown = Bars()
-    with shown.progress:
-        yield shown
+    try:
+        with shown.progress:
+            yield shown
+    finally:
+        shown.begun.cancel()
 
 
 UNITS = ((100, 1, "s", 0), (5400, 60, "min", 1), (48 * 3600, 3600, "h", 1), (math.inf, 86400, "days", 1))
