@@ -68,6 +68,18 @@ def confirm(
 ) -> None:
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
+    options = {"--trial": trial, "--top": top, "--preset": preset_name}
+    given = [option for option, value in options.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"confirm takes one of --trial, --top and --preset, but got {' and '.join(given)}")
+    if (settings or recipe) and not preset_name:
+        option = "--set" if settings else "--as-published"
+        raise UsageError(f"{option} goes with --preset, for a trial has its values; leave it out or name a preset")
+    if preset_name and against not in (None, "none"):
+        raise UsageError("--against goes with a trial; `mer-search compare` compares presets")
+    from mer_search.search.storage import finals_over, find_study, open_storage
+
+    asked = preset_name or find_study(open_storage(storage), name)  # a wrong name fails before PyTorch is loaded
     from mer_search.api import confirm_targets
     from mer_search.confirmation.confirm import Confirmation
     from mer_search.confirmation.target import on, preset_target, seeds_of, top_targets, trial_target
@@ -78,24 +90,14 @@ def confirm(
     from mer_search.report import summaries as shown
     from mer_search.report.costs import epoch_line, print_baselines, print_copies, print_not_kept
     from mer_search.search.cost import Cost
-    from mer_search.search.storage import finals_over, find_study, open_storage
     from mer_search.search.workspace import find_data
     from mer_search.training.loop import BEST, LAST, Epoch
 
-    options = {"--trial": trial, "--top": top, "--preset": preset_name}
-    given = [option for option, value in options.items() if value is not None]
-    if len(given) > 1:
-        raise UsageError(f"confirm takes one of --trial, --top and --preset, but got {' and '.join(given)}")
-    if (settings or recipe) and not preset_name:
-        option = "--set" if settings else "--as-published"
-        raise UsageError(f"{option} goes with --preset, for a trial has its values; leave it out or name a preset")
-    if preset_name and against not in (None, "none"):
-        raise UsageError("--against goes with a trial; `mer-search compare` compares presets")
     start = study = None
-    if preset_name:
-        targets = [preset_target(preset_name, values_of(settings), out, recipe)]
+    if isinstance(asked, str):
+        targets = [preset_target(asked, values_of(settings), out, recipe)]
     else:
-        study = find_study(open_storage(storage), name)
+        study = asked
         targets = top_targets(study, top) if top else [trial_target(study, trial)]
         if trial is None and not finals_over(study):
             terminal.note(

@@ -151,11 +151,12 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 def report(trial: int | None, storage: str, name: str | None) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
-    from mer_search.report import terminal
-    from mer_search.report.page import write_study
     from mer_search.search.storage import find_study, open_storage
 
-    study = find_study(open_storage(storage), name)
+    study = find_study(open_storage(storage), name)  # a wrong name fails before PyTorch is loaded
+    from mer_search.report import terminal
+    from mer_search.report.page import write_study
+
     with terminal.bars() as progress:
         progress("writing the page", 0, 1)
         page = write_study(study, trial, progress)

@@ -1,5 +1,6 @@
 """Commands about study files."""
 
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -22,9 +23,13 @@ def show(name: str | None) -> None:
         click.echo(toml_text("study", shipped(), name).rstrip())
         return
     for each in toml_names(shipped()):
-        lines = toml_text("study", shipped(), each).splitlines()
-        told = " ".join(line.removeprefix("# ") for line in lines if line.startswith("# ")).partition(". ")[0]
-        click.echo(f"{each:14}{told.rstrip('.')}")
+        click.echo(f"{each:14}{_told(toml_text('study', shipped(), each))}")
+
+
+def _told(text: str) -> str:
+    """What a study's first lines say of it."""
+    lines = [line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
+    return " ".join(lines)
 
 
 @study.command(epilog=example("mer-search study new mine.toml --from megc2019"))
@@ -37,5 +42,6 @@ def new(file: Path, source: str) -> None:
         raise UsageError(f"{file} must be a new file, but is there; give another name")
     if file.suffix != ".toml":
         raise UsageError(f"{file} must end in .toml, as a study file does")
-    write_whole(file, toml_text("study", shipped(), source))
-    click.echo(f"{file}: a copy of {source}; next: mer-search run --study {file}")
+    text = toml_text("study", shipped(), source)
+    write_whole(file, text)
+    click.echo(f"{file}: a copy of {source}. {_told(text)}\nnext: mer-search run --study {file}")

@@ -11,6 +11,8 @@ from mer_search.cli.options import announcing, example, options
 from mer_search.errors import UsageError
 
 if TYPE_CHECKING:
+    import optuna
+
     from mer_search.inference.predict import Confirmed
     from mer_search.search.workspace import Progress
 
@@ -56,6 +58,7 @@ def predict(
     Of subjects in training the networks that never saw them are asked, one a seed, of others all; what is
     said is the networks' mean.
     """
+    asked = _asked(folder, data, storage, name, trial)
     from mer_search.data.clips import Problem
     from mer_search.data.loose import Moments
     from mer_search.engine.local import choose_device
@@ -67,7 +70,7 @@ def predict(
     if len(clips) > 1 and given != Moments():
         raise UsageError(f"--onset, --apex and --offset are of one clip, but got {len(clips)}; call once for each")
     with terminal.bars() as progress:
-        confirmed = _confirmed(folder, data, storage, name, trial, progress)
+        confirmed = _confirmed(asked, data, trial, progress)
         predicted = predict_clips(confirmed, clips, subject, given, choose_device(device), progress)
     if as_json:
         click.echo(json.dumps(document(confirmed, predicted), indent=1))
@@ -105,6 +108,7 @@ def export(
 ) -> None:
     """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,
     checked against torch with onnxruntime."""
+    asked = _asked(folder, data, storage, name, trial)
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
@@ -115,7 +119,7 @@ def export(
     if final and subject:
         raise UsageError(f"--final leaves nobody out, but got --subject {subject}; leave one of the two out")
     with stop.polling(), terminal.bars() as progress:
-        confirmed = _confirmed(folder, data, storage, name, trial, progress)
+        confirmed = _confirmed(asked, data, trial, progress)
         if final:
             where = Where(executor, choose_device(device, executor), slots)
             written = [export_final(confirmed, where, out, progress, announcing(yes, progress))]
@@ -124,18 +128,26 @@ def export(
     predictions.print_exported(confirmed, written)
 
 
-def _confirmed(
-    folder: Path | None, data: Path | None, storage: str, name: str | None, trial: int | None, progress: "Progress"
-) -> "Confirmed":
-    """Whose networks are used: those in a folder, or a study's."""
-    from mer_search.inference.predict import confirmed_in, find_confirmed
+def _asked(
+    folder: Path | None, data: Path | None, storage: str, name: str | None, trial: int | None
+) -> "Path | optuna.Study":
+    """Where the networks are: a folder, or a study. A wrong name fails before PyTorch is loaded."""
     from mer_search.search.storage import find_study, open_storage
-    from mer_search.search.workspace import find_data
 
     if folder is None:
         if data:
             raise UsageError("--data goes with --folder, for a study knows its data; leave it out or give a folder")
-        return find_confirmed(find_study(open_storage(storage), name), trial)
+        return find_study(open_storage(storage), name)
     if trial is not None or name:
         raise UsageError("--folder takes the place of --trial and --study-name; leave it out or them")
-    return confirmed_in(folder, find_data(data, progress))
+    if not folder.is_dir():
+        raise UsageError(f"--folder must be a confirmation's folder, but there is none at {folder}")
+    return folder
+
+
+def _confirmed(asked: "Path | optuna.Study", data: Path | None, trial: int | None, progress: "Progress") -> "Confirmed":
+    """Whose networks are used: those in a folder, or a study's."""
+    from mer_search.inference.predict import confirmed_in, find_confirmed
+    from mer_search.search.workspace import find_data
+
+    return confirmed_in(asked, find_data(data, progress)) if isinstance(asked, Path) else find_confirmed(asked, trial)
