@@ -1,6 +1,7 @@
 """The report and the dashboard of a small real study in Chromium: everything is there, and nothing complains."""
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -10,18 +11,25 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from small import copied_study
 
 from mer_search import cli
+from mer_search.confirmation.summary import read_summary
+from mer_search.data.readers.casme2 import CLASSES
+from mer_search.report.summaries import summary_table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (.ci/run installs it)"),
     pytest.mark.xdist_group("report"),
 ]
+HEADINGS = "[...document.querySelectorAll('h2, th, nav a, button')].map(each => each.innerText)"
+DOCS = Path(__file__).parents[1] / "docs"
 CHARTS = 8  # result, confusion, subjects, two curves, history, two slices; importances and the proxy need more trials
 
 
@@ -199,6 +207,29 @@ def dashboard(study):
     server.wait()
 
 
+def _seen(picture):
+    """The headings that were seen when a picture of docs/ was taken."""
+    with Image.open(DOCS / picture) as image:
+        return json.loads(image.text["headings"])
+
+
+@pytest.mark.parametrize("picture", ["report.png", "report-390.png"])
+def test_pictures_of_the_report_show_headings_that_it_has_today(study, visit, picture):
+    page = visit((study / "runs/small/report.html").as_uri())
+    assert "All estimates" in _seen(picture)
+    compared = {"Against other networks, paired"}  # which the small study has not been
+    assert {*_seen(picture)} - compared <= {*page.evaluate(HEADINGS)}
+
+
+def test_the_picture_of_a_terminal_shows_rows_that_a_confirmation_prints_today(study):
+    lines = re.findall(r"<text[^>]*>(.*?)</text>", (DOCS / "terminal.svg").read_text())
+    drawn = "\n".join(html.unescape(line).replace("\xa0", " ") for line in lines)
+    (path,) = study.glob("runs/small/confirm/trial-?/summary.json")
+    table = summary_table(read_summary(path))
+    for cell in [*table.head, *(row[0] for row in table.rows)]:
+        assert cell in drawn
+
+
 def test_the_dashboard_shows_the_study_and_each_trials_picture_and_note(study, dashboard, visit):
     assert dashboard.endswith("/dashboard/studies/1")
     page = visit(dashboard)
@@ -208,6 +239,8 @@ def test_the_dashboard_shows_the_study_and_each_trials_picture_and_note(study, d
     page = visit(f"{dashboard}/trials?numbers=0")
     page.get_by_text("Trial 0 (trial_id=1)").first.wait_for()
     page.get_by_text("over 4 of 4 subjects").first.wait_for()
+    page.locator("th").first.wait_for()
+    assert {*_seen("dashboard.png")} - {*CLASSES} <= {*page.evaluate(HEADINGS)}
     image = page.locator("img[src*='artifacts']").first
     image.wait_for()
     page.wait_for_function("image => image.naturalWidth > 100", arg=image.element_handle())
