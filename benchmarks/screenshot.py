@@ -1,4 +1,4 @@
-"""Pictures for docs/: of pages, perhaps scrolled to a text, and of what a command printed.
+"""Pictures for docs/: of pages, scrolled if need be until a text is seen, and of what a command printed.
 
 PYTHONPATH=tests python benchmarks/screenshot.py ADDRESS PNG WIDTH HEIGHT [TEXT]
 FORCE_COLOR=1 COLUMNS=100 mer-search confirm 2>/dev/null | python benchmarks/screenshot.py - SVG
@@ -33,7 +33,7 @@ def of_page(address: str, png: str, width: str, height: str, text: str = "") -> 
         page = browser.new_page(viewport={"width": int(width), "height": int(height)})
         page.goto(address if "://" in address else Path(address).resolve().as_uri(), wait_until="networkidle")
         if text:
-            page.get_by_text(text).first.evaluate("element => element.scrollIntoView()")
+            page.get_by_text(text).first.evaluate("element => element.scrollIntoView({block: 'nearest'})")
         page.wait_for_timeout(1000)
         page.screenshot(path=png)
         headings = PngInfo()

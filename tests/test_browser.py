@@ -240,6 +240,7 @@ def test_the_dashboard_shows_the_study_and_each_trials_picture_and_note(study, d
     page.get_by_text("Trial 0 (trial_id=1)").first.wait_for()
     page.get_by_text("over 4 of 4 subjects").first.wait_for()
     page.locator("th").first.wait_for()
+    assert "truth, predicted:" in _seen("dashboard.png")
     assert {*_seen("dashboard.png")} - {*CLASSES} <= {*page.evaluate(HEADINGS)}
     image = page.locator("img[src*='artifacts']").first
     image.wait_for()

@@ -29,7 +29,7 @@ from mer_search.search.storage import best_trial, is_stopped, results
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
 
-OURS = ("<!-- mer-search -->", "<!-- your own words go above or below -->")  # around our part of a note
+OURS = ("#### From mer-search", "*Your own words may stand above this part, or below it.*")  # around our part of a note
 TRIALS_SHOWN = 5  # trials in a study's note
 STOPPED_EARLY = (
     "**This trial was stopped early: its value is an estimate, not a score.** `mer-search dashboard` calls it "
@@ -124,7 +124,7 @@ def _write_note(thing: optuna.Study | optuna.Trial, text: str) -> None:
     from optuna_dashboard import get_note, save_note
 
     before, _, rest = (get_note(thing) or "").partition(OURS[0])
-    save_note(thing, f"{before}{OURS[0]}\n{text}\n{OURS[1]}{rest.partition(OURS[1])[2]}")
+    save_note(thing, f"{before}{OURS[0]}\n\n{text}\n\n{OURS[1]}{rest.partition(OURS[1])[2]}")
 
 
 def _confirmed(number: int, folder: Path) -> list[str]:
