@@ -1,11 +1,10 @@
 """The Optuna storage: opening it, finding a study in it, and keeping a second writer out of an sqlite file."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -220,11 +219,11 @@ def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]])
 
     def standing(equals: Sequence[FrozenTrial]) -> tuple[int, float]:
         further = [uf1 for trial in equals for uf1 in finals.get(str(trial.number), ())]
-        return len(further), mean([*map(score, equals), *further])
+        return len(further), fmean([*map(score, equals), *further])
 
-    configurations: dict[str, list[FrozenTrial]] = {}
+    configurations: dict[tuple[tuple[str, Any], ...], list[FrozenTrial]] = {}
     for trial in filter(ran_to_its_end, trials):
-        configurations.setdefault(json.dumps(trial.params, sort_keys=True), []).append(trial)
+        configurations.setdefault(tuple(sorted(trial.params.items())), []).append(trial)
     best_first = sorted(configurations.values(), key=standing, reverse=True)
     return [equals[0] for equals in best_first]
 

@@ -185,7 +185,8 @@ def _evaluation(
 ) -> Evaluation:
     pruner, rule = pruners.PRUNERS[search.file.pruner], search.file.rule
     told = [other for other in trials if other.number < trial.user_attrs[TOLD]]
-    repeats = sum(other.params == trial.params for other in trials[: trial.number])  # a repeat has another seed
+    params = trial.params  # which Optuna copies for each who asks
+    repeats = sum(other.params == params for other in trials[: trial.number])  # a repeat has another seed
     return Evaluation(
         trial,
         values,
