@@ -360,6 +360,8 @@ def check_key(key: str) -> None:
     if key not in (known := keys()):
         near = _nearest(key, list(known))
         hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(known)}"
+        inside = [each for each in known if each.startswith(f"{key}.")]
+        hint = f'in a study file a path stands in quotes, as "{inside[0]}"' if inside else hint
         raise UsageError(f"a key must be a dotted path into the configuration, but {key!r} is none; {hint}")
 
 

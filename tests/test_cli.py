@@ -185,7 +185,9 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         assert names(study) == confirmed
         attributes = storage.get_study_system_attrs(study._study_id)
         assert f"| trial 0 | {summary['uf1']:.3f} | {summary['sd']:.3f} |" in note_of(attributes, None)["body"]
-        assert re.fullmatch("Mine, above.\n<!--.*-->\nMine, below.", note_of(attributes, None)["body"], re.S)
+        told = note_of(attributes, None)["body"]
+        assert re.fullmatch("Mine, above.\n#### From mer-search\n.*, or below it.\\*\nMine, below.", told, re.S)
+        assert told.count("#### From mer-search") == 1
     (shown,) = [meta for meta in get_all_artifact_meta(study, storage=storage) if "confusion" in meta.filename]
     kept = Path("runs/small/confirm/trial-0/report/confusion.png").read_bytes()
     assert Path("runs/small/artifacts", shown.artifact_id).read_bytes() == kept

@@ -111,7 +111,7 @@ def test_other_commands_are_there_too():
                 case ["make", target]:
                     assert target in targets
                 case ["pip", "install", what]:
-                    assert re.fullmatch(r"mer-search\[(\w+)\]", what)[1] in extras
+                    assert re.fullmatch(r"\.\[(\w+)\]", what)[1] in extras
                 case ["python", script, *_]:
                     assert (ROOT / script).is_file()
                 case _:

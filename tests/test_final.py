@@ -210,7 +210,8 @@ def test_calls_of_the_script_that_cannot_be(made):
     for arguments, words in (
         ((), "usage: python use_final.py FOLDER"),
         ((clip, 3), "usage"),
-        ((clip / "none",), "of 0 frames in"),
+        ((clip / "none",), "but there is no folder"),
+        ((made.folder / "checkpoints",), "of 0 frames in"),
         ((clip, 3, 6), "a clip must have 5 frames from onset to offset, and its apex between, but they are 3, 6 of 17"),
         ((clip, 0, 17), "but they are 0, 17 of 17 frames"),
         ((clip, 3, 2, 9), "but they are 3, 2, 9"),

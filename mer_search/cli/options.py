@@ -5,7 +5,7 @@ import io
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -78,7 +78,7 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):  # a path may hold bytes that are no text
                 stream.reconfigure(errors="backslashreplace")
         try:
-            with _loading(), stoppable(), _refusals(), _explained():
+            with nullcontext() if ctx.parent else _loading(), stoppable(), _refusals(), _explained():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             say(partial(click.echo, err=True))

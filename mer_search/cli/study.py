@@ -44,4 +44,4 @@ def new(file: Path, source: str) -> None:
         raise UsageError(f"{file} must end in .toml, as a study file does")
     text = toml_text("study", shipped(), source)
     write_whole(file, text)
-    click.echo(f"{file}: a copy of {source}. {_told(text)}\nnext: mer-search run --study {file}")
+    click.echo(f"{file}: a copy of {source}. {_told(text)}\nnext: mer-search run --study {file} --data FOLDER")

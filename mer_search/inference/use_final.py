@@ -129,6 +129,8 @@ def main(arguments: list[str]) -> None:
     told = session.get_modelmeta().custom_metadata_map
     if reason := refusal(told):
         sys.exit(f"error: {reason}")
+    if not Path(arguments[0]).is_dir():
+        sys.exit(f"error: FOLDER must hold a clip's frames, but there is no folder {arguments[0]}")
     images = [path for path in Path(arguments[0]).glob("*") if path.suffix.lower() in IMAGES and number(path) >= 0]
     images.sort(key=number)
     onset, *apex, offset = map(int, arguments[1:] or (0, len(images) - 1))

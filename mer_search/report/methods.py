@@ -1,15 +1,14 @@
 """What to write in a paper: a paragraph for its methods and a table for its results, from what was run."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from mer_search.config import Run
-from mer_search.confirmation.summary import RuleScore, Score, Summary
+from mer_search.confirmation.summary import Summary
 from mer_search.data import DATASETS
 from mer_search.evaluation.metrics import tail_epochs
 from mer_search.report.document import Code, Section
-from mer_search.report.summaries import BASELINE_TITLES, group_title, title
-from mer_search.report.terminal import interval, plural
+from mer_search.report.summaries import every_estimate, group_title
+from mer_search.report.terminal import decimals, interval, plural
 
 FLOWS = {
     "farneback": "Farneback optical flow",
@@ -51,6 +50,12 @@ BIBTEX = """\
   version = {VERSION}
 }
 """
+FRAMES = {  # by the number of maps
+    1: "the onset and the {middle}",
+    2: "the onset, the {middle} and the offset",
+    3: "the onset, the {middle}, the frame halfway between the two, and the offset",
+    4: "the onset, the {middle}, the offset and the frames halfway between these",
+}
 COMPONENTS = {"u": "horizontal flow", "v": "vertical flow", "o": "optical strain"}
 
 
@@ -72,15 +77,19 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any] | None, environm
         _motion(run),
         _network(run),
         _training(run),
-        _search(study) if study else "",
+        _search(study, summary) if study else "",
         f"Each fold was trained with {seeds}{fresh}. A clip's class is that of {_tail(run.train.epochs)}, so no epoch "
         "is chosen on the test subject. True and false positives are summed over all folds before UF1 and UAR are "
-        "taken (MEGC 2019); we give the mean and standard deviation over seeds, and a 95 % interval over subjects.",
+        f"taken (MEGC 2019); we give {_given(summary)}a 95 % interval over subjects.",
         "For comparison with earlier papers only, we also give UF1 with each fold's epoch chosen on its test subject.",
         f"Software: mer-search {environment['mer-search']}, PyTorch {environment['torch']}, "
         f"Python {environment['python']}.",
     ]
     return " ".join(filter(None, sentences))
+
+
+def _given(summary: Summary) -> str:
+    return "the mean and standard deviation over seeds, and " if len(summary.seeds) > 1 else ""
 
 
 def _tail(epochs: int) -> str:
@@ -92,14 +101,18 @@ def _motion(run: Run) -> str:
     if DATASETS[run.data.dataset].flow_images:
         images = plural(run.frames.maps, "optical-flow image")
         return f"The input is {images} a clip, at {run.flow.size} x {run.flow.size} pixels."
-    pairs = "consecutive frames" if run.frames.pairs == "consecutive" else "the onset and later frames"
+    points = FRAMES[run.frames.maps].format(middle="apex" if run.frames.middle == "apex" else "middle frame")
+    pairs = "each of these and the next" if run.frames.pairs == "consecutive" else "the onset and each of the others"
     prepared = [
         f"denoised (non-local means, h = {run.prep.denoise:g})" if run.prep.denoise else "",
         MASKS[run.prep.mask],
     ]
     frames = f" Frames were {' and '.join(filter(None, prepared))} first." if any(prepared) else ""
     maps = plural(run.frames.maps, "map")
-    motion = f"{FLOWS[run.flow.method]} between {pairs} gave {maps} a clip at {run.flow.size} x {run.flow.size} pixels"
+    motion = (
+        f"Of a clip we took {points}. {FLOWS[run.flow.method]} between {pairs} gave {maps} a clip at {run.flow.size} x "
+        f"{run.flow.size} pixels"
+    )
     if run.input.channels in ("hsv", "rgb"):
         return f"{motion}.{frames}"
     scales = " and ".join(SCALES[letter] for letter in run.input.channels)
@@ -122,7 +135,7 @@ def _training(run: Run) -> str:
     added = [
         "horizontal flips" if train.flip else "",
         "random crops" if train.crop or train.pad else "",
-        f"rotations up to {train.rotate:g} degrees" if train.rotate else "",
+        f"rotations up to {train.rotate:.2g} degrees" if train.rotate else "",
         f"Gaussian noise of {train.noise:g} standard deviations" if train.noise else "",
         f"mixup (alpha {train.mixup:g})" if train.mixup else "",
     ]
@@ -141,17 +154,21 @@ def _training(run: Run) -> str:
     )
 
 
-def _search(study: dict[str, Any]) -> str:
+def _search(study: dict[str, Any], summary: Summary) -> str:
     finals = (
         f"the best {study['finalists']} were trained with further seeds, and the best mean was chosen; "
         if study["finalists"]
         else ""
     )
     pruned = "no trial was stopped early" if study["pruner"] == "none" else f"trials pruned by {study['pruner']}"
+    others = (
+        "the figures of the other subjects had no part in it"
+        if summary.n_tuning < summary.n_subjects
+        else "these are all subjects, so the figures below are too good as far as the choice was luck"
+    )
     return (
         f"The configuration was found by {study['trials']} trials of {study['sampler']} search on {study['subjects']} "
-        f"subjects ({pruned}); "
-        f"{finals}the figures of the other subjects had no part in it."
+        f"subjects ({pruned}); {finals}{others}."
     )
 
 
@@ -169,17 +186,13 @@ def section(run: Run, summary: Summary, study: dict[str, Any] | None, environmen
 def latex(summary: Summary) -> str:
     """The results as a LaTeX table (booktabs)."""
     lines = []
-    scored: list[tuple[str, Mapping[str, Score]]] = [*summary.rules.items(), *summary.baselines.items()]
-    for name, groups in scored:
-        for group, score in groups.items():
-            called = title(summary, name, group) if name in summary.rules else BASELINE_TITLES[name]
-            sd = score.sd if isinstance(score, RuleScore) else None
-            spread = f" $\\pm$ {sd:.3f}" if sd is not None else ""
-            ends = "--".join(f"{end:.3f}" for end in score.ci95) if score.ci95 else interval(None)
-            lines.append(
-                f"{_escaped(called)} & {group_title(summary, group)} & {score.uf1:.3f}{spread} & {ends} & "
-                f"{score.uar:.3f} & {score.accuracy:.3f} \\\\"
-            )
+    for called, group, score in every_estimate(summary):
+        sd = getattr(score, "sd", None)
+        spread = f" $\\pm$ {sd:.3f}" if sd is not None else ""
+        ends = "--".join(f"{end:.3f}" for end in score.ci95) if score.ci95 else interval(None)
+        rates = " & ".join(decimals(getattr(score, name, None)) for name in ("uar", "accuracy"))
+        subjects = group_title(summary, group)
+        lines.append(f"{_escaped(called)} & {subjects} & {score.uf1:.3f}{spread} & {ends} & {rates} \\\\")
     body = "\n".join(lines)
     return (
         "\\begin{tabular}{llrrrr}\n\\toprule\nestimate & subjects & UF1 & 95\\,\\% & UAR & accuracy \\\\\n\\midrule\n"

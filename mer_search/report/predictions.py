@@ -60,7 +60,7 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
     networks = plural(len(confirmed.seeds), "network")
     _say_which(confirmed, f"the mean of {networks} a file as ONNX in {written[0].path.parent}")
     rows = [(each.path.name, f"{each.difference:.1e}", str(each.real)) for each in written]
-    show(Table(("file", "differs from torch by", "real clips checked"), rows))
+    show(Table(("file", "differs from torch by", "clips checked"), rows))
     if written[0].never_saw != EVERYBODY:
         say(
             "A file has the name of the person, or the database, that its networks never saw. Largest difference of a "

@@ -71,7 +71,7 @@ def legend(summary: Summary) -> str:
         else "",
         f"other: the subjects that the search never scored{easier}." if grouped else "",
         "corrected, cross-fitted: by BBC-CV over the search's trials, and the best of each half of the subjects scored "
-        "on the other half; of one seed."
+        "on the other half; of one seed, finals aside."
         if summary.uf1_bbc
         else "",
         "LEAKS, all rules: these networks were trained with the test person in sight, as the public code does."
@@ -88,11 +88,8 @@ def shown(groups: Mapping[str, AnyScore]) -> list[tuple[str, AnyScore]]:
     return [(group, score) for group, score in groups.items() if group != "tuning"]
 
 
-def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
-    """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval, the better baseline's UF1.
-
-    "all" are all that were asked for.
-    """
+def every_estimate(summary: Summary) -> list[tuple[str, str, Estimate]]:
+    """What a confirmation found: what each estimate is called, its group of subjects, and it."""
     rules, baselines = summary.rules.items(), summary.baselines.items()
     found: list[tuple[str, str, Estimate]] = [
         (title(summary, rule, group), group, score)
@@ -108,7 +105,17 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
     if summary.uf1_bbc:
         leaks = " (LEAKS)" if summary.uf1_bbc.rule in LEAKS else ""
         found += [(BBC + leaks, "tuning", summary.uf1_bbc), (CROSSED + leaks, "tuning", summary.uf1_bbc.cross_fitted)]
-    found += [(BASELINE_TITLES[name], group, score) for name, groups in baselines for group, score in shown(groups)]
+    return [
+        *found,
+        *((BASELINE_TITLES[name], group, score) for name, groups in baselines for group, score in shown(groups)),
+    ]
+
+
+def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
+    """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval, the better baseline's UF1.
+
+    "all" are all that were asked for.
+    """
     n_subjects = {"all": summary.n_subjects, "other": summary.n_subjects - summary.n_tuning}
     n_subjects |= {name: len(members) for name, members in summary.databases.items()}
     if summary.uf1_bbc:
@@ -122,7 +129,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
             interval(score.ci95),
             "" if name in BASELINE_TITLES.values() or summary.leaks else decimals(better_baseline(summary, group)),
         )
-        for name, group, score in found
+        for name, group, score in every_estimate(summary)
     ]
 
 

@@ -98,7 +98,9 @@ class Bars:
         tenth, now = 10 * done // max(total, 1), time.monotonic()
         if done == total:
             self.begun.cancel()
-        if not err.is_terminal and tenth != self.told[what][0] and now - self.told[what][1] >= LINES_APART:
+        before, when = self.told[what]
+        late = now - when >= LINES_APART or (before and done == total)
+        if not err.is_terminal and tenth != before and late:
             self.told[what] = tenth, now
             self.begun.cancel()
             note(f"{what}: {done} of {total}")

@@ -80,8 +80,8 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
         ("trial", "values", "UF1", "finals", *(["confirmed"] if confirmed else []), "folds", "GFLOP"),
         cells,
         "The best first: by its finals, the mean with further seeds (so many in all), then by UF1"
-        f"{', of what was tried again the mean over its trials' if repeated else ''}. ~: an estimate, of a trial that "
-        "was stopped early. The best of many looks better than it is.",
+        f"{', of what was tried again the mean over its trials' if repeated else ''}; last, those that were stopped "
+        "early, with an estimate (~). The best of many looks better than it is.",
         left=2,
         strong=0 if whole else None,
         title=f"{study.study_name}: {study.user_attrs['dataset']}",
@@ -100,7 +100,7 @@ def state_line(facts: dict[str, Any]) -> str:
     states = ", ".join(f"{count} {state}" for state, count in facts["trials"].items())
     trained, whole = facts["fold_epochs"]["trained"], facts["fold_epochs"]["without_pruning"]
     if not facts.get(FINALS_OVER, True):
-        states += "; finals not over, the same `mer-search run` goes on with them"
+        states += "; not over, the same `mer-search run` goes on with trials and finals"
     if trained == whole:  # perhaps because no trial has ended
         return states
     return f"{states}; {trained:,} epochs of folds trained, {trained / whole:.0%} of what it takes to stop no trial"
