@@ -159,7 +159,7 @@ def test_a_table_is_trained_once_and_gone_on_with(make_search, executor, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("study", "configurations", "seeds", "epochs"), [("demo", 40, 4, {10}), ("megc2019", 90, 2, {10, 20, 30})]
+    ("study", "configurations", "seeds", "epochs"), [("demo", 40, 4, {10}), ("megc2019", 72, 4, {10, 20, 30})]
 )
 def test_the_tables_that_come_with_the_package_are_of_their_studies(study, configurations, seeds, epochs):
     path = fold_table.shipped(study)
