@@ -53,7 +53,7 @@ def _train(confirmation, executor):
 
 def test_a_confirmation_uses_fresh_seeds_and_all_subjects(confirmation, executor):
     folds, told = _train(confirmation, executor)
-    assert told == [(f"{confirmation.target.title}: folds", done, 8) for done in range(1, 9)]
+    assert list(dict.fromkeys(told)) == [(f"{confirmation.target.title}: folds", done, 8) for done in range(9)]
     assert {(fold.seed, fold.subject) for fold in folds} == {
         (seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)
     }

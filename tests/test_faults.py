@@ -66,7 +66,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_confirmation_leaves_no_broken_ch
     job = Confirmation(Target(base, "small", disk / "small"), loaded, loaded.select("all"), (1000, 1001, 1002))
     confirming = partial(confirm_all, [job], Where(), announce=lambda *_: None)
     with pytest.raises(DiskError, match="make room"):
-        confirming(lambda what, done, total: "folds" in what and fill(disk))
+        confirming(lambda what, done, total: "folds" in what and done and fill(disk))
     (disk / "ballast").unlink()
     assert 1 <= 12 - len(job.missing) < 12
     folds = confirming(silent)

@@ -225,8 +225,6 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
             raise UsageError(f"{axis.key} takes one of {', '.join(map(str, few))}: its axis must be a choice of these")
     _check_ties(ties, axes)
     when = _conditions(given.when, axes)
-    if twice := [key for key in given.space if key in given.set and key not in when]:
-        raise UsageError(f"{twice[0]} is fixed in [set] and varied in [space]; leave it out of one of the two")
     if bool(given.also) != (given.sampler == "nsga2") or (given.also and given.pruner != "none"):
         raise UsageError(
             f'sampler = "nsga2", also = "gflop" or "parameters" and pruner = "none" go together, but they are '
