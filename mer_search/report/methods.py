@@ -50,11 +50,11 @@ BIBTEX = """\
   version = {VERSION}
 }
 """
-FRAMES = {  # by the number of maps
+FRAMES = {  # by the number of maps, as they follow each other
     1: "the onset and the {middle}",
     2: "the onset, the {middle} and the offset",
-    3: "the onset, the {middle}, the frame halfway between the two, and the offset",
-    4: "the onset, the {middle}, the offset and the frames halfway between these",
+    3: "the onset, the frame halfway to the {middle}, the {middle} and the offset",
+    4: "the onset, the frame halfway to the {middle}, the {middle}, the frame halfway to the offset and the offset",
 }
 COMPONENTS = {"u": "horizontal flow", "v": "vertical flow", "o": "optical strain"}
 
