@@ -358,10 +358,10 @@ def check_key(key: str) -> None:
     if key in RENAMED:
         raise UsageError(f"{key} is called {RENAMED[key]} now")
     if key not in (known := keys()):
-        near = _nearest(key, list(known))
+        near, inside = _nearest(key, list(known)), [each for each in known if each.startswith(f"{key}.")]
         hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(known)}"
-        inside = [each for each in known if each.startswith(f"{key}.")]
-        hint = f'in a study file a path stands in quotes, as "{inside[0]}"' if inside else hint
+        if inside:  # as TOML reads a path without quotes
+            hint = f'it is a part; its fields are paths such as "{inside[0]}", which stand in quotes in a study file'
         raise UsageError(f"a key must be a dotted path into the configuration, but {key!r} is none; {hint}")
 
 

@@ -110,6 +110,10 @@ def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
         ("trails = 3\n" + SMALL, "did you mean 'trials'"),
         ("trials = 'many'\n" + SMALL, "trials: .* valid integer, but got 'many'"),
         (SMALL.replace("train.lr", "train.lrr"), "did you mean 'train.lr'"),
+        (
+            SMALL.replace("[set]", "[set]\nflow.size = 32"),
+            "'flow' is none; it is a part; its fields are paths such as \"flow.method\"",
+        ),
         (SMALL.replace("1e-4", "-1.0"), "low < high"),
         (SMALL.replace("1e-2], log = true", "99.0]"), "train.lr: .*less than or equal to 10, but got 99"),
         (SMALL.replace("choice", "choose"), "an axis must be"),
