@@ -22,7 +22,7 @@ from mer_search.engine.worker import execute, on_device, settle
 from mer_search.errors import CLIPS_DO_NOT_FIT
 from mer_search.model.network import Network
 from mer_search.presets import PRESETS, preset
-from mer_search.training import cuda_graph
+from mer_search.training import compiled, cuda_graph
 from mer_search.training.loop import train_fold
 from mer_search.training.predict_proba import network_input
 
@@ -123,6 +123,28 @@ def test_a_step_in_bfloat16_is_nearly_that_in_single_precision():
     assert F.cosine_similarity(gradient, exact_gradient, dim=0) > 0.95  # .991 where a CPU emulates it
 
 
+def test_a_compiled_network_is_the_network_itself():
+    run = with_values(preset("V3NR"), {"flow.size": 112, "train.batch": 8})
+    device = torch.device("cuda")
+    network, inputs = _input(run, noise(run, 8), device)
+    network.to(device)
+    features = compiled.features(with_values(run, {"train.epochs": 2000}), device)
+    assert compiled.compiler_works() and features is not Network.features
+    found = []
+    for compute in (Network.features, features):
+        network.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16):
+            logits = network.emotions(compute(network, *inputs)).float()
+        F.cross_entropy(logits, torch.arange(4, device="cuda")).backward()
+        gradient = torch.cat([part.grad.flatten() for part in network.parameters() if part.grad is not None])
+        statistics = torch.cat([item.flatten().float() for item in network.buffers()])
+        found.append((logits.detach(), gradient, statistics))
+    (expected, slope, before), (logits, gradient, after) = found
+    assert (logits - expected).norm() / expected.norm() < 0.05
+    assert F.cosine_similarity(gradient, slope, dim=0) > 0.95
+    assert not torch.equal(before, after)  # its statistics go on
+
+
 @pytest.mark.parametrize(
     "run",
     [_run(), _run(**EVERYTHING), _run("V6", units__epochs=4, units__unfreeze_epoch=2), _run("MMNet")],
@@ -147,7 +169,7 @@ def test_a_fold_goes_on_to_the_bit(run, exact, tmp_path):
 
 @pytest.mark.parametrize("name", ["V3NR", "V1", "V5NR"])
 def test_a_confirmation_gives_the_same_again(name):
-    run = with_values(preset(name), {"train.epochs": 2, "train.batch": 8})
+    run = with_values(preset(name), {"train.batch": 8})  # so many epochs that it is compiled
     clips, found = noise(run, 24, subjects=3), []
     for _ in range(2):
         with LocalExecutor("cuda", 1, 4, exact=True) as executor:
@@ -155,6 +177,17 @@ def test_a_confirmation_gives_the_same_again(name):
             ended = train_all(executor, [Task(run, "noise", 0, "s1", 2)])
         found.append(ended[0].predictions.probabilities)
     np.testing.assert_array_equal(*found)
+
+
+def test_folds_of_one_run_share_what_is_compiled(exact):
+    run = with_values(preset("V3NR"), {"flow.size": 112, "train.batch": 8, "train.epochs": 400})
+    clips = noise(run, 24, subjects=3).to("cuda")
+    compiled_frames = torch._dynamo.utils.counters["frames"]
+    counts = []
+    for subject in ("s0", "s1", "s2"):
+        train_fold(run, clips, subject, 0, max_epochs=2)
+        counts.append(compiled_frames["total"])
+    assert counts[0] > 0 and counts[0] == counts[-1]
 
 
 def test_slots_of_one_gpu_train_what_one_slot_does():

@@ -84,7 +84,8 @@ def test_further_blocks_of_a_stage_keep_its_size_and_a_block_without_attention_i
 def test_what_the_network_says_of_action_units_reaches_its_last_layer():
     network, maps, onset = _build(units__use="thresholded")
     network.eval()
-    features, said = network.features(maps, onset), network.action_units(maps, onset)
+    features = network.features(maps, onset)
+    said = network.action_units(features)
     assert said.shape == (3, 35)
     expected = network.head(torch.cat([features, (said > 0).float()], dim=1))
     torch.testing.assert_close(network(maps, onset), expected)

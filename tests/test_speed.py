@@ -11,9 +11,12 @@ from small import NARROW, STUDY
 
 from mer_search.bench import benchmark, overhead, speed
 from mer_search.config import with_values
+from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.report.speed import print_speed
+from mer_search.training import compiled
 from mer_search.training.dataset import Clips
+from mer_search.training.loop import train_fold
 
 SMALL = NARROW | {"prep.size": 40, "train.batch": 4}
 
@@ -127,3 +130,27 @@ OVERHEAD = {
     "bookkeeping": {"seconds_a_trial": 0.3, "share": 0.0148},
     "trial": {"trial_s": 20.0, "conventional_trial_s": 36.0, "speedup": 1.8},
 }
+
+
+@pytest.mark.parametrize(("name", "device", "works", "expected"), [
+    ("V3NR", "cuda", True, "compiled"), ("V5NR", "cuda", True, "compiled"), ("V4", "cuda", True, Network.features),
+    ("V3NR", "cuda", False, Network.features), ("V3NR", "cpu", True, Network.features),
+])  # fmt: skip
+def test_only_long_training_on_a_gpu_is_compiled(name, device, works, expected, monkeypatch):
+    monkeypatch.setattr(compiled, "compiler_works", lambda: works)
+    monkeypatch.setattr(compiled, "_compiled", lambda run, exact: "compiled")
+    assert compiled.features(preset(name), torch.device(device)) == expected
+
+
+@pytest.mark.parametrize(("microbatches", "expected"), [(1, [(True, 4), (True, 4)]), (2, [])])
+def test_whole_batches_in_training_are_computed_by_what_is_compiled(microbatches, expected, monkeypatch):
+    seen = []
+
+    def features(network, maps, onset):
+        seen.append((network.training, len(maps)))
+        return network.features(maps, onset)
+
+    monkeypatch.setattr(compiled, "features", lambda run, device: features)
+    run = with_values(preset("V3NR"), NARROW | {"train.batch": 4, "train.last_batch": "smaller", "train.epochs": 1})
+    train_fold(run, speed.noise(run, 15, subjects=3), "s1", 0, microbatches=microbatches)  # 10 clips: 4, 4 and 2
+    assert seen == expected

@@ -16,7 +16,7 @@ from mer_search.training.dataset import Clips
 
 PATIENCE = 3600.0  # seconds without an epoch, while it is not known how long epochs take, after which a worker hangs
 FACTOR = 20.0  # ... or so many times the longest epoch of the same configuration, once it is
-FLOOR = 60.0  # ... but never fewer seconds
+FLOOR = 300.0  # ... but never fewer seconds, for a network may be compiled in between
 POLL = 0.2  # seconds between two looks at what else must be done, such as a stop
 
 

@@ -72,10 +72,14 @@ class SpatialConv(nn.Sequential):
         return images
 
 
-def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any) -> Tensor:
-    """torch's conv2d, but a small 1x1 convolution on a CPU is a product of matrices. It must have stride 1."""
-    if images.device.type != "cpu" or weight.numel() > MAX_MATMUL_WEIGHTS or weight.shape[2:] != (1, 1):
+def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: Any) -> Tensor:
+    """torch's conv2d, but on a CPU a 1x1 convolution takes the pixels of its stride first, which is equal and avoids a
+    crash of torch 2.13's gradient, and a small one is a product of matrices."""
+    if images.device.type != "cpu" or weight.shape[2:] != (1, 1):
         return F.conv2d(images, weight, bias, stride, padding)
+    images = images[..., :: stride[0], :: stride[1]]
+    if weight.numel() > MAX_MATMUL_WEIGHTS:
+        return F.conv2d(images, weight, bias)
     return F.linear(images.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
 
 
@@ -93,8 +97,6 @@ class TemporalConv(SpatialConv):
 
     def forward(self, maps: Tensor) -> Tensor:
         kernel, stride, padding = self.time
-        if kernel == 1:  # equals its stride, and avoids a crash, as in CABlock
-            maps, stride = maps[:, ::stride], 1
         convolution: Any = self[0]
         weight = convolution.weight.unflatten(1, (kernel, -1))[..., 0]  # (C', kernel, C, 1)
         weight = weight.transpose(1, 2).contiguous()  # (C', C, kernel, 1): only oneDNN takes others' gradients
@@ -135,7 +137,7 @@ class CABlock(nn.Module):
         self.body = nn.Sequential(*convolution, nn.ReLU(), SpatialConv(outputs, outputs, 1))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = SpatialConv(inputs, outputs, 1, bias=keep is not None)
+            self.shortcut = SpatialConv(inputs, outputs, 1, stride, bias=keep is not None)
             if keep is not None:  # in two steps, with biases, as the public code has it
                 last = TemporalConv(outputs, outputs, Time(1, path.stride), bias=True)
                 self.shortcut = nn.Sequential(self.shortcut, last)
@@ -146,12 +148,11 @@ class CABlock(nn.Module):
 
         In `keep` mode the third block's shortcut has two maps and its main path one, which is added to both.
         """
-        # Subsampling before the 1x1 convolution equals its stride, and avoids a crash of torch 2.13's CPU backward.
-        identity = self.shortcut(x[..., :: self.stride, :: self.stride])
+        identity = self.shortcut(x)
         x = F.relu(self.body(x) + identity)
         if self.attention is None:
             return x, None
-        attention = self.attention(torch.cat([x.mean(2, keepdim=True), x.amax(2, keepdim=True)], dim=2))
+        attention = self.attention(torch.cat([x.mean(2, keepdim=True), _largest(x)], dim=2))
         if before is not None:
             attention = attention * self._pooled(before)
         return x * attention, attention
@@ -167,6 +168,15 @@ class CABlock(nn.Module):
             pooled, places = F.max_pool3d(volumes, kernel, stride, padding, return_indices=True)
             return volumes.flatten(1).gather(1, places.flatten(1)).view_as(pooled).transpose(1, 2)
         return F.max_pool3d(volumes, kernel, stride, padding).transpose(1, 2)
+
+
+def _largest(x: Tensor) -> Tensor:
+    """The largest of the channels (B, T, C, H, W) -> (B, T, 1, H, W), whose gradient equal ones share.
+
+    Compiled, the first of them has it, as in public code: what is shared is found by x == largest, and where x is
+    computed again for the gradient, in another precision, nothing need be equal, so that 0 / 0 came out.
+    """
+    return x.max(2, keepdim=True).values if torch.compiler.is_compiling() else x.amax(2, keepdim=True)
 
 
 class TransformerBlock(nn.Module):

@@ -47,10 +47,8 @@ def _one_after_the_other(modules: Iterable[nn.Module], shape: Shape) -> tuple[Sh
 
 
 def _block(module: CABlock, shape: Shape) -> tuple[Shape, int]:
-    maps, channels, height, width = shape
-    kept = (maps, channels, -(-height // module.stride), -(-width // module.stride))  # by the shortcut
     (own, channels, height, width), flop = operations(module.body, shape)
-    (other, *_), more = operations(module.shortcut, kept)
+    (other, *_), more = operations(module.shortcut, shape)
     maps = max(own, other)  # one map is added to two
     gate = 0 if module.attention is None else _spatial(module.attention[0], (maps, 2, height, width))[1]
     return (maps, channels, height, width), flop + more + gate

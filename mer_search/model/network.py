@@ -107,16 +107,19 @@ class Network(nn.Module):
 
     def forward(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
         """maps (B, T, C, H, W), onset (B, 3, G, G) with G = self.grid (None without position branch) -> (B, K)."""
-        features = self.features(maps, onset)
+        return self.emotions(self.features(maps, onset))
+
+    def emotions(self, features: Tensor) -> Tensor:
+        """What `features` gives (B, D * cells) -> logits of the classes (B, K)."""
         if self.units is not None:
-            units = self.units(features)
+            units = self.action_units(features)
             features = torch.cat([features, (units > 0).to(units) if self.thresholded else units], dim=1)
         return self.head(self.dropout(features))
 
-    def action_units(self, maps: Tensor, onset: Tensor | None = None) -> Tensor:
-        """As forward, but -> logits of the action units (B, A)."""
+    def action_units(self, features: Tensor) -> Tensor:
+        """What `features` gives (B, D * cells) -> logits of the action units (B, A)."""
         assert self.units is not None  # noqa: S101 (for the type checker: a run in two stages has them)
-        return self.units(self.features(maps, onset))
+        return self.units(features)
 
     def features(self, maps: Tensor, onset: Tensor | None) -> Tensor:
         """As forward, but -> what the last layer sees of the clip (B, D * cells)."""

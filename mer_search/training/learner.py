@@ -21,6 +21,7 @@ from mer_search.evaluation.folds import Fold
 from mer_search.evaluation.metrics import units_f1
 from mer_search.model.losses import loss
 from mer_search.model.network import Network
+from mer_search.training import compiled
 from mer_search.training.action_units import table, units_loss
 from mer_search.training.augment import augment, augment_onset, draw
 from mer_search.training.cuda_graph import Graphed
@@ -127,6 +128,7 @@ class Learner:
             )
         self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
         self.precision = mixed_precision(run, device)
+        self.compiled = compiled.features(run, device)
         self.graphed: dict[Any, Graphed] = {}  # on a GPU, by what it does
 
     def start(self, schedule: Train | Units) -> None:
@@ -215,7 +217,7 @@ class Learner:
             self.run.train,
             epoch,
             self.emotions,
-            self.network,
+            self.network.emotions,
             lambda logits, targets: loss(logits, targets, self.weights, self.run.train),
         )
         return value, float((logits.argmax(1) == targets.argmax(1)).mean())
@@ -233,16 +235,18 @@ class Learner:
         schedule: Train | Units,
         epoch: int,
         targets: Tensor,
-        network: Callable[..., Tensor],
+        head: Callable[[Tensor], Tensor],
         criterion: Callable[[Tensor, Tensor], Tensor],
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean loss of the epoch's batches, and their logits and targets; the host waits for the device once."""
 
         def step(indices: Tensor, share: Tensor) -> Tensor:
-            return self._step(indices, share, targets, network, criterion)
+            features = self.compiled if every and len(indices) == self.run.train.batch else Network.features
+            return self._step(features, indices, share, targets, head, criterion)
 
         batches = _batches(self.train, self.run.train, self.random)
         trains, moves = next(self.network.internal.parameters()).requires_grad, self.network.internal.training
+        every = trains and moves and self.microbatches == 1  # what is compiled
         losses, seen = [], []
         for number, indices in enumerate(batches):
             self._set_rate(learning_rate(schedule, epoch + number / len(batches)))
@@ -264,10 +268,11 @@ class Learner:
 
     def _step(
         self,
+        features: compiled.Features,
         indices: Tensor,
         share: Tensor,
         targets: Tensor,
-        network: Callable[..., Tensor],
+        head: Callable[[Tensor], Tensor],
         criterion: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
         """Train on a batch (B,): its logits and targets (2 * B * K), and its loss at the end."""
@@ -275,7 +280,7 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         for maps, small, rows in self._cut(*self.mixed(share, *self.batch(indices, targets))):
             with self.precision:
-                logits = network(maps, small)
+                logits = head(features(self.network, maps, small))
             value = criterion(logits.float(), rows) * (len(rows) / len(indices))
             value.backward()
             losses.append(value.detach())
@@ -314,7 +319,7 @@ class Learner:
         self.network.eval()
         logits = torch.cat(
             [
-                self.network.action_units(*network_input(self.run, *clips, self.network.grid))
+                self.network.action_units(self.network.features(*network_input(self.run, *clips, self.network.grid)))
                 for clips in self._plain(self.test)
             ]
         )

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from mer_search.evaluation.metrics import best_epoch, f1_by_epoch, mean_log
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.model.network import Network
+from mer_search.training.cuda_graph import WARM_UP
 from mer_search.training.dataset import Clips
 from mer_search.training.learner import Learner, learning_rate
 
@@ -239,9 +241,10 @@ def epochs_timed(run: Run, clips: Clips, steps: int) -> Iterator[float]:
 
 
 def seconds_per_step(run: Run, clips: Clips) -> float:
-    """How long a training step takes here: the fastest of four, or of as many as fit two seconds."""
+    """How long a training step takes here: the fastest of four, or of as many as fit two seconds. A GPU's first ones,
+    at which kernels are chosen and the step is compiled and recorded, do not count."""
     times: list[float] = []
-    for seconds in epochs_timed(run, clips, 1):
+    for seconds in islice(epochs_timed(run, clips, 1), WARM_UP + 1 if clips.flow.is_cuda else 0, None):
         times.append(seconds)
         if len(times) == 4 or sum(times) >= 2:
             break
