@@ -1,6 +1,7 @@
 """Networks compiled by torch for a GPU, which then passes over its memory less often: half a minute that long training
 repays."""
 
+import warnings
 from collections.abc import Callable
 from functools import cache, lru_cache
 
@@ -45,4 +46,5 @@ def _compiled(run: Run, exact: bool) -> Features:
 
 def _compile(function: Callable[..., Tensor], exact: bool) -> Callable[..., Tensor]:
     """A function for one shape at a time; exactly the same kernels in every process, or the fastest."""
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # where float32 is asked for, it is meant
     return torch.compile(function, dynamic=False, options={"deterministic": exact})
