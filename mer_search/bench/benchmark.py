@@ -21,9 +21,11 @@ from mer_search.engine.task import Task
 from mer_search.engine.where import open_executor
 from mer_search.engine.worker import settle
 from mer_search.model.flops import memory, step_flop
+from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.search import space
 from mer_search.search.workspace import Loaded, Progress
+from mer_search.training.compiled import features
 from mer_search.training.dataset import Clips
 from mer_search.training.predict_proba import precision
 
@@ -119,6 +121,7 @@ def _step(name: str, run: Run, device: str, runs: int) -> dict[str, Any]:
         "samples_s": run.train.batch / ours.median,
         "flop_s": step_flop(run) / ours.median,
         "bf16": precision(run, device) is torch.bfloat16,
+        "compiled": features(run, torch.device(device)) is not Network.features,
         "peak_bytes": peak,
         "held_bytes": memory(run),  # at least, in single precision
         **_seconds("conventional_step", conventional),
@@ -197,7 +200,8 @@ def _gpu_trials() -> dict[str, Any]:
 
 
 def _gpu_trial(name: str, run: Run, clips: Clips, slots: int) -> dict[str, Any]:
-    """Seconds of all epochs of ten folds: those of one epoch, and what four more add to that, as often as needed."""
+    """Seconds of all epochs of ten folds: those of four, by when all is recorded, and what four more add to that, as
+    often as needed."""
     with LocalExecutor("cuda", slots) as executor:
         executor.put(name, clips)
 
@@ -207,8 +211,8 @@ def _gpu_trial(name: str, run: Run, clips: Clips, slots: int) -> dict[str, Any]:
             return time.perf_counter() - start
 
         train(1)  # workers start, and libraries choose their kernels
-        first, more = train(1), train(5)
-    return {"network": name, "slots": slots, "trial_s": first + (more - first) / 4 * (run.train.epochs - 1)}
+        few, more = train(4), train(8)
+    return {"network": name, "slots": slots, "trial_s": few + (more - few) / 4 * (run.train.epochs - 4)}
 
 
 def _seconds(what: str, times: Times) -> dict[str, Any]:

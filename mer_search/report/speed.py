@@ -40,7 +40,7 @@ def print_speed(facts: dict[str, Any]) -> None:
     out.print(f"what is not training: {books['seconds_a_trial']:.2f} s a trial, {books['share']:.1%} of one of demo's")
     if gpu := facts["gpu_trials"]:
         trials = [f"{row['network']} {row['trial_s']:.0f} s ({plural(row['slots'], 'slot')})" for row in gpu["rows"]]
-        say(f"{gpu['folds']} folds, all epochs, from those of five: {'; '.join(trials)}")
+        say(f"{gpu['folds']} folds, all epochs, from those of eight: {'; '.join(trials)}")
 
 
 def _step(step: dict[str, Any]) -> tuple[str, ...]:
