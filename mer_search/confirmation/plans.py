@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 from mer_search.config import Part, explain
 from mer_search.confirmation.summary import Comparison
 from mer_search.errors import UsageError
-from mer_search.files import shipped, toml_text, tree_of
+from mer_search.files import shipped, toml_names, toml_text, tree_of
 
 
 class Step(Part):
@@ -17,6 +17,11 @@ class Step(Part):
     compare: tuple[str, ...] = Field(min_length=2)
     subjects: str
     only_if: str = ""  # a network that must be among them; else the first wins without a comparison
+
+
+def plans() -> list[str]:
+    """The plans that come with the package."""
+    return toml_names(shipped("plans"))
 
 
 def load_plan(name_or_path: str) -> tuple[Step, ...]:
