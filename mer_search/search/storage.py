@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from math import fsum
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import optuna
@@ -206,6 +207,27 @@ def score(trial: FrozenTrial) -> float:
     return float(trial.values[0])
 
 
+class _Same:
+    """A trial that has ended, as a key of a dict: Optuna gives the same object whenever no copy is asked for."""
+
+    __slots__ = ("trial",)
+
+    def __init__(self, trial: FrozenTrial) -> None:
+        self.trial = trial
+
+    def __hash__(self) -> int:
+        return id(self.trial)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.trial is other.trial
+
+
+@lru_cache(2**15)
+def _configuration(of: _Same) -> frozenset[tuple[str, Any]]:
+    """The values of a trial, which are hashed once, and not for each trial that comes later."""
+    return frozenset(of.trial.params.items())
+
+
 def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]]) -> list[FrozenTrial]:
     """Of the trials those that ran to their end, the best first: finalists before others, and before those that left
     the finals earlier, for only means over the same seeds can be compared.
@@ -218,12 +240,13 @@ def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]])
     """
 
     def standing(equals: Sequence[FrozenTrial]) -> tuple[int, float]:
-        further = [uf1 for trial in equals for uf1 in finals.get(str(trial.number), ())]
-        return len(further), fmean([*map(score, equals), *further])
+        further = [uf1 for trial in equals for uf1 in finals.get(str(trial.number), ())] if finals else []
+        scores = [*map(score, equals), *further]
+        return len(further), fsum(scores) / len(scores)
 
-    configurations: dict[tuple[tuple[str, Any], ...], list[FrozenTrial]] = {}
+    configurations: dict[frozenset[tuple[str, Any]], list[FrozenTrial]] = {}
     for trial in filter(ran_to_its_end, trials):
-        configurations.setdefault(tuple(sorted(trial.params.items())), []).append(trial)
+        configurations.setdefault(_configuration(_Same(trial)), []).append(trial)
     best_first = sorted(configurations.values(), key=standing, reverse=True)
     return [equals[0] for equals in best_first]
 

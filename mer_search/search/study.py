@@ -9,6 +9,7 @@ import math
 import traceback
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -283,7 +284,8 @@ def run(
     begun: list[Begun] = []
 
     def ask() -> Job | None:
-        if ended(study) + len(flight) >= trials:
+        done = ended(study)
+        if done + len(flight) >= trials:
             return None
         trial = study.ask()
         flight[trial.number] = trial
@@ -291,7 +293,7 @@ def run(
         values = {} if off_axis else search.file.suggest(trial)
         if TOLD not in trial.user_attrs:
             trial.set_user_attr(TOLD, min(flight))
-        begun.append(Begun(trial.number, ended(study)))
+        begun.append(Begun(trial.number, done))
         if off_axis:
             return Job(trial, search.loaded, search.folder(trial.number), error=off_axis, over=True)
         return evaluation_job(search, study, trial, values, progress)
@@ -310,8 +312,9 @@ def run(
             with disk():
                 _tell(search, study, trial, job)
             del flight[trial.number]
-            _stop_after_failures(search, failed_last(study, known))
-            yield Told(study.get_trials(deepcopy=False)[trial.number], best_trial(study))
+            told = study.get_trials(deepcopy=False)
+            _stop_after_failures(search, failed_last(told, known))
+            yield Told(told[trial.number], best_trial(study))
     finally:
         for trial in flight.values():  # no fault of theirs: a later call takes them up
             with suppress(UpdateFinishedTrialError, StorageInternalError):
@@ -369,15 +372,11 @@ def _tell(search: Search, study: optuna.Study, trial: optuna.Trial, job: Job) ->
         study.tell(trial, state=TrialState.FAIL)
 
 
-def failed_last(study: optuna.Study, known: set[int]) -> list[FrozenTrial]:
-    """The latest trials, by their numbers, that ended without a result; those `known` aside."""
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    failed: list[FrozenTrial] = []
-    for trial in reversed(trials):
-        if trial.state != TrialState.FAIL or trial.number in known:
-            break
-        failed.insert(0, trial)
-    return failed
+def failed_last(trials: Sequence[FrozenTrial], known: set[int]) -> list[FrozenTrial]:
+    """The latest of a study's trials, by their numbers, that ended without a result; those `known` aside."""
+    latest = (trial for trial in reversed(trials) if trial.state.is_finished())
+    failed = takewhile(lambda trial: trial.state == TrialState.FAIL and trial.number not in known, latest)
+    return list(failed)[::-1]
 
 
 def _traceback(search: Search, number: int) -> Path:
