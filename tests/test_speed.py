@@ -11,6 +11,8 @@ from small import NARROW, STUDY
 
 from mer_search.bench import benchmark, overhead, speed
 from mer_search.config import with_values
+from mer_search.engine.task import Task
+from mer_search.engine.worker import execute
 from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.report.speed import print_speed
@@ -140,6 +142,27 @@ def test_only_long_training_on_a_gpu_is_compiled(name, device, works, expected, 
     monkeypatch.setattr(compiled, "compiler_works", lambda: works)
     monkeypatch.setattr(compiled, "_compiled", lambda run, exact: "compiled")
     assert compiled.features(preset(name), torch.device(device)) == expected
+
+
+def test_a_network_that_torch_cannot_compile_is_trained_as_it_is(monkeypatch):
+    run = with_values(preset("V3NR"), NARROW | {"train.batch": 4, "train.epochs": 1})
+    clips, calls = speed.noise(run, 12, subjects=3), []
+    task = Task(run, "", 0, "s1", 1)
+    plain, *_ = execute(task, lambda: clips, lambda epoch: None)
+
+    def refuse(graph, inputs):
+        calls.append(graph)
+        raise ValueError("no kernel for this")
+
+    monkeypatch.setattr(compiled, "REPAYS", 0)
+    monkeypatch.setattr(compiled, "compiler_works", lambda: True)
+    monkeypatch.setattr(compiled, "_compiled", lambda *_: torch.compile(Network.features, backend=refuse))
+    real = compiled.features
+    monkeypatch.setattr(compiled, "features", lambda run, _: real(run, torch.device("cuda")))
+    for _ in range(2):  # the second time it is not tried
+        found, *_ = execute(task, lambda: clips, lambda epoch: None)
+        assert np.array_equal(found.probabilities, plain.probabilities)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(("microbatches", "expected"), [(1, [(True, 4), (True, 4)]), (2, [])])

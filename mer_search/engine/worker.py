@@ -3,6 +3,7 @@
 import os
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from safetensors.torch import save
@@ -10,6 +11,7 @@ from safetensors.torch import save
 from mer_search.engine.task import Task, Timing
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSearchError
 from mer_search.evaluation.predictions import Predictions
+from mer_search.training.compiled import or_plain
 from mer_search.training.dataset import Clips
 from mer_search.training.learner import microbatch_counts
 from mer_search.training.loop import Epoch, Trained, seconds_per_step, train_fold
@@ -80,7 +82,7 @@ def execute(task: Task | Timing, clips: Callable[[], Clips], tell: Callable[[Epo
     """
     try:
         if isinstance(task, Timing):
-            return seconds_per_step(task.run, clips())
+            return or_plain(task.run, lambda: seconds_per_step(task.run, clips()))
         trained = _fitting(task, clips(), tell)
         weights = {
             name: save({key: item.contiguous() for key, item in state.items()})
@@ -102,9 +104,8 @@ def _fitting(task: Task, clips: Clips, tell: Callable[[Epoch], None]) -> Trained
     """Train a fold, its batches whole or in as few microbatches as fit the device."""
 
     def train(microbatches: int) -> Trained:
-        return train_fold(
-            task.run, clips, task.subject, task.seed, tell, task.epochs, task.state, microbatches, task.keep
-        )
+        call = partial(train_fold, task.run, clips, task.subject, task.seed, tell, task.epochs, task.state)
+        return or_plain(task.run, lambda: call(microbatches, task.keep))
 
     *fewer, most = microbatch_counts(task.run.train.batch)
     for microbatches in fewer:

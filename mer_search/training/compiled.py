@@ -4,6 +4,7 @@ repays."""
 import warnings
 from collections.abc import Callable
 from functools import cache, lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from mer_search.model.network import Network
 
 REPAYS = 1e13  # operations that training takes a clip; V3's 1.7e13 save twice their compiling in ten folds (H200)
 Features = Callable[[Network, Tensor, Tensor | None], Tensor]
+T = TypeVar("T")
+_not_compilable: set[Run] = set()
 
 
 def features(run: Run, device: torch.device) -> Features:
@@ -22,9 +25,20 @@ def features(run: Run, device: torch.device) -> Features:
     It depends on the run and the device alone, so that a fold is computed alike wherever it is trained or resumed.
     """
     operations = step_flop(run) / run.train.batch * (run.train.epochs + run.units.epochs * (run.units.use != "none"))
-    if device.type != "cuda" or operations < REPAYS or not compiler_works():
+    if device.type != "cuda" or operations < REPAYS or run in _not_compilable or not compiler_works():
         return Network.features
     return _compiled(run, torch.are_deterministic_algorithms_enabled())
+
+
+def or_plain(run: Run, train: Callable[[], T]) -> T:
+    """What `train` gives; if torch's compiler fails, then of a network that this process does not compile any more."""
+    try:
+        return train()
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+    _not_compilable.add(run)
+    return train()
 
 
 @cache
