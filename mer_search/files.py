@@ -1,7 +1,9 @@
 """Files that are whole or absent, still there after a power cut, and no larger than what is read of them can be."""
 
+import csv
 import errno
 import glob
+import io
 import os
 import re
 import shutil
@@ -64,6 +66,13 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
             temporary.replace(path)
         if durable:
             _sync(path.parent)
+
+
+def csv_text(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """A table as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text).writerows([head, *rows])
+    return text.getvalue()
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Clips that networks take for something else, whichever network it is: often they are labelled wrongly."""
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from mer_search.confirmation.folders import confirmations
 from mer_search.evaluation.metrics import RULES, Rule
 from mer_search.evaluation.predictions import Predictions
+from mer_search.files import csv_text
 from mer_search.search.storage import ran_to_its_end, results
 from mer_search.search.trial import trial_folder
 from mer_search.training.fold_store import load_folds
@@ -71,12 +70,10 @@ def of_study(study: optuna.Study) -> list[ClipErrors]:
 
 def mistakes_csv(rows: Sequence[ClipErrors], classes: Sequence[str]) -> str:
     """A row for each of the clips that is always wrong."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(["clip", "truth", "guess", "wrong", "networks", "truth_probability"])
-    writer.writerows(
+    head = ("clip", "truth", "guess", "wrong", "networks", "truth_probability")
+    cells = (
         [row.clip, classes[row.truth], classes[row.guess], row.n_wrong, row.n_networks, f"{row.prob:.4f}"]
         for row in rows
         if row.always_wrong
     )
-    return buffer.getvalue()
+    return csv_text(head, cells)

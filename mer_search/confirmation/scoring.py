@@ -1,8 +1,6 @@
 """A confirmation's scores: every rule and group of subjects, the baselines, and the files that say so."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +27,7 @@ from mer_search.evaluation.metrics import (
 )
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import bbc, cross_fit, uf1_interval
-from mer_search.files import write_whole
+from mer_search.files import csv_text, write_whole
 from mer_search.search.workspace import Progress
 from mer_search.training.fold_store import load_by_subject
 
@@ -217,7 +215,7 @@ def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ti
     folds = sorted(folds, key=lambda fold: (fold.seed, fold.subject))
     decided = averaged(folds)
     found = {
-        "subjects.csv": _csv(
+        "subjects.csv": csv_text(
             ["subject", "tuning", "epochs", *OUTCOME],
             (
                 [subject, int(subject in tuning), len(fold.probabilities), *_outcome(fold, predicted)]
@@ -225,7 +223,7 @@ def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ti
             ),
         ),
         LOG: megc_log(decided, dataset),
-        "published.csv": _csv(
+        "published.csv": csv_text(
             ["seed", "subject", "epochs", "best_epoch", *OUTCOME],
             (
                 [fold.seed, fold.subject, len(fold.probabilities), best + 1, *_outcome(fold, _guesses(fold, best))]
@@ -233,7 +231,7 @@ def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ti
                 for best in [best_epoch(*f1_by_epoch(fold), ties == "latest")]
             ),
         ),
-        "epochs.csv": _csv(
+        "epochs.csv": csv_text(
             ["seed", "subject", "epoch", *OUTCOME],
             (
                 [fold.seed, fold.subject, epoch + 1, *_outcome(fold, _guesses(fold, epoch))]
@@ -243,7 +241,7 @@ def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ti
         ),
     }
     if any(fold.unit_names for fold in folds):
-        found["action_units.csv"] = _csv(
+        found["action_units.csv"] = csv_text(
             ["seed", "clip", "truth", "prediction"], (row for fold in folds for row in _unit_rows(fold))
         )
     return found
@@ -273,14 +271,6 @@ def _unit_rows(fold: Predictions) -> Iterator[list[object]]:
             for which in (truth == 1, said)
         )
         yield [fold.seed, clip, "+".join(filter(None, [shown, "?" * bool(np.isnan(truth).any())])), guessed]
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(head)
-    writer.writerows(rows)
-    return buffer.getvalue()
 
 
 def megc_log(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], dataset: str) -> str:
