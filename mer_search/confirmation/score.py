@@ -14,7 +14,7 @@ from mer_search.confirmation.summary import Comparison, Score, read_summary
 from mer_search.data.readers.annotation import without_zeros
 from mer_search.errors import DataError
 from mer_search.evaluation.logs import Log
-from mer_search.evaluation.metrics import LEAKS, best_epoch, confusion, f1_by_epoch, scores
+from mer_search.evaluation.metrics import LEAKS, Ints, best_epoch, confusion, f1_by_epoch, scores
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import uf1_interval
 
@@ -82,6 +82,12 @@ def score(log: Log) -> ScoredLog:
     )
 
 
+def pooled(matrices: Ints) -> Score:
+    """The scores of subjects' confusion matrices (S, K, K), counts pooled."""
+    together = scores(matrices.sum(0))
+    return Score(uf1=together.uf1, uar=together.uar, accuracy=together.accuracy, ci95=uf1_interval(matrices[None]))
+
+
 def _score(log: Log, rule: str, leaks: bool) -> LogScore:
     epochs = list(map(CHOICES.get(rule, CHOICES["last"]), log.folds))
     matrices = np.array(
@@ -90,12 +96,8 @@ def _score(log: Log, rule: str, leaks: bool) -> LogScore:
             for fold, epoch in zip(log.folds, epochs, strict=True)
         ]
     )
-    together = scores(matrices.sum(0))
     return LogScore(
-        uf1=together.uf1,
-        uar=together.uar,
-        accuracy=together.accuracy,
-        ci95=uf1_interval(matrices[None]),
+        **pooled(matrices).model_dump(),
         leaks=None if rule == AS_GIVEN else leaks or rule in LEAKS,
         confusion=matrices.sum(0).tolist(),
         subjects=tuple(

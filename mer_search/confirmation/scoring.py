@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mer_search.config import Run, digest
 from mer_search.confirmation.confirm import Confirmation
-from mer_search.confirmation.score import LOG
+from mer_search.confirmation.score import LOG, pooled
 from mer_search.confirmation.summary import Corrected, Estimate, RuleScore, Score, Source, Summary
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import (
     RULES,
+    Ints,
     Rule,
+    accuracy,
     available,
     best_epoch,
     confusion,
@@ -23,6 +24,7 @@ from mer_search.evaluation.metrics import (
     recall_by_class,
     scores,
     tail,
+    uar,
     uf1,
 )
 from mer_search.evaluation.predictions import Predictions
@@ -36,43 +38,39 @@ def summarise(
     confirmation: Confirmation, folds: Sequence[Predictions], progress: Progress = lambda what, done, total: None
 ) -> Summary:
     """Every rule and group, the baselines, and the search's own best corrected for its choosing."""
-    loaded = confirmation.loaded
-    chosen = [clip.subject in confirmation.subjects for clip in loaded.clips]
-    ties, left_out = confirmation.target.ties, loaded.run.data.leave_out
-    rules = scored(folds, confirmation.groups, ties)
+    loaded, target, tuning = confirmation.loaded, confirmation.target, confirmation.tuning
+    run, left_out, groups = loaded.run, loaded.run.data.leave_out, confirmation.groups
+    rules = scored(folds, groups, target.ties)
+    predicted = baselines.predict_all(
+        baselines_file(confirmation.store, run), loaded.motion, loaded.labels, loaded.subjects, loaded.folds, progress
+    )
+    same_folds = left_out == target.leave_out  # as in the search
     return Summary(
-        title=confirmation.target.title + (" on another dataset" if confirmation.is_transfer else ""),
+        title=target.title + (" on another dataset" if confirmation.is_transfer else ""),
         dataset=loaded.folder.title,
         synthetic=loaded.folder.synthetic,
         protocol=f"leave-one-{left_out}-out, counts pooled over {left_out}s",
         left_out=left_out,
-        changed=dict(confirmation.target.changed),
+        changed=dict(target.changed),
         digest=confirmation.digest,
-        classes=loaded.run.data.classes,
-        n_clips=sum(chosen),
+        classes=run.data.classes,
+        n_clips=sum(subject in confirmation.subjects for subject in loaded.subjects),
         n_subjects=len(confirmation.subjects),
-        n_tuning=sum(subject in confirmation.tuning for subject in confirmation.subjects),
-        tuning_subjects="" if confirmation.is_transfer else confirmation.target.tuning_subjects,
-        epochs=loaded.run.epochs,
+        n_tuning=sum(subject in tuning for subject in confirmation.subjects),
+        tuning_subjects="" if confirmation.is_transfer else target.tuning_subjects,
+        epochs=run.epochs,
         databases=confirmation.databases,
-        ties=ties,
-        leaks=loaded.run.leaks,
+        ties=target.ties,
+        leaks=run.leaks,
         seeds=confirmation.seeds,
         rules=rules,
         gap=gap(rules),
         baselines={
-            name: baseline(predicted, loaded.labels, loaded.subjects, confirmation.groups, len(loaded.run.data.classes))
-            for name, predicted in _predicted(confirmation, progress).items()
+            name: baseline(classes, loaded.labels, loaded.subjects, groups, len(run.data.classes))
+            for name, classes in predicted.items()
         },
-        uf1_bbc=_search_corrected(confirmation),
+        uf1_bbc=corrected(target.trials if same_folds else (), tuning, target.rule),
     )
-
-
-def _search_corrected(confirmation: Confirmation) -> Corrected | None:
-    """The search's own best, corrected; None where its folds left out something else than these."""
-    target = confirmation.target
-    same = confirmation.loaded.run.data.leave_out == target.leave_out
-    return corrected(target.trials if same else (), confirmation.tuning, target.rule)
 
 
 def scored(
@@ -92,42 +90,32 @@ def gap(rules: Mapping[str, Mapping[str, RuleScore]]) -> float:
 
 def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Rule) -> RuleScore:
     """Means over seeds, sd over seeds, interval over subjects, and the same of the seeds' mean probability."""
-    by_seed: dict[int, list[NDArray[np.int64]]] = {}
-    probs: dict[str, list[NDArray[np.float64]]] = {}
-    labels = {}
-    for fold in folds:
-        if fold.subject in members:
-            by_seed.setdefault(fold.seed, []).append(fold_confusion(fold, rule))
-            probs.setdefault(fold.subject, []).append(rule(fold))
-            labels[fold.subject] = fold.labels
+    own = [fold for fold in folds if fold.subject in members]
+    by_seed: dict[int, list[Ints]] = {}
+    for fold in own:
+        by_seed.setdefault(fold.seed, []).append(fold_confusion(fold, rule))
     matrices = np.array(list(by_seed.values()))  # (seeds, subjects, K, K)
-    each = [scores(matrix.sum(0)) for matrix in matrices]
-    together = np.array(
-        [
-            confusion(labels[subject], np.mean(probs[subject], axis=0).argmax(-1), matrices.shape[-1])
-            for subject in probs
-        ]
-    )
-    uf1_by_seed = [score.uf1 for score in each]
+    counts = matrices.sum(1)
+    scores_by_seed = uf1(counts)
+    together = [confusion(fold.labels, said, counts.shape[-1]) for fold, said in averaged(own, rule).values()]
     return RuleScore(
-        uf1=float(np.mean(uf1_by_seed)),
-        uar=float(np.mean([score.uar for score in each])),
-        accuracy=float(np.mean([score.accuracy for score in each])),
-        sd=float(np.std(uf1_by_seed, ddof=1)) if len(each) > 1 else None,
+        uf1=float(scores_by_seed.mean()),
+        uar=float(uar(counts).mean()),
+        accuracy=float(accuracy(counts).mean()),
+        sd=float(scores_by_seed.std(ddof=1)) if len(counts) > 1 else None,
         ci95=uf1_interval(matrices),
-        uf1_by_seed=tuple(uf1_by_seed),
-        averaged=Estimate(uf1=float(uf1(together.sum(0))), ci95=uf1_interval(together[None])),
-        confusion=tuple(map(tuple, matrices.sum((0, 1)).tolist())),
-        f1_by_class=tuple(f1_by_class(matrices.sum(1)).mean(0).tolist()),
-        recall_by_class=tuple(recall_by_class(matrices.sum(1)).mean(0).tolist()),
-        classes_left_out=each[0].left_out,
+        uf1_by_seed=tuple(scores_by_seed.tolist()),
+        averaged=_estimate(np.array(together)),
+        confusion=tuple(map(tuple, counts.sum(0).tolist())),
+        f1_by_class=tuple(f1_by_class(counts).mean(0).tolist()),
+        recall_by_class=tuple(recall_by_class(counts).mean(0).tolist()),
+        classes_left_out=scores(counts[0]).left_out,
     )
 
 
-def _predicted(confirmation: Confirmation, progress: Progress) -> dict[str, NDArray[np.int64]]:
-    loaded = confirmation.loaded
-    path = baselines_file(confirmation.store, loaded.run)
-    return baselines.predict_all(path, loaded.motion, loaded.labels, loaded.subjects, loaded.folds, progress)
+def _estimate(matrices: Ints) -> Estimate:
+    """Of subjects' matrices (S, K, K)."""
+    return Estimate(uf1=float(uf1(matrices.sum(0))), ci95=uf1_interval(matrices[None]))
 
 
 def baselines_file(store: Path, run: Run) -> Path:
@@ -136,8 +124,8 @@ def baselines_file(store: Path, run: Run) -> Path:
 
 
 def baseline(
-    predicted: NDArray[np.int64],
-    labels: NDArray[np.int64],
+    predicted: Ints,
+    labels: Ints,
     subjects: Sequence[str],
     groups: Mapping[str, Sequence[str]],
     n_classes: int,
@@ -147,8 +135,7 @@ def baseline(
     for group, members in groups.items():
         own = [owner == member for member in members]
         matrices = np.array([confusion(labels[which], predicted[which], n_classes) for which in own])
-        score = scores(matrices.sum(0))
-        out[group] = Score(uf1=score.uf1, uar=score.uar, accuracy=score.accuracy, ci95=uf1_interval(matrices[None]))
+        out[group] = pooled(matrices)
     return out
 
 
@@ -166,27 +153,24 @@ def corrected(trials: Sequence[Path], tuning: Sequence[str], rule: str) -> Corre
         return None
     matrices = np.array([[found[subject] for subject in tuning] for found in complete.values()])
     found, interval = bbc(matrices)
-    crossed = cross_fit(matrices)
     return Corrected(
         uf1=found,
         ci95=interval,
         rule=rule,
         best_trial_uf1=float(uf1(matrices.sum(1)).max()),
-        cross_fitted=Estimate(uf1=float(uf1(crossed.sum(0))), ci95=uf1_interval(crossed[None])),
+        cross_fitted=_estimate(cross_fit(matrices)),
         trials=len(complete),
         n_subjects=len(tuning),
         of=Source(trials=tuple(complete), subjects=tuple(tuning)),
     )
 
 
-def averaged(folds: Sequence[Predictions]) -> dict[str, tuple[Predictions, NDArray[np.int64]]]:
-    """subject -> its first seed's predictions, and the class (n,) of each clip by the seeds' mean under tail."""
-    probs: dict[str, list[NDArray[np.float64]]] = {}
-    first: dict[str, Predictions] = {}
+def averaged(folds: Sequence[Predictions], rule: Rule = tail) -> dict[str, tuple[Predictions, Ints]]:
+    """subject -> its first seed's predictions, and the class (n,) of each clip by the seeds' mean under a rule."""
+    by_subject: dict[str, list[Predictions]] = {}
     for fold in folds:
-        probs.setdefault(fold.subject, []).append(tail(fold))
-        first.setdefault(fold.subject, fold)
-    return {subject: (first[subject], np.mean(probs[subject], axis=0).argmax(-1)) for subject in sorted(first)}
+        by_subject.setdefault(fold.subject, []).append(fold)
+    return {name: (own[0], np.mean(list(map(rule, own)), axis=0).argmax(-1)) for name, own in by_subject.items()}
 
 
 def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: Summary) -> None:
@@ -250,7 +234,7 @@ def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ti
 OUTCOME = ("clips", "truth", "prediction", "TP", "FP", "FN", "accuracy", "F1")  # of a subject's clips; TP a class
 
 
-def _outcome(fold: Predictions, predicted: NDArray[np.int64]) -> list[object]:
+def _outcome(fold: Predictions, predicted: Ints) -> list[object]:
     matrix = confusion(fold.labels, predicted, fold.probabilities.shape[-1])
     hits, score = np.diag(matrix), scores(matrix)
     cells = [fold.labels, predicted, hits, matrix.sum(0) - hits, matrix.sum(1) - hits]
@@ -258,7 +242,7 @@ def _outcome(fold: Predictions, predicted: NDArray[np.int64]) -> list[object]:
     return [len(fold.labels), *each, f"{score.accuracy:.4f}", f"{score.uf1:.4f}"]
 
 
-def _guesses(fold: Predictions, epoch: int) -> NDArray[np.int64]:
+def _guesses(fold: Predictions, epoch: int) -> Ints:
     return np.asarray(fold.probabilities[epoch].argmax(-1))
 
 
@@ -273,7 +257,7 @@ def _unit_rows(fold: Predictions) -> Iterator[list[object]]:
         yield [fold.seed, clip, "+".join(filter(None, [shown, "?" * bool(np.isnan(truth).any())])), guessed]
 
 
-def megc_log(decided: dict[str, tuple[Predictions, NDArray[np.int64]]], dataset: str) -> str:
+def megc_log(decided: dict[str, tuple[Predictions, Ints]], dataset: str) -> str:
     """MEGC 2019's log: a header line a subject, then clip, truth and prediction."""
     lines = []
     for subject, (fold, predicted) in decided.items():
