@@ -245,55 +245,39 @@ class Run(Part):
         return self.train.epochs + (self.units.epochs if self.units.use != "none" else 0)
 
     @model_validator(mode="after")
-    def _size(self) -> Self:
-        if self.flow.size % 16 and self.flow.size != 28:
-            raise ValueError(f"flow.size must be a multiple of 16, or 28 for flow images, but is {self.flow.size}")
-        return self
-
-    @model_validator(mode="after")
-    def _motion(self) -> Self:
-        if (self.flow.method == "difference") != (self.input.channels == "rgb"):
+    def _parts_agree(self) -> Self:
+        frames, prep, flow, model, train = self.frames, self.prep, self.flow, self.model, self.train
+        if flow.size % 16 and flow.size != 28:
+            raise ValueError(f"flow.size must be a multiple of 16, or 28 for flow images, but is {flow.size}")
+        if (flow.method == "difference") != (self.input.channels == "rgb"):
             raise ValueError(
                 'flow.method = "difference" and input.channels = "rgb" go together, but they are '
-                f"{self.flow.method!r} and {self.input.channels!r}"
+                f"{flow.method!r} and {self.input.channels!r}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _crops(self) -> Self:
-        if self.frames.crops and (self.train.rotate or self.train.pad or self.flow.method == "difference"):
+        if frames.crops and (train.rotate or train.pad or flow.method == "difference"):
             raise ValueError(
                 "frames.crops goes with optical flow, train.rotate = 0 and train.pad = 0, but they are "
-                f"{self.flow.method!r}, {self.train.rotate:g} and {self.train.pad:g}"
+                f"{flow.method!r}, {train.rotate:g} and {train.pad:g}"
             )
-        if self.train.resampling == "nearest" and self.flow.method != "difference":
+        if train.resampling == "nearest" and flow.method != "difference":
             raise ValueError(
                 'train.resampling = "nearest" goes with flow.method = "difference", whose values point nowhere'
             )
-        return self
-
-    @model_validator(mode="after")
-    def _pyramid(self) -> Self:
-        if self.flow.method == "dis":
+        if flow.method == "dis":
             # OpenCV's rule for the coarsest level; where it is finer than the finest, OpenCV takes settings of its own
-            coarsest = math.floor(math.log2(self.prep.size / (4 * self.flow.dis_patch)) + 0.5)
-            if self.flow.dis_finest_scale > max(coarsest, 0) or self.prep.size < 1.5 * self.flow.dis_patch:
+            coarsest = max(0, math.floor(math.log2(prep.size / (4 * flow.dis_patch)) + 0.5))
+            if flow.dis_finest_scale > coarsest or prep.size < 1.5 * flow.dis_patch:
                 raise ValueError(
-                    f"flow.dis_finest_scale must be at most {max(coarsest, 0)} for patches of {self.flow.dis_patch} in "
-                    f"frames of {self.prep.size} pixels, which must hold one and a half of them, but it is "
-                    f"{self.flow.dis_finest_scale}; lower it or flow.dis_patch, or raise prep.size"
+                    f"flow.dis_finest_scale must be at most {coarsest} for patches of {flow.dis_patch} in frames of "
+                    f"{prep.size} pixels, which must hold one and a half of them, but it is {flow.dis_finest_scale}; "
+                    "lower it or flow.dis_patch, or raise prep.size"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _maps(self) -> Self:
-        mode, maps, blocks = self.model.temporal, self.frames.maps, self.model.blocks
-        if mode == "none" and maps != 1:
-            raise ValueError(f'model.temporal = "none" needs frames.maps = 1, but it is {maps}')
-        if mode == "keep" and (maps < 3 or blocks != 4 or self.model.depth != 1):
+        if model.temporal == "none" and frames.maps != 1:
+            raise ValueError(f'model.temporal = "none" needs frames.maps = 1, but it is {frames.maps}')
+        if model.temporal == "keep" and (frames.maps < 3 or model.blocks != 4 or model.depth != 1):
             raise ValueError(
                 'model.temporal = "keep" needs frames.maps of 3 or 4, model.blocks = 4 and model.depth = 1, so that '
-                f"one map is left, but they are {maps}, {blocks} and {self.model.depth}"
+                f"one map is left, but they are {frames.maps}, {model.blocks} and {model.depth}"
             )
         return self
 
@@ -376,8 +360,11 @@ def _nearest(key: str, known: Sequence[str]) -> str:
     return next(iter([*alike, *same_part, *abbreviated, *difflib.get_close_matches(key, known, n=1)]), "")
 
 
-def explain(error: ValidationError) -> str:
-    """The first complaint of a validation error as one line: where, what must hold, what was found."""
+def explain(error: Exception) -> str:
+    """The first complaint of a validation error as one line: where, what must hold, what was found; another error's own
+    words."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     first = error.errors()[0]
     where = ".".join(str(step) for step in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
