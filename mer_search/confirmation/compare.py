@@ -9,19 +9,19 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from mer_search.config import Value, digest, explain
+from mer_search.config import Value, explain
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.summary import Comparison, NetworkScore, Pair
 from mer_search.errors import DataError
-from mer_search.evaluation.metrics import Interval, fold_confusion, occurring, tail, uf1
+from mer_search.evaluation.metrics import Interval, Ints, fold_confusion, occurring, tail, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import holm, paired_interval, permutation_p, uf1_interval
 from mer_search.files import write_whole
+from mer_search.training.fold_store import Key
 
 SIGNIFICANT = 0.05
+FOLDER = "compare"  # of kept comparisons, in the folder for results
 LETTERS = 150  # of a kept comparison's name
 MIN_SUBJECTS = 3  # subjects; of fewer a comparison says nothing
 
@@ -31,15 +31,19 @@ class Contestant(NamedTuple):
 
     name: str
     digest: str
-    matrices: NDArray[np.int64]
+    matrices: Ints
     changed: Mapping[str, Value] = MappingProxyType({})  # values of a preset that are not its own
 
 
 def contestant(job: Confirmation, folds: Sequence[Predictions]) -> Contestant:
     """What a network scored, from all its folds."""
-    found = {(fold.seed, fold.subject): fold_confusion(fold, tail) for fold in folds}
-    matrices = np.array([[found[seed, subject] for subject in job.subjects] for seed in job.seeds])
-    return Contestant(job.target.title, digest(job.loaded.run), matrices, job.target.changed)
+    matrices = tail_matrices({(fold.seed, fold.subject): fold for fold in folds}, job.seeds, job.subjects)
+    return Contestant(job.target.title, job.digest, matrices, job.target.changed)
+
+
+def tail_matrices(folds: Mapping[Key, Predictions], seeds: Sequence[int], subjects: Sequence[str]) -> Ints:
+    """The (M, S, K, K) confusion matrices of these seeds and subjects under the tail rule."""
+    return np.array([[fold_confusion(folds[seed, subject], tail) for subject in subjects] for seed in seeds])
 
 
 def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]) -> Comparison:
@@ -108,9 +112,7 @@ def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs:
     names, few = f"{first.name} and {second.name}", first.matrices.shape[1]
     why = f" ({few} subject{'s are' if few > 1 else ' is'} too few to show any)" if 2 / 2**few >= SIGNIFICANT else ""
     if same:
-        said = (
-            f"no difference: {first.name} and {second.name} have the same confusion matrix for every subject and seed"
-        )
+        said = f"no difference: {names} have the same confusion matrix for every subject and seed"
     elif not shown:
         said = f"no difference shown between {names}{why}: {numbers}"
     elif difference > 0:
@@ -146,7 +148,7 @@ def keep(found: Comparison, out: Path) -> Path:
     names = re.sub(r"[^\w.]+", "-", " against ".join(each.name for each in found.networks))
     if len(names) > LETTERS:
         names = f"{names[:LETTERS]}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
-    path = _kept(out) / f"{names}.json"
+    path = out / FOLDER / f"{names}.json"
     write_whole(path, json.dumps(found.model_dump(), indent=1))
     return path
 
@@ -158,14 +160,11 @@ def kept(out: Path, dataset: str) -> list[Comparison]:
         DataError: if one of them cannot be read.
     """
     found = []
-    for path in sorted(_kept(out).glob("*.json")):
+    for path in sorted((out / FOLDER).glob("*.json")):
         try:
             found.append(Comparison.model_validate(json.loads(path.read_text())))
         except (OSError, ValueError) as error:
-            reason = explain(error) if isinstance(error, ValidationError) else error
-            raise DataError(f"{path} must hold a comparison, but cannot be read ({reason}); delete it") from error
+            raise DataError(
+                f"{path} must hold a comparison, but cannot be read ({explain(error)}); delete it"
+            ) from error
     return [each for each in found if each.dataset == dataset]
-
-
-def _kept(out: Path) -> Path:
-    return out / "compare"

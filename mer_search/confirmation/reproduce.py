@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mer_search.config import Value, with_values
-from mer_search.confirmation.confirm import Announce, Confirmation, OnEpoch, confirm_all, prepare
+from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all, prepare
 from mer_search.confirmation.plans import Step, load_plan
 from mer_search.confirmation.scoring import summarise, write
 from mer_search.confirmation.summary import Summary
@@ -75,11 +75,10 @@ def reproduce(
     where: Where,
     progress: Progress,
     announce: Announce,
-    on_epoch: OnEpoch = lambda title, epoch: None,
 ) -> list[Reproduced]:
     """Train networks, and write each one's tables. The arguments are those of `prepare` and `confirm_all`."""
     jobs = prepare(targets, path, subjects, seeds, progress)
-    folds = confirm_all(jobs, where, progress, announce, on_epoch)
+    folds = confirm_all(jobs, where, progress, announce)
     return [_reproduced(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
 
 

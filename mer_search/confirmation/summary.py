@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from mer_search.config import Part, Value, explain
 from mer_search.errors import DataError
@@ -166,7 +166,6 @@ def read_summary(path: Path) -> Summary:
     try:
         return Summary.model_validate(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
-        reason = explain(error) if isinstance(error, ValidationError) else error
         raise DataError(
-            f"{path} must be a confirmation's summary, but cannot be read ({reason}); {CONFIRM_AGAIN}"
+            f"{path} must be a confirmation's summary, but cannot be read ({explain(error)}); {CONFIRM_AGAIN}"
         ) from error

@@ -147,13 +147,13 @@ def seeds_of(targets: Sequence[Target], count: int, first: int | None) -> range:
     return range(first, first + count)
 
 
-def changes(name: str, values: Mapping[str, Value], recipe: str = "") -> dict[str, Value]:
+def changes(name: str, values: Mapping[str, Value], recipe: str) -> dict[str, Value]:
     """What values change in a published network; the data's task and folds are no part of it."""
     own = preset(name, recipe)
     return {key: value for key, value in values.items() if not key.startswith("data.") and value_at(own, key) != value}
 
 
-def preset_title(name: str, changed: Mapping[str, Value], recipe: str = "") -> str:
+def preset_title(name: str, changed: Mapping[str, Value], recipe: str) -> str:
     """How a published network is called, by its recipe and by what was changed: "V4 with flow.size=32"; where that is
     much, by how much and a digest of it: "V4 with 12 values set (3f2a)"."""
     given = ", ".join(f"{key}={value}" for key, value in changed.items())

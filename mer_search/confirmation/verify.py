@@ -15,20 +15,13 @@ from optuna.trial import FrozenTrial, TrialState
 from safetensors import safe_open
 
 from mer_search.config import Run, digest, with_values
-from mer_search.confirmation.compare import Contestant, comparison
+from mer_search.confirmation.compare import Contestant, comparison, tail_matrices
 from mer_search.confirmation.confirm import groups_of
 from mer_search.confirmation.folders import store_of
-from mer_search.confirmation.scoring import (
-    baseline,
-    baselines_file,
-    corrected,
-    gap,
-    scored,
-    tables,
-)
+from mer_search.confirmation.scoring import baseline, baselines_file, corrected, gap, scored, tables
 from mer_search.confirmation.summary import CONFIRM_AGAIN, Summary, read_summary
 from mer_search.errors import DataError, MerSearchError, UsageError
-from mer_search.evaluation.metrics import RULES, fold_confusion, pooled_uf1, tail
+from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search.finals import final_folder, further_seeds
 from mer_search.search.storage import FINALS, results
@@ -288,10 +281,8 @@ def _comparison(store: Path, summary: Summary, other: Sequence[str]) -> dict[str
     keys = [(seed, subject) for seed in told.seeds for subject in told.subjects]
     met = []
     for network in told.networks:
-        folds = _folds_of(network.digest, store, keys)
-        matrices = np.array([fold_confusion(folds[key], tail) for key in keys])
-        by_seed = matrices.reshape(len(told.seeds), len(told.subjects), *matrices.shape[1:])
-        met.append(Contestant(network.name, network.digest, by_seed, network.changed))
+        matrices = tail_matrices(_folds_of(network.digest, store, keys), told.seeds, told.subjects)
+        met.append(Contestant(network.name, network.digest, matrices, network.changed))
     found = comparison(met, told.subjects, told.seeds, other, told.dataset, told.synthetic)
     return {"comparison": found.model_dump() | {"start": told.start}}
 
