@@ -5,9 +5,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import BaseTrial
 from pydantic import ConfigDict, Field, ValidationError
 
 from mer_search.config import (
@@ -60,14 +61,6 @@ LASTING = ("base", "recipe", "subjects", "set", "space", "when", "rule", "sample
 DIFFERENCES_SHOWN = 3  # differences that a message names
 
 
-class Trial(Protocol):
-    """What a trial must be able to do; Optuna's can."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
-    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
-
-
 @dataclass(frozen=True)
 class Axis:
     """One dimension of the space: a choice among values, or an interval."""
@@ -77,14 +70,12 @@ class Axis:
     values: tuple[Any, ...]  # the choices, or (low, high)
     log: bool = False
 
-    def suggest(self, trial: Trial) -> Any:
+    def suggest(self, trial: BaseTrial) -> Any:
         """A value of this axis from the sampler."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.key, self.values)
-        low, high = self.values
-        if self.kind == "int":
-            return trial.suggest_int(self.key, low, high, log=self.log)
-        return trial.suggest_float(self.key, low, high, log=self.log)
+        suggest = trial.suggest_int if self.kind == "int" else trial.suggest_float
+        return suggest(self.key, *self.values, log=self.log)
 
     @property
     def distribution(self) -> BaseDistribution:
@@ -142,7 +133,7 @@ class StudyFile:
         """Values of axes, and those of what is tied to them."""
         return {**values, **{key: values[axis] for key, axis in self.ties.items() if axis in values}}
 
-    def suggest(self, trial: Trial) -> dict[str, Value]:
+    def suggest(self, trial: BaseTrial) -> dict[str, Value]:
         """The trial's values. An axis with a condition is sampled only where it holds."""
         values: dict[str, Value] = {}
         for axis in sorted(self.axes, key=lambda axis: axis.key in self.when):
@@ -321,14 +312,18 @@ def _starting_point(
     keys = {axis.key for axis in axes}
     if unknown := [key for key in given if key not in keys]:
         raise UsageError(f"[[start]] must give values of axes of [space], but {unknown[0]!r} is none")
-    values = {axis.key: given.get(axis.key, value_at(source, axis.key)) for axis in axes}
-    values = {
+    values = sampled({axis.key: given.get(axis.key, value_at(source, axis.key)) for axis in axes}, when)
+    _check_axes(axes, values, "[[start]]: ")
+    return values
+
+
+def sampled(values: Mapping[str, Value], when: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:
+    """Of values of all axes those of the axes that are sampled, because their conditions hold."""
+    return {
         key: value
         for key, value in values.items()
         if all(values[other] == must for other, must in when.get(key, {}).items())
     }
-    _check_axes(axes, values, "[[start]]: ")
-    return values
 
 
 def _check_axes(axes: Sequence[Axis], values: Mapping[str, Value], where: str = "") -> None:

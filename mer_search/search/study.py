@@ -102,13 +102,6 @@ def open_study(
             its own.
         UsageError: if the source's values cannot be compared with the study's.
     """
-    study = _open(search, storage, name, source)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        wait_again(study, trial)
-    return study
-
-
-def _open(search: Search, storage: optuna.storages.BaseStorage, name: str, source: optuna.Study | None) -> optuna.Study:
     if source and name not in optuna.get_all_study_names(storage):
         contained(search, source)  # what cannot be taken is refused before anything is made
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
@@ -133,6 +126,8 @@ def _open(search: Search, storage: optuna.storages.BaseStorage, name: str, sourc
     if not (kept := kept_study(search.out)).exists():
         write_whole(kept, search.file.text)
     study.sampler = Afresh(search.file.sampler, search.seed)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        wait_again(study, trial)
     return study
 
 

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mer_search.config import Run, digest, value_at, with_values
 from mer_search.errors import UsageError
+from mer_search.search.space import sampled
 from mer_search.search.storage import results
 from mer_search.search.trial import TOLD, Search, trial_folder
 from mer_search.training.fold_store import read_config
@@ -50,18 +51,12 @@ def contained(search: Search, source: optuna.Study) -> list[Taken]:
 def _params(search: Search, run: Run) -> dict[str, Any] | None:
     """The parameters that a configuration has in the search's space; None if it does not lie in it."""
     file = search.file
-    every = {axis.key: value_at(run, axis.key) for axis in file.axes}
-    params = {
-        key: value
-        for key, value in every.items()
-        if all(every[other] == must for other, must in file.when.get(key, {}).items())
-    }
-    if not all(axis.holds(params[axis.key]) for axis in file.axes if axis.key in params):
-        return None
+    params = sampled({axis.key: value_at(run, axis.key) for axis in file.axes}, file.when)
     try:
+        file.check(params)
         same = digest(with_values(search.loaded.run, file.tied(params))) == digest(run)
-    except UsageError:  # values that do not go together
-        same = False
+    except UsageError:  # a value off its axis, or values that do not go together
+        return None
     return params if same else None
 
 

@@ -80,7 +80,6 @@ class Evaluation:
     """A trial while it is evaluated. Shapes: S subjects of the study."""
 
     trial: optuna.Trial
-    values: dict[str, Value]
     run: Run
     folder: Path
     subjects: tuple[str, ...]  # S, in the study's order
@@ -173,23 +172,20 @@ def evaluation_job(
         except UsageError as error:  # values that are possible one by one, but not together
             raise Infeasible(str(error), "valid configuration") from error
         foretell(study, trial, loaded.run)
-        evaluation = _evaluation(search, study.get_trials(deepcopy=False), trial, values, loaded)
+        evaluation = _evaluation(search, study.get_trials(deepcopy=False), trial, loaded)
         claim(evaluation.folder, loaded.run, loaded.motion_digest)
     except Exception as error:  # told when it is the trial's turn
         return Job(trial, search.loaded, search.folder(trial.number), error=error, over=True)
     return Job(evaluation, loaded, evaluation.folder, evaluation.plan, evaluation.needs())
 
 
-def _evaluation(
-    search: Search, trials: Sequence[FrozenTrial], trial: optuna.Trial, values: dict[str, Value], loaded: Loaded
-) -> Evaluation:
+def _evaluation(search: Search, trials: Sequence[FrozenTrial], trial: optuna.Trial, loaded: Loaded) -> Evaluation:
     pruner, rule = pruners.PRUNERS[search.file.pruner], search.file.rule
     told = [other for other in trials if other.number < trial.user_attrs[TOLD]]
     params = trial.params  # which Optuna copies for each who asks
     repeats = sum(other.params == params for other in trials[: trial.number])  # a repeat has another seed
     return Evaluation(
         trial,
-        values,
         loaded.run,
         search.folder(trial.number),
         search.subjects,
