@@ -279,19 +279,10 @@ def confirm_targets(
     announce: Announce = lambda jobs, costs, slots: None,
     on_epoch: OnEpoch = lambda title, epoch: None,
 ) -> list[Result]:
-    """Confirm configurations on the same folds, compare them, and write their files and pages; `start` comes last.
+    """Confirm configurations on the same folds, compare the first with the others, and write their files and pages.
 
-    Args:
-        targets: the first is compared with the others.
-        start: where the search started, if that is to be compared, too.
-        path: the data's folder.
-        subjects: as in a study file.
-        seeds: the same for all.
-        where: folds are trained.
-        study: whose trials they are, if any.
-        progress: told of motion, folds and baselines.
-        announce: told the cost before anything is trained.
-        on_epoch: told of every epoch that is trained.
+    `start`, where the search started, comes last, unless it is None or one of the others; `study` is the one whose
+    trials they are, if any.
     """
     met = [*targets, *([start] if start and start not in targets else [])]
     jobs = prepare(met, path, subjects, seeds, progress)

@@ -130,14 +130,8 @@ def groups_of(
 def prepare(
     targets: Sequence[Target], path: Path, subjects: str, seeds: Sequence[int], progress: Progress
 ) -> list[Confirmation]:
-    """The configurations on the same clips, subjects and seeds; motion that they share is loaded once.
-
-    Args:
-        targets: the configurations.
-        path: the data's folder.
-        subjects: as in a study file.
-        seeds: the same for all.
-        progress: told of motion that is measured.
+    """The configurations on the same clips, subjects (as in a study file) and seeds; motion that they share is loaded
+    once.
 
     Raises:
         UsageError: for unknown subjects, or if the configurations' data are not the same clips, labels and folds.
@@ -178,14 +172,7 @@ def confirm_all(
     on_epoch: OnEpoch = lambda title, epoch: None,
 ) -> list[list[Predictions]]:
     """The folds of every confirmation, by subject; those that are not on disk yet are trained, after their cost was
-    announced.
-
-    Args:
-        jobs: one that stands there twice is trained once.
-        where: folds are trained.
-        progress: told of every fold.
-        announce: told of the cost.
-        on_epoch: told of every epoch that is trained.
+    announced, and those that several need once.
 
     Raises:
         MerSearchError: if a fold cannot be trained; it is named.

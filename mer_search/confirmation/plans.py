@@ -74,12 +74,8 @@ def _check_order(steps: Sequence[Step], plan: str) -> None:
 def follow(
     steps: Sequence[Step], evaluate: Callable[[Sequence[str], str], Comparison]
 ) -> Iterator[tuple[Step, tuple[str, ...], Comparison | None]]:
-    """The steps of a plan one after the other, with the networks that meet in them; None where there is no need.
-
-    Args:
-        steps: of the plan.
-        evaluate: compares the networks of these names on these subjects.
-    """
+    """The steps of a plan one after the other, with the networks that meet in them, and how `evaluate` compares these
+    on the step's subjects; None where there is no need."""
     winners: dict[str, str] = {}
     for step in steps:
         names = tuple(winners.get(name, name) for name in step.compare)

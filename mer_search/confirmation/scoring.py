@@ -182,19 +182,13 @@ def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: Sum
 
 
 def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ties: str) -> dict[str, str]:
-    """File name -> text of what a confirmation's folds say.
+    """File name -> text of what all of a confirmation's folds say; `tuning` are the subjects that the search scored.
 
     subjects.csv      a row a subject, under the tail rule of the seeds' mean
     megc_log.txt      MEGC 2019's log of the same
     published.csv     a row a seed and subject, at the epoch that the published rule picks on that very subject
     epochs.csv        a row a seed, subject and epoch
     action_units.csv  a row a seed and clip, of training in two stages: the action units it has, and those predicted
-
-    Args:
-        folds: all of them.
-        tuning: the subjects that the search scored.
-        dataset: its name, for the log.
-        ties: of the published rule (metrics.PUBLISHED_RULES).
     """
     folds = sorted(folds, key=lambda fold: (fold.seed, fold.subject))
     decided = averaged(folds)

@@ -102,12 +102,8 @@ def top_targets(study: optuna.Study, count: int) -> list[Target]:
 
 def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target]) -> Target:
     """Where a study's search started: its base preset with the values under [set] and those of the first [[start]]. If
-    `preset_name` is given, that preset with the values under [set].
-
-    Args:
-        study: whose kept study file is read.
-        preset_name: "" for where the search started.
-        found: trials of the study; if one of them is the very configuration, it is returned.
+    `preset_name` is given, that preset with the values under [set]. If one of the trials `found` is the very
+    configuration, it is returned.
 
     Raises:
         DataError: if the study file was not kept.

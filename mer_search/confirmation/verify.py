@@ -87,11 +87,7 @@ def verify_trial(study: optuna.Study, number: int) -> Checked:
 
 
 def verify_confirmation(folder: Path) -> Checked:
-    """A confirmation's summary, tables and log against its predictions, and its checkpoints.
-
-    Args:
-        folder: with a summary.json.
-    """
+    """A confirmation's summary, tables and log against its predictions, and its checkpoints."""
     return _checked(f"{folder.parent.name}/{folder.name}", folder, lambda: _of_confirmation(folder))
 
 

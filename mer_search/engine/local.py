@@ -74,14 +74,9 @@ class _Slot:
 
 
 class LocalExecutor:
-    """Worker processes of this machine. They start with their first tasks, and end with this process, however it ends.
-
-    Args:
-        device: "cpu" or "cuda".
-        slots: how many workers; on several GPUs they take turns.
-        threads: of each.
-        exact: whether a GPU must give the same result again.
-        silence: how long a worker may be silent.
+    """Worker processes of this machine, one a slot, each with so many threads; on several GPUs they take turns. They
+    start with their first tasks, and end with this process, however it ends. `exact`: a GPU must give the same result
+    again.
     """
 
     def __init__(

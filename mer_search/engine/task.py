@@ -15,24 +15,17 @@ from mer_search.training.loop import Epoch
 class Task:
     """A fold to train: a network on everybody in the dataset but one subject, which it then predicts.
 
-    Args:
-        run: the configuration.
-        dataset: the name under which the executor was given the clips.
-        seed: of the run; the fold's own is made of it and of the subject.
-        subject: who is tested.
-        epochs: how many epochs there shall be in the end, at most the run's.
-        state: where the fold is kept if epochs are left in the end, and taken up again if it is there. A local executor
-            has a file of that name, Ray an object.
-        keep: which weights are wanted, of training.loop.KEPT.
+    It is kept under the name `state` if epochs are left in the end, and taken up again if it is there: a local executor
+    has a file of that name, Ray an object.
     """
 
     run: Run
-    dataset: str
-    seed: int
-    subject: str
-    epochs: int
+    dataset: str  # the name under which the executor was given the clips
+    seed: int  # of the run; the fold's own is made of it and of the subject
+    subject: str  # who is tested
+    epochs: int  # that there shall be in the end, at most the run's
     state: Path | None = None
-    keep: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()  # which weights are wanted, of training.loop.KEPT
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,15 +46,8 @@ def finalists(search: Search, study: optuna.Study) -> list[FrozenTrial]:
 def run_finals(
     search: Search, study: optuna.Study, scheduler: Scheduler, progress: Progress = silent
 ) -> Generator[Scored | Lost | Final]:
-    """Score the finalists with further seeds, and keep what was found in the study; yield what happens.
-
-    What an earlier call has trained is not trained again.
-
-    Args:
-        search: whose trials have all been told.
-        study: opened by this process alone.
-        scheduler: where folds are trained.
-        progress: told of motion that is measured anew.
+    """Score the finalists of a search whose trials have all been told with further seeds, and keep what was found in
+    the study; yield what happens. What an earlier call has trained is not trained again.
 
     Raises:
         MerSearchError: if a fold cannot be trained.

@@ -41,23 +41,14 @@ Needs = Generator[Want, Predictions, Any]  # yields the next fold, is sent it, r
 
 @dataclass(eq=False)
 class Job:
-    """A run, and which of its folds are wanted.
+    """A run, and which of its folds are wanted."""
 
-    Args:
-        name: for progress and errors: a trial, a confirmation's title.
-        loaded: the run and the clips.
-        folder: where its folds are kept.
-        plan: all folds that it may need, in the order in which it needs them.
-        needs: tells what it needs next.
-        keep: which weights of a fold are kept on disk, of training.loop.KEPT.
-    """
-
-    name: Any
+    name: Any  # for progress and errors: a trial, a confirmation's title
     loaded: Loaded
-    folder: Path
-    plan: Sequence[Want] = ()
-    needs: Needs | None = None
-    keep: tuple[str, ...] = ()
+    folder: Path  # where its folds are kept
+    plan: Sequence[Want] = ()  # all folds that it may need, in the order in which it needs them
+    needs: Needs | None = None  # tells what it needs next
+    keep: tuple[str, ...] = ()  # which weights of a fold are kept on disk, of training.loop.KEPT
     outcome: Any = None  # what `needs` returned
     error: Exception | None = None  # or what went wrong
     over: bool = False
@@ -145,13 +136,7 @@ class Job:
         return sum(self._there(want) is not None for want in self.plan), len(self.plan)
 
 
-def list_job(
-    name: str,
-    loaded: Loaded,
-    folder: Path,
-    folds: Sequence[Want],
-    keep: tuple[str, ...] = (),
-) -> Job:
+def list_job(name: str, loaded: Loaded, folder: Path, folds: Sequence[Want], keep: tuple[str, ...] = ()) -> Job:
     """A job that wants all of a list of folds, whatever they say; its outcome are their predictions in that order."""
 
     def needs() -> Needs:
@@ -164,20 +149,11 @@ def list_job(
 
 
 class Scheduler:
-    """Trains jobs on an executor.
-
-    Args:
-        executor: where folds are trained.
-        in_flight: how many jobs are begun before the first of them has ended.
-
-    Attributes:
-        trained: epochs of folds that were trained.
-        wasted: how many of them were trained ahead and thrown away.
-    """
+    """Trains jobs on an executor, `in_flight` of them begun before the first has ended."""
 
     def __init__(self, executor: Executor, in_flight: int) -> None:
         self.executor, self.in_flight = executor, in_flight
-        self.trained = self.wasted = 0
+        self.trained = self.wasted = 0  # epochs of folds; those of them that were trained ahead and thrown away
         self._flight: deque[Job] = deque()
         self._of: dict[Task | Timing, Job] = {}
         self._datasets: set[str] = set()

@@ -53,14 +53,7 @@ def open_session(
     source: optuna.Study | None = None,
 ) -> Iterator[Session]:
     """A search's study in a storage, new or resumed, with an executor; while it lasts, no other process may run it.
-
-    Args:
-        search: the search.
-        storage: URL.
-        study_name: of the study in the storage.
-        where: folds are trained.
-        in_flight: how many trials are; None for as many as before, else as many as keep the slots busy.
-        source: a study whose trials a new one begins with, as far as its space contains them.
+    A new one begins with the trials of the study `source`, as far as its space contains them.
 
     Raises:
         StorageError: if the study was made with another space, data, subjects or seed, or another process runs it.

@@ -259,17 +259,11 @@ Event = Begun | Trained | Scored | Lost | Evaluation | Told
 def run(
     search: Search, study: optuna.Study, scheduler: Scheduler, trials: int, progress: LoadProgress = silent
 ) -> Generator[Event]:
-    """Run trials until the study has `trials` of them in all; yield what happens.
+    """Run trials until the study, which this process alone has opened, has `trials` of them in all, earlier calls
+    counted in; yield what happens.
 
     A trial that is interrupted (a stop, or the process is killed) keeps its finished folds and is taken up by the next
     call.
-
-    Args:
-        search: what is searched.
-        study: opened by this process alone.
-        scheduler: where folds are trained, and how many trials are in flight.
-        trials: how many there shall be, earlier calls counted in.
-        progress: told of motion that is measured anew.
 
     Raises:
         MerSearchError: after three failures in a row; the first one's traceback is in its folder.

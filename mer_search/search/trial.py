@@ -161,11 +161,7 @@ class Evaluation:
 def evaluation_job(
     search: Search, study: optuna.Study, trial: optuna.Trial, values: dict[str, Value], progress: Progress
 ) -> Job:
-    """The job that evaluates a trial with these values; one that has failed already if they are not possible.
-
-    Args:
-        progress: told of motion that is measured anew, where the trial's values change it.
-    """
+    """The job that evaluates a trial with these values; one that has failed already if they are not possible."""
     try:
         try:
             loaded = search.loaded.with_values(values, progress)

@@ -75,7 +75,7 @@ class Loaded:
         """Each clip's class number."""
         return np.asarray(self.tensors.labels)
 
-    def with_values(self, values: Mapping[str, Value], progress: "Progress") -> "Loaded":
+    def with_values(self, values: Mapping[str, Value], progress: Progress) -> "Loaded":
         """The same clips for the run with these values; their motion is measured anew if it depends on them.
 
         Raises:
@@ -149,13 +149,8 @@ def find_data(path: Path | None, progress: Progress) -> Path:
 
 
 def load_data(path: Path, run: Run, progress: Progress, subjects: str = "all") -> Loaded:
-    """Read a dataset's folder for the run's task, and its motion, and fit the run to it.
-
-    Args:
-        path: the folder.
-        run: whose task and motion.
-        progress: told of clips.
-        subjects: that will be selected: a wrong name fails before any motion is measured.
+    """Read a dataset's folder for the run's task, and its motion, and fit the run to it. Of the `subjects` that will be
+    selected a wrong name fails before any motion is measured.
 
     Raises:
         DataError, UsageError: see data.open_folder, data.store.load and data.fit.
