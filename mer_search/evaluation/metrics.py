@@ -6,6 +6,7 @@ truth in its rows.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,19 +151,13 @@ def val_epoch(fold: Predictions) -> Floats:
     return np.asarray(fold.probabilities[int(fold.val_log_likelihood.argmax())], np.float64)
 
 
-def best_test_epoch(fold: Predictions) -> Floats:
+def best_test_epoch(fold: Predictions, latest: bool = False) -> Floats:
     """Probability (n, K) at the epoch with the best F1 on this very subject: the published rule. It leaks.
 
     As TM-MMNET's public code does it from V3 on: macro F1 over the classes that occur, ties to the higher accuracy,
-    then to the earlier epoch.
+    then to the earlier epoch; or to the latest epoch, as in the public code of MMNet and of TM-MMNET's V1 and V2.
     """
-    return np.asarray(fold.probabilities[best_epoch(*f1_by_epoch(fold))], np.float64)
-
-
-def latest_best_test_epoch(fold: Predictions) -> Floats:
-    """As best_test_epoch, but ties go to the latest epoch, as in the public code of MMNet and of TM-MMNET's V1 and V2.
-    It leaks."""
-    return np.asarray(fold.probabilities[best_epoch(*f1_by_epoch(fold), latest=True)], np.float64)
+    return np.asarray(fold.probabilities[best_epoch(*f1_by_epoch(fold), latest)], np.float64)
 
 
 def best_epoch(f1: Floats, accurate: Floats, latest: bool = False) -> int:
@@ -184,7 +179,10 @@ def f1_by_epoch(fold: Predictions) -> tuple[Floats, Floats]:
 Rule = Callable[[Predictions], Floats]
 RULES: dict[str, Rule] = {"tail": tail, "last": last, "val_epoch": val_epoch, "best_test_epoch": best_test_epoch}
 LEAKS = frozenset({"best_test_epoch"})  # rules that look at the test subject's labels
-PUBLISHED_RULES: dict[str, Rule] = {"earliest": best_test_epoch, "latest": latest_best_test_epoch}  # by their ties
+PUBLISHED_RULES: dict[str, Rule] = {
+    "earliest": best_test_epoch,
+    "latest": partial(best_test_epoch, latest=True),
+}  # by ties
 
 
 def available(folds: Sequence[Predictions], ties: str = "earliest") -> dict[str, Rule]:
