@@ -238,6 +238,7 @@ def test_a_password_is_told_nobody(mer_search, flow_folder, tmp_path, monkeypatc
         f"postgresql+nodriver://mer:{SECRET}@127.0.0.1:1/mer",
         f"postgresql://mer:{SECRET}@127.0.0.1:1/mer",
         f"mysql://mer:{SECRET}@127.0.0.1/mer",
+        f"mysql://mer://{SECRET}@127.0.0.1/mer",
         f"nonsense mer:{SECRET}@127.0.0.1",
     ],
 )

@@ -144,7 +144,7 @@ def check_name(name: str) -> str:
 
 def shown(url: str) -> str:
     """A URL without its password, even if it is no URL."""
-    return re.sub(r"(?<=password=)[^&]*", "***", re.sub(r":(?!//).*@", ":***@", url))
+    return re.sub(r"(?<=password=)[^&]*", "***", re.sub(r"(?s)^([\w+.-]+://)?+(.*?):.*@", r"\1\2:***@", url))
 
 
 def find_study(storage: BaseStorage, name: str | None) -> optuna.Study:
