@@ -105,6 +105,10 @@ class Layout:
         match = re.fullmatch(pattern, text.strip(), re.IGNORECASE)
         return f"{self.prefix}{int(match[1]):0{self.digits if self.padded else 1}d}" if match else None
 
+    def clip_key(self, subject: str, name: str) -> Key:
+        """What stands for a clip however it is spelt."""
+        return self.subject(subject) or subject.lower(), self.key(name)
+
     def read(self, folder: Path, by: str = "emotion") -> tuple[list[Clip], list[Problem]]:
         """All clips, labelled with their emotion or another field of their rows, and what is wrong with them.
 
@@ -128,11 +132,8 @@ class Layout:
         problems: list[Problem] = []
         for row in rows:
             clip, found = self._clip(row, folders)
-            key = (clip.subject, self.key(clip.name)) if clip else None
-            if clip and key in clips:
+            if clip and clips.setdefault(self.clip_key(clip.subject, clip.name), clip) is not clip:
                 found = [Problem(clip.id, "it has two rows in the spreadsheet; the first is taken", True, clip.label)]
-            elif clip and key:
-                clips[key] = clip
             problems += found
         return list(clips.values()), problems
 

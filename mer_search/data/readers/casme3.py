@@ -6,7 +6,7 @@ onset, `b_166`. Depth images are not looked at. In 55 rows the apex is the onset
 Transactions on Pattern Analysis and Machine Intelligence 2023, and its spreadsheet's columns.
 """
 
-from mer_search.data.readers.annotation import Layout
+from mer_search.data.readers.annotation import COLUMNS, Layout
 from mer_search.data.tasks import OBJECTIVE, Task, plain, valence
 
 NAME = "casme3"
@@ -23,15 +23,7 @@ LAYOUT = Layout(
     title="CAS(ME)^3 part A",
     fps=30,
     sheet=r"^cas\(?me\)?\^?3.*part_?a_me",
-    columns={
-        "subject": "Subject",
-        "name": "Filename",
-        "onset": "Onset",
-        "apex": "Apex",
-        "offset": "Offset",
-        "units": "AU",
-        "emotion": "emotion",
-    },
+    columns=COLUMNS | {"onset": "Onset", "apex": "Apex", "offset": "Offset", "units": "AU", "emotion": "emotion"},
     optional={"objective": "Objective class"},
     prefix="spNO.",
     digits=3,

@@ -9,15 +9,15 @@ FG 2019.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mer_search.data.clips import Clip, Problem, with_landmarks
 from mer_search.data.readers import casme2, casme3, dfme, mmew, samm, smic
 from mer_search.data.readers.annotation import Layout, number, tables
 from mer_search.data.readers.tables import read_table
-from mer_search.data.tasks import OBJECTIVE, Task, assign, plain
+from mer_search.data.tasks import OBJECTIVE, assign, plain
 from mer_search.errors import DataError
 
 NAME, MIXED = "composite", "mixed"  # MEGC 2019's, and any other
@@ -25,22 +25,9 @@ CLASSES = ("negative", "positive", "surprise")  # 0, 1, 2 in the list
 TASKS = {"3": plain(*CLASSES), **OBJECTIVE}
 LIST = "combined_3class_gt.csv"  # dataset, subject, clip, label
 COPIES = r"combined_?3_?class.*\.csv"  # what its copies are called, in lower case
-
-
-@dataclass(frozen=True)
-class Database:
-    """A part of the composite."""
-
-    layout: Layout
-    tasks: Mapping[str, Task]
-
-    def key(self, subject: str, name: str) -> tuple[str, str]:
-        """What stands for a clip however it is spelt."""
-        return self.layout.subject(subject) or subject.lower(), self.layout.key(name)
-
-
 MODULES = (casme2, samm, smic, mmew, casme3, dfme)
-DATABASES = {module.NAME: Database(module.LAYOUT, module.TASKS) for module in MODULES}
+LAYOUTS = {module.NAME: module.LAYOUT for module in MODULES}
+TASKS_OF = {module.NAME: module.TASKS for module in MODULES}
 MEGC = {casme2.NAME, samm.NAME, smic.NAME}
 
 
@@ -48,7 +35,7 @@ def parts(folder: Path) -> dict[str, list[Path]]:
     """The sub-folders that hold each database, of the folder or of the one folder in it that holds them all."""
     subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     files = {path: tables(path) for path in subfolders}
-    found = {name: [path for path in subfolders if base.layout.sheets(files[path])] for name, base in DATABASES.items()}
+    found = {name: [path for path in subfolders if layout.sheets(files[path])] for name, layout in LAYOUTS.items()}
     found = {name: paths for name, paths in found.items() if paths}
     holding = {path for paths in found.values() for path in paths}
     return parts(holding.pop()) if len(found) > 1 and len(holding) == 1 else found
@@ -67,7 +54,7 @@ def recognise(folder: Path, files: Sequence[Path]) -> bool:
 
 def source(folder: Path) -> str:
     """The spreadsheet of each database that is read."""
-    return ", ".join(DATABASES[name].layout.source(paths[0]) for name, paths in parts(folder).items())
+    return ", ".join(LAYOUTS[name].source(paths[0]) for name, paths in parts(folder).items())
 
 
 def read(folder: Path, by: str = "emotion") -> tuple[list[Clip], list[Problem]]:
@@ -84,19 +71,19 @@ def read(folder: Path, by: str = "emotion") -> tuple[list[Clip], list[Problem]]:
     for name, paths in found.items():
         if len(paths) > 1:
             raise DataError(
-                f"{folder} must hold {DATABASES[name].layout.title} once, but it is in "
+                f"{folder} must hold {LAYOUTS[name].title} once, but it is in "
                 f"{' and in '.join(path.name for path in paths)}; move all but one away"
             )
-        if by != "emotion" and by not in DATABASES[name].layout.optional:
+        if by != "emotion" and by not in LAYOUTS[name].optional:
             continue
-        raw, wrong = DATABASES[name].layout.read(paths[0], by)
+        raw, wrong = LAYOUTS[name].read(paths[0], by)
         raw = [with_landmarks(clip, paths[0]) for clip in raw]
         if by != "emotion":
             some = raw
         elif listed is None:
-            some, wrong = assign(raw, wrong, DATABASES[name].tasks, "3")
+            some, wrong = assign(raw, wrong, TASKS_OF[name], "3")
         else:
-            some, wrong = _by_list(raw, wrong, DATABASES[name], [row[1:] for row in listed if row[0] == name])
+            some, wrong = _by_list(raw, wrong, LAYOUTS[name], [row[1:] for row in listed if row[0] == name])
         clips += some
         problems += wrong
     return clips, problems
@@ -129,26 +116,26 @@ def _listed(folder: Path) -> list[tuple[str, str, str, str]] | None:
 def _database(cell: str) -> str:
     """casme2 for "CASME II" and the like; "" for what is none."""
     letters = re.sub(r"[^a-z]", "", cell.lower())
-    return next((name for name in DATABASES if letters.startswith(name.rstrip("2"))), "")
+    return next((name for name in LAYOUTS if letters.startswith(name.rstrip("2"))), "")
 
 
 def _by_list(
-    raw: Sequence[Clip], wrong: Sequence[Problem], base: Database, rows: Sequence[tuple[str, str, str]]
+    raw: Sequence[Clip], wrong: Sequence[Problem], layout: Layout, rows: Sequence[tuple[str, str, str]]
 ) -> tuple[list[Clip], list[Problem]]:
     """One database's clips as its rows (subject, clip, label) have it, and the problems that concern them."""
-    there = {base.key(clip.subject, clip.name): clip for clip in raw}
-    about = [(base.key(*problem.clip.split("/", 1)), problem) for problem in wrong]
-    keys = {base.key(subject, name) for subject, name, _ in rows}
+    there = {layout.clip_key(clip.subject, clip.name): clip for clip in raw}
+    about = [(layout.clip_key(*problem.clip.split("/", 1)), problem) for problem in wrong]
+    keys = {layout.clip_key(subject, name) for subject, name, _ in rows}
     # The readers' emotions are not the task's here, so a problem is passed on without one.
     problems = [replace(problem, label="") for key, problem in about if key in keys]
     explained = {key for key, problem in about if not problem.usable}
     chosen = []
     for subject, name, label in rows:
-        key, place = base.key(subject, name), number(label)
+        key, place = layout.clip_key(subject, name), number(label)
         if place is None or not 0 <= place < len(CLASSES):
             problems.append(Problem(f"{subject}/{name}", f"its label in {LIST} must be 0, 1 or 2, but is {label!r}"))
         elif key in there:
             chosen.append(replace(there.pop(key), label=CLASSES[place]))
         elif key not in explained:
-            problems.append(Problem(f"{subject}/{name}", f"{LIST} has it, but the {base.layout.title} clips do not"))
+            problems.append(Problem(f"{subject}/{name}", f"{LIST} has it, but the {layout.title} clips do not"))
     return chosen, problems

@@ -5,7 +5,7 @@ which a spreadsheet program drops the zeros in front. Source: Davison et al., "S
 Computing 2018, and the files themselves.
 """
 
-from mer_search.data.readers.annotation import Layout, without_zeros
+from mer_search.data.readers.annotation import COLUMNS, Layout, without_zeros
 from mer_search.data.tasks import OBJECTIVE, ROMAN, plain, valence
 
 NAME = "samm"
@@ -20,15 +20,7 @@ LAYOUT = Layout(
     title="SAMM",
     fps=200,
     sheet="^samm.*micro.*facs",
-    columns={
-        "subject": "Subject",
-        "name": "Filename",
-        "onset": "Onset Frame",
-        "apex": "Apex Frame",
-        "offset": "Offset Frame",
-        "units": "Action Units",
-        "emotion": "Estimated Emotion",
-    },
+    columns=COLUMNS | {"onset": "Onset Frame", "apex": "Apex Frame", "offset": "Offset Frame"},
     optional={"objective": "Objective Classes"},
     prefix="",
     digits=3,
