@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mer_search.data import Folder
 from mer_search.data.clips import Clip, Problem, checksum, counts, enough, subjects
-from mer_search.data.images import read_image
+from mer_search.data.images import reader
 from mer_search.data.prepare import check_sizes, size_of
 from mer_search.data.threads import Check, in_threads
 from mer_search.errors import DataError
@@ -57,12 +56,8 @@ def check_folder(folder: Folder, on_clip: Callable[[int, int], None]) -> Report:
 
 
 def _unreadable(clip: Clip, check: Check) -> Problem | None:
-    def size(path: Path) -> tuple[int, int]:
-        check()
-        return size_of(read_image(path))
-
     try:
-        check_sizes(map(size, clip.frames))
+        check_sizes(map(size_of, map(reader(check), clip.frames)))
     except (DataError, OSError) as error:
         return Problem(clip.id, str(error))
     return None

@@ -16,8 +16,8 @@ from numpy.random import Generator
 from mer_search.config import Run, Train
 from mer_search.data.clips import Clip
 from mer_search.data.flow import Measured, motion
-from mer_search.data.images import read_image
-from mer_search.data.prepare import Read, pillow_resized, prepared
+from mer_search.data.images import Read, read_image
+from mer_search.data.prepare import pillow_resized, prepared
 
 
 def with_copies(clip: Clip, sets: Sequence[Sequence[int]], run: Run, read: Read = read_image) -> Measured:

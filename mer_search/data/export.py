@@ -9,7 +9,7 @@ import cv2
 from mer_search.config import Prep
 from mer_search.data import Folder
 from mer_search.data.clips import Clip
-from mer_search.data.images import read_image
+from mer_search.data.images import reader
 from mer_search.data.prepare import prepared
 from mer_search.data.readers.annotation import PROCESSED, tables
 from mer_search.data.threads import Check, in_threads
@@ -55,13 +55,8 @@ def export_frames(folder: Folder, prep: Prep, out: Path, told: Callable[[int, in
 
 def _write(root: Path, clip: Clip, prep: Prep, check: Check) -> int | str:
     """How many frames were written; what is wrong with the clip, if it cannot be used."""
-
-    def read(path: Path) -> cv2.typing.MatLike:
-        check()
-        return read_image(path)
-
     try:
-        images = prepared(clip, range(clip.onset, clip.onset + len(clip.frames)), prep, read)
+        images = prepared(clip, range(clip.onset, clip.onset + len(clip.frames)), prep, reader(check))
     except DataError as error:
         return f"{clip.id}: {error}"
     target = root / clip.subject / clip.name

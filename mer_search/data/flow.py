@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from mer_search.config import Flow, Run
 from mer_search.data.clips import Clip
 from mer_search.data.frames import pairs
-from mer_search.data.images import read_image
-from mer_search.data.prepare import Read, prepared, resized
+from mer_search.data.images import Read, read_image
+from mer_search.data.prepare import prepared, resized
 from mer_search.errors import DataError, UsageError
 
 
@@ -85,8 +86,12 @@ METHODS: dict[str, Method] = {"farneback": farneback, "dis": dis, "tvl1": tvl1} 
 
 def difference(before: MatLike, after: MatLike) -> NDArray[np.float32]:
     """(3, H, W) RGB grey levels that each pixel gained from one image (H, W, 3) BGR to another."""
-    gained = after.astype(np.float32) - before
-    return np.ascontiguousarray(gained[:, :, ::-1].transpose(2, 0, 1))
+    return _planes(after.astype(np.float32) - before)
+
+
+def _planes(image: NDArray[Any]) -> NDArray[Any]:
+    """An image (H, W, 3) BGR -> (3, H, W) RGB."""
+    return np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1))
 
 
 def resize_flow(flow: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -126,8 +131,8 @@ def motion(images: Mapping[int, MatLike], sets: Sequence[Sequence[int]], run: Ru
         half = flow.astype(np.float16)
     if not np.isfinite(half).all():  # what is finite but longer than 65,504 pixels is none either
         raise DataError("its optical flow must be finite, but is not; try other flow settings")
-    onset = np.stack([_thumbnail(images[frame_set[0]], run.flow.size) for frame_set in sets])
-    return Measured(half, onset.astype(np.uint8))
+    small = (cv2.resize(images[frames[0]], (run.flow.size,) * 2, interpolation=cv2.INTER_AREA) for frames in sets)
+    return Measured(half, np.stack([_planes(image) for image in small]))
 
 
 def _between(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
@@ -137,12 +142,6 @@ def _between(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float3
         return difference(before, after)
     before, after = (cv2.cvtColor(image, GREYS[config.grey]) for image in (before, after))
     return resize_flow(METHODS[config.method](before, after, config), config.size)
-
-
-def _thumbnail(image: MatLike, size: int) -> MatLike:
-    """An image (H, W, 3) BGR -> (3, size, size) RGB."""
-    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(resized[:, :, ::-1].transpose(2, 0, 1))
 
 
 def read_flow_image(path: Path, size: int) -> NDArray[np.float16]:
@@ -158,5 +157,4 @@ def read_flow_image(path: Path, size: int) -> NDArray[np.float16]:
         raise DataError(f"a flow image must hold u, v and strain as red, green and blue, but {path} is grey")
     if image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    scaled = image[:, :, ::-1].astype(np.float32) / 127.5 - 1
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1))[None, None].astype(np.float16)
+    return _planes(image.astype(np.float32) / 127.5 - 1)[None, None].astype(np.float16)

@@ -6,6 +6,7 @@ or libtiff through Pillow. A header that announces more than `MAX_PIXELS` is ref
 """
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from PIL import Image
 from mer_search.errors import DataError
 from mer_search.files import content_of
 
+Read = Callable[[Path], MatLike]  # a frame's path -> image (H, W, 3), BGR; see `read_image`
 MAX_PIXELS = 40_000_000  # pixels; SAMM's frames have 2 million, an 8K film's 33
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is less than Pillow's own limit, which warns on stderr
@@ -31,12 +33,21 @@ def read_image(path: Path) -> MatLike:
     """
     content = content_of(path)
     try:
-        image = _decoded(content)
+        return _decoded(content)
     except DataError as error:
         raise DataError(f"a frame must be a whole image, but {path} {error}") from None
     except Exception as error:  # Pillow, simplejpeg and OpenCV each have their own
         raise DataError(f"a frame must be a whole image, but {path} cannot be decoded") from error
-    return image
+
+
+def reader(check: Callable[[], None]) -> Read:
+    """`read_image` for a function in threads, which calls its `check` before each image (see data.threads)."""
+
+    def read(path: Path) -> MatLike:
+        check()
+        return read_image(path)
+
+    return read
 
 
 def _decoded(content: bytes) -> MatLike:

@@ -19,8 +19,7 @@ from cv2.typing import MatLike
 from mer_search.config import Run
 from mer_search.data import Folder
 from mer_search.data.clips import Clip
-from mer_search.data.images import read_image
-from mer_search.data.prepare import Read
+from mer_search.data.images import Read, read_image
 from mer_search.data.readers.annotation import IMAGES, MIN_FRAMES, pictures, processed
 from mer_search.data.readers.flow_images import maps_of
 from mer_search.data.spotting import strongest

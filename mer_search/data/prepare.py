@@ -1,7 +1,6 @@
 """Frames become the images whose motion is measured: read, denoised, resized, masked."""
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -11,10 +10,9 @@ from PIL import Image
 from mer_search.config import Prep
 from mer_search.data import masks
 from mer_search.data.clips import Clip
-from mer_search.data.images import read_image
+from mer_search.data.images import Read, read_image
 from mer_search.errors import DataError
 
-Read = Callable[[Path], MatLike]  # a frame's path -> image (H, W, 3), BGR; see data.images.read_image
 PATCH, SEARCH = 7, 21  # pixels a side of what denoising compares and where it looks for it; OpenCV's defaults
 NOTEBOOK_COLOUR, NOTEBOOK_PATCH = 7.0, 21  # TM-MMNET's notebook gives hColor what was meant for the patch
 

@@ -14,7 +14,8 @@ from cv2.typing import MatLike
 from mer_search.config import Flow, Run
 from mer_search.data.clips import Clip
 from mer_search.data.flow import farneback
-from mer_search.data.prepare import Read, prepared
+from mer_search.data.images import Read
+from mer_search.data.prepare import prepared
 from mer_search.errors import DataError
 
 SIZE = 128  # pixels a side at which motion is looked for

@@ -16,7 +16,6 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from mer_search.config import Run, digest
@@ -24,7 +23,7 @@ from mer_search.data.clips import Clip, Problem
 from mer_search.data.crops import with_copies
 from mer_search.data.flow import Measured, measure
 from mer_search.data.frames import frame_sets
-from mer_search.data.images import read_image
+from mer_search.data.images import reader
 from mer_search.data.masks import BY_LANDMARKS, landmark_file, onset_row
 from mer_search.data.prepare import in_force, neighbours
 from mer_search.data.threads import Check, in_threads
@@ -91,18 +90,13 @@ def _join(items: Sequence[Measured], keys: Sequence[str]) -> Motion:
 
 def _one(clip: Clip, run: Run, folder: Path, check: Check) -> tuple[str, Measured] | Problem:
     """A clip's key and its motion, out of the store, or measured and stored."""
-
-    def read(path: Path) -> MatLike:
-        check()
-        return read_image(path)
-
     try:
         sets = frame_sets(clip, run.frames)
         key = _key(clip, sets, run)
         path = folder / f"{f'{clip.subject}_{clip.name}'[:NAMED]}_{key}.motion"
         stored = _read(path, key)
         if stored is None:
-            stored = (with_copies if run.frames.crops else measure)(clip, sets, run, read)
+            stored = (with_copies if run.frames.crops else measure)(clip, sets, run, reader(check))
             _write(path, key, stored)
         return key, stored
     except DataError as error:
