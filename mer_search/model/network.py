@@ -1,5 +1,8 @@
 """One network for the whole family; a variant is a value of `config.Model`, never a subclass."""
 
+import math
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,15 +15,10 @@ STRIDES = (1, 2, 2, 2)  # of the stages of CA blocks
 TYPICAL_UNITS = 35  # action units in CASME II's 5-class task, L and R told apart: for costs, before data are at hand
 
 
-def _halved(size: int, times: int) -> int:
-    """Pixels a side after `times` convolutions of kernel 3, stride 2, padding 1."""
-    return size if times == 0 else _halved((size + 1) // 2, times - 1)
-
-
 def last_map(run: Run) -> int:
-    """Pixels a side of the map that the last CA block puts out."""
-    model = run.model
-    return _halved(run.flow.size, (model.stem_stride == 2) + STRIDES[: model.blocks].count(2))
+    """Pixels a side of the map that the last CA block puts out: convolutions of stride 2 halve them, and round up."""
+    shrunk = run.model.stem_stride * math.prod(STRIDES[: run.model.blocks])
+    return -(-run.flow.size // shrunk)
 
 
 def _external(run: Run) -> nn.Sequential:
@@ -49,12 +47,9 @@ def _blocks(model: Model) -> list[CABlock]:
     keeps = model.temporal == "keep"
     widths = (model.attention_width, *model.widths)
     blocks = []
-    for place, stride in enumerate(STRIDES[: model.blocks]):
-        first = CABlock(widths[place], widths[place + 1], stride, place if keeps else None, model.attention)
-        further = [
-            CABlock(widths[place + 1], widths[place + 1], 1, None, model.attention) for _ in range(1, model.depth)
-        ]
-        blocks += [first, *further]
+    for place, (inputs, outputs) in enumerate(pairwise(widths)):
+        blocks.append(CABlock(inputs, outputs, STRIDES[place], place if keeps else None, model.attention))
+        blocks += [CABlock(outputs, outputs, 1, None, model.attention) for _ in range(1, model.depth)]
     return blocks
 
 

@@ -19,11 +19,8 @@ from mer_search.errors import UsageError
 from mer_search.model.blocks import SpatialConv, TemporalConv
 from mer_search.model.network import Network
 
+CONVOLUTIONS = {"external.0": "conv_act.0 conv_act.1", "external.2": "conv_act.3 conv_act.4"}  # see Layout
 EVERYWHERE = {
-    "external.0.0": "conv_act.0",
-    "external.0.1": "conv_act.1",
-    "external.2.0": "conv_act.3",
-    "external.2.1": "conv_act.4",
     "position.position": "vit_pos.pos_embed",
     "position.embed": "vit_pos.patch_embed.proj",
     "position.norm": "vit_pos.norm",
@@ -42,7 +39,8 @@ TRANSFORMER_BLOCK = {
 
 
 class Layout(NamedTuple):
-    """Public names of what depends on the temporal mode, and which of our modules stand for 3D convolutions there."""
+    """Public names of what depends on the temporal mode, for each SpatialConv or TemporalConv those of its convolution
+    and its normalisation; and which of our modules stand for 3D convolutions there."""
 
     internal: dict[str, str]
     block: dict[str, str]  # of a CA block
@@ -50,16 +48,12 @@ class Layout(NamedTuple):
 
 
 _FLAT = Layout(
-    internal={"internal.0.0": "main_branch.conv1", "internal.0.1": "main_branch.bn1"},
+    internal={"internal.0": "main_branch.conv1 main_branch.bn1"},
     block={
-        "body.0.0": "conv1",
-        "body.0.1": "bn1",
-        "body.2.0": "conv2",
-        "body.2.1": "bn2",
-        "shortcut.0": "downsample.0",
-        "shortcut.1": "downsample.1",
-        "attention.0.0": "attn.0",
-        "attention.0.1": "attn.1",
+        "body.0": "conv1 bn1",
+        "body.2": "conv2 bn2",
+        "shortcut": "downsample.0 downsample.1",
+        "attention.0": "attn.0 attn.1",
     },
     folded=(),
 )
@@ -68,24 +62,16 @@ LAYOUTS = {
     "collapse": _FLAT._replace(folded=("external.",)),
     "keep": Layout(
         internal={
-            "internal.0.0": "main_branch.stem.0",
-            "internal.0.1": "main_branch.stem.1",
-            "internal.2.0": "main_branch.stem.3",
-            "internal.2.1": "main_branch.stem.4",
+            "internal.0": "main_branch.stem.0 main_branch.stem.1",
+            "internal.2": "main_branch.stem.3 main_branch.stem.4",
         },
         block={
-            "body.0.0": "conv1.0",
-            "body.0.1": "conv1.1",
-            "body.2.0": "conv1.3",
-            "body.2.1": "bn1",
-            "body.4.0": "conv2",
-            "body.4.1": "bn2",
-            "shortcut.0.0": "downsample.0",
-            "shortcut.0.1": "downsample.1",
-            "shortcut.1.0": "downsample.2",
-            "shortcut.1.1": "downsample.3",
-            "attention.0.0": "attn.0",
-            "attention.0.1": "attn.1",
+            "body.0": "conv1.0 conv1.1",
+            "body.2": "conv1.3 bn1",
+            "body.4": "conv2 bn2",
+            "shortcut.0": "downsample.0 downsample.1",
+            "shortcut.1": "downsample.2 downsample.3",
+            "attention.0": "attn.0 attn.1",
         },
         folded=("external.", "internal.", "blocks."),
     ),
@@ -140,9 +126,10 @@ def public_names(network: Network) -> dict[str, str]:
         UsageError: if a part of the network has no public counterpart.
     """
     layout = LAYOUTS[_temporal(network)]
-    prefixes = EVERYWHERE | layout.internal | ({} if network.units is None else TWO_STAGES)
+    prefixes = EVERYWHERE | _each(CONVOLUTIONS) | _each(layout.internal) | ({} if network.units is None else TWO_STAGES)
     for k in range(4):
-        prefixes |= {f"blocks.{k}.{ours}": f"main_branch.layer{k + 1}.0.{name}" for ours, name in layout.block.items()}
+        block = _each(layout.block).items()
+        prefixes |= {f"blocks.{k}.{ours}": f"main_branch.layer{k + 1}.0.{name}" for ours, name in block}
     for k in range(0 if network.position is None else len(network.position.blocks)):
         prefixes |= {
             f"position.blocks.{k}.{ours}": f"vit_pos.blocks.{k}.{name}" for ours, name in TRANSFORMER_BLOCK.items()
@@ -164,6 +151,11 @@ def public_names(network: Network) -> dict[str, str]:
             "start from their presets and leave the architecture as it is"
         )
     return names
+
+
+def _each(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Public names of convolutions and normalisations each under our own name."""
+    return {f"{ours}.{k}": name for ours, names in pairs.items() for k, name in enumerate(names.split())}
 
 
 def _temporal(network: Network) -> str:
