@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
 from mer_search.errors import DataError
-from mer_search.evaluation.metrics import confusion, tail_epochs, uf1
+from mer_search.evaluation.metrics import tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import check_archive, write_whole
 from mer_search.search import space
@@ -198,7 +198,7 @@ class _Scored(NamedTuple):
 
 def _scored(probs: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> _Scored:
     """Of probabilities (R, E, N, K)."""
-    seeds, epochs, _, classes = probs.shape
+    epochs, classes = probs.shape[1], probs.shape[3]
     sums = np.concatenate([np.zeros_like(probs[:, :1]), probs.cumsum(1, dtype=np.float64)], axis=1)
     ends = np.arange(1, epochs + 1)
     lengths = np.array([tail_epochs(end) for end in ends])
@@ -211,17 +211,15 @@ def _scored(probs: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> _
         )
         for name, measure in MEASURES.items()
     }
-    shape = (seeds, len(clips_of), epochs, classes, classes)
-    counts, leaky = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    for r in range(seeds):
-        for s, own in enumerate(clips_of):
-            mine = labels[own]
-            plain = np.zeros(shape[2:], np.int32)
-            for e in range(epochs):
-                counts[r, s, e] = confusion(mine, smooth[r, e, own].argmax(-1), classes)
-                plain[e] = confusion(mine, probs[r, e, own].argmax(-1), classes)
-            f1, best = uf1(plain).round(12), 0
-            for e in range(epochs):
-                best = e if f1[e] > f1[best] else best
-                leaky[r, s, e] = plain[best]
-    return _Scored(counts, leaky, measures)
+    one_hot = np.eye(classes, dtype=np.int32)
+
+    def matrices(said: NDArray[Any]) -> NDArray[np.int32]:
+        """Confusion matrices (R, S, E, K, K) of probabilities (R, E, N, K)."""
+        chosen = one_hot[said.argmax(-1)]
+        return np.stack([np.einsum("nt,renp->retp", one_hot[labels[own]], chosen[:, :, own]) for own in clips_of], 1)
+
+    plain = matrices(probs)
+    f1 = uf1(plain).round(12)  # (R, S, E)
+    best = np.stack([f1[..., :end].argmax(-1) for end in ends], -1)  # of equals the earliest
+    leaky = np.take_along_axis(plain, best[..., None, None], axis=2)
+    return _Scored(matrices(smooth), leaky, measures)

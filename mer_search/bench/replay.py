@@ -88,7 +88,7 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
             )
         )
         leaders = sorted(whole, key=lambda m: -value_of[m])[: strategy.finalists]
-        chosen, cost = _finals(table, leaders, [seen, *further]) if len(leaders) > 1 else (best, 0)
+        chosen, cost = _finals(table, by_seed, leaders, [seen, *further]) if len(leaders) > 1 else (best, 0)
         searched += ran.spent
         spent.append(searched + cost)
         truths.append(truth[chosen])
@@ -107,10 +107,10 @@ def _values(table: Table, strategy: Strategy) -> Floats:
     )
 
 
-def _finals(table: Table, left: list[int], seeds: Sequence[int]) -> tuple[int, int]:
-    """The configuration that wins the finals, and what they cost. The first seed has been seen before."""
+def _finals(table: Table, by_seed: Floats, left: list[int], seeds: Sequence[int]) -> tuple[int, int]:
+    """The configuration that wins the finals by its UF1 (M, R), and what they cost. The first seed has been seen
+    before."""
     measure, cost = pruners.FINALS.measure, 0
-    by_seed = uf1(table.final(table.counts).sum(2))
     for used in range(1, len(seeds) + 1):
         so_far = list(seeds[:used])
         means = {m: float(by_seed[m, so_far].mean()) for m in left}

@@ -104,7 +104,9 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
     `against_yardstick` and `against_no_race` are paired differences in true UF1.
     """
     best = float(uf1(table.final(table.counts).sum(2)).mean(1).max())
-    ranks = _ranks(np.array([result.found for result in results]))
+    ranks = rankdata(
+        [-result.found for result in results], axis=0
+    )  # (strategies, R) in each repeat; equals share theirs
     yardstick = results[0]
     rows = []
     for result, rank in zip(results, ranks, strict=True):
@@ -128,8 +130,3 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
             }
         )
     return sorted(rows, key=lambda row: row["rank"]["mean"])
-
-
-def _ranks(found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(strategies, R) ranks within each repeat, 1 the best; equals share theirs."""
-    return np.asarray(rankdata(-found, axis=0))
