@@ -46,6 +46,10 @@ class Base(NamedTuple):
     fields: Mapping[str, int] = {}  # subject, name, onset, offset, emotion: their columns
     tab: str = ""
 
+    def without(self, *clips: str) -> dict[str, Fact]:
+        """The truth of all other clips."""
+        return {clip: fact for clip, fact in self.truth.items() if clip not in clips}
+
 
 class Damaged(NamedTuple):
     """What may still be used."""
@@ -127,7 +131,11 @@ def _literal(base: Base, row: Sequence[Any]) -> dict[str, list[Fact]]:
     files = {int(re.findall(r"\d+", path.stem)[-1]): path.name for path in folder.iterdir()}
     frames = [files[k] for k in range(onset, min(offset, onset + 99) + 1) if k in files]
     spelt = {"casme2": {"other": "others"}, "samm": {"others": "other"}}.get(base.folder.name, {}).get(label, label)
-    return {_identity(clip, cell): [(spelt, tuple(frames[:k])) for k in range(2, len(frames) + 1)]}
+    return {
+        f"{clip.split('/')[0]}/{str(cell['name']).strip()}": [
+            (spelt, tuple(frames[:k])) for k in range(2, len(frames) + 1)
+        ]
+    }
 
 
 def _name(clip: str) -> str:
@@ -140,10 +148,6 @@ def _same(clip: str, number: int | None, cell: Mapping[str, Any]) -> bool:
     said = re.fullmatch(r"(?:sub|s)?(\d{1,3})", str(cell["subject"]).strip().lower())
     number = number if number is not None else int(said[1]) if said else None
     return bool(digits) and int(digits[0]) == number and name.lower() == str(cell["name"]).strip().lower()
-
-
-def _identity(clip: str, cell: Mapping[str, Any]) -> str:
-    return f"{clip.split('/')[0]}/{str(cell['name']).strip()}"
 
 
 def _clip_of(base: Base, row: int) -> str:
@@ -225,8 +229,7 @@ def _merged(rng: random.Random, base: Base, folder: Path) -> Damaged:
     column, first, length = rng.choice([0, 0, *base.fields.values()]) + 1, rng.randrange(4), rng.randrange(2, 4)
     sheet.merge_cells(start_row=top + first, end_row=top + first + length - 1, start_column=column, end_column=column)
     book.save(folder / base.sheet)
-    possible = {}
-    return Damaged(f"{length} cells of column {column} merged from row {first} on", base.truth, possible)
+    return Damaged(f"{length} cells of column {column} merged from row {first} on", base.truth)
 
 
 def _bytes(rng: random.Random, base: Base, folder: Path) -> Damaged:

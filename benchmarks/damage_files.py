@@ -121,8 +121,7 @@ def image(rng: random.Random, base: Base, folder: Path) -> Damaged:
     path.write_bytes((refused | harmless)[what](rng, path.read_bytes()))
     if what in harmless:
         return Damaged(f"image {what}", base.truth)
-    rest = {other: fact for other, fact in base.truth.items() if other != clip}
-    return Damaged(f"image {at} of {len(fact[1])} {what}", rest, check_only=at > 0)
+    return Damaged(f"image {at} of {len(fact[1])} {what}", base.without(clip), check_only=at > 0)
 
 
 # Folders
@@ -155,7 +154,7 @@ def _emptied(rng: random.Random, base: Base, folder: Path) -> Damaged:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     for file in rng.sample(files, rng.choice((1, min(2, len(files)), max(1, len(files) // 2), len(files)))):
         file.unlink()
-    rest = {other: fact for other, fact in base.truth.items() if other != clip}
+    rest = base.without(clip)
     shorter = [(fact[0], fact[1][:k]) for k in range(5, len(fact[1]))]
     if base.folder.name in ("smic", "composite"):  # there frames may be numbered anew
         shorter.append((fact[0], tuple(file.name for file in files if file.exists())))
@@ -168,7 +167,7 @@ def _renamed(rng: random.Random, base: Base, folder: Path) -> Damaged:
     name = name if path.is_dir() else f"{name}.png"
     path.rename(path.with_name(name))
     if path.suffix == ".png":  # an image's name is the clip's
-        rest = {other: fact for other, fact in base.truth.items() if other != clip}
+        rest = base.without(clip)
         new = f"{clip.split('/')[0]}/{name.removesuffix('.png').strip()}"
         return Damaged(f"{clip} renamed {name!r}", rest, {new: [(fact[0], (name,))]})
     return Damaged(f"{clip} renamed {name!r}", base.truth)
@@ -179,16 +178,20 @@ def _replaced(rng: random.Random, base: Base, folder: Path) -> Damaged:
     target = rng.choice([path, next(iter(sorted(path.iterdir()))) if path.is_dir() else path])
     shutil.rmtree(target) if target.is_dir() else target.unlink()
     kind = rng.choice(("a file", "a folder", "a pipe", "a link to nothing", "a link to itself", "/dev/zero"))
+    _put(target, kind)
+    return Damaged(f"{target.name} of {clip} is {kind}", base.without(clip))
+
+
+def _put(path: Path, kind: str) -> None:
+    """Something of a kind where nothing is."""
     if kind == "a file":
-        target.write_bytes(b"x")
+        path.write_bytes(b"x")
     elif kind == "a folder":
-        target.mkdir()
+        path.mkdir()
     elif kind == "a pipe":
-        os.mkfifo(target)
-    else:
-        target.symlink_to({"a link to nothing": "nowhere", "a link to itself": target.name}.get(kind, kind))
-    rest = {other: fact for other, fact in base.truth.items() if other != clip}
-    return Damaged(f"{target.name} of {clip} is {kind}", rest)
+        os.mkfifo(path)
+    elif kind != "missing":
+        path.symlink_to({"a link to nothing": "nowhere", "a link to itself": path.name}.get(kind, kind))
 
 
 def _loops(rng: random.Random, base: Base, folder: Path) -> Damaged:
@@ -230,18 +233,13 @@ def _sheet_replaced(rng: random.Random, base: Base, folder: Path) -> Damaged:
         shutil.copy(path, path.with_name(f"{path.stem}-b{path.suffix}"))
         return Damaged("spreadsheet there twice", base.truth)
     path.unlink()
-    if kind == "a folder":
-        path.mkdir()
-    elif kind == "a pipe":
-        os.mkfifo(path)
-    elif kind == "/dev/zero":
-        path.symlink_to(kind)
+    _put(path, kind)
     if base.folder.name == "composite":  # what is left is one dataset, which has its own labels and says so
         own = {"EP01": "happiness", "EP02": "disgust", "EP03": "others"}
         alone = {f"sub{k:02d}/{name}_{k:02d}f": (label, k) for k in (1, 2) for name, label in own.items()}
         frames = {k: tuple(f"reg_img{number}.jpg" for number in range(10 + k, 27 + k)) for k in (1, 2)}
         possible = {clip: [(label, frames[k])] for clip, (label, k) in alone.items()}
-        rest = {clip: fact for clip, fact in base.truth.items() if clip not in alone}
+        rest = base.without(*alone)
         return Damaged(f"spreadsheet {kind}", rest, possible, frozenset(rest))
     return Damaged(f"spreadsheet {kind}", base.truth, gone=frozenset(base.truth))
 
@@ -251,7 +249,7 @@ def _labels(rng: random.Random, base: Base, folder: Path) -> Damaged:
     if base.folder.name != "flow":
         return _junk(rng, base, folder)
     clip, (label, _), path = _clip_folder(rng, base, folder)
-    rest = {other: fact for other, fact in base.truth.items() if other != clip}
+    rest = base.without(clip)
     place = path.parent
     if rng.random() < 0.4:
         other = place.with_name(rng.choice([name for name in "012" if name != place.name]))
@@ -275,10 +273,9 @@ def _subjects(rng: random.Random, base: Base, folder: Path) -> Damaged:
     if place.with_name(name).exists() or len(name.encode(errors="surrogateescape")) > 250:
         return _junk(rng, base, folder)
     place.rename(place.with_name(name))
-    rest = {c: fact for c, fact in base.truth.items() if c.split("/")[0] != place.name}
-    possible = {c: [fact] for c, fact in base.truth.items() if c not in rest}
-    possible |= {f"{name}/{c.split('/')[1]}": [fact] for c, fact in base.truth.items() if c not in rest}
-    return Damaged(f"subject {place.name} is called {name!r}", rest, possible)
+    own = {c: [fact] for c, fact in base.truth.items() if c.split("/")[0] == place.name}
+    possible = own | {f"{name}/{c.split('/')[1]}": facts for c, facts in own.items()}
+    return Damaged(f"subject {place.name} is called {name!r}", base.without(*own), possible)
 
 
 def folder(rng: random.Random, base: Base, folder: Path) -> Damaged:
