@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,10 +97,7 @@ class Campaign:
             (os.killpg if self.luck.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
             process.wait()
             shots.append((len(self.trained(name)), self.on_disk(name)))
-        if process.wait(600) != 0:
-            self.wrong.append(f"{arguments} ended with {process.returncode}")
-        self.kills += len(shots)
-        self._judge(self.trained(name), shots)
+        self._judge(name, process, arguments, shots)
 
     def drive_through(self, name: str, kills: int, kill, apart: int, *arguments: object) -> None:
         """A command that goes on while `kill` kills what trains for it, after so many folds each time."""
@@ -109,15 +107,11 @@ class Campaign:
             time.sleep(self.luck.uniform(0, 0.05))
             there = self.on_disk(name)
             if len(shots) < kills and sum(there.values()) >= wanted and kill(name):
-                there = self.on_disk(
-                    name
-                )  # first: the command goes on, and what it trains meanwhile is not on disk yet
+                # First: the command goes on, and what it trains meanwhile is not on disk yet.
+                there = self.on_disk(name)
                 shots.append((len(self.trained(name)), there))
                 wanted = sum(there.values()) + self.luck.randint(apart, 2 * apart)
-        if process.returncode != 0:
-            self.wrong.append(f"{arguments} ended with {process.returncode}")
-        self.kills += len(shots)
-        self._judge(self.trained(name), shots)
+        self._judge(name, process, arguments, shots)
 
     def kill_worker(self, name: str) -> bool:
         """A process that trains a fold whose process has not died before is killed; whether there is one.
@@ -129,7 +123,7 @@ class Campaign:
             os.kill(pid := self.luck.choice(alive), signal.SIGSTOP)
             polls, deaths = self._count(name, "poll"), self._count(name, "died")
             self._until(lambda: self._count(name, "poll") >= polls + 2)
-            if self._at(name)[pid] in self._died(name):
+            if [*self._at(name)[pid], "died"] in self.noted(name):
                 os.kill(pid, signal.SIGCONT)
                 return False
             os.kill(pid, signal.SIGKILL)
@@ -159,9 +153,6 @@ class Campaign:
     def _count(self, name: str, what: str) -> int:
         return sum(line[3] == what for line in self.noted(name))
 
-    def _died(self, name: str) -> set[Fold]:
-        return {tuple(fold) for *fold, what in self.noted(name) if what == "died"}
-
     def _at(self, name: str) -> dict[int, Fold]:
         """Process -> the fold that it was given last."""
         return {int(what[3:]): tuple(fold) for *fold, what in self.noted(name) if what.startswith("by ")}
@@ -176,8 +167,18 @@ class Campaign:
             time.sleep(0.01)
         time.sleep(self.luck.uniform(0, 0.1))
 
-    def _judge(self, trained: list[tuple[Fold, int]], shots: list[tuple[int, dict[Fold, int]]]) -> None:
-        begin = 0
+    def _judge(
+        self,
+        name: str,
+        process: subprocess.Popen,
+        arguments: Sequence[object],
+        shots: list[tuple[int, dict[Fold, int]]],
+    ) -> None:
+        """Wait until a command has ended by itself, and see what its kills have cost."""
+        if process.wait(600) != 0:
+            self.wrong.append(f"{arguments} ended with {process.returncode}")
+        self.kills += len(shots)
+        trained, begin = self.trained(name), 0
         for end, there in shots:
             again = {(fold, epoch) for fold, epoch in trained[end:] if epoch <= there.get(fold, 0)}
             self.wrong += [f"epoch {epoch} of {fold} was on disk and was trained again" for fold, epoch in again]

@@ -16,7 +16,7 @@ FLAT = 1e-6  # a spread at or under this, or this share of the values, is none: 
 
 
 def min_max(maps: Tensor) -> Tensor:
-    """Each map stretched to [-1, 1]; a flat map becomes 0. TM-MMNET's `n`."""
+    """Each map stretched to [-1, 1]; a flat map becomes 0."""
     low, high = _ends(maps)
     return _divide(maps - low, (high - low) / 2, torch.maximum(low.abs(), high.abs()), 1.0)
 
@@ -34,27 +34,18 @@ def _divide(above: Tensor, spread: Tensor, largest: Tensor, shift: float = 0.0) 
 
 
 def _standardise(maps: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Maps with mean 0 and deviation 1 along some of their dimensions."""
     centred = maps - maps.mean(dims, keepdim=True)
     deviation = centred.square().mean(dims, keepdim=True).sqrt()
     low, high = _ends(maps)
     return _divide(centred, deviation, torch.maximum(low.abs(), high.abs()))
 
 
-def columns(maps: Tensor) -> Tensor:
-    """Each image column to mean 0, deviation 1: what sklearn's StandardScaler does to an image. TM-MMNET's `s`."""
-    return _standardise(maps, (-2,))
-
-
-def whole_map(maps: Tensor) -> Tensor:
-    """Each map to mean 0, deviation 1 over all its pixels."""
-    return _standardise(maps, (-2, -1))
-
-
 NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "n": min_max,
-    "r": lambda maps: maps,
-    "s": columns,
-    "z": whole_map,
+    "n": min_max,  # TM-MMNET's
+    "r": lambda maps: maps,  # TM-MMNET's
+    "s": lambda maps: _standardise(maps, (-2,)),  # each column of an image, as sklearn's StandardScaler. TM-MMNET's
+    "z": lambda maps: _standardise(maps, (-2, -1)),  # each map over all its pixels
 }
 
 
