@@ -5,7 +5,7 @@ import io
 import random
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from small import (
 )
 
 from mer_search.data import open_folder
+from mer_search.data.clips import Clip
 
 Fact = tuple[str, tuple[str, ...]]  # a clip's label, and the names of its frames' files
 CLIPS_STUDY = STUDY.replace('"flow.size" = 28', '"flow.size" = 16\n"prep.size" = 16\n"frames.jitter" = 0')
@@ -73,6 +74,11 @@ SMIC_ROWS = [
 ]
 
 
+def facts(clips: Iterable[Clip]) -> dict[str, Fact]:
+    """What is used of clips, by their ids."""
+    return {clip.id: (clip.label, tuple(path.name for path in clip.frames)) for clip in clips}
+
+
 def write_bases(root: Path) -> dict[str, Base]:
     """A small well-formed dataset of each reader."""
     casme2 = [[*row[:2], None, *row[3:6], None, *row[7:]] for row in write_casme2(root / "casme2", 2, 3)]
@@ -81,11 +87,8 @@ def write_bases(root: Path) -> dict[str, Base]:
     write_casme2(root / "composite" / "CASME2", 2, 3)
     write_smic(root / "composite" / "SMIC", SMIC_ROWS)
     write_flow_images(root / "flow", 3, 1)
-    truth = {
-        name: {clip.id: (clip.label, tuple(path.name for path in clip.frames)) for clip in open_folder(path).clips}
-        for name in ("casme2", "samm", "smic", "composite", "flow")
-        for path in [root / name]
-    }
+    names = ("casme2", "samm", "smic", "composite", "flow")
+    truth = {name: facts(open_folder(root / name).clips) for name in names}
     assert [len(found) for found in truth.values()] == [6, 6, 6, 10, 9]
     fields = dict(zip(("subject", "name", "onset", "offset", "emotion"), (0, 1, 3, 5, 8), strict=True))
     samm, smic = fields | {"emotion": 9}, fields | {"onset": 2, "offset": 3, "emotion": 6}

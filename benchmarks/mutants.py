@@ -54,7 +54,7 @@ class Case(NamedTuple):
 class Seen(NamedTuple):
     """What a command used: clip -> its label and the names of its frames' files; and the clips that it named."""
 
-    used: dict[str, tuple[str, tuple[str, ...]]]
+    used: dict[str, damage.Fact]
     named: set[str]
 
 
@@ -62,10 +62,6 @@ class Outcome(NamedTuple):
     code: int
     message: str
     defect: str  # "" where there is none
-
-
-def _clips(clips: Any) -> dict[str, tuple[str, tuple[str, ...]]]:
-    return {clip.id: (clip.label, tuple(path.name for path in clip.frames)) for clip in clips}
 
 
 def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
@@ -83,12 +79,12 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
         loaded = search.loaded
         assert np.isfinite(loaded.motion.flow).all()
         assert [loaded.run.data.classes[k] for k in loaded.labels] == [clip.label for clip in loaded.clips]
-        seen.append(Seen(_clips(loaded.clips), {problem.clip for problem in loaded.problems}))
+        seen.append(Seen(damage.facts(loaded.clips), {problem.clip for problem in loaded.problems}))
         return ()
 
     def checked(*arguments: Any) -> Any:
         report = real_check(*arguments)
-        seen.append(Seen(_clips(report.clips), {problem.clip for problem in report.problems}))
+        seen.append(Seen(damage.facts(report.clips), {problem.clip for problem in report.problems}))
         return report
 
     def stopped(*_: Any, **__: Any) -> None:

@@ -121,9 +121,8 @@ def conventional_step(run: Run, device: str, runs: int, techniques: int = 0) -> 
 def epoch(run: Run, device: str, samples: int, runs: int) -> Times:
     """Our epoch over so many samples, whose motion is in the store and on the device."""
     steps = samples // run.train.batch
-    return Times(
-        tuple(islice(epochs_timed(run, noise(run, 2 * steps * run.train.batch).to(device), steps), 1, runs + 1))
-    )  # 0 warms up
+    clips = noise(run, 2 * steps * run.train.batch).to(device)
+    return Times(tuple(islice(epochs_timed(run, clips, steps), 1, runs + 1)))  # the first warms up
 
 
 def conventional_epoch(run: Run, device: str, samples: int, loaders: int, runs: int) -> Times:

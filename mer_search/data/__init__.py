@@ -11,7 +11,6 @@ from mer_search.data.readers import casme2, casme3, composite, dfme, flow_images
 from mer_search.data.readers.annotation import TABLES, Layout, tables
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.data.tasks import Task, assign, outside_of
-from mer_search.data.tasks import find as find_task
 from mer_search.errors import DataError, UsageError
 
 NAMED = 4  # tables that a message names
@@ -117,7 +116,12 @@ def open_folder(path: Path, task: str = "") -> Folder:
     files = tables(path)
     for name, dataset in DATASETS.items():
         if dataset.recognise(path, files):
-            task = find_task(dataset.tasks, task, dataset.title)
+            if task and task not in dataset.tasks:
+                raise UsageError(
+                    f"a task of {dataset.title} must be one of {', '.join(dataset.tasks)} (numbers of classes), but "
+                    f"got {task!r}; leave it out for the first"
+                )
+            task = task or next(iter(dataset.tasks))
             by = dataset.tasks[task].by
             read, wrong = dataset.read(path, by)
             read, strange = presentable(read)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mer_search.data.clips import Clip, Problem
-from mer_search.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -42,20 +41,6 @@ OBJECTIVE = {  # the tasks that go by objective classes; the first is MEGC 2018'
     "objective-7": objective("I", "II", "III", "IV", "V", "VI", "VII"),
 }
 ROMAN = dict(zip("1234567", OBJECTIVE["objective-7"].table, strict=True))  # as a spreadsheet with numbers spells them
-
-
-def find(tasks: Mapping[str, Task], name: str, title: str) -> str:
-    """`name`, or the name of the first task if it is "".
-
-    Raises:
-        UsageError: if the dataset `title` has no such task.
-    """
-    if name and name not in tasks:
-        raise UsageError(
-            f"a task of {title} must be one of {', '.join(tasks)} (numbers of classes), but got {name!r}; "
-            "leave it out for the first"
-        )
-    return name or next(iter(tasks))
 
 
 def assign(

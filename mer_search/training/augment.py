@@ -65,16 +65,11 @@ def resample(images: Tensor, moves: Moves, how: str = "bilinear") -> Tensor:
     across, down = torch.where(moves.flip, -width, width), moves.height
     cos, sin = moves.turn.cos(), moves.turn.sin()
     x, y = 2 * moves.right, 2 * moves.down
-    theta = torch.stack(
-        [  # output coordinates in [-1, 1] -> input coordinates
-            torch.stack([across * cos, across * sin, -across * (cos * x + sin * y)], dim=1),
-            torch.stack(
-                [-down * sin, down * cos, 2 * moves.top + down - 1 - down * (cos * y - sin * x)],
-                dim=1,
-            ),
-        ],
-        dim=1,
+    rows = (  # output coordinates in [-1, 1] -> input coordinates
+        (across * cos, across * sin, -across * (cos * x + sin * y)),
+        (-down * sin, down * cos, 2 * moves.top + down - 1 - down * (cos * y - sin * x)),
     )
+    theta = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid.to(images.dtype), how, padding_mode="border", align_corners=False)
     inside = (grid.abs() <= 1).all(-1)
@@ -117,7 +112,5 @@ def augment_flow(flow: Tensor, moves: Moves) -> Tensor:
 
 def mirror(flow: Tensor, vectors: bool = True) -> Tensor:
     """Motion maps (B, T, P, H, W) of the mirrored faces."""
-    if not vectors:
-        return flow.flip(-1)
     mirrored = flow.flip(-1)
-    return torch.cat([-mirrored[:, :, :1], mirrored[:, :, 1:]], dim=2)
+    return torch.cat([-mirrored[:, :, :1], mirrored[:, :, 1:]], dim=2) if vectors else mirrored
