@@ -197,13 +197,8 @@ class TwoStageNetwork(nn.Module):
 
 
 def public_network(run: Run, grid: int, units: int) -> nn.Module:
-    """The conventional form of a run's network, if it is one of MMNet's or TM-MMNET's.
-
-    Args:
-        run: the configuration.
-        grid: G.
-        units: A, if it is trained in two stages.
-    """
+    """The conventional form of a run's network, if it is one of MMNet's or TM-MMNET's. `grid` is G, and `units` how
+    many action units there are, if it is trained in two stages."""
     model = run.model
     widths = (model.stem_mid, model.stem_width, model.internal_mid, model.attention_width)
     shape = (model.temporal, n_channels(run.input), *widths, grid, model.position_depth, model.position_mlp)

@@ -20,12 +20,7 @@ from mer_search.files import whole_folder
 def export_frames(folder: Folder, prep: Prep, out: Path, told: Callable[[int, int], None]) -> tuple[int, list[str]]:
     """Write `OUT/denoised_masked/sub05/EP02_01f/md_img46.png` for every frame of every clip, and the annotation beside
     it; PNG, so that nothing is lost. Read as a dataset, the folder gives the motion that the clips have themselves.
-
-    Args:
-        folder: the dataset.
-        prep: size, denoising and mask.
-        out: absent or empty.
-        told: called with (done, total) whenever clips are done.
+    `told` is called with (done, total) whenever clips are done.
 
     Returns:
         how many frames were written, and what is wrong with clips that were left out.

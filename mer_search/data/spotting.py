@@ -36,7 +36,6 @@ def strongest(
         clip: looked through from its onset to its offset.
         onset, apex, offset: those that are known already, and bound the search.
         run: its Prep.mask is used.
-        read: reads a frame.
 
     Raises:
         DataError: if there are too many frames, one cannot be read, or nothing moves.

@@ -80,12 +80,7 @@ def _position(module: PositionBranch) -> int:
 
 
 def operations_of(network: Network, shape: Shape) -> int:
-    """Operations of a forward pass of one clip.
-
-    Args:
-        network: perhaps on the meta device.
-        shape: of its input (T, C, H, W).
-    """
+    """Operations of a forward pass of one clip, of an input of this shape."""
     modules = [*network.external, *network.internal, *network.blocks]
     ends = [part for part in (network.units, network.head) if part is not None]
     position = 0 if network.position is None else _position(network.position)

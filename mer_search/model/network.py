@@ -56,11 +56,8 @@ def _blocks(model: Model) -> list[CABlock]:
 class Network(nn.Module):
     """Motion maps and the onset image -> class logits.
 
-    Source: MMNet (Li et al., IJCAI 2022), TM-MMNET V1 to V6; shapes in the comments are V3's at 224 pixels.
-
-    Args:
-        run: the configuration.
-        units: A, how many action units training knows, where the run is trained in two stages.
+    Source: MMNet (Li et al., IJCAI 2022), TM-MMNET V1 to V6; shapes in the comments are V3's at 224 pixels. `units` is
+    A, how many action units training knows, where the run is trained in two stages.
     """
 
     def __init__(self, run: Run, units: int = TYPICAL_UNITS) -> None:
