@@ -126,11 +126,13 @@ def test_a_pruner_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake
     assert pruned.same_trials.mean() > plain.same_trials.mean() - 0.03
     assert pruned.found.mean() >= plain.found.mean()
     assert model.found.mean() >= plain.found.mean()
-    rows = facts(table, [plain, pruned, model])
+    rows = facts(table, [model, replace(pruned, same_trials=plain.same_trials + 0.1), plain])
     assert json.dumps(rows)
     assert sum(row["rank"]["mean"] for row in rows) == pytest.approx(6)
     assert all(row["regret"] >= 0 for row in rows)
-    assert {row["strategy"]: row["equals_stopped"] for row in rows}["random"] == 0
+    of = {row["strategy"]: row for row in rows}
+    assert of["random"]["equals_stopped"] == 0
+    assert of["pruned"]["against_unpruned"]["mean"] == pytest.approx(0.1)
 
 
 def test_a_smaller_p_stops_fewer_equals(fake):

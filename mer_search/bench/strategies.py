@@ -101,32 +101,32 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
     """The tournament as one JSON document, the best first.
 
     Means over repeats with 95 % bootstrap intervals over repeats; `rank` is the mean rank at equal cost, 1 the best;
-    `against_yardstick` and `against_no_race` are paired differences in true UF1.
+    `against_yardstick` and `against_unpruned` (the same sampler, no trial stopped) are paired differences in true UF1.
     """
     best = float(uf1(table.final(table.counts).sum(2)).mean(1).max())
     ranks = rankdata(
         [-result.found for result in results], axis=0
     )  # (strategies, R) in each repeat; equals share theirs
     yardstick = results[0]
+    unpruned = {
+        (each.strategy.sampler, each.strategy.rule): each
+        for each in reversed(results)
+        if each.strategy.pruner == "none"
+    }
     rows = []
     for result, rank in zip(results, ranks, strict=True):
-        plain = next(
-            other
-            for other in (*results, result)
-            if (other.strategy.sampler, other.strategy.pruner, other.strategy.rule)
-            == (result.strategy.sampler, "none", result.strategy.rule)
-            or other is result
-        )
+        strategy = result.strategy
+        plain = unpruned.get((strategy.sampler, strategy.rule), result)
         rows.append(
             {
-                "strategy": result.strategy.name,
+                "strategy": strategy.name,
                 "uf1": bootstrap_mean(result.found),
                 "regret": best - float(result.found.mean()),
                 "rank": bootstrap_mean(rank),
                 "against_yardstick": bootstrap_mean(result.found - yardstick.found),
                 "cost_of_as_many_trials": float(result.spent.mean()),
-                "against_no_race": bootstrap_mean(result.same_trials - plain.same_trials),
-                "equals_stopped": wrongly_stopped(table, pruners.PRUNERS[result.strategy.pruner]),
+                "against_unpruned": bootstrap_mean(result.same_trials - plain.same_trials),
+                "equals_stopped": wrongly_stopped(table, pruners.PRUNERS[strategy.pruner]),
             }
         )
     return sorted(rows, key=lambda row: row["rank"]["mean"])
