@@ -6,8 +6,8 @@ Every chart is as wide as a telephone's column, so that it reads there; on a wid
 import io
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial, wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -30,25 +30,11 @@ STYLE: dict[Any, Any] = {
 LABEL = 36  # letters beside an interval
 WIDTH = 4.5  # inches of 72 units
 SUBJECTS_A_PANEL = 20
+_styled = matplotlib.rc_context(STYLE)  # axes take their style when they are made
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Axes take their style when they are made."""
-
-    @wraps(draw)
-    def within(*args: P.args, **kwargs: P.kwargs) -> R:
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return within
-
-
-def _figure(height: float = 2.4) -> Figure:
-    return Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
+def _axes(height: float = 2.4) -> Any:
+    return Figure(figsize=(WIDTH, height), layout="constrained", dpi=150).subplots()
 
 
 @_styled
@@ -67,8 +53,8 @@ def _content(figure: Figure, kind: str) -> bytes:
     return svg.encode()
 
 
-def _drawing(figure: Figure) -> Drawing:
-    return partial(_content, figure)
+def _drawing(axes: Any) -> Drawing:
+    return partial(_content, axes.figure)
 
 
 class Interval(NamedTuple):
@@ -84,8 +70,7 @@ class Interval(NamedTuple):
 @_styled
 def forest(rows: Sequence[Interval]) -> Drawing:
     """UF1 with its 95 % interval, a row each, from above; rows that leak stand below a line, hollow."""
-    figure = _figure(0.55 + 0.42 * len(rows))
-    axes = figure.subplots()
+    axes = _axes(0.55 + 0.42 * len(rows))
     for place, row in enumerate(rows):
         if row.ci95:
             axes.plot(row.ci95, (place, place), color=row.colour, linewidth=2, linestyle=":" if row.leaks else "-")
@@ -99,15 +84,14 @@ def forest(rows: Sequence[Interval]) -> Drawing:
         axes.axhline(first - 0.62, color=GREY, linewidth=0.6)
     axes.set(xlabel="UF1, 95 % interval", ylim=(len(rows) - 0.6, -0.7), yticks=[])
     axes.spines["left"].set_visible(False)
-    return _drawing(figure)
+    return _drawing(axes)
 
 
 @_styled
 def confusion(matrix: NDArray[Any], classes: Sequence[str], seeds: int = 1) -> Drawing:
     """A confusion matrix (K, K), summed over seeds: of each truth's clips the share, and how many a seed."""
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    figure = _figure(1.0 + 0.5 * len(classes))
-    axes = figure.subplots()
+    axes = _axes(1.0 + 0.5 * len(classes))
     for (truth, guess), share in np.ndenumerate(shares):
         axes.add_patch(Rectangle((guess - 0.5, truth - 0.5), 1, 1, color=BLUE, alpha=0.6 * share))
         count = f"{matrix[truth, guess] / seeds:.4g}"
@@ -117,7 +101,7 @@ def confusion(matrix: NDArray[Any], classes: Sequence[str], seeds: int = 1) -> D
     axes.set_yticks(places, classes)
     axes.set(xlabel="predicted", ylabel="truth", xlim=ends, ylim=ends[::-1])
     axes.tick_params(length=0)
-    return _drawing(figure)
+    return _drawing(axes)
 
 
 @_styled
@@ -127,8 +111,7 @@ def subjects(f1: Mapping[str, float], clips: Mapping[str, int], tuning: Collecti
     found = []
     for start in range(0, len(names), SUBJECTS_A_PANEL):
         part = names[start : start + SUBJECTS_A_PANEL]
-        figure = _figure(0.75 + 0.19 * len(part))
-        axes = figure.subplots()
+        axes = _axes(0.75 + 0.19 * len(part))
         for colour, label, wanted in ((ORANGE, "tuning", True), (BLUE, "other", False)):
             places = [place for place, name in enumerate(part) if (name in tuning) == wanted]
             if places:
@@ -138,8 +121,8 @@ def subjects(f1: Mapping[str, float], clips: Mapping[str, int], tuning: Collecti
         axes.set_yticks(range(len(part)), [f"{name} ({clips[name]})" for name in part], fontsize=8)
         axes.set(xlabel="F1 within subject", xlim=(-0.02, 1.02), ylim=(len(part) - 0.5, -0.5))
         if tuning:
-            figure.legend(loc="outside upper right", ncols=2)
-        found.append(_drawing(figure))
+            axes.figure.legend(loc="outside upper right", ncols=2)
+        found.append(_drawing(axes))
     return found
 
 
@@ -153,14 +136,13 @@ def curves(uf1: NDArray[Any], loss: NDArray[Any], tail: int) -> list[Drawing]:
     epochs, found = np.arange(1, uf1.shape[1] + 1), []
     panels = (("UF1 on test subjects, one epoch alone", uf1, BLUE), ("training loss", loss, ORANGE))
     for label, values, colour in panels:
-        figure = _figure()
-        axes = figure.subplots()
+        axes = _axes()
         axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.25, linewidth=0)
         axes.plot(epochs, values.mean(0), color=colour)
         axes.axvspan(epochs[-tail] - 0.5, epochs[-1] + 0.5, color=GREY, alpha=0.15, linewidth=0)
         axes.set(xlabel="epoch", title=label, xlim=(0.5, epochs[-1] + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        found.append(_drawing(figure))
+        found.append(_drawing(axes))
     return found
 
 
@@ -175,8 +157,7 @@ class Point(NamedTuple):
 @_styled
 def history(points: Sequence[Point], infeasible: Sequence[int]) -> Drawing:
     """The search as it went: every trial's UF1, and the best so far of those that ran to their end."""
-    figure = _figure(2.9)
-    axes = figure.subplots()
+    axes = _axes(2.9)
     _scatter(axes, points, [point.number for point in points])
     whole = [point for point in points if not point.stopped]
     if whole:
@@ -188,20 +169,19 @@ def history(points: Sequence[Point], infeasible: Sequence[int]) -> Drawing:
         axes.plot(infeasible, [floor] * len(infeasible), "x", color=RED, label="infeasible")
     axes.set(xlabel="trial", ylabel="UF1 of the search's subjects")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside upper right", ncols=2)
-    return _drawing(figure)
+    axes.figure.legend(loc="outside upper right", ncols=2)
+    return _drawing(axes)
 
 
 @_styled
 def importances(found: Mapping[str, float]) -> Drawing:
     """Share of the variance of UF1 that each axis explains, the largest on top."""
     names = sorted(found, key=lambda name: found[name])
-    figure = _figure(0.6 + 0.24 * len(names))
-    axes = figure.subplots()
+    axes = _axes(0.6 + 0.24 * len(names))
     axes.barh(range(len(names)), [found[name] for name in names], color=BLUE)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="share of the variance of UF1", xlim=(0, 1))
-    return _drawing(figure)
+    return _drawing(axes)
 
 
 @_styled
@@ -211,8 +191,7 @@ def slices(axes_of: Mapping[str, Sequence[tuple[Point, Any]]], logarithmic: Coll
     margin = 0.05 * (max(scores) - min(scores)) or 0.05
     found = []
     for name, pairs in axes_of.items():
-        figure = _figure(1.9)
-        axes = figure.subplots()
+        axes = _axes(1.9)
         points, values = [point for point, _ in pairs], [value for _, value in pairs]
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             _ticks(axes, values, name in logarithmic)
@@ -223,7 +202,7 @@ def slices(axes_of: Mapping[str, Sequence[tuple[Point, Any]]], logarithmic: Coll
             values = [words.index(str(value)) for value in values]
         _scatter(axes, points, values)
         axes.set(title=name, ylabel="UF1", ylim=(min(scores) - margin, max(scores) + margin))
-        found.append(_drawing(figure))
+        found.append(_drawing(axes))
     return found
 
 
@@ -242,15 +221,14 @@ def _ticks(axes: Any, values: Sequence[float], logarithmic: bool) -> None:
 @_styled
 def proxy(tuning: Sequence[float], confirmed: Sequence[float], trials: Sequence[int], on_other: bool) -> Drawing:
     """The search's score of trials against their confirmed UF1."""
-    figure = _figure(3.2)
-    axes = figure.subplots()
+    axes = _axes(3.2)
     axes.plot(tuning, confirmed, "o", color=BLUE)
     for trial, x, y in zip(trials, tuning, confirmed, strict=True):
         axes.annotate(str(trial), (x, y), textcoords="offset points", xytext=(5, 4))
     axes.set(
         xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {'other' if on_other else 'all'} subjects"
     )
-    return _drawing(figure)
+    return _drawing(axes)
 
 
 @_styled
@@ -283,7 +261,7 @@ def clips(
             below.text(0.5, 0.5, "not known", ha="center", transform=below.transAxes)
         below.set(xlabel=label, ylabel="clips")
         below.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return _drawing(figure)
+    return _drawing(axes)
 
 
 def _scatter(axes: Any, points: Sequence[Point], places: Sequence[float]) -> None:
