@@ -25,16 +25,12 @@ PUBLISHED = {"CASME II, 5 classes": ("MMNet", PUBLISHED_MARK)}  # data -> networ
 
 def result(summary: Summary) -> list[Block]:
     """What a reader sees first: UF1 with its interval beside all that it is measured against, and what follows."""
-    leaks = {rule: " (LEAKS)" * summary.looks(rule) for rule in summary.rules}
-    own = _interval(f"this network, tail{leaks['tail']}", summary.tail, summary.leaks)
     others = summary.comparison.networks[1:] if summary.comparison else ()
     rows = [
-        own._replace(colour=figures.RED if summary.leaks else figures.BLUE),
+        _interval(f"this network, tail{' (LEAKS)' * summary.leaks}", summary.tail, leaks=summary.leaks, own=True),
         *(_interval(each.name, each) for each in others),
         *(_interval(BASELINE_TITLES[name], groups["all"]) for name, groups in summary.baselines.items()),
-        _interval("best test epoch (LEAKS)", summary.rules["best_test_epoch"]["all"], True)._replace(
-            colour=figures.RED
-        ),
+        _interval("best test epoch (LEAKS)", summary.rules["best_test_epoch"]["all"], leaks=True),
     ]
     caption = (
         f"{summary.dataset}, {summary.n_subjects} subjects: UF1, counted over all of them, and its 95 % interval for "
@@ -52,8 +48,8 @@ def forest(found: Comparison) -> Picture:
     return Picture("result", caption, [figures.forest(rows)])
 
 
-def _interval(label: str, score: Estimate | NetworkScore, leaks: bool = False) -> figures.Interval:
-    return figures.Interval(label, score.uf1, score.ci95, leaks)
+def _interval(label: str, score: Estimate | NetworkScore, **looks: bool) -> figures.Interval:
+    return figures.Interval(label, score.uf1, score.ci95, **looks)
 
 
 def sections(

@@ -64,7 +64,7 @@ class Interval(NamedTuple):
     uf1: float
     ci95: tuple[float, float] | None
     leaks: bool = False  # drawn apart
-    colour: str = GREY
+    own: bool = False  # of the network that a page is of
 
 
 @_styled
@@ -72,11 +72,12 @@ def forest(rows: Sequence[Interval]) -> Drawing:
     """UF1 with its 95 % interval, a row each, from above; rows that leak stand below a line, hollow."""
     axes = _axes(0.55 + 0.42 * len(rows))
     for place, row in enumerate(rows):
+        colour = RED if row.leaks else BLUE if row.own else GREY
         if row.ci95:
-            axes.plot(row.ci95, (place, place), color=row.colour, linewidth=2, linestyle=":" if row.leaks else "-")
-        axes.plot(row.uf1, place, "o", color=row.colour, markersize=7, fillstyle="none" if row.leaks else "full")
+            axes.plot(row.ci95, (place, place), color=colour, linewidth=2, linestyle=":" if row.leaks else "-")
+        axes.plot(row.uf1, place, "o", color=colour, markersize=7, fillstyle="none" if row.leaks else "full")
         ends = "[{:.3f}-{:.3f}]".format(*row.ci95) if row.ci95 else "[not estimable]"
-        look: dict[str, Any] = {"va": "center", "color": row.colour, "transform": axes.get_yaxis_transform()}
+        look: dict[str, Any] = {"va": "center", "color": colour, "transform": axes.get_yaxis_transform()}
         label = row.label if len(row.label) <= LABEL else f"{row.label[: LABEL - 3]}..."
         axes.text(0, place - 0.32, label, ha="left", **look)
         axes.text(1, place - 0.32, f"{row.uf1:.3f} {ends}", ha="right", **look)
