@@ -226,14 +226,14 @@ def test_the_last_verdict_is_on_what_leaks(changes, tone, words):
 def test_classes_are_told_one_by_one_and_together_as_the_summary_has_them():
     picture, by_class, together = classes(SUMMARY)
     assert "mean over seeds, under the tail rule" in picture.caption
-    assert by_class.rows == [
+    assert by_class.cells == [
         ("a", "130", "0.700", "0.923"),
         ("b", "116", "0.500", "0.569"),
         ("mean", "246", "0.600", "0.610"),
     ]
     assert "accuracy is 0.620" in by_class.caption
-    assert ("tail, leak-free", "other, easier", "0.600", "0.610", "0.620") in together.rows
-    assert ("baseline: RBF SVM", "all", "0.550", "0.610", "0.620") in together.rows
+    assert ("tail, leak-free", "other, easier", "0.600", "0.610", "0.620") in together.cells
+    assert ("baseline: RBF SVM", "all", "0.550", "0.610", "0.620") in together.cells
 
 
 def test_a_database_of_a_composite_has_its_uf1():
@@ -241,7 +241,7 @@ def test_a_database_of_a_composite_has_its_uf1():
     plain = {name: PLAIN for name in scores}
     databases = {"casme2": ("s1",), "samm": ("s2",)}
     rules, baselines = {"tail": scores, "best_test_epoch": scores}, {"rbf_svm": plain}
-    rows = classes(summary_with(rules=rules, baselines=baselines, databases=databases, uf1_bbc=None))[2].rows
+    rows = classes(summary_with(rules=rules, baselines=baselines, databases=databases, uf1_bbc=None))[2].cells
     assert ("casme2", "0.700") in [row[1:3] for row in rows] and ("samm", "0.400") in [row[1:3] for row in rows]
 
 
@@ -253,7 +253,7 @@ def test_of_several_confirmed_trials_all_are_named_with_their_uf1():
     assert chosen([best], best) == []
     ((text, table),) = (section.blocks for section in chosen([best, other], best))
     assert "This page is of trial 1, UF1 0.700. Confirmed are trial 1 0.700, trial 0 0.600." in text.text
-    assert [row[:2] for row in table.rows[:2]] == [("trial 1", "0.700"), ("trial 0", "0.600")]
+    assert [row[:2] for row in table.cells[:2]] == [("trial 1", "0.700"), ("trial 0", "0.600")]
 
 
 def test_a_small_p_is_the_same_in_a_table_and_in_its_sentence():

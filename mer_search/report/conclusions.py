@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from mer_search.confirmation.difficulty import Ranked
 from mer_search.confirmation.summary import Comparison, Summary
-from mer_search.report.document import Table, Text
+from mer_search.report.document import Cell, Table, Text
 from mer_search.report.summaries import BASELINE_TITLES, better_baseline, conclusion, on_others
-from mer_search.report.terminal import decimals, interval, plural
+from mer_search.report.terminal import interval, plural
 
 
 def gap(summary: Summary) -> str:
@@ -103,24 +103,19 @@ def start_lines(comparison: Comparison) -> list[str]:
 def top_table(summaries: Sequence[Summary]) -> Table:
     """Confirmed networks, a row each, and the baselines."""
     first = summaries[0]
-    rows = [
+    rows: list[Sequence[Cell]] = [
         (
             summary.title,
-            *map(decimals, (summary.tail.uf1, summary.tail.sd)),
+            summary.tail.uf1,
+            summary.tail.sd,
             interval(summary.tail.ci95),
-            *map(decimals, (on_others(summary.rules["tail"]), summary.rules["best_test_epoch"]["all"].uf1)),
+            on_others(summary.rules["tail"]),
+            summary.rules["best_test_epoch"]["all"].uf1,
         )
         for summary in summaries
     ]
     rows += [
-        (
-            BASELINE_TITLES[name],
-            decimals(groups["all"].uf1),
-            "",
-            interval(groups["all"].ci95),
-            decimals(on_others(groups)),
-            "",
-        )
+        (BASELINE_TITLES[name], groups["all"].uf1, None, interval(groups["all"].ci95), on_others(groups), None)
         for name, groups in first.baselines.items()
     ]
     easier = ", which are easier, for it took the hardest" if first.other_are_easier else ""
@@ -137,9 +132,7 @@ def top_table(summaries: Sequence[Summary]) -> Table:
 
 def subjects_table(rows: Sequence[Ranked], title: str) -> Table:
     """Subjects, the hardest first."""
-    cells = [
-        (row.subject, str(row.clips), f"{row.log_loss:.3f}", f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows
-    ]
+    cells = [(row.subject, row.clips, row.log_loss, f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows]
     return Table(
         ("subject", "clips", "log-loss", "sum", "errors"),
         cells,

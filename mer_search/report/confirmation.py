@@ -16,7 +16,7 @@ from mer_search.report.conclusions import top_table, verdicts
 from mer_search.report.document import Block, Picture, Section, Table, Text
 from mer_search.report.networks import network_table
 from mer_search.report.summaries import BASELINE_TITLES, changes_lines, group_title, people, shown, summary_table, title
-from mer_search.report.terminal import decimals, interval, p_value, plural
+from mer_search.report.terminal import interval, p_value, plural
 from mer_search.training.loop import Epoch
 
 SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", "unsure", "Synthetic.")
@@ -94,7 +94,7 @@ def _action_units(counts: Mapping[str, NDArray[np.int64]], seeds: int) -> Table:
                 f"{count / seeds:g}" if count % seeds == 0 else f"{count / seeds:.1f}"
                 for count in (present, said, both)
             ),
-            decimals(2 * both / (present + said)) if present + said else "",
+            2 * both / (present + said) if present + said else None,
         )
         for name, (present, said, both) in counts.items()
     ]
@@ -134,15 +134,15 @@ def classes(summary: Summary) -> list[Block]:
     score, seeds = summary.tail, len(summary.seeds)
     matrix = np.array(score.confusion)
     rows = [
-        (name, str(clips // seeds), "" if place in score.classes_left_out else decimals(f1), decimals(recall))
+        (name, clips // seeds, None if place in score.classes_left_out else f1, recall)
         for place, (name, clips, f1, recall) in enumerate(
             zip(summary.classes, matrix.sum(1), score.f1_by_class, score.recall_by_class, strict=True)
         )
     ]
-    rows.append(("mean", str(summary.n_clips), decimals(score.uf1), decimals(score.uar)))
+    rows.append(("mean", summary.n_clips, score.uf1, score.uar))
     scored: dict[str, Mapping[str, Score]] = {"tail": summary.rules["tail"], **summary.baselines}
     together = [
-        (called, group_title(summary, group), *map(decimals, (each.uf1, each.uar, each.accuracy)))
+        (called, group_title(summary, group), each.uf1, each.uar, each.accuracy)
         for name, groups in scored.items()
         for group, each in shown(groups)
         for called in [BASELINE_TITLES.get(name) or title(summary, name, group)]

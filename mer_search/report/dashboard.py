@@ -21,8 +21,8 @@ from mer_search.confirmation.summary import read_summary
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
-from mer_search.report.document import Table, markdown_table
-from mer_search.report.terminal import decimals, interval, plural
+from mer_search.report.document import Cell, Table, markdown_table
+from mer_search.report.terminal import interval, plural
 from mer_search.report.trials import state_line, trials_table
 from mer_search.search.progress import progress_of
 from mer_search.search.storage import best_trial, is_stopped, results
@@ -61,7 +61,7 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     for name, content in files.items():
         write_whole(evaluation.folder / name, content)
         upload_artifact(artifact_store=store, file_path=str(evaluation.folder / name), study_or_trial=trial)
-    rows = [[name, *map(str, row)] for name, row in zip(classes, matrix, strict=True)]
+    rows = [(name, *row) for name, row in zip(classes, matrix.tolist(), strict=True)]
     numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(evaluation.subjects))
     _write_note(
         trial,
@@ -127,10 +127,10 @@ def _write_note(thing: optuna.Study | optuna.Trial, text: str) -> None:
     save_note(thing, f"{before}{OURS[0]}\n\n{text}\n\n{OURS[1]}{rest.partition(OURS[1])[2]}")
 
 
-def _confirmed(number: int, folder: Path) -> list[str]:
+def _confirmed(number: int, folder: Path) -> tuple[Cell, ...]:
     rules = read_summary(folder / "summary.json").rules
     honest, leaking = (rules[rule]["all"] for rule in ("tail", "best_test_epoch"))
-    return [f"trial {number}", *map(decimals, (honest.uf1, honest.sd)), interval(honest.ci95), decimals(leaking.uf1)]
+    return f"trial {number}", honest.uf1, honest.sd, interval(honest.ci95), leaking.uf1
 
 
 def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, bytes]) -> None:

@@ -16,10 +16,9 @@ def print_check(report: Report) -> None:
     say(f"{facts['dataset']}: {facts['n_clips']} clips, {facts['n_subjects']} subjects, checksum {facts['checksum']}")
     if facts["annotation"]:
         say(f"annotation: {facts['annotation']}")
-    rows = [(subject, *(str(count or "") for count in row), str(sum(row))) for subject, row in facts["clips"].items()]
+    rows = [(subject, *(count or None for count in row), sum(row)) for subject, row in facts["clips"].items()]
     totals = [sum(column) for column in zip(*facts["clips"].values(), strict=True)]
-    every = ("all", *map(str, totals), str(sum(totals)))
-    show(Table(("subject", *facts["classes"], "all"), [*rows, every], strong=len(rows)))
+    show(Table(("subject", *facts["classes"], "all"), [*rows, ("all", *totals, sum(totals))], strong=len(rows)))
     for name, kinds in facts["emotions_of_classes"].items():
         made = "; ".join(f"{kind} = {', '.join(some) or 'none'}" for kind, some in kinds.items())
         say(f"classes of {name}: {made}")

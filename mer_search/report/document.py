@@ -27,19 +27,30 @@ class Code(NamedTuple):
     title: str = ""
 
 
+Cell = str | int | float | None
+
+
 class Table(NamedTuple):
     """Rows of cells; the first `left` columns are words, the others numbers. For a terminal, a page and Markdown."""
 
     head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Cell]]
     caption: str = ""
     left: int = 1
     strong: int | None = None  # the row that stands out
     title: str = ""  # on a terminal; on a page the words around it say it
 
+    @property
+    def cells(self) -> list[tuple[str, ...]]:
+        """Its rows as they are shown: of a float three decimals, of None nothing."""
+        return [
+            tuple("" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row)
+            for row in self.rows
+        ]
+
     def without_empty(self) -> "Table":
         """Without the columns that no row fills."""
-        filled = [place for place in range(len(self.head)) if any(row[place] for row in self.rows)]
+        filled = [place for place, cells in enumerate(zip(*self.cells, strict=True)) if any(cells)]
         rows = [[row[place] for place in filled] for row in self.rows]
         return self._replace(head=[self.head[place] for place in filled], rows=rows)
 
@@ -160,6 +171,6 @@ def markdown_table(table: Table) -> str:
         return f"| {' | '.join(f'**{word}**' if strong and word else word for word in words)} |"
 
     rule = ["---"] * table.left + ["---:"] * (len(table.head) - table.left)
-    rows = [row(cells, number == table.strong) for number, cells in enumerate(table.rows)]
+    rows = [row(cells, number == table.strong) for number, cells in enumerate(table.cells)]
     text = "\n".join([row(table.head), row(rule), *rows])
     return f"{text}\n\n{table.caption}" if table.caption else text

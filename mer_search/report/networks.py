@@ -13,9 +13,9 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import uf1_interval
 from mer_search.model.flops import cost
 from mer_search.presets import PRESETS, PUBLIC, preset
-from mer_search.report.document import Table
+from mer_search.report.document import Cell, Table
 from mer_search.report.summaries import changes_lines
-from mer_search.report.terminal import decimals, interval, plural, say, show
+from mer_search.report.terminal import interval, plural, say, show
 from mer_search.search.workspace import Loaded
 
 
@@ -117,11 +117,9 @@ def evaluated(folds: Sequence[Predictions], loaded: Loaded, public: bool) -> dic
 def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
     """What networks from files scored."""
     rows = [
-        (each["subject"], str(each["clips"]), decimals(each["f1"]), decimals(each["accuracy"]))
-        for each in facts["subjects"]
+        *([each[key] for key in ("subject", "clips", "f1", "accuracy")] for each in facts["subjects"]),
+        ["all", sum(each["clips"] for each in facts["subjects"]), facts["uf1"], facts["accuracy"]],
     ]
-    total = str(sum(each["clips"] for each in facts["subjects"]))
-    rows.append(("all", total, decimals(facts["uf1"]), decimals(facts["accuracy"])))
     show(
         Table(
             ("subject", "clips", "macro F1", "accuracy"),
@@ -167,14 +165,14 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
 
 def network_table(networks: Sequence[NetworkScore]) -> Table:
     """Compared networks, a row each."""
-    rows = [(each.name, decimals(each.uf1), decimals(each.sd), interval(each.ci95)) for each in networks]
+    rows = [(each.name, each.uf1, each.sd, interval(each.ci95)) for each in networks]
     return Table(("network", "UF1", "sd", "95 % interval"), rows)
 
 
 def _subject_table(comparison: Comparison) -> Table:
     """How many clips of each subject were right, mean over seeds."""
-    rows = [
-        (subject, str(clips), *(f"{each.n_correct_by_subject[subject]:.1f}" for each in comparison.networks))
+    rows: list[Sequence[Cell]] = [
+        (subject, clips, *(f"{each.n_correct_by_subject[subject]:.1f}" for each in comparison.networks))
         for subject, clips in comparison.clips_by_subject.items()
     ]
     short = (each.name.partition(" with ")[0] for each in comparison.networks)
@@ -187,9 +185,9 @@ def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials
     cells = [
         (
             row["strategy"],
-            f"{row['uf1']['mean']:.3f}",
+            row["uf1"]["mean"],
             interval(row["uf1"]["ci95"]),
-            f"{row['regret']:.3f}",
+            row["regret"],
             f"{row['rank']['mean']:.1f}",
             f"{row['cost_of_as_many_trials']:.0%}",
             f"{row['equals_stopped']:.0%}",

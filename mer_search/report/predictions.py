@@ -45,7 +45,7 @@ def _print_one(one: ClipPrediction) -> None:
     else:
         say("By the mean of all networks, as of somebody who was not in training; else say who it is with --subject.")
     rows = [
-        (name, f"{prob:.3f}", "best" if name == one.best else "")
+        (name, prob, "best" if name == one.best else "")
         for name, prob in zip(one.classes, one.probabilities, strict=True)
     ]
     show(Table(("class", "probability", ""), rows, strong=one.classes.index(one.best)))
@@ -59,7 +59,7 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
     """The files and how far they are from torch."""
     networks = plural(len(confirmed.seeds), "network")
     _say_which(confirmed, f"the mean of {networks} a file as ONNX in {written[0].path.parent}")
-    rows = [(each.path.name, f"{each.difference:.1e}", str(each.real)) for each in written]
+    rows = [(each.path.name, f"{each.difference:.1e}", each.real) for each in written]
     show(Table(("file", "differs from torch by", "clips checked"), rows))
     if written[0].never_saw != EVERYBODY:
         say(

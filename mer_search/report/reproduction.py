@@ -11,7 +11,7 @@ from mer_search.presets import PUBLISHED_BY_SUBJECT, PUBLISHED_MARK
 from mer_search.report.confirmation import SYNTHETIC
 from mer_search.report.document import Block, Document, Section, Table, Text, write_document
 from mer_search.report.summaries import better_baseline
-from mer_search.report.terminal import decimals, interval, plural, say, show
+from mer_search.report.terminal import interval, plural, say, show
 
 RULES = (
     "tail: UF1, no epoch selected, but for V6, whose first stage's epoch was chosen on the test person (LEAKS). "
@@ -29,12 +29,12 @@ def networks_table(found: Sequence[Reproduced]) -> Table:
             (
                 each.name,
                 f"{ours.uf1:.3f}{' (LEAKS)' * each.summary.leaks}",
-                decimals(ours.sd),
+                ours.sd,
                 interval(ours.ci95),
                 "" if each.published is None else f"{each.published:.4f}",
                 f"{same.uf1:.4f}",
-                decimals(same.sd),
-                "" if each.summary.leaks else decimals(better_baseline(each.summary, "all")),
+                same.sd,
+                None if each.summary.leaks else better_baseline(each.summary, "all"),
             )
         )
     head = ("network", "tail", "sd", "95 %", "published", "same rule", "sd", "baseline")
@@ -66,11 +66,8 @@ def subjects_table(found: Sequence[Reproduced]) -> Table | None:
         return None
     rows = []
     for subject in subjects:
-        cells = [
-            (decimals(PUBLISHED_BY_SUBJECT[each.name].get(subject)), decimals(each.subjects.get(subject)))
-            for each in there
-        ]
-        rows.append((subject, *(cell for pair in cells for cell in pair)))
+        pairs = [(PUBLISHED_BY_SUBJECT[each.name].get(subject), each.subjects.get(subject)) for each in there]
+        rows.append((subject, *(f1 for pair in pairs for f1 in pair)))
     head = ("subject", *(cell for each in there for cell in (f"{each.name} published", "here")))
     return Table(head, rows, "Macro F1 of a subject alone, over its own classes, at its best test epoch (LEAKS).")
 

@@ -65,13 +65,7 @@ def looked_at(
 
 def _mistakes(wrong: Sequence[FoldPrediction], classes: Sequence[str]) -> list[Block]:
     rows = [
-        (
-            each.clip,
-            classes[each.truth],
-            classes[each.guess],
-            f"{each.probs[each.truth]:.3f}",
-            f"{each.probs[each.guess]:.3f}",
-        )
+        (each.clip, classes[each.truth], classes[each.guess], each.probs[each.truth], each.probs[each.guess])
         for each in wrong
     ]
     head = ("clip", "truth", "guess", "p(truth)", "p(guess)")
@@ -161,13 +155,7 @@ def always_wrong(errors: Sequence[ClipErrors], classes: Sequence[str], clips: Lo
     blocks: list[Block] = [Text(_summary(wrong, enough, classes))]
     if wrong:
         rows = [
-            (
-                each.clip,
-                classes[each.truth],
-                classes[each.guess],
-                f"{each.n_wrong} of {each.n_networks}",
-                f"{each.prob:.3f}",
-            )
+            (each.clip, classes[each.truth], classes[each.guess], f"{each.n_wrong} of {each.n_networks}", each.prob)
             for each in wrong[:CLIPS_LISTED]
         ]
         head = ("clip", "truth", "mostly taken for", "wrong in", "p(truth)")

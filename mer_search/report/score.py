@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from mer_search.confirmation.score import AS_GIVEN, LogComparison, LogScore, ScoredLog
-from mer_search.report.document import Table
+from mer_search.report.document import Cell, Table
 from mer_search.report.summaries import RULE_TITLES
-from mer_search.report.terminal import decimals, interval, plural, say, show
+from mer_search.report.terminal import interval, plural, say, show
 
 TITLES = {
     "last": f"{RULE_TITLES['last']}, no epoch selected",
@@ -33,8 +33,7 @@ def _print_log(scored: ScoredLog) -> None:
     first, *others = scored.rules.items()
     say(f"{scored.name}: {plural(scored.n_clips, 'clip')} of {plural(len(first[1].subjects), 'subject')}")
     rows = [
-        (TITLES[rule], decimals(each.uf1), interval(each.ci95), decimals(each.uar), decimals(each.accuracy))
-        for rule, each in scored.rules.items()
+        (TITLES[rule], each.uf1, interval(each.ci95), each.uar, each.accuracy) for rule, each in scored.rules.items()
     ]
     show(Table(("estimate", "UF1", "95 %", "UAR", "accuracy"), rows))
     show(_confusion_table(scored, *first))
@@ -59,8 +58,8 @@ def _print_log(scored: ScoredLog) -> None:
 
 
 def _confusion_table(scored: ScoredLog, rule: str, score: LogScore) -> Table:
-    rows = [
-        (f"{name} {scored.names.get(name, '')}".strip(), *(_share(count, counts) for count in counts), str(sum(counts)))
+    rows: list[Sequence[Cell]] = [
+        (f"{name} {scored.names.get(name, '')}".strip(), *(_share(count, counts) for count in counts), sum(counts))
         for name, counts in zip(scored.classes, score.confusion, strict=True)
     ]
     caption = f"{TITLES[rule]}: clips, and their share of the row's."
@@ -72,14 +71,12 @@ def _share(count: int, counts: Sequence[int]) -> str:
 
 
 def _subject_table(score: LogScore, leaks: LogScore | None) -> Table:
-    rows = [[each.subject, str(each.n_clips), str(each.n_correct), decimals(each.f1)] for each in score.subjects]
     head = ["subject", "clips", "right", "F1"]
+    rows: list[Sequence[Cell]] = [(each.subject, each.n_clips, each.n_correct, each.f1) for each in score.subjects]
     if leaks:
         head += ["best epoch", "right (LEAKS)", "F1 (LEAKS)"]
-        rows = [
-            [*row, str(each.epoch), str(each.n_correct), decimals(each.f1)]
-            for row, each in zip(rows, leaks.subjects, strict=True)
-        ]
+        best = [(each.epoch, each.n_correct, each.f1) for each in leaks.subjects]
+        rows = [(*row, *added) for row, added in zip(rows, best, strict=True)]
     return Table(head, rows)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mer_search.report.document import Table
+from mer_search.report.document import Cell, Table
 from mer_search.report.terminal import out, plural, say, show
 
 
@@ -43,11 +43,11 @@ def print_speed(facts: dict[str, Any]) -> None:
         say(f"{gpu['folds']} folds, all epochs, from those of eight: {'; '.join(trials)}")
 
 
-def _step(step: dict[str, Any]) -> tuple[str, ...]:
+def _step(step: dict[str, Any]) -> tuple[Cell, ...]:
     return (
         step["network"],
-        str(step["pixels"]),
-        str(step["batch"]),
+        step["pixels"],
+        step["batch"],
         *_milliseconds(step),
         f"{step['samples_s']:,.3g}",
         f"{step['flop_s'] / 1e9:,.0f}",

@@ -42,7 +42,7 @@ def drawn(table: Table) -> RenderableType:
     )
     for place, column in enumerate(table.head):
         grid.add_column(column, justify="left" if place < table.left else "right", overflow="fold")
-    for number, cells in enumerate(table.rows):
+    for number, cells in enumerate(table.cells):
         grid.add_row(*cells, style="bold" if number == table.strong else None)
     return grid
 

@@ -12,7 +12,7 @@ from mer_search.confirmation.folders import confirmed_uf1
 from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
-from mer_search.report.terminal import decimals, out, plural, say
+from mer_search.report.terminal import out, plural, say
 from mer_search.search.storage import FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     repeated = sum(map(ran_to_its_end, ended)) > len(whole)
     cells = [
         (
-            str(trial.number),
+            trial.number,
             values_text(trial.params),
             f"{'' if ran_to_its_end(trial) else '~'}{score(trial):.3f}",
             finals_text(study, trial),
-            *([decimals(confirmed.get(trial.number))] if confirmed else []),
-            str(trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"]))),
+            *([confirmed.get(trial.number)] if confirmed else []),
+            trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"])),
             f"{trial.user_attrs['gflop']:.3g}" if "gflop" in trial.user_attrs else "",
         )
         for trial in chosen
@@ -91,7 +91,7 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
 def front_table(facts: dict[str, Any]) -> Table:
     """Trials that no other one beats both in UF1 and in what is minimised beside it."""
     found = sorted(facts["pareto_front"], key=lambda row: row["uf1"], reverse=True)
-    rows = [(str(row["trial"]), f"{row['uf1']:.3f}", f"{row[facts['also']]:,.5g}") for row in found]
+    rows = [(row["trial"], row["uf1"], f"{row[facts['also']]:,.5g}") for row in found]
     return Table(("trial", "UF1", facts["also"]), rows, title=f"Pareto front of UF1 and {facts['also']}")
 
 
