@@ -39,10 +39,9 @@ from mer_search.inference.final import export_final as write_final
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.model.network import Network
 from mer_search.presets import preset
-from mer_search.report.conclusions import comparison_lines, gap
 from mer_search.report.dashboard import attach_confirmation
 from mer_search.report.page import write_report
-from mer_search.report.summaries import conclusion, summary_table
+from mer_search.report.summaries import comparison_lines, conclusion, gap, summary_table
 from mer_search.report.terminal import drawn
 from mer_search.search import space
 from mer_search.search.finals import Final

@@ -12,11 +12,10 @@ from small import PLAIN, SCORE, summary_with
 
 from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.report import document, terminal
-from mer_search.report.conclusions import comparison_lines, gap, top_table, verdicts
 from mer_search.report.confirmation import chosen, classes, estimates, result
 from mer_search.report.confirmation import comparison as comparison_page
 from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
-from mer_search.report.summaries import conclusion, legend, summary_rows
+from mer_search.report.summaries import comparison_lines, conclusion, gap, legend, summary_rows, top_table, verdicts
 from mer_search.report.terminal import drawn, duration, operations
 from mer_search.report.trials import values_text
 

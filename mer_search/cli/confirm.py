@@ -86,7 +86,7 @@ def confirm(
     from mer_search.engine import stop
     from mer_search.engine.local import choose_device
     from mer_search.engine.where import Where
-    from mer_search.report import conclusions, datasets, terminal
+    from mer_search.report import datasets, terminal
     from mer_search.report import summaries as shown
     from mer_search.report.costs import epoch_line, print_baselines, print_copies, print_not_kept
     from mer_search.search.cost import Cost
@@ -131,12 +131,12 @@ def confirm(
         found = [summary.model_dump() for summary in summaries]
         click.echo(json.dumps(found if top else found[0], indent=1))
         return
-    terminal.show(conclusions.top_table(summaries) if top else shown.summary_table(summaries[0]))
+    terminal.show(shown.top_table(summaries) if top else shown.summary_table(summaries[0]))
     for summary in summaries[: len(targets)]:
         for line in shown.changes_lines([(summary.title, summary.changed)]):
             terminal.say(line)
         terminal.say(shown.conclusion(summary))
-    terminal.say(conclusions.gap(summaries[0]))
+    terminal.say(shown.gap(summaries[0]))
     for line in summaries[0].conclusions:
         terminal.say(line)
     terminal.out.print(f"took {terminal.duration(time.monotonic() - began)}; files, to read in a browser:")

@@ -22,7 +22,7 @@ def rank(folder: Path | None, storage: str, name: str | None, as_json: bool) -> 
     from mer_search.confirmation.difficulty import rank, study_line
     from mer_search.confirmation.folders import confirmation
     from mer_search.report import terminal
-    from mer_search.report.conclusions import subjects_table
+    from mer_search.report.summaries import subjects_table
     from mer_search.search.storage import find_study, open_storage
 
     folder = folder or confirmation(find_study(open_storage(storage), name), None)

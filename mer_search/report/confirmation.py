@@ -12,10 +12,19 @@ from mer_search.evaluation.metrics import fold_confusion, scores, tail, tail_epo
 from mer_search.evaluation.predictions import Predictions
 from mer_search.presets import PUBLISHED_MARK
 from mer_search.report import figures
-from mer_search.report.conclusions import top_table, verdicts
 from mer_search.report.document import Block, Picture, Section, Table, Text
 from mer_search.report.networks import network_table
-from mer_search.report.summaries import BASELINE_TITLES, changes_lines, group_title, people, shown, summary_table, title
+from mer_search.report.summaries import (
+    BASELINE_TITLES,
+    changes_lines,
+    group_title,
+    people,
+    shown,
+    summary_table,
+    title,
+    top_table,
+    verdicts,
+)
 from mer_search.report.terminal import interval, p_value, plural
 from mer_search.training.loop import Epoch
 

@@ -11,12 +11,15 @@ from markupsafe import Markup, escape
 
 from mer_search.files import write_whole
 
+Tone = Literal["", "good", "unsure", "bad"]
+Cell = str | int | float | None
+
 
 class Text(NamedTuple):
     """A paragraph. One with a tone stands out in its colour; what it says of the question in `lead` comes first."""
 
     text: str
-    tone: Literal["", "good", "unsure", "bad"] = ""
+    tone: Tone = ""
     lead: str = ""
 
 
@@ -25,9 +28,6 @@ class Code(NamedTuple):
 
     text: str
     title: str = ""
-
-
-Cell = str | int | float | None
 
 
 class Table(NamedTuple):

@@ -1,12 +1,13 @@
-"""What a confirmation found, as a table and a sentence: from its summary."""
+"""What a confirmation found, and what follows from it, as tables and sentences: from its summary."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from mer_search.config import Value
-from mer_search.confirmation.summary import NAMED_VALUES, Estimate, Score, Summary
+from mer_search.confirmation.difficulty import Ranked
+from mer_search.confirmation.summary import NAMED_VALUES, Comparison, Estimate, Score, Summary
 from mer_search.evaluation.metrics import LEAKS
-from mer_search.report.document import Table
+from mer_search.report.document import Cell, Table, Text, Tone
 from mer_search.report.terminal import decimals, interval, plural
 
 RULE_TITLES = {
@@ -135,16 +136,19 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
 
 def summary_table(summary: Summary) -> Table:
     """Every estimate of a confirmation, with its interval."""
-    rows = summary_rows(summary)
     return Table(
         ("estimate", "subjects", "UF1", "sd", "95 %", "baseline"),
-        rows,
+        summary_rows(summary),
         legend(summary),
         left=2,
         strong=0,
-        title=f"{summary.title}: {summary.dataset}, {summary.n_clips} clips, {summary.n_subjects} subjects, "
-        f"{plural(len(summary.seeds), 'seed')}",
+        title=f"{summary.title}: {_asked(summary)}",
     ).without_empty()
+
+
+def _asked(summary: Summary) -> str:
+    clips, subjects = f"{summary.n_clips} clips", f"{summary.n_subjects} subjects"
+    return f"{summary.dataset}, {clips}, {subjects}, {plural(len(summary.seeds), 'seed')}"
 
 
 def better_baseline(summary: Summary, group: str) -> float | None:
@@ -163,22 +167,138 @@ def on_others(groups: Mapping[str, Score]) -> float | None:
 
 def conclusion(summary: Summary) -> str:
     """Whether the network beats the baselines, in one line."""
-    network = summary.tail.uf1
-    name, best = max(((name, groups["all"].uf1) for name, groups in summary.baselines.items()), key=lambda it: it[1])
-    called, seeds = BASELINE_TITLES[name].removeprefix("baseline: "), len(summary.seeds)
-    together = summary.tail.averaged.uf1
-    side = "above" if together > best else "not above"
-    ensemble = (
-        f" With its {seeds} seeds averaged: {together:.3f}, {side} the baseline."
-        if seeds > 1 and not summary.leaks
-        else ""
-    )
+    return _against_baselines(summary).text
+
+
+def verdicts(summary: Summary) -> list[Text]:
+    """Whether a confirmed network beats the baselines and the search's start, and whether its figure leaks."""
+    return [_against_baselines(summary), *_against_start(summary), _leak(summary)]
+
+
+def _against_baselines(summary: Summary) -> Text:
+    question, score, seeds = "Beats the baselines?", summary.tail, len(summary.seeds)
     if summary.leaks:
-        said = f"mean UF1 {network:.3f} LEAKS, so that no baseline can be set beside it."
-    elif network > best:
-        low = summary.tail.ci95 and summary.tail.ci95[0]
-        reach = f", but its 95 % interval begins below, at {low:.3f}" if low is not None and low <= best else ""
-        said = f"mean UF1 {network:.3f} is above the better baseline's ({called}, {best:.3f}){reach}."
-    else:
-        said = f"mean UF1 {network:.3f} does NOT beat a baseline: {called} reaches {best:.3f}."
-    return f"{summary.title}: {said}{ensemble}"
+        said = f"mean UF1 {score.uf1:.3f} LEAKS, so that no baseline can be set beside it."
+        return Text(f"{summary.title}: {said}", "unsure", f"{question} Cannot be told.")
+    name, best = max(((name, groups["all"].uf1) for name, groups in summary.baselines.items()), key=lambda it: it[1])
+    called = BASELINE_TITLES[name].removeprefix("baseline: ")
+    side = "above" if score.averaged.uf1 > best else "not above"
+    ensemble = f" With its {seeds} seeds averaged: {score.averaged.uf1:.3f}, {side} the baseline." if seeds > 1 else ""
+    if score.uf1 <= best:
+        said = f"mean UF1 {score.uf1:.3f} does NOT beat a baseline: {called} reaches {best:.3f}.{ensemble}"
+        return Text(f"{summary.title}: {said}", "bad", f"{question} No.")
+    low = score.ci95[0] if score.ci95 else None
+    reach = f", but its 95 % interval begins below, at {low:.3f}" if low is not None and low <= best else ""
+    said = f"mean UF1 {score.uf1:.3f} is above the better baseline's ({called}, {best:.3f}){reach}.{ensemble}"
+    tone: Tone
+    tone, answer = ("good", "Yes.") if low is not None and low > best else ("unsure", "Not clearly.")
+    return Text(f"{summary.title}: {said}", tone, f"{question} {answer}")
+
+
+def _against_start(summary: Summary) -> list[Text]:
+    question, found = "Better than the search's start?", summary.comparison
+    if found and found.start is not None:
+        tone, answer, lines = _start(found)
+        return [Text(" ".join(lines), tone, f"{question} {answer}")]
+    if not summary.n_tuning:
+        return []  # there was no search
+    said = f"{summary.title} was not compared with it: `mer-search confirm --trial NUMBER` compares."
+    return [Text(said, "unsure", f"{question} Not asked.")]
+
+
+def _leak(summary: Summary) -> Text:
+    question, other = "Does the figure leak?", summary.rules["tail"].get("other")
+    if summary.leaks:
+        return Text("These networks were trained with the test person in sight.", "bad", f"{question} Yes.")
+    if summary.is_leak_free("tail", "all"):
+        return Text(f"No choice was made by the test people's clips. {gap(summary)}", "good", f"{question} No.")
+    chosen = f"by the scores of {summary.n_tuning} of these {summary.n_subjects} subjects"
+    alone = f" On the others, leak-free: UF1 {other.uf1:.3f} [{interval(other.ci95)}]." if other else ""
+    said = f"No epoch was selected, but the configuration was chosen {chosen}.{alone} {gap(summary)}"
+    return Text(said, "unsure", f"{question} In part.")
+
+
+def gap(summary: Summary) -> str:
+    """What the published rule would have added, in one line."""
+    honest, leaking = (summary.rules[rule]["all"].uf1 for rule in ("tail", "best_test_epoch"))
+    tested = "database" if summary.left_out == "database" else "person"
+    return (
+        f"Picking the epoch on the test {tested} would add {100 * (leaking - honest):+.1f} points "
+        f"(UF1 {honest:.3f} -> {leaking:.3f})."
+    )
+
+
+def comparison_lines(comparison: Comparison, trials: int) -> list[str]:
+    """What follows for the first network, which a search found, against each other one.
+
+    Args:
+        comparison: of the confirmed networks; where the search started has the last word.
+        trials: how many of them, the first ones, are trials that were to be confirmed.
+    """
+    lines = [f"{pair.conclusion}." for pair in comparison.pairs if pair.second != comparison.start]
+    if trials > 1:
+        lines.append(
+            f"Choosing the best of {trials} by these figures is again a choice: the best of them "
+            "looks better than it is. Only the first was chosen before."
+        )
+    return lines if comparison.start is None else [*lines, *_start(comparison)[2]]
+
+
+def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
+    """Whether the search found something better than where it started: a tone, the answer, and what shows it."""
+    found, start, pair = comparison.networks[0].name, comparison.start, comparison.against_start
+    if pair is None:
+        return "bad", "No.", [f"The search found NOTHING better than where it started: {start} is where it started."]
+    alone = [
+        f"On the {len(comparison.other)} subjects that the search never scored: {each.numbers}."
+        for each in comparison.pairs_on_other[comparison.pairs.index(pair) :][:1]
+    ]
+    if pair.same:
+        said = f"{found} does NOT differ from {start}: the same confusion matrix for every subject and seed."
+        return "bad", "No.", [said, *alone]
+    if not pair.shown:
+        return "unsure", "Not shown.", [f"{found} is NOT shown to be better than {start}: {pair.numbers}.", *alone]
+    if pair.difference > 0:
+        return "good", "Yes.", [f"{found} is better than {start}: {pair.numbers}.", *alone]
+    return "bad", "No, worse.", [f"{found} is WORSE than {start}: {pair.numbers}.", *alone]
+
+
+def top_table(summaries: Sequence[Summary]) -> Table:
+    """Confirmed networks, a row each, and the baselines."""
+    first = summaries[0]
+    rows: list[Sequence[Cell]] = [
+        (
+            summary.title,
+            summary.tail.uf1,
+            summary.tail.sd,
+            interval(summary.tail.ci95),
+            on_others(summary.rules["tail"]),
+            summary.rules["best_test_epoch"]["all"].uf1,
+        )
+        for summary in summaries
+    ]
+    rows += [
+        (BASELINE_TITLES[name], groups["all"].uf1, None, interval(groups["all"].ci95), on_others(groups), None)
+        for name, groups in first.baselines.items()
+    ]
+    easier = ", which are easier, for it took the hardest" if first.other_are_easier else ""
+    return Table(
+        ("network", "UF1", "sd", "95 % interval", "other", "LEAKS"),
+        rows,
+        "UF1, sd and 95 %: tail, no epoch selected; mean and deviation over seeds, for new people like these. other: "
+        f"leak-free, on the {first.n_subjects - first.n_tuning} subjects that the search never scored{easier}. LEAKS: "
+        "best test epoch, the rule of published figures.",
+        title=_asked(first),
+    )
+
+
+def subjects_table(rows: Sequence[Ranked], title: str) -> Table:
+    """Subjects, the hardest first."""
+    cells = [(row.subject, row.clips, row.log_loss, f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows]
+    return Table(
+        ("subject", "clips", "log-loss", "sum", "errors"),
+        cells,
+        "log-loss: under the tail rule, mean over seeds, of a clip; sum: of all its clips, by which subjects are "
+        "ranked. errors: share of all subjects' errors.",
+        title=title,
+    )
