@@ -1,34 +1,33 @@
 """Commands that measure: which way to search is the best."""
 
-import json
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Commands, example, options
+from mer_search.cli.options import Commands, Given, example, options, print_json
 
 
 @click.group(cls=Commands, invoke_without_command=True, epilog=example("mer-search bench --json"))
 @click.option("--full", is_flag=True, help="224 px and full widths, as on a GPU.  [default: small]")
 @click.option("--runs", type=click.IntRange(min=2), default=5, show_default=True, help="Of which medians are shown.")
-@options("device json")
+@options("device as_json")
 @click.pass_context
-def bench(context: click.Context, full: bool, runs: int, device: str, as_json: bool) -> None:
+def bench(context: click.Context, given: Given, full: bool, runs: int) -> None:
     """Measure this machine: training steps against its ceiling and the conventional loop, and what is not training.
 
     The commands below measure ways to search against each other."""
     if context.invoked_subcommand:
         return
     from mer_search.bench.benchmark import measure
-    from mer_search.engine.local import choose_device
     from mer_search.report import speed as shown
     from mer_search.report import terminal
 
     with terminal.bars() as progress:
-        facts = measure(choose_device(device), full, runs, progress)
-    if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        facts = measure(given.where.device, full, runs, progress)
+    if given.as_json:
+        print_json(facts)
     else:
         shown.print_speed(facts)
 
@@ -39,8 +38,8 @@ def bench(context: click.Context, full: bool, runs: int, device: str, as_json: b
 @click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Cost, in whole trials.")
 @click.option("--repeats", type=click.IntRange(min=2), default=50, show_default=True)
 @click.option("--only", help="Strategies whose names contain this, and the yardstick.")
-@options("json")
-def search(study_name: str, table: Path | None, trials: int, repeats: int, only: str | None, as_json: bool) -> None:
+@options("as_json")
+def search(given: Given, study_name: str, table: Path | None, trials: int, repeats: int, only: str | None) -> None:
     """Replay samplers and pruners on a table of folds: what they find at equal cost, and what as many trials cost."""
     from mer_search.bench import fold_table, strategies
     from mer_search.report import terminal
@@ -53,12 +52,10 @@ def search(study_name: str, table: Path | None, trials: int, repeats: int, only:
     first, *others = strategies.STRATEGIES
     chosen = [first, *(each for each in others if not only or only in each.name)]
     with terminal.bars() as progress:
-        results = strategies.tournament(
-            found, file, chosen, trials, repeats, lambda done, total: progress("replaying searches", done, total)
-        )
+        results = strategies.tournament(found, file, chosen, trials, repeats, partial(progress, "replaying searches"))
     rows = strategies.facts(found, results)
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
+    if given.as_json:
+        print_json(rows)
     else:
         print_tournament(rows, len(found.values), trials, repeats)
 
@@ -69,12 +66,9 @@ def search(study_name: str, table: Path | None, trials: int, repeats: int, only:
 @click.option("--seeds", type=click.IntRange(min=2), default=2, show_default=True)
 @options("data device")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("replay"), show_default=True)
-def table(study_name: str, configurations: int, seeds: int, data: Path | None, device: str, out: Path) -> None:
+def table(given: Given, study_name: str, configurations: int, seeds: int, out: Path) -> None:
     """Train a table of folds, once; the same command goes on where it was stopped."""
     from mer_search.bench import fold_table
-    from mer_search.engine import stop
-    from mer_search.engine.local import choose_device
-    from mer_search.engine.where import Where
     from mer_search.report import terminal
     from mer_search.search import space
     from mer_search.search.storage import check_name
@@ -83,13 +77,12 @@ def table(study_name: str, configurations: int, seeds: int, data: Path | None, d
 
     file = space.load(study_name)
     with ExitStack() as stack:
-        stack.enter_context(stop.polling())
-        progress = stack.enter_context(terminal.bars())
-        loaded = load_data(find_data(data, progress), file.base, progress)
-        executor = stack.enter_context(Where(device=choose_device(device)).open(loaded.run))
+        progress = stack.enter_context(terminal.working())
+        loaded = load_data(find_data(given.data, progress), file.base, progress)
+        executor = stack.enter_context(given.where.open(loaded.run))
         searched = Search(file, loaded, loaded.select(file.subjects), 0, out)
         path = fold_table.build(
             searched, executor, configurations, seeds, out / check_name(file.name),
-            lambda done, total: progress("training folds", done, total),
+            partial(progress, "training folds"),
         )  # fmt: skip
     click.echo(f"{configurations} configurations, {seeds} seeds, {len(searched.subjects)} subjects: {path}")

@@ -1,16 +1,14 @@
 """The command that confirms what a search found."""
 
-import json
 import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import announcing, data_values, example, options, values_of
+from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     help="A preset, with the study's [set] values, or none.  [default: where the search started: the study's base with "
     "its [set] and first [[start]]]",
 )
-@options("as-published set seeds")
+@options("recipe settings seeds")
 @click.option(
     "--seed",
     "first_seed",
@@ -41,95 +39,77 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also the networks of each person's best test epoch, as published, and of V6's first stage.",
 )
-@options("subjects data task leave-out storage study-name device executor slots out yes json")
+@options("subjects data task leave_out storage name device executor slots out yes as_json")
 def confirm(
+    given: Given,
     trial: int | None,
     top: int | None,
     preset_name: str | None,
     against: str | None,
-    recipe: str,
-    settings: tuple[str, ...],
-    seeds: int,
     first_seed: int | None,
     epochs: bool,
     keep_best: bool,
-    subjects: str,
-    data: Path | None,
-    task: str,
-    leave_out: str | None,
-    storage: str,
-    name: str | None,
-    device: str,
-    executor: str,
-    slots: int | None,
-    out: Path,
-    yes: bool,
-    as_json: bool,
 ) -> None:
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
-    options = {"--trial": trial, "--top": top, "--preset": preset_name}
-    given = [option for option, value in options.items() if value is not None]
-    if len(given) > 1:
-        raise UsageError(f"confirm takes one of --trial, --top and --preset, but got {' and '.join(given)}")
-    if (settings or recipe) and not preset_name:
-        option = "--set" if settings else "--as-published"
+    networks = {"--trial": trial, "--top": top, "--preset": preset_name}
+    asked = [option for option, value in networks.items() if value is not None]
+    if len(asked) > 1:
+        raise UsageError(f"confirm takes one of --trial, --top and --preset, but got {' and '.join(asked)}")
+    if (given.settings or given.recipe) and not preset_name:
+        option = "--set" if given.settings else "--as-published"
         raise UsageError(f"{option} goes with --preset, for a trial has its values; leave it out or name a preset")
     if preset_name and against not in (None, "none"):
         raise UsageError("--against goes with a trial; `mer-search compare` compares presets")
-    from mer_search.search.storage import finals_over, find_study, open_storage
-
-    asked = preset_name or find_study(open_storage(storage), name)  # a wrong name fails before PyTorch is loaded
+    study = None if preset_name else given.study()
     from mer_search.api import confirm_targets
     from mer_search.confirmation.confirm import Confirmation
     from mer_search.confirmation.target import on, preset_target, seeds_of, top_targets, trial_target
-    from mer_search.engine import stop
-    from mer_search.engine.local import choose_device
-    from mer_search.engine.where import Where
     from mer_search.report import datasets, terminal
     from mer_search.report import summaries as shown
     from mer_search.report.costs import epoch_line, print_baselines, print_copies, print_not_kept
     from mer_search.search.cost import Cost
+    from mer_search.search.storage import finals_over
     from mer_search.search.workspace import find_data
     from mer_search.training.loop import BEST, LAST, Epoch
 
-    start = study = None
-    if isinstance(asked, str):
-        targets = [preset_target(asked, values_of(settings), out, recipe)]
-    else:
-        study = asked
+    start = None
+    if preset_name:
+        targets = [preset_target(preset_name, given.values, given.out, given.recipe)]
+    elif study:
         targets = top_targets(study, top) if top else [trial_target(study, trial)]
         if trial is None and not finals_over(study):
             terminal.note(
                 "warning: the study's finals are not over, and may choose another best trial; see `mer-search status`"
             )
         start = _start(study, against, targets)
-    values = data_values(task, leave_out)
-    targets, start = [on(target, values) for target in targets], start and on(start, values)
+    targets, start = [on(target, given.folds) for target in targets], start and on(start, given.folds)
     if keep_best:
         targets = [replace(target, keep=(LAST, BEST[target.ties], "action_units")) for target in targets]
-    began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)
+    began, where = time.monotonic(), given.where
 
     def on_epoch(title: str, epoch: Epoch) -> None:
         if epochs:
-            terminal.err.print(epoch_line(title, epoch), markup=False, soft_wrap=True)
+            terminal.err.print(epoch_line(title, epoch))
 
-    with stop.polling(), terminal.bars() as progress:
+    with terminal.working() as progress:
 
         def announce(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
             datasets.print_data(jobs[0].loaded)
             print_not_kept(jobs)
-            announcing(yes, progress)(jobs, costs, side_by_side)
+            given.announcing(progress)(jobs, costs, side_by_side)
             print_baselines(jobs)
 
-        fresh = seeds_of(targets, seeds, first_seed)
-        path = data or targets[0].data or find_data(None, progress)
+        fresh = seeds_of(targets, given.seeds, first_seed)
+        path = given.data or targets[0].data or find_data(None, progress)
         print_copies(path, [target.run for target in targets])
-        results = confirm_targets(targets, start, path, subjects, fresh, where, study, progress, announce, on_epoch)
+        results = confirm_targets(
+            targets, start, path, given.subjects, fresh, where, study, progress, announce, on_epoch
+        )
     summaries = [result.summary for result in results]
-    if as_json:
+    if given.as_json:
         found = [summary.model_dump() for summary in summaries]
-        click.echo(json.dumps(found if top else found[0], indent=1))
+        print_json(found if top else found[0])
         return
     terminal.show(shown.top_table(summaries) if top else shown.summary_table(summaries[0]))
     for summary in summaries[: len(targets)]:

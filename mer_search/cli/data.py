@@ -1,15 +1,14 @@
 """Commands that look at a dataset, or make one."""
 
 import difflib
-import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Commands, example, options, values_of
-from mer_search.engine.stop import polling
+from mer_search.cli.options import Commands, Given, example, options, print_json
 from mer_search.errors import UsageError
 
 
@@ -22,8 +21,8 @@ def data() -> None:
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @options("task")
 @click.option("--picture", type=click.Path(path_type=Path), help="PNG to write: clips, their lengths, their apexes.")
-@options("json")
-def check(path: Path | None, task: str, picture: Path | None, as_json: bool) -> None:
+@options("as_json")
+def check(given: Given, path: Path | None, picture: Path | None) -> None:
     """Which dataset a folder is, clips per class and subject, and every problem. Exit code 1: a run cannot use it.
 
     Without PATH: MER_SEARCH_DATA, else synthetic clips.
@@ -34,14 +33,15 @@ def check(path: Path | None, task: str, picture: Path | None, as_json: bool) -> 
     from mer_search.report import datasets, terminal
     from mer_search.search.workspace import find_data
 
-    with polling(), terminal.bars() as progress:
+    with terminal.working() as progress:
         report = check_folder(
-            open_folder(find_data(path, progress), task), lambda done, total: progress("reading images", done, total)
+            open_folder(find_data(path, progress), given.task),
+            partial(progress, "reading images"),
         )
     if picture and report.clips:
         write_whole(picture, datasets.picture(report))
-    if as_json:
-        click.echo(json.dumps(report.facts, indent=1))
+    if given.as_json:
+        print_json(report.facts)
     else:
         datasets.print_check(report)
         if picture and report.clips:
@@ -53,9 +53,9 @@ def check(path: Path | None, task: str, picture: Path | None, as_json: bool) -> 
 @click.argument("clip")
 @options("data")
 @click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose frames, flow and channels.")
-@options("set")
+@options("settings")
 @click.option("--out", type=click.Path(path_type=Path), help="PNG to write.  [default: the clip's name in this folder]")
-def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str, ...], out: Path | None) -> None:
+def preview(given: Given, clip: str, preset_name: str, out: Path | None) -> None:
     """A picture of a clip as a network meets it: frames, motion as colour, every channel."""
     from mer_search.config import with_values
     from mer_search.data import open_folder
@@ -65,9 +65,9 @@ def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str,
     from mer_search.report.preview import preview as picture
     from mer_search.search.workspace import find_data
 
-    run = with_values(preset(preset_name), values_of(settings))
-    with polling(), terminal.bars() as progress:
-        folder = open_folder(find_data(data, progress))
+    run = with_values(preset(preset_name), given.values)
+    with terminal.working() as progress:
+        folder = open_folder(find_data(given.data, progress))
     found = [each for each in folder.clips if clip in (each.id, each.name)]
     if len(found) != 1:
         near = difflib.get_close_matches(clip, [each.id for each in folder.clips], n=3, cutoff=0)
@@ -84,8 +84,8 @@ def preview(clip: str, data: Path | None, preset_name: str, settings: tuple[str,
 @click.argument("out", type=click.Path(path_type=Path))
 @options("data")
 @click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose size, denoising and mask.")
-@options("as-published set")
-def export(out: Path, data: Path | None, preset_name: str, recipe: str, settings: tuple[str, ...]) -> None:
+@options("recipe settings")
+def export(given: Given, out: Path, preset_name: str) -> None:
     """Write every frame denoised, resized and masked, as a dataset that can be used in the place of the first."""
     from mer_search.config import with_values
     from mer_search.data import open_folder
@@ -94,12 +94,10 @@ def export(out: Path, data: Path | None, preset_name: str, recipe: str, settings
     from mer_search.report import terminal
     from mer_search.search.workspace import find_data
 
-    run = with_values(preset(preset_name, recipe), values_of(settings))
-    with polling(), terminal.bars() as progress:
-        folder = open_folder(find_data(data, progress), run.data.task)
-        written, problems = export_frames(
-            folder, run.prep, out, lambda done, total: progress("writing frames of clips", done, total)
-        )
+    run = with_values(preset(preset_name, given.recipe), given.values)
+    with terminal.working() as progress:
+        folder = open_folder(find_data(given.data, progress), run.data.task)
+        written, problems = export_frames(folder, run.prep, out, partial(progress, "writing frames of clips"))
     for problem in problems:
         terminal.note(f"left out: {problem}")
     click.echo(f"{written} frames of {len(folder.clips) - len(problems)} clips in {out}")
@@ -115,13 +113,13 @@ def synth(out: Path, size: str, seed: int) -> None:
     from mer_search.report import terminal
 
     height, width = _size(size)
-    with polling(), terminal.bars() as progress:
+    with terminal.working() as progress:
         clips = write_dataset(
             out,
             height=height,
             width=width,
             seed=seed,
-            on_clip=lambda done, total: progress("making synthetic clips", done, total),
+            on_clip=partial(progress, "making synthetic clips"),
         )
     click.echo(f"{clips} synthetic clips in {out}")
 

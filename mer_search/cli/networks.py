@@ -1,26 +1,25 @@
 """Commands about networks that have a name."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from mer_search.cli.options import announcing, data_values, example, options, values_of
+from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import UsageError
 
 
 @click.command(epilog=example("mer-search presets --parity"))
 @click.option("--parity", is_flag=True, help="Against what was measured on the public code.")
-@options("json")
-def presets(parity: bool, as_json: bool) -> None:
+@options("as_json")
+def presets(given: Given, parity: bool) -> None:
     """The published networks: parameters, forward cost at 224 pixels, published macro F1."""
     from mer_search.report import networks
 
     rows = networks.parity_rows() if parity else networks.preset_rows()
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
+    if given.as_json:
+        print_json(rows)
     elif parity:
         networks.print_parity(rows)
     else:
@@ -30,25 +29,8 @@ def presets(parity: bool, as_json: bool) -> None:
 @click.command(epilog=example("mer-search compare V6 V6c --subjects 1-10"))
 @click.argument("names", metavar="NETWORK...", nargs=-1)
 @click.option("--plan", help="Comparisons in a row instead: a .toml file, or decision or ablation.")
-@options("set seeds subjects data task leave-out storage study-name device executor slots out yes json")
-def compare(
-    names: tuple[str, ...],
-    plan: str | None,
-    settings: tuple[str, ...],
-    seeds: int,
-    subjects: str,
-    data: Path | None,
-    task: str,
-    leave_out: str | None,
-    storage: str,
-    name: str | None,
-    device: str,
-    executor: str,
-    slots: int | None,
-    out: Path,
-    yes: bool,
-    as_json: bool,
-) -> None:
+@options("settings seeds subjects data task leave_out storage name device executor slots out yes as_json")
+def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
     number of a trial of the study, whose data are then taken. What was found is a page in OUT/compare, and a part of
     the next `mer-search report`."""
@@ -57,54 +39,49 @@ def compare(
     from mer_search.confirmation.plans import Step, follow, load_plan
     from mer_search.confirmation.summary import Comparison
     from mer_search.confirmation.target import FIRST_SEED, Target, check_different, on, preset_target, trial_target
-    from mer_search.engine import stop
-    from mer_search.engine.local import choose_device
-    from mer_search.engine.where import Where
     from mer_search.report import networks, terminal
     from mer_search.report.page import write_comparison
-    from mer_search.search.storage import find_study, open_storage
     from mer_search.search.workspace import find_data
 
     if bool(plan) == bool(names) or len(names) == 1:
-        given = " ".join(names) + (" and --plan" if plan else "") if names else "neither"
-        raise UsageError(f"compare takes two networks or more, such as `compare V6 V6c`, or --plan, but got {given}")
-    if plan and subjects != "all":
-        raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {subjects!r}")
-    values, folds = values_of(settings), data_values(task, leave_out)
-    steps = load_plan(plan) if plan else (Step(name="", compare=names, subjects=subjects),)
-    where = Where(executor, choose_device(device, executor), slots)
+        got = " ".join(names) + (" and --plan" if plan else "") if names else "neither"
+        raise UsageError(f"compare takes two networks or more, such as `compare V6 V6c`, or --plan, but got {got}")
+    if plan and given.subjects != "all":
+        raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {given.subjects!r}")
+    values, where = given.values, given.where
+    steps = load_plan(plan) if plan else (Step(name="", compare=names, subjects=given.subjects),)
 
     def target(network: str) -> Target:
         if _is_trial(network):
-            return on(trial_target(find_study(open_storage(storage), name), int(network)), folds)
-        return preset_target(network, values | folds, out)
+            return on(trial_target(given.study(), int(network)), given.folds)
+        return preset_target(network, values | given.folds, given.out)
 
     chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
-    if settings and all(map(_is_trial, chosen)):
+    if given.settings and all(map(_is_trial, chosen)):
         raise UsageError("--set goes with presets, for a trial has its values; leave it out or name a preset")
     targets = list(map(target, sorted(chosen)))  # a wrong name fails before anything is trained
     for step in steps:
         check_different(target(network) for network in step.compare if network in chosen)
-    with stop.polling(), terminal.bars() as progress:
-        path = data or next(filter(None, (each.data for each in targets)), None) or find_data(None, progress)
+    with terminal.working() as progress:
+        path = given.data or next(filter(None, (each.data for each in targets)), None) or find_data(None, progress)
 
     def evaluate(networks: Sequence[str], subjects: str) -> Comparison:
-        fresh = range(FIRST_SEED, FIRST_SEED + seeds)
-        with stop.polling(), terminal.bars() as progress:
+        fresh = range(FIRST_SEED, FIRST_SEED + given.seeds)
+        with terminal.working() as progress:
             jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
-            return comparing.compare(jobs, confirm_all(jobs, where, progress, announcing(yes, progress)))
+            return comparing.compare(jobs, confirm_all(jobs, where, progress, given.announcing(progress)))
 
     found, pages = [], []
     for step, met, comparison in follow(steps, evaluate):
         if comparison:
-            pages.append(write_comparison(comparison, comparing.keep(comparison, out).with_suffix(".html")))
+            pages.append(write_comparison(comparison, comparing.keep(comparison, given.out).with_suffix(".html")))
         found.append(
             {"step": step.name, "networks": met, **(comparison.model_dump() if comparison else {"winner": met[0]})}
         )
-        if not as_json:
+        if not given.as_json:
             networks.print_step(step, met, comparison)
-    if as_json:
-        click.echo(json.dumps(found if plan else found[0], indent=1))
+    if given.as_json:
+        print_json(found if plan else found[0])
     else:
         for page in pages:
             terminal.out.print(f"page: {page}")
@@ -115,24 +92,10 @@ def compare(
 @click.option(
     "--deviations", metavar="NETWORK", help="Instead: what each deviation of this tool is worth in a network."
 )
-@options("set")
+@options("settings")
 @click.option("--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="How many seeds, from 0 on.")
-@options("subjects data task device executor slots out yes json")
-def reproduce(
-    names: tuple[str, ...],
-    deviations: str | None,
-    settings: tuple[str, ...],
-    seeds: int,
-    subjects: str,
-    data: Path | None,
-    task: str,
-    device: str,
-    executor: str,
-    slots: int | None,
-    out: Path,
-    yes: bool,
-    as_json: bool,
-) -> None:
+@options("subjects data task device executor slots out yes as_json")
+def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seeds: int) -> None:
     """The published table anew: each NETWORK as its authors' public code has it, under the published rule beside the
     published figure, and under ours. Theirs is the best test epoch, ours selects no epoch; docs/parity.md has the rest.
     Without NETWORK: all of MMNet, V1 to V6d and both ablations, which want a GPU at full size.
@@ -141,33 +104,32 @@ def reproduce(
     """
     from mer_search.confirmation import reproduce as reproducing
     from mer_search.confirmation.target import check_different
-    from mer_search.engine import stop
-    from mer_search.engine.local import choose_device
-    from mer_search.engine.where import Where
     from mer_search.report import reproduction, terminal
     from mer_search.report.costs import print_copies
     from mer_search.search.workspace import find_data
 
     if names and deviations:
         raise UsageError(f"reproduce takes networks or --deviations, but got both: {' '.join(names)} and {deviations}")
-    values = values_of(settings) | data_values(task, None)
+    values = given.values | given.folds
     if deviations:
-        targets = reproducing.without_each(deviations, values, out)
+        targets = reproducing.without_each(deviations, values, given.out)
     else:
-        targets = reproducing.targets_of(names, values, out)
+        targets = reproducing.targets_of(names, values, given.out)
     check_different(targets)
-    where = Where(executor, choose_device(device, executor), slots)
-    with stop.polling(), terminal.bars() as progress:
-        path = data or find_data(None, progress)
+    where = given.where
+    with terminal.working() as progress:
+        path = given.data or find_data(None, progress)
         print_copies(path, [target.run for target in targets])
-        found = reproducing.reproduce(targets, path, subjects, range(seeds), where, progress, announcing(yes, progress))
+        found = reproducing.reproduce(
+            targets, path, given.subjects, range(seeds), where, progress, given.announcing(progress)
+        )
     if deviations:
         sections = reproduction.deviation_sections(found)
     else:
         sections = reproduction.network_sections(found, reproducing.decide(found))
-    folder = out / "reproduced" / (f"deviations-{deviations}" if deviations else "networks")
+    folder = given.out / "reproduced" / (f"deviations-{deviations}" if deviations else "networks")
     page = reproduction.write_page(folder, found, values, sections)
-    if as_json:
+    if given.as_json:
         click.echo(reproduction.facts(found))
     else:
         reproduction.print_sections(sections)
@@ -177,17 +139,8 @@ def reproduce(
 @click.command(epilog=example("mer-search evaluate V3_eval/ --preset V3NR --as-published --data ~/CASME2"))
 @click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--preset", "preset_name", required=True, help="Whose network they are; see `mer-search presets`.")
-@options("as-published set data task device json")
-def evaluate(
-    weights: tuple[Path, ...],
-    preset_name: str,
-    recipe: str,
-    settings: tuple[str, ...],
-    data: Path | None,
-    task: str,
-    device: str,
-    as_json: bool,
-) -> None:
+@options("recipe settings data task device as_json")
+def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
     """Score weights from files, one a subject, each on the subject that it never saw: .pth that a network's authors
     published, or safetensors of this tool. (`score` takes predictions.)
 
@@ -195,26 +148,24 @@ def evaluate(
     """
     from mer_search.config import with_values
     from mer_search.confirmation.target import changes, preset_title
-    from mer_search.engine import stop
-    from mer_search.engine.local import choose_device
     from mer_search.inference import evaluate as evaluating
     from mer_search.presets import preset
     from mer_search.report import networks, terminal
     from mer_search.search.workspace import find_data, load_data
 
-    values = values_of(settings) | data_values(task, None) | {"frames.crops": 0}
-    run = with_values(preset(preset_name, recipe), values)
-    with stop.polling(), terminal.bars() as progress:
-        loaded = load_data(data or find_data(None, progress), run, progress)
+    values = given.values | given.folds | {"frames.crops": 0}
+    run = with_values(preset(preset_name, given.recipe), values)
+    with terminal.working() as progress:
+        loaded = load_data(given.data or find_data(None, progress), run, progress)
         files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
-        folds = evaluating.evaluate(files, loaded, choose_device(device), progress)
+        folds = evaluating.evaluate(files, loaded, given.where.device, progress)
     public = any(each.path.suffix != ".safetensors" for each in files)
     facts = networks.evaluated(folds, loaded, public)
-    if as_json:
-        click.echo(json.dumps(facts, indent=1))
+    if given.as_json:
+        print_json(facts)
     else:
-        changed = changes(preset_name, values_of(settings), recipe)
-        networks.print_evaluated(facts, preset_title(preset_name, changed, recipe))
+        changed = changes(preset_name, given.values, given.recipe)
+        networks.print_evaluated(facts, preset_title(preset_name, changed, given.recipe))
 
 
 def _is_trial(network: str) -> bool:

@@ -2,12 +2,14 @@
 
 import gc
 import io
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,10 @@ from mer_search.errors import MerSearchError, UsageError
 from mer_search.files import RUNS, STORAGE, disk, tree_of
 
 if TYPE_CHECKING:
+    import optuna
+
     from mer_search.confirmation.confirm import Announce
+    from mer_search.engine.where import Where
     from mer_search.report.terminal import Bars
 
 DAY = 24 * 3600  # seconds; before what takes longer, there is a question
@@ -145,6 +150,11 @@ def example(text: str) -> str:
     return f"\b\nExample:\n  {text}"
 
 
+def print_json(facts: object) -> None:
+    """The one document of a command with --json."""
+    click.echo(json.dumps(facts, indent=1))
+
+
 def study_name_option(default: str) -> Callable[[Any], Any]:
     """`--study-name`, as Optuna calls it; its former name is refused."""
 
@@ -159,7 +169,7 @@ def study_name_option(default: str) -> Callable[[Any], Any]:
     return both
 
 
-OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they stand
+OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they stand, by Given's names
     "data": click.option(
         "--data",
         type=click.Path(path_type=Path),
@@ -168,7 +178,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
     "task": click.option(
         "--task", default="", help="How many classes are told apart, such as 3.  [default: the dataset's first task]"
     ),
-    "leave-out": click.option(
+    "leave_out": click.option(
         "--leave-out",
         type=click.Choice(["subject", "database"]),
         help="What a fold tests and never trains on: a subject, or a whole database of a composite.  [default: as the "
@@ -183,14 +193,14 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
     "seeds": click.option(
         "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="How many fresh seeds."
     ),
-    "set": click.option(
+    "settings": click.option(
         "--set",
         "settings",
         multiple=True,
         metavar="KEY=VALUE",
         help="A value at a dotted path of the configuration, such as train.epochs=20; may be repeated.",
     ),
-    "as-published": click.option(
+    "recipe": click.option(
         "--as-published",
         "recipe",
         flag_value="published",
@@ -201,7 +211,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
     "storage": click.option(
         "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."
     ),
-    "study-name": study_name_option("the study made last"),
+    "name": study_name_option("the study made last"),
     "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     "executor": click.option(
         "--executor",
@@ -219,17 +229,78 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
         "--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Folder for results."
     ),
     "yes": click.option("--yes", is_flag=True, help="Start what takes longer than a day without a question."),
-    "json": click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there."),
+    "as_json": click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there."),
 }
 
 
+@dataclass(frozen=True)
+class Given:
+    """What was given for those of OPTIONS that a command has; of the others what they mean if nothing is."""
+
+    data: Path | None = None
+    task: str = ""
+    leave_out: str | None = None
+    subjects: str = "all"
+    seeds: int = 3
+    settings: tuple[str, ...] = ()
+    recipe: str = ""
+    storage: str = STORAGE
+    name: str | None = None
+    device: str = "auto"
+    executor: str = "local"
+    slots: int | None = None
+    out: Path = RUNS
+    yes: bool = False
+    as_json: bool = False
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """--set, see `values_of`."""
+        return values_of(self.settings)
+
+    @property
+    def folds(self) -> dict[str, Any]:
+        """--task and --leave-out, as far as they were given, as dotted paths and values."""
+        given = {"data.task": self.task, "data.leave_out": self.leave_out}
+        return {key: value for key, value in given.items() if value}
+
+    @property
+    def where(self) -> "Where":
+        """--executor, --device and --slots."""
+        from mer_search.engine.local import choose_device
+        from mer_search.engine.where import Where
+
+        return Where(self.executor, choose_device(self.device, self.executor), self.slots)
+
+    def study(self) -> "optuna.Study":
+        """--storage and --study-name. A wrong name fails before PyTorch is loaded."""
+        from mer_search.search.storage import find_study, open_storage
+
+        return find_study(open_storage(self.storage), self.name)
+
+    def announcing(self, progress: "Bars") -> "Announce":
+        """What tells the cost of confirmations, and asks before what takes longer than a day."""
+        from mer_search.report.costs import print_costs
+
+        def announce(jobs: Any, costs: Any, side_by_side: int) -> None:
+            print_costs(jobs, costs, side_by_side)
+            allow(sum(cost.seconds for cost in costs), self.yes, progress)
+
+        return announce
+
+
 def options(names: str) -> Callable[[Any], Any]:
-    """The options of these names, of OPTIONS, in this order: "data task json"."""
+    """The options of these names, of OPTIONS, in this order: "data task". The command gets them as one Given."""
 
     def add(command: Any) -> Any:
+        @wraps(command)
+        def call(*arguments: Any, **others: Any) -> Any:
+            found = {name: others.pop(name) for name in names.split()}
+            return command(*arguments, given=replace(others.pop("given", Given()), **found), **others)
+
         for name in reversed(names.split()):
-            command = OPTIONS[name](command)
-        return command
+            call = OPTIONS[name](call)
+        return call
 
     return add
 
@@ -253,23 +324,6 @@ def allow(seconds: float, yes: bool, progress: "Bars") -> None:
 
 def _can_ask() -> bool:
     return sys.stdin.isatty()
-
-
-def announcing(yes: bool, progress: "Bars") -> "Announce":
-    """What tells the cost of confirmations, and asks before what takes longer than a day."""
-    from mer_search.report.costs import print_costs
-
-    def announce(jobs: Any, costs: Any, side_by_side: int) -> None:
-        print_costs(jobs, costs, side_by_side)
-        allow(sum(cost.seconds for cost in costs), yes, progress)
-
-    return announce
-
-
-def data_values(task: str, leave_out: str | None) -> dict[str, Any]:
-    """--task and --leave-out, as far as they were given, as dotted paths and values."""
-    given = {"data.task": task, "data.leave_out": leave_out}
-    return {key: value for key, value in given.items() if value}
 
 
 def values_of(settings: Sequence[str]) -> dict[str, Any]:

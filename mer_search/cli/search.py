@@ -1,13 +1,11 @@
 """Commands that search, and look at a study."""
 
-import json
 import time
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import click
 
-from mer_search.cli.options import allow, data_values, example, options, study_name_option
+from mer_search.cli.options import Given, allow, example, options, print_json, study_name_option
 from mer_search.files import RUNS
 from mer_search.processes import warm_up
 
@@ -18,7 +16,7 @@ from mer_search.processes import warm_up
     "study_file",
     help="Study file (.toml) or the name of one that comes with the package.  [default: by the data and the device]",
 )
-@options("data task leave-out")
+@options("data task leave_out")
 @click.option(
     "--trials",
     type=click.IntRange(1, 1_000_000),
@@ -36,21 +34,13 @@ from mer_search.processes import warm_up
 @click.option("--seed", type=click.IntRange(0, 899), help="Of the search.  [default: as before, else 0]")
 @options("out yes")
 def run(
+    given: Given,
     study_file: str | None,
-    data: Path | None,
-    task: str,
-    leave_out: str | None,
     trials: int | None,
-    storage: str,
     name: str | None,
-    device: str,
-    executor: str,
-    slots: int | None,
     in_flight: int | None,
     source: str | None,
     seed: int | None,
-    out: Path,
-    yes: bool,
 ) -> None:
     """Search: trials on the study's subjects until there are --trials of them. Run it again to go on; the name of a
     study that is there, in --study-name, is enough.
@@ -61,12 +51,10 @@ def run(
 
     chosen = space.load(study_file) if study_file else None  # a wrong study file fails before PyTorch is loaded
     check_name(name or (chosen.name if chosen else "default"))
-    check_url(storage)
+    check_url(given.storage)
     warm_up()
     from mer_search.data import open_folder
-    from mer_search.engine import stop
-    from mer_search.engine.local import choose_device
-    from mer_search.engine.where import Where
+    from mer_search.engine.stop import polling
     from mer_search.report import costs, datasets, live, terminal
     from mer_search.report.trials import print_next, state_line, trials_table
     from mer_search.search.progress import progress_of
@@ -76,12 +64,13 @@ def run(
     from mer_search.search.trial import Search
     from mer_search.search.workspace import find_data, load_data
 
-    began, where = time.monotonic(), Where(executor, choose_device(device, executor), slots)
+    began, where = time.monotonic(), given.where
     with ExitStack() as stack:
-        stack.enter_context(stop.polling())
+        stack.enter_context(polling())
+        out = given.out
         with terminal.bars() as progress:
-            there = kept(storage, name) if name and not chosen else None
-            path = find_data(data or (there and there.data), progress)
+            there = kept(given.storage, name) if name and not chosen else None
+            path = find_data(given.data or (there and there.data), progress)
             if there:
                 chosen, seed = there.file, there.seed if seed is None else seed
                 out = there.out if out == RUNS else out
@@ -89,16 +78,16 @@ def run(
                 suits, reason = default_study(open_folder(path), where.device)
                 terminal.note(f"study: {suits} ({reason}; --study takes another)")
                 chosen = space.load(suits)
-            file = chosen.on(data_values(task, leave_out))
+            file = chosen.on(given.folds)
             loaded = load_data(path, file.base, progress, file.subjects)
         datasets.print_data(loaded)
         label, wanted = name or file.name, trials or file.trials
         search = Search(file, loaded, loaded.select(file.subjects), seed or 0, out / label)
         terminal.note(f"tuning {loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
-        other = find_study(open_storage(storage), source) if source else None
+        other = find_study(open_storage(given.storage), source) if source else None
         with terminal.bars() as progress:
             progress("starting workers", 0, 1)
-            session = stack.enter_context(open_session(search, storage, label, where, in_flight, other))
+            session = stack.enter_context(open_session(search, given.storage, label, where, in_flight, other))
         study, scheduler, size = session.study, session.scheduler, session.executor.slots
         if taken := study.user_attrs.get(TAKEN_FROM):
             terminal.note(f"trials taken over from {taken['study']}: {len(taken['trials'])}")
@@ -111,30 +100,29 @@ def run(
         with terminal.bars() as progress:
             cost = session.cost(wanted, progress)
             costs.print_cost(cost, terminal.plural(size, "slot"))
-            allow(cost.seconds, yes, progress)
+            allow(cost.seconds, given.yes, progress)
         with live.Live(study, wanted, ended(study), search.out / "artifacts") as shown:
             for event in session.events(wanted, shown.preparing):
                 shown.show(event)
         live.print_wasted(scheduler)
         terminal.show(trials_table(study))
         terminal.say(f"{state_line(progress_of(study))}; took {terminal.duration(time.monotonic() - began)}")
-        print_next(storage, label, search.out)
+        print_next(given.storage, label, search.out)
 
 
 @click.command(epilog=example("mer-search status --json"))
-@options("storage study-name json")
-def status(storage: str, name: str | None, as_json: bool) -> None:
+@options("storage name as_json")
+def status(given: Given) -> None:
     """How far a study is, its best trials, and whether its subjects rank trials as all do, if some are confirmed."""
     from mer_search.confirmation.proxy import proxy
     from mer_search.report import terminal, trials
     from mer_search.search.progress import progress_of
-    from mer_search.search.storage import find_study, open_storage
 
-    opened = find_study(open_storage(storage), name)
+    opened = given.study()
     trusted = proxy(opened)
     facts = {**progress_of(opened), "proxy": trusted and trusted._asdict()}
-    if as_json:
-        click.echo(json.dumps(facts, indent=1))
+    if given.as_json:
+        print_json(facts)
         return
     if facts["best"]:
         terminal.show(trials.trials_table(opened))
@@ -147,13 +135,11 @@ def status(storage: str, name: str | None, as_json: bool) -> None:
 
 @click.command(epilog=example("mer-search report"))
 @click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best confirmed]")
-@options("storage study-name")
-def report(trial: int | None, storage: str, name: str | None) -> None:
+@options("storage name")
+def report(given: Given, trial: int | None) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
-    from mer_search.search.storage import find_study, open_storage
-
-    study = find_study(open_storage(storage), name)  # a wrong name fails before PyTorch is loaded
+    study = given.study()
     from mer_search.report import terminal
     from mer_search.report.page import write_study
 
@@ -164,16 +150,16 @@ def report(trial: int | None, storage: str, name: str | None) -> None:
 
 
 @click.command(epilog=example("mer-search dashboard --port 8081"))
-@options("storage study-name")
+@options("storage name")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-def dashboard(storage: str, name: str | None, port: int, host: str) -> None:
+def dashboard(given: Given, port: int, host: str) -> None:
     """Serve optuna-dashboard, with the study's pictures: to this machine alone, unless --host says otherwise."""
     from mer_search.report.dashboard import address, check_port, exposed, server
     from mer_search.search.storage import find_study, open_storage, results
 
-    opened = open_storage(storage)
-    study = find_study(opened, name)
+    opened = open_storage(given.storage)
+    study = find_study(opened, given.name)
     check_port(host, port)
     if exposed(host):
         click.echo(

@@ -1,11 +1,10 @@
 """Commands about the subjects of a dataset."""
 
-import json
 from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Commands, example, options
+from mer_search.cli.options import Commands, Given, example, options, print_json
 
 
 @click.group(cls=Commands)
@@ -15,20 +14,19 @@ def subjects() -> None:
 
 @subjects.command(epilog=example("mer-search subjects rank runs/demo/confirm/trial-7"))
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
-@options("storage study-name json")
-def rank(folder: Path | None, storage: str, name: str | None, as_json: bool) -> None:
+@options("storage name as_json")
+def rank(given: Given, folder: Path | None) -> None:
     """Subjects by how hard they were in a confirmation, and the hardest ten as a line for a study file. FOLDER is a
     confirmation's; without it the study's best one is taken."""
     from mer_search.confirmation.difficulty import rank, study_line
     from mer_search.confirmation.folders import confirmation
     from mer_search.report import terminal
     from mer_search.report.summaries import subjects_table
-    from mer_search.search.storage import find_study, open_storage
 
-    folder = folder or confirmation(find_study(open_storage(storage), name), None)
+    folder = folder or confirmation(given.study(), None)
     rows = rank(folder)
-    if as_json:
-        click.echo(json.dumps([row._asdict() for row in rows], indent=1))
+    if given.as_json:
+        print_json([row._asdict() for row in rows])
         return
     terminal.show(subjects_table(rows, f"{folder}: the hardest first"))
     terminal.out.print(study_line(rows))

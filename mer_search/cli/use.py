@@ -1,13 +1,12 @@
 """Commands that use what was confirmed: predict clips, write networks for other programs."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import announcing, example, options
+from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,20 +36,16 @@ frame = click.IntRange(min=0)
 @click.option("--onset", type=frame, help="Frame number.  [default: as annotated, else the strongest motion found]")
 @click.option("--apex", type=frame, help="The same.")
 @click.option("--offset", type=frame, help="The same.")
-@options("storage study-name device json")
+@options("storage name device as_json")
 def predict(
+    given: Given,
     clips: tuple[str, ...],
     trial: int | None,
     folder: Path | None,
-    data: Path | None,
     subject: str | None,
     onset: int | None,
     apex: int | None,
     offset: int | None,
-    storage: str,
-    name: str | None,
-    device: str,
-    as_json: bool,
 ) -> None:
     """Class probabilities of clips, by a confirmed run's networks. Exit code 1: a clip cannot be used.
 
@@ -58,22 +53,21 @@ def predict(
     Of subjects in training the networks that never saw them are asked, one a seed, of others all; what is
     said is the networks' mean.
     """
-    asked = _asked(folder, data, storage, name, trial)
+    asked = _asked(given, folder, trial)
     from mer_search.data.clips import Problem
     from mer_search.data.loose import Moments
-    from mer_search.engine.local import choose_device
     from mer_search.inference.predict import document
     from mer_search.inference.predict import predict as predict_clips
     from mer_search.report import predictions, terminal
 
-    given = Moments(onset, apex, offset)
-    if len(clips) > 1 and given != Moments():
+    moments = Moments(onset, apex, offset)
+    if len(clips) > 1 and moments != Moments():
         raise UsageError(f"--onset, --apex and --offset are of one clip, but got {len(clips)}; call once for each")
     with terminal.bars() as progress:
-        confirmed = _confirmed(asked, data, trial, progress)
-        predicted = predict_clips(confirmed, clips, subject, given, choose_device(device), progress)
-    if as_json:
-        click.echo(json.dumps(document(confirmed, predicted), indent=1))
+        confirmed = _confirmed(asked, given, trial, progress)
+        predicted = predict_clips(confirmed, clips, subject, moments, given.where.device, progress)
+    if given.as_json:
+        print_json(document(confirmed, predicted))
     else:
         predictions.print_predictions(confirmed, predicted)
     sys.exit(1 if any(isinstance(each, Problem) for each in predicted) else 0)
@@ -91,63 +85,46 @@ def predict(
     help="Train on everybody instead, as --device, --executor and --slots say, and write one file for new people.  "
     "[folder: final in the confirmation's]",
 )
-@options("storage study-name device executor slots yes")
+@options("storage name device executor slots yes")
 def export(
-    trial: int | None,
-    folder: Path | None,
-    data: Path | None,
-    subject: str | None,
-    out: Path | None,
-    final: bool,
-    storage: str,
-    name: str | None,
-    device: str,
-    executor: str,
-    slots: int | None,
-    yes: bool,
+    given: Given, trial: int | None, folder: Path | None, subject: str | None, out: Path | None, final: bool
 ) -> None:
     """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,
     checked against torch with onnxruntime."""
-    asked = _asked(folder, data, storage, name, trial)
-    from mer_search.engine import stop
-    from mer_search.engine.local import choose_device
-    from mer_search.engine.where import Where
+    asked = _asked(given, folder, trial)
     from mer_search.inference.export import export as write
     from mer_search.inference.final import export_final
     from mer_search.report import predictions, terminal
 
     if final and subject:
         raise UsageError(f"--final leaves nobody out, but got --subject {subject}; leave one of the two out")
-    with stop.polling(), terminal.bars() as progress:
-        confirmed = _confirmed(asked, data, trial, progress)
+    with terminal.working() as progress:
+        confirmed = _confirmed(asked, given, trial, progress)
         if final:
-            where = Where(executor, choose_device(device, executor), slots)
-            written = [export_final(confirmed, where, out, progress, announcing(yes, progress))]
+            written = [export_final(confirmed, given.where, out, progress, given.announcing(progress))]
         else:
             written = write(confirmed, [subject] if subject else confirmed.subjects, out, progress)
     predictions.print_exported(confirmed, written)
 
 
-def _asked(
-    folder: Path | None, data: Path | None, storage: str, name: str | None, trial: int | None
-) -> "Path | optuna.Study":
+def _asked(given: Given, folder: Path | None, trial: int | None) -> "Path | optuna.Study":
     """Where the networks are: a folder, or a study. A wrong name fails before PyTorch is loaded."""
-    from mer_search.search.storage import find_study, open_storage
-
     if folder is None:
-        if data:
+        if given.data:
             raise UsageError("--data goes with --folder, for a study knows its data; leave it out or give a folder")
-        return find_study(open_storage(storage), name)
-    if trial is not None or name:
+        return given.study()
+    if trial is not None or given.name:
         raise UsageError("--folder takes the place of --trial and --study-name; leave it out or them")
     if not folder.is_dir():
         raise UsageError(f"--folder must be a confirmation's folder, but there is none at {folder}")
     return folder
 
 
-def _confirmed(asked: "Path | optuna.Study", data: Path | None, trial: int | None, progress: "Progress") -> "Confirmed":
+def _confirmed(asked: "Path | optuna.Study", given: Given, trial: int | None, progress: "Progress") -> "Confirmed":
     """Whose networks are used: those in a folder, or a study's."""
     from mer_search.inference.predict import confirmed_in, find_confirmed
     from mer_search.search.workspace import find_data
 
-    return confirmed_in(asked, find_data(data, progress)) if isinstance(asked, Path) else find_confirmed(asked, trial)
+    if isinstance(asked, Path):
+        return confirmed_in(asked, find_data(given.data, progress))
+    return find_confirmed(asked, trial)

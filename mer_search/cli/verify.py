@@ -1,13 +1,12 @@
 """The command that computes again what is stored."""
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import example, options
+from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,17 +17,17 @@ if TYPE_CHECKING:
 
 @click.command(epilog=example("mer-search verify runs/demo/confirm/trial-7"))
 @click.argument("folder", metavar="[RUN]", type=click.Path(path_type=Path), required=False)
-@options("storage study-name json")
+@options("storage name as_json")
 @click.pass_context
-def verify(ctx: click.Context, folder: Path | None, storage: str, name: str | None, as_json: bool) -> None:
+def verify(ctx: click.Context, given: Given, folder: Path | None) -> None:
     """Compute again, from predictions, what is stored: trials' values, a confirmation's figures. Exit code 1 if
     something differs.
 
     RUN is the folder of a study, of one of its trials or of a confirmation.  [default: the study made last]
     """
-    checked = _look(folder, storage, name)
-    if as_json:
-        click.echo(json.dumps({"checked": checked.what, "differences": checked.differences}, indent=1))
+    checked = _look(given, folder)
+    if given.as_json:
+        print_json({"checked": checked.what, "differences": checked.differences})
     else:
         for line in checked.what:
             click.echo(line)
@@ -38,19 +37,18 @@ def verify(ctx: click.Context, folder: Path | None, storage: str, name: str | No
     ctx.exit(1 if checked.differences else 0)
 
 
-def _look(folder: Path | None, storage: str, name: str | None) -> "Checked":
+def _look(given: Given, folder: Path | None) -> "Checked":
     from mer_search.confirmation.verify import verify_confirmation, verify_study, verify_trial
-    from mer_search.search.storage import find_study, open_storage
 
     if folder is None:
-        return verify_study(find_study(open_storage(storage), name))
+        return verify_study(given.study())
     if (folder / "summary.json").exists():
         return verify_confirmation(folder)
     if (folder / "study.id").exists():
-        return verify_study(_study_of(folder, storage))
+        return verify_study(_study_of(folder, given.storage))
     number = re.fullmatch(r"trial-(\d+)", folder.resolve().name)
     if number and (folder.parent / "study.id").exists():
-        return verify_trial(_study_of(folder.parent, storage), int(number[1]))
+        return verify_trial(_study_of(folder.parent, given.storage), int(number[1]))
     raise UsageError(
         f"verify needs the folder of a study, of a trial or of a finished confirmation, such as runs/demo/trial-0007, "
         f"but {folder} is none"

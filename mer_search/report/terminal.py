@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mer_search.engine.stop import check
+from mer_search.engine.stop import check, polling
 from mer_search.report.document import Table
 
 # Names and paths may look like markup, which is off. Lines are never wrapped here, so that a path or a command can be
@@ -129,6 +129,13 @@ def bars() -> Iterator[Bars]:
             yield shown
     finally:
         shown.begun.cancel()
+
+
+@contextmanager
+def working() -> Iterator[Bars]:
+    """The same, for work that asks by them whether it is to stop, and is interrupted nowhere else."""
+    with polling(), bars() as progress:
+        yield progress
 
 
 UNITS = ((100, 1, "s", 0), (5400, 60, "min", 1), (48 * 3600, 3600, "h", 1), (math.inf, 86400, "days", 1))
