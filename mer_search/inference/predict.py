@@ -178,23 +178,23 @@ def predict(
     if subject is not None:
         confirmed.check_subject(subject)
     run = confirmed.run
-    known = functools.cache(lambda: open_folder(confirmed.data, confirmed.run.data.task))
+    known = functools.cache(lambda: open_folder(confirmed.data, run.data.task))
+    flow_images = DATASETS[run.data.dataset].flow_images
     progress("reading clips", 0, len(clips))
     taken: list[tuple[Found, Measured, tuple[str, ...]] | Problem] = []
     for done, text in enumerate(clips, 1):
-        flow_images = DATASETS[confirmed.run.data.dataset].flow_images
-        look = functools.partial(find, text, confirmed.data, known, confirmed.run, given, flow_images)
+        look = functools.partial(find, text, confirmed.data, known, run, given, flow_images)
         taken.append(_take(text, look, confirmed, subject))
         progress("reading clips", done, len(clips))
     met = [each for each in taken if not isinstance(each, Problem)]
-    sums = [np.zeros(len(confirmed.run.data.classes)) for _ in met]
+    sums = [np.zeros(len(run.data.classes)) for _ in met]
     wanted = sorted({name for _, _, networks in met for name in networks})
     for done, name in enumerate(wanted, 1):
         ensemble = confirmed.networks(name, device)
         for total, (_, measured, networks) in zip(sums, met, strict=True):
             if name in networks:
                 motion = tensors(measured, device)
-                probs = [predict_proba(each, confirmed.run, *motion)[0].cpu().numpy() for each in ensemble]
+                probs = [predict_proba(each, run, *motion)[0].cpu().numpy() for each in ensemble]
                 total += np.mean(probs, axis=0)
         progress("asking networks", done, len(wanted))
     predicted = (
@@ -202,7 +202,7 @@ def predict(
             found,
             run.data.classes,
             networks,
-            _frames(found, run),
+            tuple(map(found.shown, frame_sets(found.clip, run.frames)[0])),
             total / len(networks),
             confirmed.action_units(found.clip.id) if found.origin == ANNOTATED else {},
         )
@@ -222,20 +222,13 @@ def _take(
         subject = told or found.subject
         met = subject in confirmed.subjects
         networks = (confirmed.folds[subject],) if met else tuple(dict.fromkeys(confirmed.folds.values()))
-        return replace(found, subject=subject if met else ""), measure_once(found, confirmed.run), networks
+        sets = frame_sets(found.clip, confirmed.run.frames)[:1]  # without jitter, as clips are tested in training
+        measured = measure(found.clip, sets, confirmed.run, found.read)
+        return replace(found, subject=subject if met else ""), measured, networks
     except MerSearchError as error:
         return Problem(text, str(error))
     except OSError as error:
         return Problem(text, f"it cannot be read ({error.strerror}: {error.filename})")
-
-
-def measure_once(found: Found, run: Run) -> Measured:
-    """The clip's motion as it is tested in training: of the one frame set without jitter."""
-    return measure(found.clip, frame_sets(found.clip, run.frames)[:1], run, found.read)
-
-
-def _frames(found: Found, run: Run) -> tuple[int, ...]:
-    return tuple(found.shown(number) for number in frame_sets(found.clip, run.frames)[0])
 
 
 def tensors(measured: Measured, device: str) -> tuple[torch.Tensor, torch.Tensor | None]:

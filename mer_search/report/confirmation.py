@@ -46,8 +46,12 @@ def result(summary: Summary) -> list[Block]:
         f"{people(summary)}; of networks the mean of {plural(len(summary.seeds), 'seed')}. Below the line, the "
         f"rule of published figures, which picks each {summary.left_out}'s epoch on that very {summary.left_out}."
     )
-    synthetic = [SYNTHETIC] if summary.synthetic else []
-    return [*synthetic, Picture("result", caption, [figures.forest(rows)]), *verdicts(summary)]
+    return lead(summary.synthetic, Picture("result", caption, [figures.forest(rows)]), *verdicts(summary))
+
+
+def lead(synthetic: bool, *blocks: Block) -> list[Block]:
+    """Blocks that a reader sees first, after a word on clips that are synthetic."""
+    return [SYNTHETIC, *blocks] if synthetic else list(blocks)
 
 
 def forest(found: Comparison) -> Picture:

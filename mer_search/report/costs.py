@@ -9,7 +9,7 @@ from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.scoring import baselines_file
 from mer_search.data import open_folder
 from mer_search.evaluation.baselines import seconds_of
-from mer_search.report.terminal import duration, err, note, operations, plural
+from mer_search.report.terminal import duration, note, operations, plural
 from mer_search.search.cost import Cost
 from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.loop import BEST, Epoch
@@ -102,13 +102,9 @@ def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_sid
     wanted = len({(job.store, *key) for job in jobs for key in job.wanted})
     whole = Cost(*map(sum, zip(*costs, strict=True)))
     if not whole.folds:
-        err.print(f"cost: nothing, all {wanted} folds are on disk")
+        note(f"cost: nothing, all {wanted} folds are on disk")
         return
     each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
     kept = f"; on disk: {wanted - whole.folds}" if whole.folds < wanted else ""
-    err.print(
-        f"cost: {plural(whole.folds, 'fold')} ({each}{kept}), "
-        f"{effort(whole, plural(side_by_side, 'slot'))}{space(whole)}",
-        markup=False,
-        soft_wrap=False,
-    )
+    folds = plural(whole.folds, "fold")
+    note(f"cost: {folds} ({each}{kept}), {effort(whole, plural(side_by_side, 'slot'))}{space(whole)}")

@@ -76,12 +76,11 @@ class Live:
             self._move()
             self._tell(f"{text} {event.done} of {event.of}")
         elif isinstance(event, Lost):
-            line = f"a worker died ({event.cause}) at {event.subject} of trial {event.number}; the fold begins again"
-            self.progress.console.print(line, markup=False, soft_wrap=not err.is_terminal)
+            _line(f"a worker died ({event.cause}) at {event.subject} of trial {event.number}; the fold begins again")
         elif isinstance(event, Evaluation):
             describe_trial(event.trial, event, self.artifacts)
         elif isinstance(event, Final):
-            self.progress.console.print(final_line(event), markup=False, soft_wrap=not err.is_terminal)
+            _line(final_line(event))
             describe_study(self.study)
         else:
             self._told(event.trial, event.best)
@@ -111,8 +110,13 @@ class Live:
             text = f"trials, best {best.number}: UF1 {score(best):.3f}, {stopped} stopped"
             self.progress.update(self.trials, description=text)
             self.progress.best = f"best: {values_text(best.params)}"
-        self.progress.console.print(trial_line(trial), markup=False, soft_wrap=not err.is_terminal)
+        _line(trial_line(trial))
         describe_study(self.study)
+
+
+def _line(text: str) -> None:
+    """What is to stay: wrapped on a terminal, a line of a log elsewhere."""
+    err.print(text, soft_wrap=not err.is_terminal)
 
 
 def print_wasted(scheduler: Scheduler) -> None:

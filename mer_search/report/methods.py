@@ -70,6 +70,9 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any] | None, environm
     """
     seeds = plural(len(summary.seeds), "seed")
     fresh = " that the search never used" if study else ""
+    last = tail_epochs(run.train.epochs)
+    tail = f"the mean probability over the last {last} epochs" if last > 1 else "the last epoch"
+    given = "the mean and standard deviation over seeds, and " if len(summary.seeds) > 1 else ""
     sentences = [
         f"We used {summary.dataset}: {summary.n_clips} clips of {summary.n_subjects} subjects in "
         f"{len(run.data.classes)} classes ({', '.join(run.data.classes)}), evaluated "
@@ -78,23 +81,14 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any] | None, environm
         _network(run),
         _training(run),
         _search(study, summary) if study else "",
-        f"Each fold was trained with {seeds}{fresh}. A clip's class is that of {_tail(run.train.epochs)}, so no epoch "
+        f"Each fold was trained with {seeds}{fresh}. A clip's class is that of {tail}, so no epoch "
         "is chosen on the test subject. True and false positives are summed over all folds before UF1 and UAR are "
-        f"taken (MEGC 2019); we give {_given(summary)}a 95 % interval over subjects.",
+        f"taken (MEGC 2019); we give {given}a 95 % interval over subjects.",
         "For comparison with earlier papers only, we also give UF1 with each fold's epoch chosen on its test subject.",
         f"Software: mer-search {environment['mer-search']}, PyTorch {environment['torch']}, "
         f"Python {environment['python']}.",
     ]
     return " ".join(filter(None, sentences))
-
-
-def _given(summary: Summary) -> str:
-    return "the mean and standard deviation over seeds, and " if len(summary.seeds) > 1 else ""
-
-
-def _tail(epochs: int) -> str:
-    last = tail_epochs(epochs)
-    return f"the mean probability over the last {last} epochs" if last > 1 else "the last epoch"
 
 
 def _motion(run: Run) -> str:

@@ -20,7 +20,7 @@ from mer_search.files import write_whole
 from mer_search.report import confirmation as confirmation_page
 from mer_search.report import methods, search
 from mer_search.report import saliency as saliency_page
-from mer_search.report.document import Block, Document, Picture, Section, Text, write_document
+from mer_search.report.document import Document, Picture, Section, Text, write_document
 from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Progress
@@ -46,10 +46,10 @@ def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summa
 
 def write_comparison(found: Comparison, page: Path) -> Path:
     """The page of a comparison, the same as Markdown."""
-    lead: list[Block] = [confirmation_page.SYNTHETIC] if found.synthetic else []
     names = " against ".join(each.name for each in found.networks)
+    lead = confirmation_page.lead(found.synthetic, confirmation_page.forest(found))
     section = Section(found.dataset, confirmation_page.comparison(found))
-    return write_document(Document(names, [*lead, confirmation_page.forest(found)], [section]), page)
+    return write_document(Document(names, lead, [section]), page)
 
 
 def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> Path:
@@ -72,7 +72,7 @@ def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> P
     ranked = sorted(summaries, key=lambda number: summaries[number].tail.uf1, reverse=True)
     trial = ranked[0] if trial is None and ranked else trial
     folder = None if trial is None else confirmation_of(study, trial)
-    lead: list[Block] = [*([confirmation_page.SYNTHETIC] if study.user_attrs["synthetic"] else []), NOTHING]
+    lead = confirmation_page.lead(study.user_attrs["synthetic"], NOTHING)
     found: list[Section] = []
     faces: list[Section] = []
     paper: list[Section] = []

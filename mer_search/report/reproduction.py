@@ -8,7 +8,7 @@ from mer_search.config import Value
 from mer_search.confirmation.reproduce import Decision, Reproduced
 from mer_search.files import write_whole
 from mer_search.presets import PUBLISHED_BY_SUBJECT, PUBLISHED_MARK
-from mer_search.report.confirmation import SYNTHETIC
+from mer_search.report.confirmation import lead
 from mer_search.report.document import Block, Document, Section, Table, Text, write_document
 from mer_search.report.summaries import better_baseline
 from mer_search.report.terminal import interval, plural, say, show
@@ -151,12 +151,10 @@ def write_page(
     """
     first = found[0].summary
     seeds = ", ".join(map(str, first.seeds))
-    lead: list[Block] = [SYNTHETIC] if first.synthetic else []
-    lead.append(
-        Text(f"{first.dataset}: {first.n_clips} clips, {first.n_subjects} subjects; {first.protocol}; seeds {seeds}.")
-    )
+    said = f"{first.dataset}: {first.n_clips} clips, {first.n_subjects} subjects; {first.protocol}; seeds {seeds}."
+    blocks = lead(first.synthetic, Text(said))
     if values:
         set_here = ", ".join(f"{path} = {value}" for path, value in values.items())
-        lead.append(Text(f"Not as published, but set so: {set_here}.", "unsure"))
+        blocks.append(Text(f"Not as published, but set so: {set_here}.", "unsure"))
     write_whole(folder / "networks.json", facts(found))
-    return write_document(Document("As published", lead, sections), folder / "report.html")
+    return write_document(Document("As published", blocks, sections), folder / "report.html")

@@ -115,7 +115,7 @@ def _class_tile(
         *_attention(below, attention, depth),
         *_one(clips[best.clip], {"its Grad-CAM": seen[best.clip].truth}),
     ]
-    return Tile(name, text, [(label, tiles.png(picture)) for label, picture in pictures])
+    return tiles.tile(name, text, pictures)
 
 
 def _mistake_tile(each: FoldPrediction, look: ClipSaliency, clip: Clip, classes: Sequence[str], depth: int) -> Tile:
@@ -126,8 +126,7 @@ def _mistake_tile(each: FoldPrediction, look: ClipSaliency, clip: Clip, classes:
         *_one(clip, {f"for {guess}": look.guess, f"for {truth}": look.truth}),
         *_attention(below, look.attention, depth)[-1:],
     ]
-    title = f"{each.clip}: {truth}, taken for {guess}"
-    return Tile(title, text, [(label, tiles.png(picture)) for label, picture in pictures])
+    return tiles.tile(f"{each.clip}: {truth}, taken for {guess}", text, pictures)
 
 
 def _one(clip: Clip, cams: Mapping[str, tiles.Map]) -> list[tuple[str, tiles.Picture]]:
@@ -200,5 +199,5 @@ def _previews(wrong: Sequence[ClipErrors], classes: Sequence[str], loaded: Loade
             ("motion", tiles.motion(clip)),
         ]
         text = f"{classes[each.truth]}, mostly taken for {classes[each.guess]}"
-        sheet.append(Tile(each.clip, text, [(label, tiles.png(picture)) for label, picture in pictures]))
+        sheet.append(tiles.tile(each.clip, text, pictures))
     return Sheet("always_wrong", MOTION + (LOST_ZERO if loaded.tensors.onset is None else ""), sheet)

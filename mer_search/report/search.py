@@ -25,7 +25,7 @@ MIN_TRIALS = 8  # trials that ran to their end; importances of fewer are noise
 def facts(study: optuna.Study) -> dict[str, Any]:
     """What a paper says of a search."""
     file = parse(kept_study(results(study)).read_text(), study.study_name)
-    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return {
         "sampler": file.sampler,
         "pruner": file.pruner,
@@ -37,7 +37,6 @@ def facts(study: optuna.Study) -> dict[str, Any]:
 
 def sections(study: optuna.Study) -> list[Section]:
     """History, importances, slices, the space and its best trials, and the proxy."""
-    trials = study.get_trials(deepcopy=False)
     drawn = history(study)
     if not drawn:
         return [Section("The search", [Text("No trial has ended yet.")])]
@@ -46,7 +45,7 @@ def sections(study: optuna.Study) -> list[Section]:
         told.insert(0, Text("The search's rule looks at the test subjects' labels: its figures leak.", "bad"))
     return [
         Section("The search", [*told, trials_table(study)]),
-        Section("What mattered", [*_importances(study), *_slices(trials)]),
+        Section("What mattered", [*_importances(study), *_slices(study)]),
         Section("Can the search's score be trusted?", _proxy(study)),
         Section("The space", [Code(kept_study(results(study)).read_text(), "Study file")]),
     ]
@@ -54,9 +53,8 @@ def sections(study: optuna.Study) -> list[Section]:
 
 def history(study: optuna.Study) -> Picture | None:
     """The search as it went; None before a trial has ended."""
-    trials = study.get_trials(deepcopy=False)
-    points = [_point(trial) for trial in trials if trial.state == TrialState.COMPLETE]
-    infeasible = [trial.number for trial in trials if trial.state == TrialState.PRUNED]
+    points = [_point(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+    infeasible = [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))]
     caption = "UF1 of the search's subjects, trial by trial; hollow: stopped early, an estimate"
     return Picture("history", caption, [figures.history(points, infeasible)]) if points else None
 
@@ -84,9 +82,9 @@ def _importances(study: optuna.Study) -> list[Block]:
     return [Picture("importances", caption, [figures.importances(found)])] if found else []
 
 
-def _slices(trials: list[FrozenTrial]) -> list[Block]:
+def _slices(study: optuna.Study) -> list[Block]:
     """UF1 against every axis."""
-    ended = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     names = dict.fromkeys(name for trial in ended for name in trial.params)
     pairs = {name: [(_point(trial), trial.params[name]) for trial in ended if name in trial.params] for name in names}
     kinds = {name: kind for trial in ended for name, kind in trial.distributions.items()}

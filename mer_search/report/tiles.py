@@ -17,6 +17,7 @@ from mer_search.data.flow import measure
 from mer_search.data.frames import frame_sets
 from mer_search.data.images import read_image
 from mer_search.data.prepare import resized
+from mer_search.report.document import Tile
 from mer_search.report.preview import colours
 
 SIDE = 112  # pixels
@@ -89,7 +90,11 @@ def mean_share(maps: Sequence[Map]) -> Map:
     return np.asarray(np.mean([map_ / max(float(map_.max()), 1e-12) for map_ in maps], axis=0))
 
 
-def png(picture: Picture) -> bytes:
-    """The picture as a file's content."""
+def tile(title: str, text: str, pictures: Sequence[tuple[str, Picture]]) -> Tile:
+    """A tile of a contact sheet, its pictures as PNG."""
+    return Tile(title, text, [(label, _png(picture)) for label, picture in pictures])
+
+
+def _png(picture: Picture) -> bytes:
     _, content = cv2.imencode(".png", np.round(picture[:, :, ::-1] * 255).clip(0, 255).astype(np.uint8))
     return content.tobytes()

@@ -51,16 +51,10 @@ def final_line(final: "Final") -> str:
     return f"trial {final.number:3d}  finals, {len(scores)} seeds: UF1 {mean(scores):.3f}, the mean of {each}"
 
 
-def finals_text(study: optuna.Study, trial: FrozenTrial) -> str:
-    """A finalist's mean over its seeds, and how many: "0.644 (3)"; "" for any other trial."""
-    scores = final_scores(study, trial)
-    return f"{mean(scores):.3f} ({len(scores)})" if scores else ""
-
-
 def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     """The best trials of a study, the best first; then those that were stopped early."""
     whole = ranked_trials(study)
-    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     stopped = sorted((trial for trial in ended if not ran_to_its_end(trial)), key=score, reverse=True)
     chosen, confirmed = [*whole, *stopped][:rows], confirmed_uf1(study)
     repeated = sum(map(ran_to_its_end, ended)) > len(whole)
@@ -69,7 +63,7 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
             trial.number,
             values_text(trial.params),
             f"{'' if ran_to_its_end(trial) else '~'}{score(trial):.3f}",
-            finals_text(study, trial),
+            f"{mean(finals):.3f} ({len(finals)})" if (finals := final_scores(study, trial)) else "",
             *([confirmed.get(trial.number)] if confirmed else []),
             trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"])),
             f"{trial.user_attrs['gflop']:.3g}" if "gflop" in trial.user_attrs else "",
