@@ -118,7 +118,7 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
     check_different(targets)
     where = given.where
     with terminal.working() as progress:
-        path = given.data or find_data(None, progress)
+        path = find_data(given.data, progress)
         print_copies(path, [target.run for target in targets])
         found = reproducing.reproduce(
             targets, path, given.subjects, range(seeds), where, progress, given.announcing(progress)
@@ -156,7 +156,7 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
     values = given.values | given.folds | {"frames.crops": 0}
     run = with_values(preset(preset_name, given.recipe), values)
     with terminal.working() as progress:
-        loaded = load_data(given.data or find_data(None, progress), run, progress)
+        loaded = load_data(find_data(given.data, progress), run, progress)
         files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
         folds = evaluating.evaluate(files, loaded, given.where.device, progress)
     public = any(each.path.suffix != ".safetensors" for each in files)
@@ -169,5 +169,4 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
 
 
 def _is_trial(network: str) -> bool:
-    """Whether a network is meant by a trial's number."""
     return re.fullmatch("[0-9]{1,9}", network) is not None

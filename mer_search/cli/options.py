@@ -208,6 +208,15 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
         help="Presets as their public code has them, instead of in this tool's recipe; docs/parity.md says what "
         "differs.",
     ),
+    "trial": click.option(
+        "--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best confirmed]"
+    ),
+    "folder": click.option(
+        "--folder",
+        type=click.Path(path_type=Path),
+        help="A confirmation's folder instead of a trial, such as runs/presets/confirm/V4-58dbfcdf; with --data, if "
+        "its clips are not the synthetic ones.",
+    ),
     "storage": click.option(
         "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."
     ),
@@ -244,6 +253,8 @@ class Given:
     seeds: int = 3
     settings: tuple[str, ...] = ()
     recipe: str = ""
+    trial: int | None = None
+    folder: Path | None = None
     storage: str = STORAGE
     name: str | None = None
     device: str = "auto"

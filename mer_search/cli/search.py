@@ -134,9 +134,8 @@ def status(given: Given) -> None:
 
 
 @click.command(epilog=example("mer-search report"))
-@click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best confirmed]")
-@options("storage name")
-def report(given: Given, trial: int | None) -> None:
+@options("trial storage name")
+def report(given: Given) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
     of clips need the study's data; where it is gone, the page says so."""
     study = given.study()
@@ -145,7 +144,7 @@ def report(given: Given, trial: int | None) -> None:
 
     with terminal.bars() as progress:
         progress("writing the page", 0, 1)
-        page = write_study(study, trial, progress)
+        page = write_study(study, given.trial, progress)
     click.echo(page)
 
 

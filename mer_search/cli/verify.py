@@ -56,7 +56,6 @@ def _look(given: Given, folder: Path | None) -> "Checked":
 
 
 def _study_of(folder: Path, storage: str) -> "optuna.Study":
-    """The study whose results folder this is."""
     import optuna
 
     from mer_search.search.storage import open_storage

@@ -94,7 +94,8 @@ def export(
         shapes = tuple(item.shape for item in ensemble.state_dict().values())
         if shapes not in graphs:
             graphs[shapes] = _graph(ensemble)
-        content = _filled(graphs[shapes], ensemble, metadata(confirmed) | (told or _never_saw(fold)))
+        seen = {"never_saw": fold, "leak_free": f"for {fold}, and for people outside the dataset; {SEEN}"}
+        content = _filled(graphs[shapes], ensemble, metadata(confirmed) | (told or seen))
         path, real = out / f"{fold}.onnx", _real(clips.get(fold), run)
         difference = _difference(content, ensemble, [_random(run), *real])
         if not difference <= TOLERANCE:  # NaN is no agreement
@@ -123,7 +124,6 @@ def check_packages() -> None:
 
 
 def _random(run: Run, clips: int = RANDOM) -> tuple[Tensor, ...]:
-    """Inputs of random motion."""
     random = torch.Generator().manual_seed(0)
     size = run.flow.size
     motion = torch.randn(clips, run.frames.maps, len(_components(run)), size, size, generator=random)
@@ -202,10 +202,6 @@ def metadata(confirmed: Confirmed) -> dict[str, str]:
         "flow": json.dumps(run.flow.model_dump()),
         "seeds": json.dumps(confirmed.seeds),
     }
-
-
-def _never_saw(fold: str) -> dict[str, str]:
-    return {"never_saw": fold, "leak_free": f"for {fold}, and for people outside the dataset; {SEEN}"}
 
 
 def _clips_at_hand(confirmed: Confirmed) -> dict[str, Clip]:

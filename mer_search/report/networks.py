@@ -37,7 +37,6 @@ def preset_rows() -> list[dict[str, Any]]:
 
 
 def print_presets(rows: Sequence[dict[str, Any]]) -> None:
-    """The published networks."""
     cells = [
         (
             row["name"],
@@ -75,7 +74,6 @@ def parity_rows() -> list[dict[str, Any]]:
 
 
 def print_parity(rows: Sequence[dict[str, Any]]) -> None:
-    """The networks against their public code."""
     cells = [
         (
             row["name"],
@@ -115,7 +113,6 @@ def evaluated(folds: Sequence[Predictions], loaded: Loaded, public: bool) -> dic
 
 
 def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
-    """What networks from files scored."""
     rows = [
         *([each[key] for key in ("subject", "clips", "f1", "accuracy")] for each in facts["subjects"]),
         ["all", sum(each["clips"] for each in facts["subjects"]), facts["uf1"], facts["accuracy"]],
