@@ -1,6 +1,6 @@
 """What a confirmation found, and what follows from it, as tables and sentences: from its summary."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from mer_search.config import Value
@@ -89,27 +89,22 @@ def shown(groups: Mapping[str, AnyScore]) -> list[tuple[str, AnyScore]]:
     return [(group, score) for group, score in groups.items() if group != "tuning"]
 
 
-def every_estimate(summary: Summary) -> list[tuple[str, str, Estimate]]:
+def every_estimate(summary: Summary) -> Iterator[tuple[str, str, Estimate]]:
     """What a confirmation found: what each estimate is called, its group of subjects, and it."""
-    rules, baselines = summary.rules.items(), summary.baselines.items()
-    found: list[tuple[str, str, Estimate]] = [
-        (title(summary, rule, group), group, score)
-        for rule, groups in rules
-        for group, score in shown(groups)
-        if rule == "tail" or group not in summary.databases
-    ]
-    if len(summary.seeds) > 1:
-        tail = [each for each in shown(summary.rules["tail"]) if each[0] not in summary.databases]
-        place = len(shown(summary.rules["tail"]))
-        leaks = " (LEAKS)" if summary.leaks else ""
-        found[place:place] = [(f"tail, seeds averaged{leaks}", group, score.averaged) for group, score in tail]
+    for rule, groups in summary.rules.items():
+        asked = [(group, score) for group, score in shown(groups) if group not in summary.databases]
+        for group, score in shown(groups) if rule == "tail" else asked:
+            yield title(summary, rule, group), group, score
+        if rule == "tail" and len(summary.seeds) > 1:
+            for group, score in asked:
+                yield f"tail, seeds averaged{' (LEAKS)' * summary.leaks}", group, score.averaged
     if summary.uf1_bbc:
-        leaks = " (LEAKS)" if summary.uf1_bbc.rule in LEAKS else ""
-        found += [(BBC + leaks, "tuning", summary.uf1_bbc), (CROSSED + leaks, "tuning", summary.uf1_bbc.cross_fitted)]
-    return [
-        *found,
-        *((BASELINE_TITLES[name], group, score) for name, groups in baselines for group, score in shown(groups)),
-    ]
+        leaks = " (LEAKS)" * (summary.uf1_bbc.rule in LEAKS)
+        yield BBC + leaks, "tuning", summary.uf1_bbc
+        yield CROSSED + leaks, "tuning", summary.uf1_bbc.cross_fitted
+    for name, baseline in summary.baselines.items():
+        for group, estimate in shown(baseline):
+            yield BASELINE_TITLES[name], group, estimate
 
 
 def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
