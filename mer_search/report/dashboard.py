@@ -56,32 +56,23 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
         "loss.png": loss("png"),
         "subjects.csv": _subjects_csv(counts),
     }
-    artifacts.mkdir(parents=True, exist_ok=True)
-    store = FileSystemArtifactStore(str(artifacts))
     for name, content in files.items():
         write_whole(evaluation.folder / name, content)
-        upload_artifact(artifact_store=store, file_path=str(evaluation.folder / name), study_or_trial=trial)
+        _upload(evaluation.folder / name, artifacts, trial)
     rows = [(name, *row) for name, row in zip(classes, matrix.tolist(), strict=True)]
     numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(evaluation.subjects))
-    _write_note(
-        trial,
-        "\n".join(
-            [
-                *([STOPPED_EARLY, ""] if stopped else []),
-                f"**UF1 {found.uf1:.3f}**, UAR {found.uar:.3f}, accuracy {found.accuracy:.3f} over {share} "
-                f"({evaluation.rule} rule).",
-                "",
-                markdown_table(Table(("truth, predicted:", *classes), rows)),
-                "",
-                "Intermediate values are what the pruner compares, of one subject each: the truth's mean rank among "
-                "the classes, or with other pruners its mean probability, its log, or the share of clips that are "
-                f"right; step and subject: {numbered}. At a second and third rung, when folds have gone on for more "
-                f"epochs, it counts from {len(evaluation.subjects)} and {2 * len(evaluation.subjects)}.",
-                "",
-                f"Files: `{evaluation.folder}`",
-            ]
-        ),
-    )
+    parts = [
+        *([STOPPED_EARLY] if stopped else []),
+        f"**UF1 {found.uf1:.3f}**, UAR {found.uar:.3f}, accuracy {found.accuracy:.3f} over {share} "
+        f"({evaluation.rule} rule).",
+        markdown_table(Table(("truth, predicted:", *classes), rows)),
+        "Intermediate values are what the pruner compares, of one subject each: the truth's mean rank among the "
+        "classes, or with other pruners its mean probability, its log, or the share of clips that are right; step and "
+        f"subject: {numbered}. At a second and third rung, when folds have gone on for more epochs, it counts from "
+        f"{len(evaluation.subjects)} and {2 * len(evaluation.subjects)}.",
+        f"Files: `{evaluation.folder}`",
+    ]
+    _write_note(trial, "\n\n".join(parts))
 
 
 def _subjects_csv(counts: Mapping[str, NDArray[np.int64]]) -> str:
@@ -143,15 +134,19 @@ def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, 
 def _attach(study: optuna.Study, files: Mapping[str, bytes]) -> None:
     """Attach pictures to a study; one of the same name is replaced."""
     artifacts = results(study) / "artifacts"
-    artifacts.mkdir(parents=True, exist_ok=True)
-    store = FileSystemArtifactStore(str(artifacts))
     known = {each.filename: artifacts / each.artifact_id for each in get_all_artifact_meta(study)}
     with TemporaryDirectory() as folder:
         for name, content in files.items():
             path = Path(folder) / name
             write_whole(known.get(name, path), content)
             if name not in known:
-                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
+                _upload(path, artifacts, study)
+
+
+def _upload(file: Path, artifacts: Path, thing: optuna.Study | optuna.Trial) -> None:
+    artifacts.mkdir(parents=True, exist_ok=True)
+    store = FileSystemArtifactStore(str(artifacts))
+    upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=thing)
 
 
 def exposed(host: str) -> bool:
