@@ -59,17 +59,16 @@ FRAMES = {  # by the number of maps, as they follow each other
 COMPONENTS = {"u": "horizontal flow", "v": "vertical flow", "o": "optical strain"}
 
 
-def paragraph(run: Run, summary: Summary, study: dict[str, Any] | None, environment: dict[str, Any]) -> str:
+def paragraph(run: Run, summary: Summary, study: dict[str, Any], environment: dict[str, Any]) -> str:
     """The methods section's paragraph.
 
     Args:
         run: the configuration that was confirmed.
         summary: what its summary.json holds.
-        study: of its search {sampler, pruner, trials, subjects, finalists}; None without one.
+        study: of its search {sampler, pruner, trials, subjects, finalists}.
         environment: what its env.json holds.
     """
     seeds = plural(len(summary.seeds), "seed")
-    fresh = " that the search never used" if study else ""
     last = tail_epochs(run.train.epochs)
     tail = f"the mean probability over the last {last} epochs" if last > 1 else "the last epoch"
     given = "the mean and standard deviation over seeds, and " if len(summary.seeds) > 1 else ""
@@ -80,15 +79,15 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any] | None, environm
         _motion(run),
         _network(run),
         _training(run),
-        _search(study, summary) if study else "",
-        f"Each fold was trained with {seeds}{fresh}. A clip's class is that of {tail}, so no epoch "
+        _search(study, summary),
+        f"Each fold was trained with {seeds} that the search never used. A clip's class is that of {tail}, so no epoch "
         "is chosen on the test subject. True and false positives are summed over all folds before UF1 and UAR are "
         f"taken (MEGC 2019); we give {given}a 95 % interval over subjects.",
         "For comparison with earlier papers only, we also give UF1 with each fold's epoch chosen on its test subject.",
         f"Software: mer-search {environment['mer-search']}, PyTorch {environment['torch']}, "
         f"Python {environment['python']}.",
     ]
-    return " ".join(filter(None, sentences))
+    return " ".join(sentences)
 
 
 def _motion(run: Run) -> str:
@@ -166,7 +165,7 @@ def _search(study: dict[str, Any], summary: Summary) -> str:
     )
 
 
-def section(run: Run, summary: Summary, study: dict[str, Any] | None, environment: dict[str, Any]) -> Section:
+def section(run: Run, summary: Summary, study: dict[str, Any], environment: dict[str, Any]) -> Section:
     """What to copy: the paragraph, the table, and whom to cite. See `paragraph`."""
     cited = BIBTEX.replace("VERSION", environment["mer-search"])
     texts = {
