@@ -90,9 +90,10 @@ def test_a_repeated_configuration_runs_with_another_seed(storage, executor, make
     assert seeds == [{0}, {1}]
 
 
-def test_an_axis_that_the_data_cannot_have_is_refused_before_the_search(make_search):
-    with pytest.raises(UsageError, match=r"flow images have one motion map.*frames.maps must be 1"):
-        make_search(STUDY.replace("[space]", '[space]\n"frames.maps" = { choice = [1, 2] }'))
+@pytest.mark.parametrize(("key", "choice", "must"), [("frames.maps", [1, 2], "1"), ("frames.crops", [0, 2], "0")])
+def test_an_axis_that_the_data_cannot_have_is_refused_before_the_search(make_search, key, choice, must):
+    with pytest.raises(UsageError, match=rf"flow images have one motion map.*{key} must be {must}"):
+        make_search(STUDY.replace("[space]", f'[space]\n"{key}" = {{ choice = {choice} }}'))
 
 
 def test_more_subjects_to_hold_out_than_can_be_spared_are_refused_before_the_search(make_search):

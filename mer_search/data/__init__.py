@@ -176,11 +176,12 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
             "frames.maps": (run.frames.maps, range(1, maps + 1), "1" if maps == 1 else f"1 to {maps}"),
             "model.position": (run.model.position, [False], "False"),
             "flow.method": (run.flow.method, ["farneback"], "farneback"),
+            "frames.crops": (run.frames.crops, [0], "0"),
         }
         for key, (found, allowed, must) in needed.items():
             if found not in allowed:
                 raise UsageError(
-                    f"flow images have {'one motion map' if maps == 1 else f'{maps} motion maps'} and no onset image, "
+                    f"flow images have {'one motion map' if maps == 1 else f'{maps} motion maps'} and no frames, "
                     f"so {key} must be {must}, but is {found}; use --study megc2019 or set it in the study file"
                 )
     left_out = run.data.leave_out
