@@ -31,7 +31,7 @@ from mer_search.engine.where import Where
 from mer_search.errors import UsageError
 from mer_search.evaluation.logs import read_log
 from mer_search.evaluation.predictions import Predictions
-from mer_search.files import RUNS, STORAGE
+from mer_search.files import STORAGE
 from mer_search.inference import export as exporting
 from mer_search.inference import predict as predicting
 from mer_search.inference.export import Exported
@@ -45,12 +45,10 @@ from mer_search.report.summaries import comparison_lines, conclusion, gap, summa
 from mer_search.report.terminal import drawn
 from mer_search.search import space
 from mer_search.search.finals import Final
-from mer_search.search.session import default_study, kept, open_session
+from mer_search.search.session import open_session, search_of
 from mer_search.search.storage import check_name, check_url
 from mer_search.search.study import Event
-from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, find_data, silent
-from mer_search.search.workspace import load_data as load_motion
 from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.fold_store import load_network as load_checkpoint
 
@@ -74,7 +72,11 @@ def load_data(path: str | Path | None = None, task: str = "") -> Folder:
         DataError: if there is no such folder, or no dataset is recognised in it.
         UsageError: if the dataset has no such task.
     """
-    return open_folder(find_data(Path(path).expanduser() if path else None, silent), task)
+    return open_folder(find_data(_path(path), silent), task)
+
+
+def _path(data: Folder | str | Path | None) -> Path | None:
+    return data.path if isinstance(data, Folder) else Path(data).expanduser() if data else None
 
 
 def motion(clip: Clip, config: Run | None = None) -> NDArray[np.float32]:
@@ -138,22 +140,15 @@ def run(
     """
     if trials is not None and trials < 1:
         raise UsageError(f"trials must be 1 or more, but is {trials}")
-    there = kept(storage, study_name) if study_name and not study else None
-    if there:
-        data, seed = data or there.data, there.seed if seed is None else seed
-        out = there.out if Path(out) == RUNS else out
-    folder = data if isinstance(data, Folder) else load_data(data, there.file.base.data.task if there else "")
-    where = Where(executor, choose_device(device, executor), slots)
-    file = there.file if there else space.load(str(study or default_study(folder, where.device)[0]))
-    file = file.on({"data.task": folder.task})
-    file = file.on({"data.leave_out": leave_out}) if leave_out else file
-    name = study_name or file.name
-    check_name(name)
+    file = space.load(str(study)) if study else None
+    check_name(study_name or (file.name if file else "default"))
     check_url(storage)
-    loaded = load_motion(folder.path, file.base, progress, file.subjects)
-    job = Search(file, loaded, loaded.select(file.subjects), seed or 0, Path(out) / name)
-    with open_session(job, storage, name, where, in_flight) as session:
-        for event in session.events(file.trials if trials is None else trials, progress):
+    where = Where(executor, choose_device(device, executor), slots)
+    given = {"data.task": data.task if isinstance(data, Folder) else None, "data.leave_out": leave_out}
+    values = {key: value for key, value in given.items() if value}
+    search = search_of(file, study_name, _path(data), values, seed, Path(out), storage, where.device, progress)
+    with open_session(search, storage, search.out.name, where, in_flight) as session:
+        for event in session.events(search.file.trials if trials is None else trials, progress):
             on_event(event)
         return session.study
 
@@ -258,8 +253,7 @@ def confirm(
     if leave_out:
         folds: dict[str, Value] = {"data.leave_out": leave_out}
         targets, start = [on(target, folds) for target in targets], start and on(start, folds)
-    folder = data.path if isinstance(data, Folder) else Path(data).expanduser() if data else None
-    path = folder or targets[0].data or find_data(None, progress)
+    path = _path(data) or targets[0].data or find_data(None, progress)
     where = Where(executor, choose_device(device, executor), slots)
     return confirm_targets(
         targets, start, path, subjects, seeds_of(targets, seeds, first_seed), where, study, progress

@@ -6,7 +6,6 @@ from contextlib import ExitStack, suppress
 import click
 
 from mer_search.cli.options import Given, allow, example, options, print_json, study_name_option
-from mer_search.files import RUNS
 from mer_search.processes import warm_up
 
 
@@ -53,37 +52,25 @@ def run(
     check_name(name or (chosen.name if chosen else "default"))
     check_url(given.storage)
     warm_up()
-    from mer_search.data import open_folder
     from mer_search.engine.stop import polling
     from mer_search.report import costs, datasets, live, terminal
     from mer_search.report.trials import print_next, state_line, trials_table
     from mer_search.search.progress import progress_of
-    from mer_search.search.session import default_study, kept, open_session
+    from mer_search.search.session import open_session, search_of
     from mer_search.search.storage import find_study, open_storage
     from mer_search.search.study import TAKEN_FROM, start_changed
-    from mer_search.search.trial import Search
-    from mer_search.search.workspace import find_data, load_data
 
     began, where = time.monotonic(), given.where
     with ExitStack() as stack:
         stack.enter_context(polling())
-        out = given.out
         with terminal.bars() as progress:
-            there = kept(given.storage, name) if name and not chosen else None
-            path = find_data(given.data or (there and there.data), progress)
-            if there:
-                chosen, seed = there.file, there.seed if seed is None else seed
-                out = there.out if out == RUNS else out
-            elif not chosen:
-                suits, reason = default_study(open_folder(path), where.device)
-                terminal.note(f"study: {suits} ({reason}; --study takes another)")
-                chosen = space.load(suits)
-            file = chosen.on(given.folds)
-            loaded = load_data(path, file.base, progress, file.subjects)
-        datasets.print_data(loaded)
-        label, wanted = name or file.name, trials or file.trials
-        search = Search(file, loaded, loaded.select(file.subjects), seed or 0, out / label)
-        terminal.note(f"tuning {loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
+            search = search_of(
+                chosen, name, given.data, given.folds, seed, given.out, given.storage, where.device, progress,
+                lambda suits, reason: terminal.note(f"study: {suits} ({reason}; --study takes another)"),
+            )  # fmt: skip
+        datasets.print_data(search.loaded)
+        label, wanted = search.out.name, trials or search.file.trials
+        terminal.note(f"tuning {search.loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
         other = find_study(open_storage(given.storage), source) if source else None
         with terminal.bars() as progress:
             progress("starting workers", 0, 1)

@@ -1,6 +1,6 @@
 """A search as one call makes it: its study, opened for this process alone, and where its folds are trained."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -9,18 +9,20 @@ from typing import NamedTuple
 
 import optuna
 
-from mer_search.data import Folder
+from mer_search.config import Value
+from mer_search.data import Folder, open_folder
 from mer_search.engine.executor import Executor
 from mer_search.engine.where import Where
 from mer_search.errors import DataError, StorageError, UsageError
+from mer_search.files import RUNS
 from mer_search.search.cost import Cost, search_cost
 from mer_search.search.finals import Final, run_finals
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.space import StudyFile, parse
+from mer_search.search.space import StudyFile, load, parse
 from mer_search.search.storage import find_study, open_storage, results
 from mer_search.search.study import Event, hold_study, in_flight_of, kept_study, run, slots_of
 from mer_search.search.trial import Search
-from mer_search.search.workspace import Progress, silent
+from mer_search.search.workspace import Progress, find_data, load_data, silent
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,44 @@ def kept(storage: str, study_name: str) -> Kept | None:
         key: facts[name] for key, name in (("data.task", "task"), ("data.leave_out", "leave_out")) if name in facts
     }
     return Kept(file.on(values), Path(facts["data"]), facts["seed"], path.parents[1])
+
+
+def search_of(
+    file: StudyFile | None,
+    study_name: str | None,
+    data: Path | None,
+    values: Mapping[str, Value],
+    seed: int | None,
+    out: Path,
+    storage: str,
+    device: str,
+    progress: Progress = silent,
+    on_choice: Callable[[str, str], None] = lambda name, reason: None,
+) -> Search:
+    """What a call searches, its motion loaded. Its results have the study's name.
+
+    Args:
+        file: the study file; None for that of the study that is in the storage under `study_name`, whose data, seed and
+            folder are then taken, too, where none are given; else for the one that suits data and device.
+        values: of `data`, which are not the study file's.
+        out: the folder for results.
+        on_choice: told of a study that suits, and why.
+
+    Raises:
+        UsageError, DataError: what `mer-search run` refuses.
+    """
+    there = kept(storage, study_name) if study_name and not file else None
+    path = find_data(data or (there and there.data), progress)
+    if there:
+        file, seed = there.file, there.seed if seed is None else seed
+        out = there.out if out == RUNS else out
+    elif not file:
+        suits, reason = default_study(open_folder(path), device)
+        on_choice(suits, reason)
+        file = load(suits)
+    file = file.on(values)
+    loaded = load_data(path, file.base, progress, file.subjects)
+    return Search(file, loaded, loaded.select(file.subjects), seed or 0, out / (study_name or file.name))
 
 
 def default_study(folder: Folder, device: str) -> tuple[str, str]:
