@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the processes that they start
 
 import shutil
+import sqlite3
 import subprocess
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from small import STUDY, TINY, made_by, share, write_flow_images
+from sqlalchemy import Engine, event
 
 from mer_search import cli
 from mer_search.config import Run, with_values
@@ -22,14 +24,44 @@ from mer_search.search.storage import open_storage
 from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data, silent
 
+os.fsync = lambda descriptor: None  # no test cuts the power
 CACHES = count()
-DRAWN = {}  # kind -> the first figure of this process
+CONTENT = figures._content
+
+
+@event.listens_for(Engine, "connect")
+def _no_waiting_for_the_disk(connection, _):
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / f"cache-{next(CACHES)}"))
     monkeypatch.delenv("MER_SEARCH_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_drawing():
+    """Of all figures for papers the first is drawn, and stands for the others: drawing them takes most of the time."""
+    drawn = {}
+
+    def first(figure, kind):
+        if kind == "svg":
+            return CONTENT(figure, kind)
+        if kind not in drawn:
+            drawn[kind] = CONTENT(figure, kind)
+        return drawn[kind]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_content", first)
+        yield
+
+
+@pytest.fixture
+def every_drawing(monkeypatch):
+    """Each figure is drawn for itself."""
+    monkeypatch.setattr(figures, "_content", CONTENT)
 
 
 @pytest.fixture
@@ -111,20 +143,6 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def mer_search(tmp_path, monkeypatch, everywhere):
-    """A function that runs the program in an empty folder, with the executor that all tests share.
-
-    Of all figures for papers the first is drawn, and stands for the others: drawing them takes most of the time, and
-    test_report.py, test_browser.py and test_api.py have each of them drawn.
-    """
-    content = figures._content
-
-    def first(figure, kind):
-        if kind == "svg":
-            return content(figure, kind)
-        if kind not in DRAWN:
-            DRAWN[kind] = content(figure, kind)
-        return DRAWN[kind]
-
-    monkeypatch.setattr(figures, "_content", first)
+    """A function that runs the program in an empty folder, with the executor that all tests share."""
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: CliRunner().invoke(cli.main, [str(a) for a in arguments])

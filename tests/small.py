@@ -21,6 +21,7 @@ from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import trial_target
 from mer_search.engine import where
 from mer_search.engine.local import LocalExecutor
+from mer_search.inference import export
 from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.storage import find_study, open_storage
 from mer_search.search.study import Scored, Trained, run
@@ -250,6 +251,26 @@ def share(executor, patch):
     for module in (where, benchmark, overhead):
         patch.setattr(module, "open_executor", lambda *_: executor)
     return executor
+
+
+GRAPHS = {}
+
+
+def one_graph(patch) -> None:
+    """The ONNX graph of networks of one kind is made once in a process: torch takes seconds for it."""
+    make = export._graph
+
+    def made(ensemble):
+        run = ensemble.run
+        key = (
+            str([run.model, run.input, run.train, run.frames.maps, run.flow.size, run.data.dataset]),
+            *(item.shape for item in ensemble.state_dict().values()),
+        )
+        GRAPHS[key] = graph = GRAPHS.get(key) or make(ensemble)
+        graph.model.metadata_props.clear()
+        return graph
+
+    patch.setattr(export, "_graph", made)
 
 
 def write_confirmation(job, executor) -> None:

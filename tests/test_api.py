@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from small import STUDY
+from small import STUDY, one_graph
 
 import mer_search as mer
 from mer_search import cli
@@ -37,8 +37,9 @@ HERE = {  # what the page says, and what is said here
 
 
 def test_what_the_page_shows_leads_from_the_data_to_a_network_and_prints_nothing_else(
-    flow_folder, study_file, everywhere, capsys
+    flow_folder, study_file, everywhere, every_drawing, monkeypatch, capsys
 ):
+    one_graph(monkeypatch)
     page = (Path(__file__).parents[1] / "docs/api.md").read_text()
     code = "".join(part.partition("```")[0] for part in page.split("```python\n")[1:3])
     for shown, here in HERE.items():

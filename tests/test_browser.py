@@ -24,10 +24,7 @@ from mer_search.data.readers.casme2 import CLASSES
 from mer_search.report.summaries import summary_table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (.ci/run installs it)"),
-    pytest.mark.xdist_group("report"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (.ci/run installs it)")
 HEADINGS = "[...document.querySelectorAll('h2, th, nav a, button')].map(each => each.innerText)"
 DOCS = Path(__file__).parents[1] / "docs"
 CHARTS = 8  # result, confusion, subjects, two curves, history, two slices; importances and the proxy need more trials

@@ -22,7 +22,6 @@ from mer_search.search import space, workspace
 from mer_search.search.study import kept_study
 from mer_search.search.workspace import load_data
 
-pytestmark = pytest.mark.xdist_group("confirm")  # one study for all
 PARTIAL = ('subjects = "all"', 'subjects = "1-3"')
 
 

@@ -27,7 +27,6 @@ from mer_search.search.study import open_study
 from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data
 
-pytestmark = pytest.mark.xdist_group("predict")  # one study for all
 SETTINGS = {**TINY, "train.epochs": 2}
 CLIPS = f"""
 base = "V3NR"

@@ -28,7 +28,6 @@ from ray.util.client.worker import Worker as ClientWorker  # noqa: E402
 import mer_search.engine.ray as ray_executor  # noqa: E402
 from mer_search.engine.ray import RayExecutor  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all
 STORE = 80_000_000  # bytes, about the least that Ray takes
 
 

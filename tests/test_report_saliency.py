@@ -31,8 +31,6 @@ from mer_search.search.study import open_study
 from mer_search.training.fold_store import checkpoint_file, load_network
 from mer_search.training.predict_proba import predict_proba
 
-pytestmark = pytest.mark.xdist_group("report")  # one study for all
-
 
 @pytest.fixture
 def confirmed(confirmed_folder, tmp_path):

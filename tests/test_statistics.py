@@ -17,8 +17,6 @@ from mer_search.evaluation.statistics import (
     uf1_interval,
 )
 
-pytestmark = pytest.mark.xdist_group("statistics")  # one simulation for all
-
 
 def _trials(rng, skills, subjects=12, clips=8, classes=3):
     """(M, S, K, K): each trial guesses right with its own probability, else any class."""

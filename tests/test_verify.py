@@ -17,7 +17,6 @@ from mer_search.confirmation.verify import unlike, verify_confirmation, verify_s
 from mer_search.evaluation.predictions import load, save
 from mer_search.search.storage import find_study, open_storage
 
-pytestmark = pytest.mark.xdist_group("verify")  # one study for all
 URL = "sqlite:///mer-search.db"
 
 
