@@ -7,11 +7,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so 
 import shutil
 import sqlite3
 import subprocess
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from optuna.storages import RDBStorage
 from small import STUDY, TINY, made_by, share, write_flow_images
 from sqlalchemy import Engine, event
 
@@ -20,7 +22,7 @@ from mer_search.config import Run, with_values
 from mer_search.engine.local import LocalExecutor
 from mer_search.report import figures
 from mer_search.search import space
-from mer_search.search.storage import open_storage
+from mer_search.search import storage as storages
 from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data, silent
 
@@ -108,18 +110,27 @@ def confirmed_folder(tmp_path_factory, executor):
     return made_by(commands, tmp_path_factory.mktemp("confirmed"), executor)
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    """A database of Optuna's tables, which take longer to make than to copy."""
-    path = tmp_path_factory.mktemp("database") / "study.db"
-    open_storage(f"sqlite:///{path}", create=True)
-    return path
+@pytest.fixture(autouse=True, scope="session")
+def _tables_are_copied(tmp_path_factory):
+    """Optuna's tables, which take longer to make than to copy, are made once."""
+    empty = tmp_path_factory.mktemp("database") / "empty.db"
+    RDBStorage(f"sqlite:///{empty}")
+
+    def opened(url, **settings):
+        path = storages._sqlite_file(url)
+        if path and not path.exists():
+            with suppress(OSError):
+                shutil.copyfile(empty, path)
+        return RDBStorage(url, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storages, "RDBStorage", opened)
+        yield
 
 
 @pytest.fixture
-def storage(tmp_path, empty_database):
-    shutil.copy(empty_database, tmp_path / "study.db")
-    return open_storage(f"sqlite:///{tmp_path}/study.db")
+def storage(tmp_path):
+    return storages.open_storage(f"sqlite:///{tmp_path}/study.db", create=True)
 
 
 @pytest.fixture

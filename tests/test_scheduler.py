@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 from small import STUDY, drive, folds_of
 
@@ -82,7 +83,7 @@ def searched(make_search, tmp_path, monkeypatch):
     def search_as(name, executor, in_flight, trials=8):
         search = make_search(PRUNED)
         search = Search(search.file, search.loaded, search.subjects, 0, tmp_path / "runs" / name)
-        study = open_study(search, open_storage(f"sqlite:///{tmp_path}/{name}.db", create=True), name)
+        study = open_study(search, InMemoryStorage(), name)
         scheduler = Scheduler(executor, in_flight)
         for _ in run(search, study, scheduler, trials):
             pass
