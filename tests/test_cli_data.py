@@ -63,7 +63,7 @@ def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
     import fake_table
 
     fake_table.write(Path("fake.npz"), configurations=12)
-    asked = ["bench", "search", "--table", "fake.npz", "--trials", 4, "--repeats", 2, "--only", "random"]
+    asked = ["bench", "search", "--table", "fake.npz", "--trials", 4, "--repeats", 2, "--only", "random, recall"]
     rows = json.loads(mer_search(*asked, "--json").stdout)
     assert {"random, no pruner", "random, recall"} <= {row["strategy"] for row in rows}
     shown = mer_search(*asked).stdout

@@ -6,11 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from small import STUDY, silent, write_casme2, write_flow_images
 
 import mer_search as mer
-from mer_search import cli
 from mer_search.config import with_values
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.target import Target
@@ -88,8 +86,7 @@ def test_the_published_rule_picks_one_epoch_of_a_whole_database(tmp_path):
     assert alone.by_subject() == [alone]
 
 
-def test_a_confirmation_reports_by_subject_and_database(mixed, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_confirmation_reports_by_subject_and_database(mixed, mer_search):
     result = mer.confirm("V4", values=VALUES, data=mixed, seeds=2, leave_out="database", device="cpu")
     summary = result.summary
     assert summary.protocol == "leave-one-database-out, counts pooled over databases"
@@ -113,27 +110,25 @@ def test_a_confirmation_reports_by_subject_and_database(mixed, tmp_path, monkeyp
     assert len(list(result.folder.parent.glob("baselines-*.json"))) == 2  # each protocol has its own
 
 
-def test_one_database_may_be_tested_alone(mixed, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_one_database_may_be_tested_alone(mixed, mer_search):
     result = mer.confirm("V4", values=VALUES, data=mixed, seeds=1, subjects="smic", leave_out="database", device="cpu")
     assert (result.summary.n_subjects, result.folder.name.split("-1-")[1].split("-")[0]) == (2, "databases")
     with pytest.raises(UsageError, match="'sub01' is none of casme2, smic"):
         mer.confirm("V4", values=VALUES, data=mixed, subjects="sub01", leave_out="database", device="cpu")
 
 
-def test_a_search_scores_databases_and_its_confirmation_verifies(mixed, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_search_scores_databases_and_its_confirmation_verifies(mixed, mer_search, tmp_path):
     (tmp_path / "small.toml").write_text(STUDY)
 
-    def call(*words: str, code: int = 0) -> str:
-        done = CliRunner().invoke(cli.main, [*words])
+    def call(*words, code=0):
+        done = mer_search(*words)
         assert done.exit_code == code, done.output
         return done.stderr if code else done.stdout
 
-    call("run", "--study", "small.toml", "--data", str(mixed), "--leave-out", "database", "--device", "cpu")
-    refused = call("run", "--study", "small.toml", "--data", str(mixed), "--device", "cpu", code=1)
+    call("run", "--study", "small.toml", "--data", mixed, "--leave-out", "database")
+    refused = call("run", "--study", "small.toml", "--data", mixed, code=1)
     assert "made with another kind of folds (database there, subject here)" in " ".join(refused.split())
-    out = json.loads(call("confirm", "--trial", "0", "--seeds", "1", "--device", "cpu", "--json"))
+    out = json.loads(call("confirm", "--trial", "0", "--seeds", "1", "--json"))
     assert (out["n_tuning"], out["protocol"][:22]) == (5, "leave-one-database-out")
     assert len(load_by_subject(tmp_path / "runs" / "small" / "confirm" / "trial-0")) == 5
     call("report")
@@ -143,15 +138,13 @@ def test_a_search_scores_databases_and_its_confirmation_verifies(mixed, tmp_path
     assert ours.rules["tail"].uf1 == pytest.approx(out["rules"]["tail"]["all"]["averaged"]["uf1"])
     assert (list(theirs.rules), theirs.names, theirs.rules["as_given"].leaks) == (["as_given"], {}, None)
     (tmp_path / "elsewhere.txt").rename(log)
-    other = json.loads(
-        call("confirm", "--trial", "0", "--seeds", "1", "--leave-out", "subject", "--device", "cpu", "--json")
-    )
+    other = json.loads(call("confirm", "--trial", "0", "--seeds", "1", "--leave-out", "subject", "--json"))
     assert other["protocol"].startswith("leave-one-subject-out") and other["n_tuning"] == 5
     assert other["uf1_bbc"] is None and out["uf1_bbc"]  # of the search's own folds alone
-    call("confirm", "--trial", "1", "--seeds", "1", "--subjects", "smic", "--against", "none", "--device", "cpu")
+    call("confirm", "--trial", "1", "--seeds", "1", "--subjects", "smic", "--against", "none")
     (part,) = (tmp_path / "runs" / "small" / "confirm").glob("trial-1-1-databases-*")
-    assert [row["subject"] for row in json.loads(call("subjects", "rank", str(part), "--json"))]
-    compared = call("compare", "0", "1", "--seeds", "1", "--device", "cpu", "--json")
+    assert [row["subject"] for row in json.loads(call("subjects", "rank", part, "--json"))]
+    compared = call("compare", "0", "1", "--seeds", "1", "--json")
     assert len(json.loads(compared)["subjects"]) == 5
     call("verify")
 

@@ -240,13 +240,13 @@ def test_exported_frames_give_the_same_motion(recipe, tmp_path, monkeypatch):
     else:
         write_casme2(source, 1, per_subject=2)
         (source / MARKER).touch()
-    asked = ["--data", str(source), "--set", "prep.size=32", *filter(None, [recipe])]
+    asked = ["--data", str(source), "--set", "prep.size=20", *filter(None, [recipe])]
     result = CliRunner().invoke(cli.main, ["data", "export", str(out), *asked])
     assert result.exit_code == 0, result.output
     folder = open_folder(out)
     assert all(clip.processed for clip in folder.clips) and folder.synthetic
     assert len(folder.clips) == len(open_folder(source).clips) == 2
-    values = {"prep.size": 32, "flow.size": 32, "frames.crops": 0}
+    values = {"prep.size": 20, "flow.size": 32, "frames.crops": 0}
     run = with_values(preset("V3NR", "published" if recipe else ""), values)
 
     for one, other in zip(open_folder(source).clips, folder.clips, strict=True):
