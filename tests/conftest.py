@@ -7,13 +7,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so 
 import shutil
 import sqlite3
 import subprocess
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from optuna.storages import RDBStorage
+from optuna.storages._rdb.storage import _VersionManager
 from small import STUDY, TINY, made_by, share, write_flow_images
 from sqlalchemy import Engine, event
 
@@ -22,13 +21,23 @@ from mer_search.config import Run, with_values
 from mer_search.engine.local import LocalExecutor
 from mer_search.report import figures
 from mer_search.search import space
-from mer_search.search import storage as storages
+from mer_search.search.storage import open_storage
 from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data, silent
 
 os.fsync = lambda descriptor: None  # no test cuts the power
 CACHES = count()
 CONTENT = figures._content
+
+
+def _versions(manager, kept=[], read=_VersionManager._create_alembic_script):  # noqa: B006 (it is kept)
+    """Those that Optuna's tables have had, for which it reads a dozen files whenever it opens a database."""
+    if not kept:
+        kept.append(read(manager))
+    return kept[0]
+
+
+_VersionManager._create_alembic_script = _versions
 
 
 @event.listens_for(Engine, "connect")
@@ -110,27 +119,9 @@ def confirmed_folder(tmp_path_factory, executor):
     return made_by(commands, tmp_path_factory.mktemp("confirmed"), executor)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _tables_are_copied(tmp_path_factory):
-    """Optuna's tables, which take longer to make than to copy, are made once."""
-    empty = tmp_path_factory.mktemp("database") / "empty.db"
-    RDBStorage(f"sqlite:///{empty}")
-
-    def opened(url, **settings):
-        path = storages._sqlite_file(url)
-        if path and not path.exists():
-            with suppress(OSError):
-                shutil.copyfile(empty, path)
-        return RDBStorage(url, **settings)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storages, "RDBStorage", opened)
-        yield
-
-
 @pytest.fixture
 def storage(tmp_path):
-    return storages.open_storage(f"sqlite:///{tmp_path}/study.db", create=True)
+    return open_storage(f"sqlite:///{tmp_path}/study.db", create=True)
 
 
 @pytest.fixture
