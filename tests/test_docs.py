@@ -20,6 +20,7 @@ from mer_search.cli.options import values_of
 from mer_search.config import Run, digest, keys, with_values
 from mer_search.confirmation.plans import load_plan
 from mer_search.data.synthetic import dataset as synthetic
+from mer_search.data.synthetic import faces
 from mer_search.presets import preset
 from mer_search.search import space
 
@@ -202,6 +203,7 @@ def test_the_tutorial_runs_from_the_first_command_to_the_last(tmp_path, monkeypa
     page = ROOT / "docs/tutorial.md"
     monkeypatch.chdir(tmp_path)
     few, real = {"subjects": (3, 6, 8, 16), "height": 64, "width": 64}, synthetic.write_dataset
+    monkeypatch.setattr(faces, "CANVAS", 96)  # pixels a side of what is painted
     monkeypatch.setattr(synthetic, "write_dataset", lambda *given, **named: real(*given, **named | few))
     (text,) = _of("toml", page)
     for key, value in SMALLER.items():

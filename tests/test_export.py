@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from small import NARROW, silent, write_casme2
+from small import NARROW, one_graph, silent, write_casme2
 
 from mer_search.config import digest, with_values
 from mer_search.data import fit, open_folder
@@ -101,9 +101,10 @@ def test_each_family_says_what_torch_says_for_any_number_of_clips(confirmed, nam
     assert not torch.equal(*(_said(each.path, made.run, 3, seed=0)[2] for each in written))
 
 
-def test_a_file_says_what_its_user_must_know_and_is_checked_on_real_clips(confirmed, tmp_path):
+def test_a_file_says_what_its_user_must_know_and_is_checked_on_real_clips(confirmed, tmp_path, monkeypatch):
     write_casme2(tmp_path / "data", 2)
-    made = confirmed("V3NR", PLAIN | {"frames.maps": 2}, tmp_path / "data")
+    one_graph(monkeypatch)
+    made = confirmed("V3NR", PLAIN, tmp_path / "data")
     (each,) = export(made, ["sub02"], tmp_path / "out", silent)
     assert each.path == tmp_path / "out" / "sub02.onnx"
     assert each.real == 1
@@ -112,11 +113,12 @@ def test_a_file_says_what_its_user_must_know_and_is_checked_on_real_clips(confir
     assert told["run"] == digest(made.run)
     assert (told["title"], told["never_saw"], told["synthetic"]) == ("trial 3 of small", "sub02", "false")
     assert "for sub02, and for people outside the dataset" in told["leak_free"]
-    assert json.loads(told["frames"])["maps"] == 2
+    assert json.loads(told["frames"])["maps"] == 4
     assert "u, v, in pixels" in json.loads(told["inputs"])["motion"]
 
 
 def test_a_file_that_does_not_agree_with_torch_is_removed(confirmed, monkeypatch, tmp_path):
+    one_graph(monkeypatch)
     made = confirmed("V3NR", PLAIN)
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "sub01.onnx").write_bytes(b"of an earlier version")

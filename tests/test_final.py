@@ -152,12 +152,12 @@ def test_the_script_imports_nothing_of_this_package():
 
 
 SMALL = NARROW | {"prep.size": 40, "prep.denoise": 0.0, "prep.mask": "none", "model.blocks": 1}
-PLAIN = SMALL | {"model.position": False}
+PLAIN = SMALL | {"model.position": False, "frames.maps": 3}  # a graph for all that have no more than this
 WAYS = {
     "farneback, enlarged, swapped": ("V3NR", PLAIN | {"prep.size": 20, "flow.grey": "swapped"}),
     "dis, of its own size": ("V3NR", PLAIN | {"flow.method": "dis", "prep.size": 32, "flow.dis_patch": 4}),
-    "from the onset, linear": ("V3NR", PLAIN | {"frames.pairs": "onset", "prep.resize": "linear", "frames.maps": 3}),
-    "onset image, apex": ("V3NR", SMALL | {"frames.middle": "apex", "frames.maps": 2}),
+    "from the onset, linear": ("V3NR", PLAIN | {"frames.pairs": "onset", "prep.resize": "linear"}),
+    "onset image, apex": ("V3NR", SMALL | {"frames.middle": "apex", "frames.maps": 4}),
     "differences": ("MMNet", SMALL),
     "published crops": ("V3NR", PLAIN | {"frames.crops": 2}),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from small import face_points, texture, write_openface
 
 from mer_search.data.clips import Clip
 from mer_search.data.masks import landmarks, onset_points, onset_row, template
-from mer_search.data.synthetic.faces import person_of
+from mer_search.data.synthetic import faces
 from mer_search.errors import DataError
 
 HEIGHT, WIDTH = 60, 48
@@ -31,8 +31,9 @@ def at(mask: np.ndarray, x: float, y: float) -> int:
 
 
 @pytest.mark.parametrize("subject", range(1, 27))
-def test_the_template_hides_eyes_and_lashes_and_shows_brows_and_chin_of_every_drawn_face(subject):
-    mask, place = template(224), person_of(0, subject, False, 64, 64).place
+def test_the_template_hides_eyes_and_lashes_and_shows_brows_and_chin_of_every_drawn_face(subject, monkeypatch):
+    monkeypatch.setattr(faces, "CANVAS", 8)  # pixels a side of what is painted; where the parts are is drawn before
+    mask, place = template(224), faces.person_of(0, subject, False, 8, 8).place
     (eye, wide, eye_size), (brow, brow_wide, brow_size), (jaw, _, _) = (place[part] for part in ("eye", "brow", "jaw"))
     for side in (-1, 1):
         for off in (-0.06, 0, 0.06):

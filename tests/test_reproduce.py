@@ -19,6 +19,7 @@ from mer_search.confirmation.target import preset_target, seeds_of
 from mer_search.data import open_folder
 from mer_search.data.flow import measure
 from mer_search.data.frames import frame_sets
+from mer_search.data.synthetic import faces
 from mer_search.data.synthetic.dataset import MARKER, write_dataset
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import confusion
@@ -41,7 +42,9 @@ SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
 def clips(tmp_path_factory):
     """Drawn clips of four subjects, two of them hard."""
     root = tmp_path_factory.mktemp("data") / "clips"
-    write_dataset(root, height=64, width=64, subjects=(3, 6, 16, 21))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faces, "CANVAS", 96)  # pixels a side of what is painted
+        write_dataset(root, height=64, width=64, subjects=(3, 6, 16, 21))
     return root
 
 
