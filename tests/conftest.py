@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from optuna.storages._rdb.storage import _VersionManager
-from small import STUDY, TINY, made_by, share, write_flow_images
+from small import STUDY, TINY, drive, made_by, share, write_flow_images
 from sqlalchemy import Engine, event
 
 from mer_search import cli
@@ -22,6 +22,7 @@ from mer_search.engine.local import LocalExecutor
 from mer_search.report import figures
 from mer_search.search import space
 from mer_search.search.storage import open_storage
+from mer_search.search.study import open_study
 from mer_search.search.trial import Search
 from mer_search.search.workspace import load_data, silent
 
@@ -104,6 +105,20 @@ def executor():
     """Two slots, for all tests together."""
     with LocalExecutor("cpu", 2) as started:
         yield started
+
+
+@pytest.fixture
+def begin(make_search, storage, executor):
+    """A function (study text, trials) -> the Search, and its study with so many trials."""
+
+    def begun(text: str = STUDY, trials: int = 0):
+        search = make_search(text)
+        study = open_study(search, storage, "small")
+        if trials:
+            drive(search, study, executor, trials)
+        return search, study
+
+    return begun
 
 
 @pytest.fixture

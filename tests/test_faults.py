@@ -217,9 +217,8 @@ ENDS = ((TrialState.COMPLETE, 0.5), (TrialState.FAIL, None))
 # Databases
 
 
-def test_ctrl_c_as_a_trial_has_just_ended_is_ctrl_c(storage, executor, make_search, monkeypatch):
-    search = make_search()
-    study = open_study(search, storage, "small")
+def test_ctrl_c_as_a_trial_has_just_ended_is_ctrl_c(begin, executor, monkeypatch):
+    search, study = begin()
     real = optuna.Study.tell
 
     def tell(self, *given, **named):

@@ -8,7 +8,7 @@ from statistics import mean
 import numpy as np
 import pytest
 from optuna_dashboard._note import get_note_from_system_attrs as note_of
-from small import STUDY, drive, folds_of, silent
+from small import STUDY, folds_of, silent
 
 from mer_search.evaluation.metrics import pooled_uf1, tail
 from mer_search.evaluation.predictions import save
@@ -19,7 +19,7 @@ from mer_search.search.finals import SEEDS, Final, final_folder, finalists, furt
 from mer_search.search.progress import progress_of
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import FINALS, best_trial, ranked_trials
-from mer_search.search.study import Scored, open_study
+from mer_search.search.study import Scored
 
 TEXT = STUDY.replace("finalists = 0", "finalists = 2").replace("trials = 3", "trials = 4")
 
@@ -36,11 +36,9 @@ def play(search, study, executor, stop_after=None):
 
 
 @pytest.fixture
-def searched(make_search, storage, executor):
+def searched(begin):
     """A search whose four trials were told, and its study."""
-    search = make_search(TEXT)
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 4)
+    search, study = begin(TEXT, trials=4)
     return search, study
 
 
@@ -72,10 +70,8 @@ def test_finals_that_were_stopped_go_on_where_they_were(searched, executor):
     assert play(search, study, executor) == []  # nor is it told again
 
 
-def test_who_lies_clearly_behind_the_leader_is_out(make_search, storage, executor):
-    search = make_search(TEXT.replace("finalists = 2", "finalists = 3"))
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 4)
+def test_who_lies_clearly_behind_the_leader_is_out(begin, executor):
+    search, study = begin(TEXT.replace("finalists = 2", "finalists = 3"), trials=4)
     worst = finalists(search, study)[-1].number
     for fold in folds_of(search.folder(worst)):  # as if it had told every clip wrong, and was sure of it
         wrong = np.eye(3, dtype=np.float16)[(fold.labels + 1) % 3]
@@ -91,10 +87,8 @@ def test_who_lies_clearly_behind_the_leader_is_out(make_search, storage, executo
 
 
 @pytest.mark.parametrize("finalists", [0, 1])
-def test_fewer_than_two_finalists_are_not_trained_again(make_search, storage, executor, finalists):
-    search = make_search(TEXT.replace("finalists = 2", f"finalists = {finalists}"))
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 2)
+def test_fewer_than_two_finalists_are_not_trained_again(begin, executor, finalists):
+    search, study = begin(TEXT.replace("finalists = 2", f"finalists = {finalists}"), trials=2)
     assert play(search, study, executor) == []
     assert FINALS not in study.user_attrs
     assert search_cost(search, study, executor, 4, 1, silent).finals == 0

@@ -160,10 +160,9 @@ def test_three_failures_in_a_row_end_a_run_but_neither_two_nor_what_is_infeasibl
 
 @pytest.mark.parametrize("always", [False, True], ids=["once", "whenever it is trained"])
 def test_a_fold_that_kills_its_process_is_trained_again_and_costs_its_trial_if_it_does_it_again(
-    storage, executor, make_search, monkeypatch, always
+    begin, executor, monkeypatch, always
 ):
-    search = make_search()
-    study = open_study(search, storage, "small")
+    search, study = begin()
     study.enqueue_trial({"train.lr": 9e-3, "input.components": "uv"})
     killed, real = [], executor.submit
 

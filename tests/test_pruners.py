@@ -35,10 +35,8 @@ def _estimated(first, own, best):
     return pytest.approx(max(0, first.value - np.mean(np.subtract(best, own))))
 
 
-def test_a_trial_that_loses_its_race_gets_an_estimate(storage, executor, make_search, lose):
-    search = make_search(STUDY.replace('"none"', '"recall"'))
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
+def test_a_trial_that_loses_its_race_gets_an_estimate(begin, executor, lose):
+    search, study = begin(STUDY.replace('"none"', '"recall"'), trials=1)
     pruned = lose(1)
     drive(search, study, executor, 2)
     first, second = study.get_trials()
@@ -58,10 +56,9 @@ def test_a_trial_that_loses_its_race_gets_an_estimate(storage, executor, make_se
 RUNGS = STUDY.replace('"none"', '"recall-rungs"').replace('"train.epochs" = 2', '"train.epochs" = 4')
 
 
-def test_a_pruner_with_rungs_trains_everybody_a_little_first(storage, executor, make_search, lose):
+def test_a_pruner_with_rungs_trains_everybody_a_little_first(begin, executor, lose):
     """Of four epochs one comes first; the second trial is stopped there, and the third only at the end."""
-    search = make_search(RUNGS)
-    study = open_study(search, storage, "small")
+    search, study = begin(RUNGS)
     assert drive(search, study, executor, 1).epochs == 4 * 4  # nothing is trained twice
     first = study.get_trials()[0]
     folds = folds_of(trial_folder(search.out, 0))
@@ -89,9 +86,8 @@ def test_a_pruner_with_rungs_trains_everybody_a_little_first(storage, executor, 
 
 
 @pytest.mark.parametrize("folds", [2, 5], ids=["at the first rung", "at the second"])
-def test_a_trial_interrupted_at_a_rung_is_taken_up_there(storage, executor, make_search, folds):
-    search = make_search(RUNGS)
-    study = open_study(search, storage, "small")
+def test_a_trial_interrupted_at_a_rung_is_taken_up_there(begin, storage, executor, make_search, folds):
+    search, study = begin(RUNGS)
     with pytest.raises(KeyboardInterrupt):
         drive(search, study, executor, 1, stop_after=folds)
     again = open_study(search, storage, "small")

@@ -43,9 +43,8 @@ def test_a_study_whose_file_meant_another_default_says_how_to_go_on(storage, mak
         open_study(make_search(unsaid), storage, "small")
 
 
-def test_a_search_ends_when_its_folder_is_deleted_and_says_so_again(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "small")
+def test_a_search_ends_when_its_folder_is_deleted_and_says_so_again(begin, storage, executor):
+    search, study = begin()
 
     def run():
         for event in studies.run(search, study, Scheduler(executor, 1), 3):
@@ -90,10 +89,8 @@ def _turned(folder):
         cv2.imwrite(str(path), cv2.imread(str(path))[::-1])
 
 
-def test_pixels_that_have_changed_are_noticed_by_search_and_confirmation(storage, executor, make_search, flow_folder):
-    search = make_search()
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
+def test_pixels_that_have_changed_are_noticed_by_search_and_confirmation(begin, storage, make_search, flow_folder):
+    search, study = begin(trials=1)
     _turned(flow_folder)
     with pytest.raises(StorageError, match="made with another motion of the same clips, whose pixels have changed"):
         open_study(make_search(), storage, "small")

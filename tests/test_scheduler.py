@@ -137,12 +137,9 @@ def test_a_search_with_several_in_flight_goes_on_as_if_it_had_not_been_stopped(s
     assert _trials(study) == whole
 
 
-def test_a_fold_trained_ahead_that_cannot_be_trained_changes_nothing_unless_it_is_needed(
-    make_search, storage, monkeypatch
-):
+def test_a_fold_trained_ahead_that_cannot_be_trained_changes_nothing_unless_it_is_needed(begin, monkeypatch):
     """A pruner stops the second trial after two folds; its last one, which is trained meanwhile, diverges."""
-    search = make_search(STUDY.replace('"none"', '"recall"'))
-    study = open_study(search, storage, "small")
+    search, study = begin(STUDY.replace('"none"', '"recall"'))
     monkeypatch.setattr(
         "mer_search.search.pruner.Pruner.is_inferior", lambda self, own, *_: len(own) == 2 and len(study.trials) == 2
     )

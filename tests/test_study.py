@@ -20,10 +20,8 @@ from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import read_config
 
 
-def test_trials_count_in_all_and_a_second_call_goes_on(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 2)
+def test_trials_count_in_all_and_a_second_call_goes_on(begin, storage, executor):
+    search, _ = begin(trials=2)
     again = open_study(search, storage, "small")
     drive(search, again, executor, 3)
     drive(search, again, executor, 3)
@@ -33,10 +31,8 @@ def test_trials_count_in_all_and_a_second_call_goes_on(storage, executor, make_s
     assert len(set(lrs)) == 3
 
 
-def test_a_trial_leaves_its_predictions_and_its_value_can_be_recomputed(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
+def test_a_trial_leaves_its_predictions_and_its_value_can_be_recomputed(begin):
+    search, study = begin(trials=1)
     folder = trial_folder(search.out, 0)
     names = {path.name for path in folder.iterdir()}
     assert {"config.json", "folds", "env.json"} <= names
@@ -48,13 +44,11 @@ def test_a_trial_leaves_its_predictions_and_its_value_can_be_recomputed(storage,
     assert all(0 < value < 1 for value in steps.values())  # chances
 
 
-def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, executor, make_search):
+def test_a_trial_that_diverges_is_infeasible_and_never_the_best(begin):
     text = STUDY.replace("[1e-3, 1e-2], log = true", "[1e-3, 10.0]").replace("5e-3", "10.0")
     text = text.replace("[space]", '"train.weight_decay" = 10.0\n"train.epochs" = 40\n[space]')
     text = text.replace('"train.epochs" = 2\n', "")
-    search = make_search(text)
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
+    _, study = begin(text, trials=1)
     trial = study.get_trials()[0]
     assert trial.state == TrialState.PRUNED
     assert "try a smaller train.lr" in trial.user_attrs["infeasible"]
@@ -64,7 +58,7 @@ def test_a_trial_that_diverges_is_infeasible_and_never_the_best(storage, executo
         find_trial(study, None)
 
 
-def test_a_trial_whose_batches_were_cut_to_fit_says_so(storage, executor, make_search, monkeypatch):
+def test_a_trial_whose_batches_were_cut_to_fit_says_so(begin, executor, monkeypatch):
     real = executor.poll
 
     def cut(event):
@@ -73,17 +67,14 @@ def test_a_trial_whose_batches_were_cut_to_fit_says_so(storage, executor, make_s
     monkeypatch.setattr(
         executor, "poll", lambda: [cut(event) if isinstance(event, Progress) else event for event in real()]
     )
-    search = make_search()
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
+    _, study = begin(trials=1)
     (trial,) = study.get_trials()
     assert trial.user_attrs["microbatches"] == 4
     assert ", batches cut into 4, to fit  components=uvo" in trial_line(trial)
 
 
-def test_a_repeated_configuration_runs_with_another_seed(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "small")
+def test_a_repeated_configuration_runs_with_another_seed(begin, executor):
+    search, study = begin()
     study.enqueue_trial(dict(search.file.start[0]))
     drive(search, study, executor, 2)
     seeds = [{fold.seed for fold in folds_of(trial_folder(search.out, n))} for n in (0, 1)]
@@ -106,26 +97,23 @@ def test_more_subjects_to_hold_out_than_can_be_spared_are_refused_before_the_sea
         )
 
 
-def test_a_study_can_be_judged_by_the_epochs_that_subjects_held_out_choose(storage, executor, make_search):
-    search = make_search('rule = "val_epoch"\n' + STUDY.replace("[space]", '"train.val_subjects" = 1\n[space]'))
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
+def test_a_study_can_be_judged_by_the_epochs_that_subjects_held_out_choose(begin):
+    search, study = begin(
+        'rule = "val_epoch"\n' + STUDY.replace("[space]", '"train.val_subjects" = 1\n[space]'), trials=1
+    )
     folds = folds_of(trial_folder(search.out, 0))
     assert all(fold.val_log_likelihood.shape == (2,) for fold in folds)
     assert study.get_trials()[0].value == pooled_uf1(folds, val_epoch)
 
 
-def test_an_axis_of_the_motion_measures_it_anew(storage, executor, make_search):
-    search = make_search(STUDY.replace("[space]", '[space]\n"flow.size" = { choice = [16, 28] }'))
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 5)
+def test_an_axis_of_the_motion_measures_it_anew(begin):
+    _, study = begin(STUDY.replace("[space]", '[space]\n"flow.size" = { choice = [16, 28] }'), trials=5)
     assert {trial.params["flow.size"] for trial in study.get_trials()} == {16, 28}
     assert states(study) == [TrialState.COMPLETE] * 5
 
 
-def test_the_cost_is_known_before_the_first_trial(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "small")
+def test_the_cost_is_known_before_the_first_trial(begin, executor):
+    search, study = begin()
     cost = search_cost(search, study, executor, 5, 1, silent)
     assert (cost.trials, cost.folds) == (5, 20)
     assert cost.flop > 0
@@ -154,9 +142,8 @@ def test_a_workers_death_is_told(make_search, executor, monkeypatch, capsys):
     assert states(study) == [TrialState.COMPLETE]
 
 
-def test_the_bar_of_trials_moves_with_every_fold_so_that_the_time_left_can_be_told(make_search, executor, storage):
-    search = make_search()
-    study = open_study(search, storage, "small")
+def test_the_bar_of_trials_moves_with_every_fold_so_that_the_time_left_can_be_told(begin, executor):
+    search, study = begin()
     live, moved = Live(study, 2, 0, search.out), []
     for event in studies.run(search, study, Scheduler(executor, 1), 2):
         live.show(event)
@@ -211,12 +198,11 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
         open_storage(f"sqlite:///{tmp_path}/text.db")
 
 
-def test_values_that_are_impossible_together_are_infeasible(storage, executor, make_search, monkeypatch):
+def test_values_that_are_impossible_together_are_infeasible(begin, executor, monkeypatch):
     def refuse(*_):
         raise UsageError("the position branch has 4 heads")
 
-    search = make_search()
-    study = open_study(search, storage, "small")
+    search, study = begin()
     monkeypatch.setattr(Loaded, "with_values", refuse)
     drive(search, study, executor, 1)
     assert states(study) == [TrialState.PRUNED]
@@ -228,10 +214,8 @@ FRONT = STUDY.replace('sampler = "random"', 'sampler = "nsga2"\nalso = "paramete
 )
 
 
-def test_uf1_against_parameters_leaves_a_front_and_a_best_trial(storage, executor, make_search):
-    search = make_search(FRONT)
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 4)
+def test_uf1_against_parameters_leaves_a_front_and_a_best_trial(begin):
+    _, study = begin(FRONT, trials=4)
     trials = study.get_trials()
     assert all(len(trial.values) == 2 for trial in trials)
     assert {trial.values[1] for trial in trials} == {trial.user_attrs["parameters"] for trial in trials}
@@ -262,22 +246,16 @@ def test_a_configuration_tried_again_counts_with_its_mean(storage):
 @pytest.mark.parametrize(
     ("key", "value"), [("input.components", "o u"), ("train.lr", 0.5), ("train.lr", "fast")], ids=str
 )
-def test_a_trial_enqueued_with_a_value_off_its_axis_is_infeasible_and_blocks_nothing(
-    storage, executor, make_search, key, value
-):
-    search = make_search()
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
+def test_a_trial_enqueued_with_a_value_off_its_axis_is_infeasible_and_blocks_nothing(begin, executor, key, value):
+    search, study = begin(trials=1)
     study.enqueue_trial({"train.lr": 5e-3, "input.components": "uv"} | {key: value})
     drive(search, study, executor, 3)
     assert states(study) == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
     assert f"{key} must lie on its axis" in study.trials[1].user_attrs["infeasible"]
 
 
-def test_a_trial_that_was_added_by_hand_is_shown(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "small")
-    drive(search, study, executor, 1)
+def test_a_trial_that_was_added_by_hand_is_shown(begin):
+    _, study = begin(trials=1)
     first = study.trials[0]
     study.add_trial(optuna.create_trial(value=0.9, params=first.params, distributions=first.distributions))
     assert len(trials_table(study).rows) == 1  # the same configuration counts once
