@@ -338,5 +338,5 @@ def one_line(result, code, *words):
 
 
 def states(study) -> list:
-    """The states of a study's trials."""
-    return [trial.state for trial in study.get_trials()]
+    """The names of the states of a study's trials."""
+    return [trial.state.name for trial in study.get_trials()]

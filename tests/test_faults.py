@@ -13,7 +13,7 @@ import optuna
 import pytest
 from click.testing import CliRunner
 from optuna.trial import TrialState
-from small import STUDY, drive, fill, folds_of, over, silent
+from small import STUDY, drive, fill, folds_of, over, silent, states
 
 from mer_search import cli
 from mer_search.confirmation.confirm import Confirmation, confirm_all
@@ -34,10 +34,6 @@ def _at(search: Search, out: Path) -> Search:
     return Search(search.file, search.loaded, search.subjects, search.seed, out)
 
 
-def _states(study):
-    return [trial.state.name for trial in study.get_trials()]
-
-
 # Disks
 
 
@@ -49,11 +45,11 @@ def test_a_disk_that_is_full_in_the_middle_of_a_trial_costs_the_folds_that_did_n
     study = open_study(search, storage, "small")
     with pytest.raises(DiskError, match="make room"):
         drive(search, study, executor, 1, stop_after=2, then=lambda: fill(disk))
-    assert _states(study) == ["WAITING"]
+    assert states(study) == ["WAITING"]
     kept = len(folds_of(trial_folder(search.out, 0)))
     (disk / "ballast").unlink()
     assert drive(search, study, executor, 1).epochs == (4 - kept) * 2
-    assert _states(study) == ["COMPLETE"]
+    assert states(study) == ["COMPLETE"]
     assert kept == 2
     assert list(disk.rglob("*.partial")) == []
 
@@ -109,7 +105,7 @@ def test_a_database_whose_disk_is_full_is_one_line_and_goes_on_when_there_is_roo
     (disk / "ballast").unlink()
     again = open_study(search, open_storage(f"sqlite:///{disk}/study.db"), "small")
     assert drive(search, again, executor, 3).epochs <= 3 * 4 * 2 - 2 * 2
-    assert _states(again) == ["COMPLETE"] * 3
+    assert states(again) == ["COMPLETE"] * 3
 
 
 def test_a_search_runs_where_hardly_any_memory_can_be_shared(flow_folder, tmp_path):
@@ -142,7 +138,7 @@ def test_a_results_folder_that_was_moved_is_gone_on_in_and_a_copy_is_refused(sto
         trial_target(study, None)
     again = open_study(moved, storage, "small")
     assert drive(moved, again, executor, 2).epochs == 4 * 2  # the second trial's alone
-    assert _states(again) == ["COMPLETE"] * 2
+    assert states(again) == ["COMPLETE"] * 2
     assert trial_target(again, 0).folder == moved.out.resolve() / "confirm" / "trial-0"
 
 
@@ -175,7 +171,7 @@ def test_a_study_whose_making_was_killed_anywhere_is_made_whole(tmp_path, make_s
             open_study(search, storage, "small")
         monkeypatch.setattr(optuna.Study, "set_user_attr", real)
         study = open_study(search, storage, "small")
-        assert _states(study) == ["WAITING"]
+        assert states(study) == ["WAITING"]
         assert search.attributes.items() <= study.user_attrs.items()
 
 
@@ -228,7 +224,7 @@ def test_ctrl_c_as_a_trial_has_just_ended_is_ctrl_c(begin, executor, monkeypatch
     monkeypatch.setattr(optuna.Study, "tell", tell)
     with pytest.raises(KeyboardInterrupt):
         drive(search, study, executor, 1)
-    assert _states(study) == ["COMPLETE"]
+    assert states(study) == ["COMPLETE"]
 
 
 @pytest.mark.parametrize("error", [Infeasible("does not fit", "memory"), ValueError("a defect")])

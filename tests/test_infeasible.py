@@ -6,8 +6,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from optuna.trial import TrialState
-from small import STUDY, drive, folds_of, over
+from small import STUDY, drive, folds_of, over, states
 
 from mer_search.config import with_values
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
@@ -75,12 +74,12 @@ def test_at_most_12_of_100_trials_are_lost_where_a_third_does_not_fit(run_stubbe
 
     for seed in range(2):
         study = run_stubbed(evaluate, 100, SQUARE, seed)
-        lost = [trial for trial in study.get_trials() if trial.state == TrialState.PRUNED]
+        lost = [trial for trial in study.get_trials() if trial.state.name == "PRUNED"]
         tried = [trial for trial in lost if NOT_TRIED not in trial.user_attrs]
         assert all(trial.constraints == {DOES_NOT_FIT: 1.0} and trial.value is None for trial in lost)
         assert 1 <= len(tried) <= 12
         assert ended(study) == 100
-        assert sum(trial.state == TrialState.COMPLETE for trial in study.get_trials()) == 100 - len(tried)
+        assert states(study).count("COMPLETE") == 100 - len(tried)
 
 
 def test_a_trial_that_holds_no_less_than_one_that_did_not_fit_is_not_tried(run_stubbed, monkeypatch):
@@ -176,11 +175,11 @@ def test_a_fold_that_kills_its_process_is_trained_again_and_costs_its_trial_if_i
     seen = drive(search, study, executor, 3)
     trials = study.get_trials()
     if not always:
-        assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
+        assert states(study) == ["COMPLETE"] * 3
         assert seen.folds == 3 * 4  # none is trained twice
         return
     assert len(killed) == 2
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
+    assert states(study) == ["COMPLETE", "PRUNED", "COMPLETE"]
     assert "that of sub02, seed 0, ended 2, the last one with SIGKILL" in trials[1].user_attrs["infeasible"]
     assert trials[1].constraints == {"SIGKILL": 1.0}
     assert trials[1].value is None
@@ -195,7 +194,7 @@ def test_clips_that_do_not_fit_the_device_end_a_run_unless_a_trials_values_chang
     monkeypatch.setattr(studies, "evaluation_job", lambda search, _, trial, *__: over(search, trial, error=error))
     with pytest.raises(MerSearchError, match="all clips must fit"):
         drive(search, study, None, 3)
-    assert [trial.state for trial in study.get_trials()] == [TrialState.WAITING]
+    assert states(study) == ["WAITING"]
 
     def other_clips(search, _, trial, *__):
         job = over(search, trial, error=error)
@@ -204,4 +203,4 @@ def test_clips_that_do_not_fit_the_device_end_a_run_unless_a_trials_values_chang
 
     monkeypatch.setattr(studies, "evaluation_job", other_clips)
     drive(search, study, None, 3)
-    assert [trial.state for trial in study.get_trials()] == [TrialState.PRUNED] * 3
+    assert states(study) == ["PRUNED"] * 3

@@ -109,21 +109,23 @@ FINE, POOR, MIXED = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9]
 
 
 @pytest.mark.parametrize(
-    ("found", "start", "words"),
+    ("found", "start", "words", "tone", "verdict"),
     [
-        (FINE, POOR, "trial 7 is better than the search's start: UF1 0.899 and 0.495"),
-        (POOR, FINE, "trial 7 is WORSE than the search's start: UF1 0.495 and 0.899"),
-        (MIXED, FINE, "trial 7 is NOT shown to be better than the search's start"),
-        (FINE, FINE, "trial 7 does NOT differ from the search's start"),
+        (FINE, POOR, "trial 7 is better than the search's start: UF1 0.899 and 0.495", "good", "Yes."),
+        (POOR, FINE, "trial 7 is WORSE than the search's start: UF1 0.495 and 0.899", "bad", "No, worse."),
+        (MIXED, FINE, "trial 7 is NOT shown to be better than the search's start", "unsure", "Not shown."),
+        (FINE, FINE, "trial 7 does NOT differ from the search's start", "bad", "No."),
     ],
 )
-def test_whether_a_search_found_something_better_than_its_start_is_said_plainly(found, start, words):
+def test_whether_a_search_found_something_better_than_its_start_is_said_plainly(found, start, words, tone, verdict):
     lines = comparison_lines(_comparison(found, start, other=("s6", "s7"), start="the search's start"), 1)
     assert len(lines) == 1  # nothing is said of two subjects
     assert words in lines[0]
     if found != start:
         alone = comparison_lines(_comparison(found, start, other=("s5", "s6", "s7"), start="the search's start"), 1)[1]
         assert alone.startswith("On the 3 subjects that the search never scored: ")
+    second = verdicts(summary_with(comparison=_comparison(found, start, start="the search's start")))[1]
+    assert (second.tone, second.lead) == (tone, f"Better than the search's start? {verdict}")
 
 
 def test_a_search_whose_best_is_its_start_found_nothing():
@@ -185,20 +187,6 @@ def test_the_first_verdict_is_on_the_baselines(changes, tone, words):
     verdict = verdicts(summary)[0]
     assert (verdict.tone, verdict.lead, verdict.text) == (tone, words, conclusion(summary))
     assert verdicts(summary_with(leaks=True))[0].lead.endswith("Cannot be told.")
-
-
-@pytest.mark.parametrize(
-    ("found", "start", "tone", "words"),
-    [
-        (FINE, POOR, "good", "Yes."),
-        (POOR, FINE, "bad", "No, worse."),
-        (MIXED, FINE, "unsure", "Not shown."),
-        (FINE, FINE, "bad", "No."),
-    ],
-)
-def test_the_second_verdict_is_on_the_searchs_start(found, start, tone, words):
-    verdict = verdicts(summary_with(comparison=_comparison(found, start, start="the search's start")))[1]
-    assert (verdict.tone, verdict.lead) == (tone, f"Better than the search's start? {words}")
 
 
 def test_without_a_start_to_compare_with_that_is_said_and_a_preset_has_none():

@@ -151,11 +151,11 @@ def mer_search(tmp_path, monkeypatch):
     return lambda *arguments: CliRunner().invoke(cli.main, [str(a) for a in arguments])
 
 
-@pytest.mark.parametrize("name", ["../../x", "..", "/root/x", ".hidden", "a/../../../x"])
-def test_a_studys_name_cannot_lead_out_of_the_results_folder(mer_search, flow_folder, name):
+def test_a_studys_name_cannot_lead_out_of_the_results_folder(mer_search, flow_folder):
+    """Other names: test_input.py."""
     Path("small.toml").write_text(STUDY)
     Path("...toml").write_text(STUDY)  # whose name is ".."
-    for arguments in (["--study", "small.toml", "--study-name", name], ["--study", "...toml"]):
+    for arguments in (["--study", "small.toml", "--study-name", "../../x"], ["--study", "...toml"]):
         refused = mer_search("run", *arguments, "--data", flow_folder)
         assert refused.exit_code == 2
         assert "a study's name must be" in refused.stderr
