@@ -20,7 +20,7 @@ run: setup  ## the main job on synthetic clips: search, confirm the best trial, 
 	$(BIN)/mer-search report --study-name demo
 
 test: setup  ## run the tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## check style and security, and look for advisories about what is installed
 	$(BIN)/ruff check .

@@ -1,10 +1,12 @@
-"""What a study that is gone on with must share with the one that was begun."""
+"""What a study that is gone on with must share with the one that was begun, and that kills take nothing from it."""
 
+import random
 import shutil
 from dataclasses import replace
 
 import cv2
 import pytest
+from kill_campaign import Campaign
 from small import STUDY, drive, silent, states
 
 from mer_search.config import digest
@@ -107,3 +109,14 @@ def test_data_that_were_moved_are_known_where_they_are_now(storage, executor, ma
     loaded = load_data(tmp_path / "moved", search.file.base, silent)
     moved = open_study(replace(search, loaded=loaded), storage, "small")
     assert moved.user_attrs["data"] == str((tmp_path / "moved").resolve())
+
+
+def test_what_is_killed_goes_on_loses_no_finished_fold_and_leaves_nothing_behind(tmp_path):
+    """The long campaign is benchmarks/kill_campaign.py by hand."""
+    campaign = Campaign(tmp_path, random.Random(1))
+    campaign.search("small", 3, 1, most=12)
+    campaign.search_through("other", 3, 2, campaign.kill_worker, 3)
+    campaign.compare("other", "small")
+    campaign.confirm("small", 0, 3, seeds=6, kills=1, most=30)
+    assert campaign.wrong == []
+    assert campaign.kills == 4
