@@ -9,11 +9,12 @@ import sqlite3
 import subprocess
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from click.testing import CliRunner
 from optuna.storages._rdb.storage import _VersionManager
-from small import STUDY, TINY, drive, made_by, share, write_flow_images
+from small import STUDY, TINY, drive, made_by, share, write_casme2, write_flow_images
 from sqlalchemy import Engine, event
 
 from mer_search import cli
@@ -24,7 +25,7 @@ from mer_search.search import space
 from mer_search.search.storage import open_storage
 from mer_search.search.study import open_study
 from mer_search.search.trial import Search
-from mer_search.search.workspace import load_data, silent
+from mer_search.search.workspace import Loaded, load_data, silent
 
 os.fsync = lambda descriptor: None  # no test cuts the power
 CACHES = count()
@@ -79,6 +80,20 @@ def every_drawing(monkeypatch):
 @pytest.fixture
 def tiny() -> Run:
     return with_values(Run(), TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_clips(tmp_path_factory):
+    """A function (values) -> 16 clips of four subjects, loaded for the tiny run with these values."""
+    root = tmp_path_factory.mktemp("clips")
+    write_casme2(root / "data")
+
+    def load(values=MappingProxyType({})) -> Loaded:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+            return load_data(root / "data", with_values(Run(), TINY | values), silent)
+
+    return load
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_fold import ALL_AT_ONCE, TEST, TWO_STAGES, losses, train
-from small import TINY, write_casme2, write_flow_images
+from small import TINY, write_flow_images
 
 from mer_search.config import Run, Train, with_values
 from mer_search.errors import Infeasible
 from mer_search.evaluation.folds import EVERYBODY, fold_seed, leave_one_out
-from mer_search.search.workspace import load_data
+from mer_search.search.workspace import load_data, silent
 from mer_search.training import learner, predict_proba
 from mer_search.training.augment import mirror
 from mer_search.training.loop import train_fold
@@ -23,11 +23,14 @@ SMALL = TINY | {
 }  # fmt: skip
 
 
-@pytest.fixture
-def loaded(tmp_path):
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
     """24 easy flow images of four subjects and a small run."""
-    write_flow_images(tmp_path / "flow")
-    return load_data(tmp_path / "flow", with_values(Run(), SMALL), lambda *_: None)
+    root = tmp_path_factory.mktemp("flow")
+    write_flow_images(root / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        return load_data(root / "data", with_values(Run(), SMALL), silent)
 
 
 def test_a_fold_leaves_a_probability_for_every_epoch_clip_and_class(loaded):
@@ -54,12 +57,9 @@ def test_predictions_are_of_clips_as_they_are_each_judged_alone(loaded):
 
 
 @pytest.fixture(params=["one stage", "two stages"])
-def either(request, tmp_path, tiny):
+def either(request, loaded, tiny_clips):
     """Clips to train on in one stage, or in two."""
-    if request.param == "one stage":
-        return request.getfixturevalue("loaded")
-    write_casme2(tmp_path / "casme2")
-    return load_data(tmp_path / "casme2", with_values(tiny, TWO_STAGES), lambda *_: None)
+    return loaded if request.param == "one stage" else tiny_clips(TWO_STAGES)
 
 
 @pytest.mark.parametrize("values", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
@@ -221,10 +221,8 @@ def test_the_test_subjects_motion_does_not_influence_training(loaded):
     assert losses(one) == losses(other)
 
 
-def test_all_parts_at_once_train_on_clips_of_frames(tmp_path, tiny):
-    write_casme2(tmp_path / "casme2")
-    run = with_values(tiny, ALL_AT_ONCE)
-    loaded = load_data(tmp_path / "casme2", run, lambda *_: None)
+def test_all_parts_at_once_train_on_clips_of_frames(tiny_clips):
+    loaded = tiny_clips(ALL_AT_ONCE)
     clips = loaded.tensors._replace(labels=loaded.tensors.labels % 4)  # two classes become one: weights differ
     trained = train(loaded, clips=clips)
     assert trained.predictions.probabilities.shape == (3, 4, 5)
@@ -289,11 +287,9 @@ def test_subjects_held_out_do_not_influence_training_but_are_judged_after_every_
     assert everybody.predictions.val_log_likelihood is None
 
 
-def test_on_everybody_all_clips_train_and_none_is_predicted(tmp_path, tiny):
+def test_on_everybody_all_clips_train_and_none_is_predicted(tiny_clips):
     """Also in two stages, and where a fold of one person holds others out."""
-    write_casme2(tmp_path / "casme2")
-    values = TWO_STAGES | {"train.val_subjects": 1, "train.seeding": "stream"}
-    all_of = load_data(tmp_path / "casme2", with_values(tiny, values), lambda *_: None)
+    all_of = tiny_clips(TWO_STAGES | {"train.val_subjects": 1, "train.seeding": "stream"})
     trained = train_fold(all_of.run, all_of.tensors, EVERYBODY, 0)
     fold = trained.predictions
     assert (fold.subject, fold.clips, fold.probabilities.shape) == (EVERYBODY, (), (3, 0, 5))
@@ -336,10 +332,8 @@ def test_the_test_subjects_labels_do_not_influence_which_epoch_the_held_out_subj
     np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
 
 
-def test_both_stages_leave_the_held_out_subjects_out(tmp_path, tiny):
-    write_casme2(tmp_path / "casme2")
-    run = with_values(tiny, {"units.use": "as_they_are", "units.epochs": 2, "units.unfreeze_epoch": 1})
-    loaded = load_data(tmp_path / "casme2", run, lambda *_: None)
+def test_both_stages_leave_the_held_out_subjects_out(tiny_clips):
+    loaded = tiny_clips({"units.use": "as_they_are", "units.epochs": 2, "units.unfreeze_epoch": 1})
     out = _held_out(loaded)
     changed = [("99",) if i in out else units for i, units in enumerate(loaded.tensors.units)]
     labels = loaded.tensors.labels.clone()

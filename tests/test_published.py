@@ -88,10 +88,8 @@ def test_the_last_batch_is_what_is_left():
     assert sorted(torch.cat(list(batches)).tolist()) == list(range(237))
 
 
-def test_a_last_batch_of_one_clip_is_refused_where_the_last_map_is_one_place(tmp_path, tiny):
-    write_casme2(tmp_path)
-    values = {"flow.size": 16, "model.blocks": 4, "train.last_batch": "smaller"}  # of 16 clips 12 train
-    loaded = load_data(tmp_path, with_values(tiny, values), silent)
+def test_a_last_batch_of_one_clip_is_refused_where_the_last_map_is_one_place(tiny_clips):
+    loaded = tiny_clips({"flow.size": 16, "model.blocks": 4, "train.last_batch": "smaller"})  # of 16 clips 12 train
     with pytest.raises(
         Infeasible, match=r"12 clips leave a last batch of one; set train.batch to another number than 11"
     ):
@@ -127,10 +125,9 @@ def test_seeds_of_folds_are_one_stream_from_the_runs_seed_on():
     assert seeds[1:] == np.random.default_rng(0).integers(2**48, size=25).tolist()
 
 
-@pytest.fixture
-def stages(tmp_path, tiny):
-    write_casme2(tmp_path / "casme2")
-    return load_data(tmp_path / "casme2", with_values(tiny, TWO_STAGES), silent)
+@pytest.fixture(scope="module")
+def stages(tiny_clips):
+    return tiny_clips(TWO_STAGES)
 
 
 def test_v6_never_unfreezes_a_weight_but_lets_the_statistics_go_on(stages, monkeypatch):
@@ -176,9 +173,8 @@ def test_the_f1_over_all_action_units_counts_absent_ones_as_sklearn_does():
     assert units_f1(truth, said) == pytest.approx(units_f1(truth, said, "all") * 5 / 4)
 
 
-def test_a_fold_that_stops_when_perfect_has_the_published_figure_of_one_that_does_not(tmp_path, tiny, monkeypatch):
-    write_casme2(tmp_path)
-    loaded = load_data(tmp_path, with_values(tiny, {"train.epochs": 6}), silent)
+def test_a_fold_that_stops_when_perfect_has_the_published_figure_of_one_that_does_not(tiny_clips, monkeypatch):
+    loaded = tiny_clips({"train.epochs": 6})
 
     def trained(**values):
         epoch = iter(range(6))

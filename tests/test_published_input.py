@@ -13,7 +13,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from one_fold import train
 from PIL import Image, ImageDraw
-from small import face_points, silent, texture, write_casme2, write_clip, write_openface
+from small import face_points, texture, write_clip, write_openface
 
 from mer_search.config import Flow, Frames, Prep, Run, Train, digest, with_values
 from mer_search.data import crops, masks
@@ -24,7 +24,6 @@ from mer_search.data.prepare import prepared
 from mer_search.errors import DataError, UsageError
 from mer_search.model.channels import IMAGENET_MEAN, channels
 from mer_search.presets import preset
-from mer_search.search.workspace import load_data
 from mer_search.training import learner
 from mer_search.training.augment import Moves, augment, augment_onset, draw
 from mer_search.training.predict_proba import network_input
@@ -100,13 +99,11 @@ def test_flow_of_copies_is_measured_after_they_are_cropped(moving):
     np.testing.assert_array_equal(copies.flow, again.flow)
 
 
-def test_training_sees_the_copies_alone_and_the_test_the_clip_itself(tmp_path, tiny, monkeypatch):
-    write_casme2(tmp_path)
-    loaded = load_data(tmp_path, with_values(tiny, {"frames.crops": 2, "train.epochs": 1}), silent)
+def test_training_sees_the_copies_alone_and_the_test_the_clip_itself(tiny_clips, monkeypatch):
+    loaded = tiny_clips({"frames.crops": 2, "train.epochs": 1})
     clips = loaded.tensors
     assert set(clips.sets.tolist()) == {3}
     clips.flow[clips.first] = math.nan  # what training must not see
-    trained = None
     monkeypatch.setattr(learner.Learner, "predict", lambda self, indices: np.full((len(indices), 5), 0.2, np.float16))
     trained = train(loaded)
     assert math.isfinite(trained.history[0].train_loss)

@@ -6,19 +6,15 @@ import numpy as np
 import pytest
 import torch
 from one_fold import TEST, TWO_STAGES, losses, train
-from small import write_casme2
 
-from mer_search.config import with_values
 from mer_search.errors import Infeasible
-from mer_search.search.workspace import load_data
 from mer_search.training import learner
 
 
-@pytest.fixture
-def clips(tmp_path, tiny):
-    """16 clips of four subjects, with action units: 12, or 4 and R10. The 4 from number 4 on are TEST's."""
-    write_casme2(tmp_path / "casme2")
-    return load_data(tmp_path / "casme2", with_values(tiny, TWO_STAGES), lambda *_: None)
+@pytest.fixture(scope="module")
+def clips(tiny_clips):
+    """Clips with action units: 12, or 4 and R10. The 4 from number 4 on are TEST's."""
+    return tiny_clips(TWO_STAGES)
 
 
 def _weights(trained):
