@@ -30,13 +30,13 @@ from mer_search.search.workspace import Loaded, load_data, silent
 os.fsync = lambda descriptor: None  # no test cuts the power
 CACHES = count()
 CONTENT = figures._content
+READ_VERSIONS, VERSIONS = _VersionManager._create_alembic_script, []
 
 
-def _versions(manager, kept=[], read=_VersionManager._create_alembic_script):  # noqa: B006 (it is kept)
+def _versions(manager):
     """Those that Optuna's tables have had, for which it reads a dozen files whenever it opens a database."""
-    if not kept:
-        kept.append(read(manager))
-    return kept[0]
+    VERSIONS[:] = VERSIONS or [READ_VERSIONS(manager)]
+    return VERSIONS[0]
 
 
 _VersionManager._create_alembic_script = _versions
