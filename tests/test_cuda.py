@@ -26,11 +26,7 @@ from mer_search.training import compiled, cuda_graph
 from mer_search.training.loop import train_fold
 from mer_search.training.predict_proba import network_input
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
-    pytest.mark.xdist_group("cuda"),
-]
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 SMALL = NARROW | {"train.batch": 8, "train.epochs": 4}
 EVERYTHING = {"train.mixup": 0.4, "train.noise": 0.1, "model.dropout": 0.3, "train.class_weights": 1.0,
               "train.mirror": True, "train.val_subjects": 1}  # fmt: skip

@@ -1,7 +1,5 @@
 """What a search did, as parts of a document: its trials, what mattered, and whether its score can be trusted."""
 
-import csv
-import io
 from statistics import mean
 from typing import Any
 
@@ -10,6 +8,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.confirmation.proxy import proxy
+from mer_search.files import csv_text
 from mer_search.report import figures
 from mer_search.report.document import Block, Code, Picture, Section, Text
 from mer_search.report.figures import Point
@@ -105,14 +104,11 @@ def trials_csv(study: optuna.Study) -> str:
     """A row a trial: what became of it, its UF1 or an estimate of it, its cost and its values."""
     trials = study.get_trials(deepcopy=False)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(
-        ["trial", "state", "uf1", "estimated", "uf1_in_finals", "fold_epochs", "gflop", "parameters", *names]
-    )
+    head = ("trial", "state", "uf1", "estimated", "uf1_in_finals", "fold_epochs", "gflop", "parameters", *names)
+    rows = []
     for trial in trials:
         done, told = trial.state == TrialState.COMPLETE, trial.user_attrs
-        writer.writerow(
+        rows.append(
             [
                 trial.number,
                 "stopped" if done and not ran_to_its_end(trial) else trial.state.name.lower(),
@@ -125,4 +121,4 @@ def trials_csv(study: optuna.Study) -> str:
                 *(trial.params.get(name, "") for name in names),
             ]
         )
-    return buffer.getvalue()
+    return csv_text(head, rows)

@@ -11,7 +11,6 @@ env.json                        versions and machine
 
 import csv
 import glob
-import io
 import json
 import os
 import platform
@@ -26,7 +25,7 @@ from safetensors.torch import load_file
 from mer_search.config import Run, digest
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.predictions import Predictions, load, save
-from mer_search.files import write_whole
+from mer_search.files import csv_text, write_whole
 from mer_search.model.network import Network
 from mer_search.training.loop import LAST, Epoch
 
@@ -207,8 +206,5 @@ def _history(path: Path) -> list[Epoch]:
 
 
 def _write_history(path: Path, history: Sequence[Epoch]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(Epoch._fields)
-    writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in history)
-    write_whole(path, buffer.getvalue())
+    rows = ([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in history)
+    write_whole(path, csv_text(Epoch._fields, rows))
