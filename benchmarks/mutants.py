@@ -9,9 +9,11 @@ Training is not part of it.
 """
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
+import pkgutil
 import random
 import resource
 import shutil
@@ -35,6 +37,7 @@ import numpy as np
 from click.testing import CliRunner
 from small import STUDY
 
+import mer_search
 from mer_search import cli
 
 CPU_SECONDS, SECONDS = 10, 120  # a mutant may take, of a processor and in all: a machine may have other work
@@ -66,6 +69,8 @@ class Outcome(NamedTuple):
 
 def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
     """Commands stop where they would train, measure or serve; what they would use is noted."""
+    for found in pkgutil.walk_packages(mer_search.__path__, "mer_search."):
+        importlib.import_module(found.name)  # one that is first imported later would keep what is put in place here
     from mer_search.bench import benchmark, fold_table
     from mer_search.cli import search as searching
     from mer_search.confirmation import confirm
@@ -101,7 +106,9 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
         (confirm, "confirm_all", stopped), (fold_table, "build", stopped), (benchmark, "measure", stopped),
         (speed, "print_speed", stopped), (synthetic, "write_dataset", written), (dashboard, "server", stopped),
     ):  # fmt: skip
-        stack.enter_context(mock.patch.object(where, name, instead))
+        real = getattr(where, name)
+        for module in [each for each in sys.modules.values() if vars(each).get(name) is real]:
+            stack.enter_context(mock.patch.object(module, name, instead))
 
 
 def attempt(case: Case, folder: Path) -> list[Outcome]:

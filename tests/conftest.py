@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+import torch
 from click.testing import CliRunner
 from optuna.storages._rdb.storage import _VersionManager
 from small import STUDY, TINY, drive, made_by, share, write_casme2, write_flow_images
@@ -46,6 +47,12 @@ _VersionManager._create_alembic_script = _versions
 def _no_waiting_for_the_disk(connection, _):
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws():
+    """No test passes or fails by the draws of the tests before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
