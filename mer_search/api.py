@@ -93,6 +93,22 @@ def motion(clip: Clip, config: Run | None = None) -> NDArray[np.float32]:
     return np.asarray(measure(clip, frame_sets(clip, chosen.frames), chosen).flow[0], np.float32)
 
 
+RANGES = {  # as the commands have them
+    "trials": range(1, 1_000_001),
+    "seed": range(900),
+    "seeds": range(1, 101),
+    "slots": range(1, 1025),
+    "in_flight": range(1, 1025),
+}
+
+
+def _check_ranges(**given: int | None) -> None:
+    for name, value in given.items():
+        allowed = RANGES[name]
+        if value is not None and value not in allowed:
+            raise UsageError(f"{name} must be a whole number from {allowed[0]} to {allowed[-1]}, but is {value!r}")
+
+
 def run(
     data: Folder | str | Path | None = None,
     study: str | Path | None = None,
@@ -138,8 +154,7 @@ def run(
         UsageError, DataError, StorageError: what `mer-search run` refuses.
         MerSearchError: after three failures in a row.
     """
-    if trials is not None and trials < 1:
-        raise UsageError(f"trials must be 1 or more, but is {trials}")
+    _check_ranges(trials=trials, seed=seed, slots=slots, in_flight=in_flight)
     file = space.load(str(study)) if study else None
     check_name(study_name or (file.name if file else "default"))
     check_url(storage)
@@ -243,7 +258,10 @@ def confirm(
         UsageError, DataError: what `mer-search confirm` refuses.
         MerSearchError: if a fold cannot be trained; it is named, and finished folds are kept.
     """
+    _check_ranges(seeds=seeds, slots=slots)
     if isinstance(what, str):
+        if trial is not None or against not in ("start", None):
+            raise UsageError("trial and against go with a study; `compare` compares published networks")
         targets, start, study = [preset_target(what, values or {}, Path(out), recipe)], None, None
     elif values or recipe:
         raise UsageError("values and recipe go with a published network, for a trial has its own")

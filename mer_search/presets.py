@@ -241,7 +241,9 @@ def preset(name: str, recipe: str = "") -> Run:
     """The Run of a preset, in one of RECIPES.
 
     Raises:
-        UsageError: for an unknown name, with the nearest and all known ones.
+        UsageError: for an unknown name, with the nearest and all known ones, or an unknown recipe.
     """
+    if recipe not in RECIPES:
+        raise UsageError(f'recipe must be "" or "published", but is {recipe!r}')
     run = with_values(Run(), entry(name).values)
     return with_values(run, published_values(name)) if recipe == "published" else run

@@ -135,8 +135,16 @@ def test_a_subject_without_a_clip_that_can_be_used_is_not_missed(flow_folder, st
 
 
 def test_mistakes_are_told(flow_folder, study_file):
-    with pytest.raises(UsageError, match="trials must be 1 or more, but is 0"):
-        mer.run(flow_folder, study_file, trials=0)
+    for name, value in (("trials", 0), ("trials", "2"), ("seed", 900), ("seed", 1.5), ("slots", -2), ("in_flight", 0)):
+        with pytest.raises(UsageError, match=f"{name} must be a whole number from . to .*, but is {value!r}"):
+            mer.run(flow_folder, study_file, **{name: value})
+    with pytest.raises(UsageError, match="seeds must be a whole number from 1 to 100, but is 0"):
+        mer.confirm("V4", seeds=0)
+    for ignored in ({"trial": 1}, {"against": "V3NR"}):
+        with pytest.raises(UsageError, match="trial and against go with a study"):
+            mer.confirm("V4", **ignored)
+    with pytest.raises(UsageError, match=r"recipe must be .*, but is 'pub'"):
+        mer.confirm("V4", recipe="pub")
     with pytest.raises(UsageError, match="the device must be auto, cpu or cuda, but is 'gpu'"):
         mer.run(flow_folder, study_file, device="gpu")
 

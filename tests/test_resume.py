@@ -35,6 +35,13 @@ def test_a_study_with_another_space_or_seed_is_refused(storage, make_search, tex
         open_study(make_search(text, seed), storage, "small")
 
 
+def test_a_study_on_the_same_clips_with_another_task_is_refused(storage, make_search):
+    search = make_search()
+    open_study(search, storage, "small").set_user_attr("task", "7")  # which flow images do not have
+    with pytest.raises(StorageError, match=r"another task \(7 there, 3 here\); .* or give --task 7"):
+        open_study(search, storage, "small")
+
+
 def test_a_study_whose_file_meant_another_default_says_how_to_go_on(storage, make_search):
     search = make_search(STUDY.replace('"none"', '"recall-rungs"'))
     open_study(search, storage, "small")

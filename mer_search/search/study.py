@@ -71,6 +71,7 @@ DEFAULT_CHANGED = (
 MUST_AGREE = {
     "digest": "space or settings",
     "checksum": "data",
+    "task": "task",
     "leave_out": "kind of folds",
     "motion": "motion of the same clips, whose pixels have changed or are read differently",
     "subjects": "subjects",
@@ -166,7 +167,7 @@ def _check(study: optuna.Study, search: Search) -> None:
             what = ""
             if key == "digest" and kept.exists():
                 what = space.changed(kept.read_text(), search.file.text) or DEFAULT_CHANGED
-            remedy = f"give --seed {found}" if key == "seed" else "undo the change"
+            remedy = f"give --{key} {found}" if key in ("seed", "task") else "undo the change"
             raise StorageError(
                 f"study {study.study_name!r} in this storage was made with another {word} "
                 f"({what or f'{found} there, {must} here'}); give another --study-name, or {remedy}"
