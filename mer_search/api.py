@@ -97,6 +97,7 @@ RANGES = {  # as the commands have them
     "trials": range(1, 1_000_001),
     "seed": range(900),
     "seeds": range(1, 101),
+    "first_seed": range(2**32),
     "slots": range(1, 1025),
     "in_flight": range(1, 1025),
 }
@@ -258,7 +259,9 @@ def confirm(
         UsageError, DataError: what `mer-search confirm` refuses.
         MerSearchError: if a fold cannot be trained; it is named, and finished folds are kept.
     """
-    _check_ranges(seeds=seeds, slots=slots)
+    _check_ranges(seeds=seeds, first_seed=first_seed, slots=slots)
+    if not isinstance(what, str | optuna.Study):
+        raise UsageError(f"what is confirmed must be a study or the name of a published network, but is {what!r}")
     if isinstance(what, str):
         if trial is not None or against not in ("start", None):
             raise UsageError("trial and against go with a study; `compare` compares published networks")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small import STUDY, one_line, write_casme2
+from small import STUDY, one_line, write_casme2, write_flow_images
 
 from mer_search import cli
 from mer_search.cli import options
@@ -373,15 +373,22 @@ def test_the_same_command_goes_on_after_either_signal(mer_search, flow_folder, t
     assert json.loads(mer_search("status", "--json").stdout)["trials"] == {"complete": 3}
 
 
-def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder):
+def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_path):
     Path("small.toml").write_text(STUDY)
     first = mer_search("run", "--study", "small.toml", "--study-name", "own", "--data", flow_folder, "--trials", 1,
                        "--seed", 5, "--out", "elsewhere")  # fmt: skip
     assert first.exit_code == 0, first.output
-    Path("small.toml").unlink()
-    again = mer_search("run", "--study-name", "own", "--trials", 2)
-    assert again.exit_code == 0 and re.findall(r"^trial   (\d)  UF1", again.stderr, re.M) == ["1"], again.output
-    one_line(mer_search("run", "--study-name", "own", "--trials", 2, "--seed", 6), 1, "made with another seed (5 there")
+    for trial, named in enumerate(([], ["--study", "small.toml"]), 1):
+        again = mer_search("run", "--study-name", "own", "--trials", trial + 1, *named)
+        assert again.exit_code == 0, again.output
+        assert re.findall(r"^trial   (\d)  UF1", again.stderr, re.M) == [str(trial)]
+    one_line(
+        mer_search("run", "--study-name", "own", "--seed", 6), 1, "another seed (5 there, 6 here)", "give --seed 5"
+    )
+    write_flow_images(other := tmp_path / "other", subjects=5)
+    refused = mer_search("run", "--study-name", "own", "--data", other)
+    one_line(refused, 1, f"another data ({flow_folder} there, {other} here)", f"give --data {flow_folder}")
+    one_line(mer_search("confirm", "--study-name", "own", "--out", "other"), 2, "--out goes with --preset")
 
 
 def test_a_wrong_study_file_is_told_before_pytorch_is_loaded(tmp_path):

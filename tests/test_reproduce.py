@@ -332,10 +332,8 @@ def test_the_best_network_that_is_kept_is_that_of_the_presets_ties(name, kept, m
 
 def test_networks_of_other_classes_are_refused_before_motion_is_measured(mer_search, clips):
     result = mer_search("reproduce", "MMNet-3", "V3NR", "--data", clips)
-    assert (
-        result.exit_code == 2
-        and "MMNet-3 as published has task 3 and V3NR as published has task the first" in result.stderr
-    )
+    assert result.exit_code == 2
+    assert "MMNet-3 as published is 3 and the task of V3NR as published is the dataset's first" in result.stderr
     assert "clips and their motion" not in result.stderr
 
 

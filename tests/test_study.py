@@ -190,7 +190,7 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
             open_storage(url)
         assert "\n" not in str(caught.value)
         assert "secret" not in str(caught.value)
-    with pytest.raises(StorageError, match="must be a database"):
+    with pytest.raises(StorageError, match="a database needs a folder that exists"):
         open_storage(f"sqlite:///{tmp_path}/no/folder/study.db", create=True)
     (tmp_path / "text.db").write_text("not a database, but long enough to be looked at" * 40)
     with pytest.raises(StorageError, match="must be a database"):

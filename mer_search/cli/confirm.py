@@ -10,6 +10,7 @@ import click
 
 from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import DataError, UsageError
+from mer_search.files import RUNS
 
 if TYPE_CHECKING:
     import optuna
@@ -61,6 +62,8 @@ def confirm(
         raise UsageError(f"{option} goes with --preset, for a trial has its values; leave it out or name a preset")
     if preset_name and against not in (None, "none"):
         raise UsageError("--against goes with a trial; `mer-search compare` compares presets")
+    if given.out != RUNS and not preset_name:
+        raise UsageError(f"--out goes with --preset, for a study has its folder; leave out {str(given.out)!r}")
     study = None if preset_name else given.study()
     from mer_search.api import confirm_targets
     from mer_search.confirmation.confirm import Confirmation

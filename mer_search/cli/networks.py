@@ -29,16 +29,16 @@ def presets(given: Given, parity: bool) -> None:
 @click.command(epilog=example("mer-search compare V6 V6c --subjects 1-10"))
 @click.argument("names", metavar="NETWORK...", nargs=-1)
 @click.option("--plan", help="Comparisons in a row instead: a .toml file, or decision or ablation.")
-@options("settings seeds subjects data task leave_out storage name device executor slots out yes as_json")
+@options("recipe settings seeds subjects data task leave_out storage name device executor slots out yes as_json")
 def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
-    number of a trial of the study, whose data are then taken. What was found is a page in OUT/compare, and a part of
-    the next `mer-search report`."""
+    number of a trial of the study, whose data, task and folds are then taken. What was found is a page in OUT/compare,
+    and a part of the next `mer-search report`."""
     from mer_search.confirmation import compare as comparing
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
     from mer_search.confirmation.summary import Comparison
-    from mer_search.confirmation.target import FIRST_SEED, Target, check_different, on, preset_target, trial_target
+    from mer_search.confirmation.target import Target, check_different, on, preset_target, seeds_of, trial_target
     from mer_search.report import networks, terminal
     from mer_search.report.page import write_comparison
     from mer_search.search.workspace import find_data
@@ -50,15 +50,19 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
         raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {given.subjects!r}")
     values, where = given.values, given.where
     steps = load_plan(plan) if plan else (Step(name="", compare=names, subjects=given.subjects),)
+    chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
+    if (given.settings or given.recipe) and all(map(_is_trial, chosen)):
+        option = "--set" if given.settings else "--as-published"
+        raise UsageError(f"{option} goes with presets, for a trial has its values; leave it out or name a preset")
+    trials = {network: trial_target(given.study(), int(network)) for network in sorted(filter(_is_trial, chosen))}
+    searched = [{"data.task": each.run.data.task, "data.leave_out": each.leave_out} for each in trials.values()]
+    folds = {key: value for key, value in next(iter(searched), {}).items() if value} | given.folds
 
     def target(network: str) -> Target:
-        if _is_trial(network):
-            return on(trial_target(given.study(), int(network)), given.folds)
-        return preset_target(network, values | given.folds, given.out)
+        if network in trials:
+            return on(trials[network], folds)
+        return preset_target(network, values | folds, given.out, given.recipe)
 
-    chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
-    if given.settings and all(map(_is_trial, chosen)):
-        raise UsageError("--set goes with presets, for a trial has its values; leave it out or name a preset")
     targets = list(map(target, sorted(chosen)))  # a wrong name fails before anything is trained
     for step in steps:
         check_different(target(network) for network in step.compare if network in chosen)
@@ -66,7 +70,7 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
         path = given.data or next(filter(None, (each.data for each in targets)), None) or find_data(None, progress)
 
     def evaluate(networks: Sequence[str], subjects: str) -> Comparison:
-        fresh = range(FIRST_SEED, FIRST_SEED + given.seeds)
+        fresh = seeds_of(targets, given.seeds, None)
         with terminal.working() as progress:
             jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
             return comparing.compare(jobs, confirm_all(jobs, where, progress, given.announcing(progress)))

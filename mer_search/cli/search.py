@@ -63,6 +63,7 @@ def run(
     began, where = time.monotonic(), given.where
     with ExitStack() as stack:
         stack.enter_context(polling())
+        other = find_study(open_storage(given.storage), source) if source else None
         with terminal.bars() as progress:
             search = search_of(
                 chosen, name, given.data, given.folds, seed, given.out, given.storage, where.device, progress,
@@ -71,7 +72,6 @@ def run(
         datasets.print_data(search.loaded)
         label, wanted = search.out.name, trials or search.file.trials
         terminal.note(f"tuning {search.loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
-        other = find_study(open_storage(given.storage), source) if source else None
         with terminal.bars() as progress:
             progress("starting workers", 0, 1)
             session = stack.enter_context(open_session(search, given.storage, label, where, in_flight, other))

@@ -139,8 +139,8 @@ def prepare(
     if len(folds := {target.run.data.leave_out: target.title for target in targets}) > 1:
         asked = " and ".join(f"{title} leaves out a {left_out}" for left_out, title in folds.items())
         raise UsageError(f"networks can be compared on the same folds only, but {asked}; give --leave-out")
-    if len(tasks := {target.run.data.task or "the first": target.title for target in targets}) > 1:
-        asked = " and ".join(f"{title} has task {task}" for task, title in tasks.items())
+    if len(tasks := {target.run.data.task or "the dataset's first": target.title for target in targets}) > 1:
+        asked = " and ".join(f"the task of {title} is {task}" for task, title in tasks.items())
         raise UsageError(
             f"networks can be compared on the same classes only, but {asked}; give --task, or fewer networks"
         )

@@ -19,8 +19,8 @@ from mer_search.search.cost import Cost, search_cost
 from mer_search.search.finals import Final, run_finals
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.space import StudyFile, load, parse
-from mer_search.search.storage import find_study, open_storage, results
-from mer_search.search.study import Event, hold_study, in_flight_of, kept_study, run, slots_of
+from mer_search.search.storage import find_study, open_storage
+from mer_search.search.study import Event, hold_study, in_flight_of, kept_study, mark_of, run, slots_of
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, find_data, load_data, silent
 
@@ -69,40 +69,53 @@ def open_session(
 
 
 class Kept(NamedTuple):
-    """What a study is of that is there already."""
+    """What a study is of that is there already, so that its name is enough to go on with it."""
 
-    file: StudyFile
+    name: str  # of its file
     data: Path
     seed: int
-    out: Path  # the folder in which its results are, under its name
+    out: Path  # its results folder
+    folds: dict[str, Value]  # its task, and what its folds leave out
+
+    def file(self) -> StudyFile:
+        """Its file, as it was kept.
+
+        Raises:
+            DataError: if it is gone.
+        """
+        path = kept_study(self.out)
+        try:
+            return parse(path.read_text(), self.name).on(self.folds)
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(
+                f"{path} must hold the study's file, but cannot be read ({reason}); give --study"
+            ) from error
 
 
-def kept(storage: str, study_name: str) -> Kept | None:
-    """What the study of that name is of, so that its name is enough to go on with it; None if there is none.
+def kept(storage: str, study_name: str, out: Path, file: StudyFile | None) -> Kept | None:
+    """What the study of that name is of; None if there is none. Its results are in `out`, or where they were made.
 
     Raises:
-        DataError: if its folder or its file is gone.
-        UsageError: if it was interrupted while it was made.
+        UsageError: if it was interrupted while it was made, and no file is given.
     """
     try:
-        study = find_study(open_storage(storage), study_name)
+        facts = find_study(open_storage(storage), study_name).user_attrs
     except (UsageError, StorageError):  # whatever is wrong is told where the study is opened
         return None
-    facts = study.user_attrs
     if "mark" not in facts:
+        if file:
+            return None
         raise UsageError(
             f"study {study_name!r} was interrupted while it was made; give all that it was made with, such as --study, "
             "--data and --from"
         )
-    path = kept_study(results(study))
-    try:
-        file = parse(path.read_text(), facts["study_file"])
-    except OSError as error:
-        raise DataError(f"{path} must hold the study's file, but cannot be read ({error}); give --study") from error
-    values = {
-        key: facts[name] for key, name in (("data.task", "task"), ("data.leave_out", "leave_out")) if name in facts
-    }
-    return Kept(file.on(values), Path(facts["data"]), facts["seed"], path.parents[1])
+    folder = out / study_name
+    if out == RUNS and mark_of(folder) != facts["mark"]:
+        folder = Path(facts["out"])
+    names = {"data.task": "task", "data.leave_out": "leave_out"}
+    folds = {key: facts[name] for key, name in names.items() if name in facts}
+    return Kept(facts["study_file"], Path(facts["data"]), facts["seed"], folder, folds)
 
 
 def search_of(
@@ -119,9 +132,11 @@ def search_of(
 ) -> Search:
     """What a call searches, its motion loaded. Its results have the study's name.
 
+    If the study is in the storage, whatever is not given is as before: file, data, seed and folder.
+
     Args:
-        file: the study file; None for that of the study that is in the storage under `study_name`, whose data, seed and
-            folder are then taken, too, where none are given; else for the one that suits data and device.
+        file: the study file; None for the study's, else for the one that suits data and device.
+        study_name: None for the file's.
         values: of `data`, which are not the study file's.
         out: the folder for results.
         on_choice: told of a study that suits, and why.
@@ -129,18 +144,21 @@ def search_of(
     Raises:
         UsageError, DataError: what `mer-search run` refuses.
     """
-    there = kept(storage, study_name) if study_name and not file else None
+    name = study_name or (file.name if file else "")
+    there = kept(storage, name, out, file) if name else None
     path = find_data(data or (there and there.data), progress)
-    if there:
-        file, seed = there.file, there.seed if seed is None else seed
-        out = there.out if out == RUNS else out
+    if not file and there:
+        file = there.file()
     elif not file:
         suits, reason = default_study(open_folder(path), device)
         on_choice(suits, reason)
-        file = load(suits)
+        file, name = load(suits), name or suits
+        there = kept(storage, name, out, file)
+    if there:
+        seed, out = there.seed if seed is None else seed, there.out.parent
     file = file.on(values)
     loaded = load_data(path, file.base, progress, file.subjects)
-    return Search(file, loaded, loaded.select(file.subjects), seed or 0, out / (study_name or file.name))
+    return Search(file, loaded, loaded.select(file.subjects), seed or 0, out / name)
 
 
 def default_study(folder: Folder, device: str) -> tuple[str, str]:

@@ -84,7 +84,7 @@ def _check_is_optunas(url: str, settings: dict[str, Any]) -> None:
 
 
 def check_url(url: str) -> None:
-    """Raise UsageError unless this can be the URL of a database that Optuna uses."""
+    """Raise UsageError unless this can be the URL of a database that Optuna uses, StorageError without its folder."""
     driver, _, place = url.partition("://")
     if driver.partition("+")[0] not in BACKENDS or not place.strip("/"):
         raise UsageError(
@@ -93,6 +93,10 @@ def check_url(url: str) -> None:
         )
     if place.partition("/")[0].count("@") > 1:  # a part of the password, which the driver's message would show
         raise UsageError(f"an @ in a password must be written %40, and the URL is {shown(url)!r}")
+    if (file := _sqlite_file(url)) and not file.absolute().parent.is_dir():
+        raise StorageError(
+            f"a database needs a folder that exists, but {file.parent} does not; make it or correct {url}"
+        )
 
 
 def _connection(driver: str, place: str) -> dict[str, Any]:
@@ -302,10 +306,7 @@ def only_writer(url: str, folder: Path) -> Iterator[RDBStorage]:
     """
     with ExitStack() as locks:
         if file := _sqlite_file(url):
-            if not file.absolute().parent.is_dir():  # which would be made for the lock
-                raise StorageError(
-                    f"a database needs a folder that exists, but {file.parent} does not; make it or correct {url}"
-                )
+            check_url(url)  # before the lock, which would make the folder
             locks.enter_context(held(file, f"{url} must have one writer, but another mer-search run holds it"))
         storage = open_storage(url, create=True)  # before a folder is made for results
         locks.enter_context(only_trainer(folder))

@@ -163,14 +163,10 @@ def _check(study: optuna.Study, search: Search) -> None:
         must = search.attributes[key]
         found = study.user_attrs.get(key, must)  # an earlier version may have kept less
         if found != must:
-            kept = kept_study(search.out)
-            what = ""
-            if key == "digest" and kept.exists():
-                what = space.changed(kept.read_text(), search.file.text) or DEFAULT_CHANGED
-            remedy = f"give --{key} {found}" if key in ("seed", "task") else "undo the change"
+            differs, remedy = _difference(study, search, key)
             raise StorageError(
                 f"study {study.study_name!r} in this storage was made with another {word} "
-                f"({what or f'{found} there, {must} here'}); give another --study-name, or {remedy}"
+                f"({differs or f'{found} there, {must} here'}); give another --study-name, or {remedy}"
             )
     was, here = Path(study.user_attrs["out"]), search.out.resolve()
     _check_folder(study, search, was)
@@ -182,6 +178,18 @@ def _check(study: optuna.Study, search: Search) -> None:
     for key in ("out", "data"):  # which may have been moved
         if study.user_attrs[key] != search.attributes[key]:
             study.set_user_attr(key, search.attributes[key])
+
+
+def _difference(study: optuna.Study, search: Search, key: str) -> tuple[str, str]:
+    """In which way a study's attribute is another than the search's, "" for its values, and what to do."""
+    there, here = study.user_attrs, search.attributes
+    if key == "digest" and (file := kept_study(search.out)).exists():
+        return space.changed(file.read_text(), search.file.text) or DEFAULT_CHANGED, "undo the change"
+    if key == "checksum" and there["data"] != here["data"]:
+        return f"{there['data']} there, {here['data']} here", f"give --data {there['data']}"
+    if key in ("seed", "task", "leave_out"):
+        return "", f"give --{key.replace('_', '-')} {there[key]}"
+    return "", "undo the change"
 
 
 def _check_folder(study: optuna.Study, search: Search, was: Path) -> None:
