@@ -231,7 +231,8 @@ def toml_text(what: str, folder: Path, name_or_path: str) -> str:
     try:
         return content_of(path, MAX_TEXT).decode()
     except (OSError, UnicodeDecodeError, DataError) as error:
-        raise UsageError(f"a {what} must be a readable file, but {path} is not ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"a {what} must be a readable file, but {path} is not ({reason})") from error
 
 
 def tree_of(text: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mer_search.cli import options
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.report.trials import print_next
 from mer_search.search import space
-from mer_search.search.storage import open_storage
+from mer_search.search.storage import STORAGE, find_study, open_storage
 
 PLAN = """
 [[step]]
@@ -389,6 +389,8 @@ def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_pat
     refused = mer_search("run", "--study-name", "own", "--data", other)
     one_line(refused, 1, f"another data ({flow_folder} there, {other} here)", f"give --data {flow_folder}")
     one_line(mer_search("confirm", "--study-name", "own", "--out", "other"), 2, "--out goes with --preset")
+    find_study(open_storage(STORAGE), "own").set_user_attr("task", "7")  # as before, where no --task is given
+    one_line(mer_search("run", "--study-name", "own", "--study", "small.toml"), 2, "'7'")
 
 
 def test_a_wrong_study_file_is_told_before_pytorch_is_loaded(tmp_path):
@@ -402,7 +404,7 @@ def test_a_wrong_study_file_is_told_before_pytorch_is_loaded(tmp_path):
 def test_printed_commands_can_be_pasted_into_a_shell(capsys):
     print_next("sqlite:////a b/c.db", "my study", Path("my runs/my study"))
     lines = capsys.readouterr().out.splitlines()
-    assert shlex.split(lines[1])[3:] == ["status", "--storage", "sqlite:////a b/c.db", "--study-name", "my study"]
+    assert shlex.split(lines[0])[3:] == ["status", "--storage", "sqlite:////a b/c.db", "--study-name", "my study"]
     assert shlex.split(lines[-1])[2:] == ["sqlite:////a b/c.db", "--artifact-dir", "my runs/my study/artifacts"]
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed",
     "first_seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 2**32 - 1),
     help="The first of the seeds.  [default: 1000, which no search uses; 0 with --as-published]",
 )
 @click.option("--epochs", is_flag=True, help="A line an epoch.")

@@ -176,7 +176,9 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
         help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]",
     ),
     "task": click.option(
-        "--task", default="", help="How many classes are told apart, such as 3.  [default: the dataset's first task]"
+        "--task",
+        default="",
+        help="How many classes are told apart, such as 3.  [default: as the study has it, else the dataset's first]",
     ),
     "leave_out": click.option(
         "--leave-out",
@@ -235,7 +237,11 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
         help="Folds that are trained at once.  [default: one a GPU, or a core for small networks; a search: as before]",
     ),
     "out": click.option(
-        "--out", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Folder for results."
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=RUNS,
+        show_default=True,
+        help="Folder for results.",
     ),
     "yes": click.option("--yes", is_flag=True, help="Start what takes longer than a day without a question."),
     "as_json": click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there."),

@@ -115,7 +115,7 @@ def status(given: Given) -> None:
         terminal.show(trials.trials_table(opened))
     if facts["pareto_front"]:
         terminal.show(trials.front_table(facts))
-    terminal.say(trials.state_line(facts))
+    terminal.say(f"study {facts['study']}: {trials.state_line(facts)}")
     if trusted:
         terminal.say(trials.proxy_line(trusted))
 

@@ -64,7 +64,11 @@ def read_log(path: Path) -> Log:
     """
     if not path.exists():
         raise DataError(f"there must be a log of predictions at {path}, but there is no such file; correct the path")
-    stripped = [(line, [cell.strip() for cell in row]) for line, row in enumerate(read_table(path), 1)]
+    try:
+        table = read_table(path)
+    except DataError as error:
+        raise DataError(f"{error}; {FORMATS}") from error
+    stripped = [(line, [cell.strip() for cell in row]) for line, row in enumerate(table, 1)]
     cells = [(line, row) for line, row in stripped if any(row)]
     try:
         if not cells:

@@ -12,7 +12,7 @@ from mer_search.confirmation.folders import confirmed_uf1
 from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
-from mer_search.report.terminal import out, plural, say
+from mer_search.report.terminal import out, plural
 from mer_search.search.storage import FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
 
 if TYPE_CHECKING:
@@ -116,7 +116,6 @@ def print_next(storage: str, name: str, folder: Path) -> None:
     """Where to look, and what to do next."""
     given = {"--study-name": name} if storage == STORAGE else {"--storage": shown(storage), "--study-name": name}
     options = "".join(f" {option} {shlex.quote(value)}" for option, value in given.items())
-    say("The best of many looks better than it is:")
     out.print(f"  see it:      mer-search status{options}")
     out.print(f"  confirm it:  mer-search confirm{options}")
     out.print(f"  look at it:  mer-search dashboard{options}")

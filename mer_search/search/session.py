@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import optuna
 
-from mer_search.config import Value
+from mer_search.config import Run, Value, value_at
 from mer_search.data import Folder, open_folder
 from mer_search.engine.executor import Executor
 from mer_search.engine.where import Where
@@ -85,7 +85,7 @@ class Kept(NamedTuple):
         """
         path = kept_study(self.out)
         try:
-            return parse(path.read_text(), self.name).on(self.folds)
+            return parse(path.read_text(), self.name)
         except OSError as error:
             reason = error.strerror or error
             raise DataError(
@@ -132,7 +132,7 @@ def search_of(
 ) -> Search:
     """What a call searches, its motion loaded. Its results have the study's name.
 
-    If the study is in the storage, whatever is not given is as before: file, data, seed and folder.
+    If the study is in the storage, whatever is not given is as before: file, data, task, folds, seed and folder.
 
     Args:
         file: the study file; None for the study's, else for the one that suits data and device.
@@ -155,7 +155,8 @@ def search_of(
         file, name = load(suits), name or suits
         there = kept(storage, name, out, file)
     if there:
-        seed, out = there.seed if seed is None else seed, there.out.parent
+        unsaid = {key: value for key, value in there.folds.items() if value_at(file.base, key) == value_at(Run(), key)}
+        values, seed, out = {**unsaid, **values}, there.seed if seed is None else seed, there.out.parent
     file = file.on(values)
     loaded = load_data(path, file.base, progress, file.subjects)
     return Search(file, loaded, loaded.select(file.subjects), seed or 0, out / name)

@@ -70,9 +70,9 @@ DEFAULT_CHANGED = (
 )
 MUST_AGREE = {
     "digest": "space or settings",
-    "checksum": "data",
     "task": "task",
     "leave_out": "kind of folds",
+    "checksum": "data",
     "motion": "motion of the same clips, whose pixels have changed or are read differently",
     "subjects": "subjects",
     "seed": "seed",
