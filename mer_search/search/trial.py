@@ -177,8 +177,8 @@ def evaluation_job(
 
 def _evaluation(search: Search, trials: Sequence[FrozenTrial], trial: optuna.Trial, loaded: Loaded) -> Evaluation:
     pruner, rule = pruners.PRUNERS[search.file.pruner], search.file.rule
-    told = [other for other in trials if other.number < trial.user_attrs[TOLD]]
-    params = trial.params  # which Optuna copies for each who asks
+    first, params = trial.user_attrs[TOLD], trial.params  # which Optuna copies whenever it is asked
+    told = [other for other in trials if other.number < first]
     repeats = sum(other.params == params for other in trials[: trial.number])  # a repeat has another seed
     return Evaluation(
         trial,
