@@ -330,6 +330,18 @@ def test_the_best_network_that_is_kept_is_that_of_the_presets_ties(name, kept, m
     assert mer_search("verify", folder).exit_code == 0
 
 
+def test_networks_as_published_are_compared_with_the_seeds_of_the_public_code(mer_search, clips):
+    words = ["--as-published", "--data", clips, "--subjects", "3,6", "--seeds", 1, "--json", *SETTINGS]
+    result = mer_search("compare", "V3NR", "V4", *words)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [each["name"].partition(" with ")[0] for each in found["networks"]] == [
+        "V3NR as published",
+        "V4 as published",
+    ]
+    assert found["seeds"] == [0]
+
+
 def test_networks_of_other_classes_are_refused_before_motion_is_measured(mer_search, clips):
     result = mer_search("reproduce", "MMNet-3", "V3NR", "--data", clips)
     assert result.exit_code == 2
