@@ -222,7 +222,8 @@ def comparison(found: Comparison) -> list[Block]:
     """Networks on the same subjects and seeds, and what follows for each pair."""
     seeds = ", ".join(map(str, found.seeds))
     lines = [Text(f"{pair.conclusion}.") for pair in found.pairs]
-    return [Text(f"On {len(found.subjects)} subjects, with seeds {seeds}:"), *_comparison(found), *lines]
+    on = f"{plural(len(found.subjects), 'subject')}, with {plural(len(found.seeds), 'seed')} ({seeds})"
+    return [Text(f"On {on}:"), *_comparison(found), *lines]
 
 
 def _comparison(found: Comparison) -> list[Block]:
