@@ -31,7 +31,7 @@ from mer_search.engine.where import Where
 from mer_search.errors import UsageError
 from mer_search.evaluation.logs import read_log
 from mer_search.evaluation.predictions import Predictions
-from mer_search.files import STORAGE
+from mer_search.files import RANGES, STORAGE
 from mer_search.inference import export as exporting
 from mer_search.inference import predict as predicting
 from mer_search.inference.export import Exported
@@ -93,21 +93,11 @@ def motion(clip: Clip, config: Run | None = None) -> NDArray[np.float32]:
     return np.asarray(measure(clip, frame_sets(clip, chosen.frames), chosen).flow[0], np.float32)
 
 
-RANGES = {  # as the commands have them
-    "trials": range(1, 1_000_001),
-    "seed": range(900),
-    "seeds": range(1, 101),
-    "first_seed": range(2**32),
-    "slots": range(1, 1025),
-    "in_flight": range(1, 1025),
-}
-
-
 def _check_ranges(**given: int | None) -> None:
     for name, value in given.items():
-        allowed = RANGES[name]
-        if value is not None and value not in allowed:
-            raise UsageError(f"{name} must be a whole number from {allowed[0]} to {allowed[-1]}, but is {value!r}")
+        least, most = RANGES[name]
+        if value is not None and value not in range(least, most + 1):
+            raise UsageError(f"{name} must be a whole number from {least} to {most}, but is {value!r}")
 
 
 def run(

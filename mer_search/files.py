@@ -22,6 +22,14 @@ from mer_search.errors import DataError, DiskError, UsageError
 MAX_BYTES = 256 << 20  # bytes of a file that is read whole: a frame, a table, a study
 RUNS = Path("runs")  # where results are kept unless something else is asked for
 STORAGE = "sqlite:///mer-search.db"  # where studies are kept if nothing else is said
+RANGES = {  # the least and the most that commands and the Python API take
+    "trials": (1, 1_000_000),
+    "seed": (0, 899),
+    "seeds": (1, 100),
+    "first_seed": (0, 2**32 - 1),
+    "slots": (1, 1024),
+    "in_flight": (1, 1024),
+}
 MAX_TEXT = 1 << 20  # bytes of a study file or a plan
 MAX_INTEGER = 2**53  # integers in them lie between this and its negative: a float holds them all
 HOST = re.sub(r"\W", "_", socket.gethostname())

@@ -10,7 +10,7 @@ import click
 
 from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import DataError, UsageError
-from mer_search.files import RUNS
+from mer_search.files import RANGES, RUNS
 
 if TYPE_CHECKING:
     import optuna
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed",
     "first_seed",
-    type=click.IntRange(0, 2**32 - 1),
+    type=click.IntRange(*RANGES["first_seed"]),
     help="The first of the seeds.  [default: 1000, which no search uses; 0 with --as-published]",
 )
 @click.option("--epochs", is_flag=True, help="A line an epoch.")

@@ -8,6 +8,7 @@ import click
 
 from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import UsageError
+from mer_search.files import RANGES
 
 
 @click.command(epilog=example("mer-search presets --parity"))
@@ -97,7 +98,9 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     "--deviations", metavar="NETWORK", help="Instead: what each deviation of this tool is worth in a network."
 )
 @options("settings")
-@click.option("--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="How many seeds, from 0 on.")
+@click.option(
+    "--seeds", type=click.IntRange(*RANGES["seeds"]), default=1, show_default=True, help="How many seeds, from 0 on."
+)
 @options("subjects data task device executor slots out yes as_json")
 def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seeds: int) -> None:
     """The published table anew: each NETWORK as its authors' public code has it, under the published rule beside the

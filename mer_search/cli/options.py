@@ -17,7 +17,7 @@ import click
 
 from mer_search.engine.stop import exit_code, say, stoppable
 from mer_search.errors import MerSearchError, UsageError
-from mer_search.files import RUNS, STORAGE, disk, tree_of
+from mer_search.files import RANGES, RUNS, STORAGE, disk, tree_of
 
 if TYPE_CHECKING:
     import optuna
@@ -193,7 +193,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
         help="all, hardest, hardest_7, stratified_7, 1-4, [1,2], 7, names or a database.",
     ),
     "seeds": click.option(
-        "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="How many fresh seeds."
+        "--seeds", type=click.IntRange(*RANGES["seeds"]), default=3, show_default=True, help="How many fresh seeds."
     ),
     "settings": click.option(
         "--set",
@@ -233,7 +233,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
     ),
     "slots": click.option(
         "--slots",
-        type=click.IntRange(1, 1024),
+        type=click.IntRange(*RANGES["slots"]),
         help="Folds that are trained at once.  [default: one a GPU, or a core for small networks; a search: as before]",
     ),
     "out": click.option(

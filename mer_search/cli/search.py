@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 import click
 
 from mer_search.cli.options import Given, allow, example, options, print_json, study_name_option
+from mer_search.files import RANGES
 from mer_search.processes import warm_up
 
 
@@ -18,7 +19,7 @@ from mer_search.processes import warm_up
 @options("data task leave_out")
 @click.option(
     "--trials",
-    type=click.IntRange(1, 1_000_000),
+    type=click.IntRange(*RANGES["trials"]),
     help="Trials in all, earlier calls counted in.  [default: the study file's]",
 )
 @options("storage")
@@ -26,11 +27,11 @@ from mer_search.processes import warm_up
 @options("device executor slots")
 @click.option(
     "--in-flight",
-    type=click.IntRange(1, 1024),
+    type=click.IntRange(*RANGES["in_flight"]),
     help="Trials begun before the first of them has ended.  [default: as before, else as many as keep the slots busy]",
 )
 @click.option("--from", "source", help="A study whose trials a new one begins with, as far as its space contains them.")
-@click.option("--seed", type=click.IntRange(0, 899), help="Of the search.  [default: as before, else 0]")
+@click.option("--seed", type=click.IntRange(*RANGES["seed"]), help="Of the search.  [default: as before, else 0]")
 @options("out yes")
 def run(
     given: Given,
