@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -31,7 +32,7 @@ from mer_search.engine.where import Where
 from mer_search.errors import UsageError
 from mer_search.evaluation.logs import read_log
 from mer_search.evaluation.predictions import Predictions
-from mer_search.files import RANGES, STORAGE
+from mer_search.files import RANGES, RUNS, STORAGE
 from mer_search.inference import export as exporting
 from mer_search.inference import predict as predicting
 from mer_search.inference.export import Exported
@@ -46,7 +47,7 @@ from mer_search.report.terminal import drawn
 from mer_search.search import space
 from mer_search.search.finals import Final
 from mer_search.search.session import open_session, search_of
-from mer_search.search.storage import check_name, check_url
+from mer_search.search.storage import check_name, check_url, is_ours
 from mer_search.search.study import Event
 from mer_search.search.workspace import Progress, find_data, silent
 from mer_search.training.fold_store import checkpoint_file
@@ -93,11 +94,20 @@ def motion(clip: Clip, config: Run | None = None) -> NDArray[np.float32]:
     return np.asarray(measure(clip, frame_sets(clip, chosen.frames), chosen).flow[0], np.float32)
 
 
-def _check_ranges(**given: int | None) -> None:
-    for name, value in given.items():
-        least, most = RANGES[name]
-        if value is not None and value not in range(least, most + 1):
-            raise UsageError(f"{name} must be a whole number from {least} to {most}, but is {value!r}")
+def _whole(name: str, value: Any, default: bool = True) -> Any:
+    """The value as an int, or None where that stands for a default."""
+    least, most = RANGES[name]
+    if value is None and default:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        raise UsageError(f"{name} must be a whole number from {least} to {most}, but is {value!r}")
+    return int(value)
+
+
+def _folds(data: Folder | str | Path | None, leave_out: str | None) -> dict[str, Value]:
+    """Values of `data` that were given; a folder's task is, if it is not the one that is taken by itself."""
+    task = data.task if isinstance(data, Folder) and data.task != next(iter(data.dataset.tasks)) else ""
+    return {key: value for key, value in (("data.task", task), ("data.leave_out", leave_out)) if value}
 
 
 def run(
@@ -120,7 +130,8 @@ def run(
     """Search until a study has so many trials, and hold its finals; a study that was stopped is resumed.
 
     Args:
-        data: a dataset, its folder, or None for those of the study that is resumed, else the synthetic clips.
+        data: a dataset, its folder, or None for those of the study that is resumed, else the synthetic clips. The task
+            of a dataset that was loaded for another than its first is taken, too.
         study: a study file or the name of one that comes with the package; None for the file of the study that is in
             the storage under `study_name`, else for the one that suits data and device.
         trials: in all, earlier calls counted in; None for the study file's.
@@ -145,14 +156,14 @@ def run(
         UsageError, DataError, StorageError: what `mer-search run` refuses.
         MerSearchError: after three failures in a row.
     """
-    _check_ranges(trials=trials, seed=seed, slots=slots, in_flight=in_flight)
-    file = space.load(str(study)) if study else None
-    check_name(study_name or (file.name if file else "default"))
+    trials, seed = _whole("trials", trials), _whole("seed", seed)
+    slots, in_flight = _whole("slots", slots), _whole("in_flight", in_flight)
+    file = space.load(str(Path(study).expanduser())) if study else None
+    check_name((file.name if file else "default") if study_name is None else study_name)
     check_url(storage)
     where = Where(executor, choose_device(device, executor), slots)
-    given = {"data.task": data.task if isinstance(data, Folder) else None, "data.leave_out": leave_out}
-    values = {key: value for key, value in given.items() if value}
-    search = search_of(file, study_name, _path(data), values, seed, Path(out), storage, where.device, progress)
+    folds, home = _folds(data, leave_out), Path(out).expanduser()
+    search = search_of(file, study_name, _path(data), folds, seed, home, storage, where.device, progress)
     with open_session(search, storage, search.out.name, where, in_flight) as session:
         for event in session.events(search.file.trials if trials is None else trials, progress):
             on_event(event)
@@ -240,7 +251,7 @@ def confirm(
         subjects: as in a study file.
         leave_out: "subject" or, of a composite, "database": what a fold tests and never trains on; None for the
             study's, else "subject".
-        data: None for the study's, or the synthetic clips.
+        data: as for `run`; None for the study's, or the synthetic clips.
         device, executor, slots: as for `run`.
         out: the folder for results of a published network; a study has its own.
         progress: told (what, done, total).
@@ -249,20 +260,22 @@ def confirm(
         UsageError, DataError: what `mer-search confirm` refuses.
         MerSearchError: if a fold cannot be trained; it is named, and finished folds are kept.
     """
-    _check_ranges(seeds=seeds, first_seed=first_seed, slots=slots)
+    seeds, slots = _whole("seeds", seeds, default=False), _whole("slots", slots)
+    first_seed = _whole("first_seed", first_seed)
     if not isinstance(what, str | optuna.Study):
         raise UsageError(f"what is confirmed must be a study or the name of a published network, but is {what!r}")
     if isinstance(what, str):
         if trial is not None or against not in ("start", None):
             raise UsageError("trial and against go with a study; `compare` compares published networks")
-        targets, start, study = [preset_target(what, values or {}, Path(out), recipe)], None, None
-    elif values or recipe:
-        raise UsageError("values and recipe go with a published network, for a trial has its own")
+        targets, start, study = [preset_target(what, values or {}, Path(out).expanduser(), recipe)], None, None
+    elif values or recipe or Path(out) != RUNS:
+        raise UsageError("values, recipe and out go with a published network, for a study has its own")
+    elif not is_ours(what.user_attrs):
+        raise UsageError(f"a study must be one that `run` made, but {what.study_name!r} is another program's")
     else:
         targets, study = [trial_target(what, trial)], what
         start = start_target(what, "" if against == "start" else against, targets) if against else None
-    if leave_out:
-        folds: dict[str, Value] = {"data.leave_out": leave_out}
+    if folds := _folds(data, leave_out):
         targets, start = [on(target, folds) for target in targets], start and on(start, folds)
     path = _path(data) or targets[0].data or find_data(None, progress)
     where = Where(executor, choose_device(device, executor), slots)
@@ -390,7 +403,7 @@ def export_final(
         UsageError: without onnx, onnxscript and onnxruntime, or if training looks at the test person.
         DataError: if the file does not say what torch says.
     """
-    where = Where(executor, choose_device(device, executor), slots)
+    where = Where(executor, choose_device(device, executor), _whole("slots", slots))
     return write_final(result.networks, where, Path(out) if out else None, progress, lambda jobs, costs, slots: None)
 
 

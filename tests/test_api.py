@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 from click.testing import CliRunner
-from small import STUDY, one_graph
+from small import STUDY, one_graph, write_casme2
 
 import mer_search as mer
 from mer_search import cli
+from mer_search.api import _folds
 from mer_search.errors import UsageError
 from mer_search.search.storage import best_trial
 from mer_search.training.predict_proba import predict_proba
@@ -134,17 +136,48 @@ def test_a_subject_without_a_clip_that_can_be_used_is_not_missed(flow_folder, st
     assert said.networks == ("sub01",)
 
 
+def test_a_folder_read_for_another_task_is_taken_with_it(tmp_path, study_file):
+    write_casme2(tmp_path / "clips", 2)
+    first = mer.load_data(tmp_path / "clips")
+    other = mer.load_data(tmp_path / "clips", task="3")
+    assert (_folds(first, None), _folds(other, "subject")) == (
+        {},
+        {"data.task": other.task, "data.leave_out": "subject"},
+    )
+
+
+def test_numbers_of_numpy_are_numbers(flow_folder, study_file, everywhere):
+    one = np.int64(1)
+    study = mer.run(flow_folder, study_file, trials=one, seed=one, slots=one, in_flight=one)
+    assert (len(study.trials), study.user_attrs["seed"], study.user_attrs["slots"]) == (1, 1, 1)
+
+
 def test_mistakes_are_told(flow_folder, study_file):
-    for name, value in (("trials", 0), ("trials", "2"), ("seed", 900), ("seed", 1.5), ("slots", -2), ("in_flight", 0)):
+    for name, value in (
+        ("trials", 0),
+        ("trials", "2"),
+        ("seed", 900),
+        ("seed", 1.5),
+        ("slots", -2),
+        ("in_flight", True),
+    ):
         with pytest.raises(UsageError, match=f"{name} must be a whole number from . to .*, but is {value!r}"):
             mer.run(flow_folder, study_file, **{name: value})
     with pytest.raises(UsageError, match="seeds must be a whole number from 1 to 100, but is 0"):
         mer.confirm("V4", seeds=0)
+    with pytest.raises(UsageError, match="first_seed must be a whole number from 0 to 4294967295, but is '1000'"):
+        mer.confirm("V4", first_seed="1000")
     for ignored in ({"trial": 1}, {"against": "V3NR"}):
         with pytest.raises(UsageError, match="trial and against go with a study"):
             mer.confirm("V4", **ignored)
     with pytest.raises(UsageError, match=r"recipe must be .*, but is 'pub'"):
         mer.confirm("V4", recipe="pub")
+    foreign = optuna.create_study(study_name="theirs")
+    for what, words in ((foreign, "'theirs' is another program's"), (None, "must be a study or the name of a pub")):
+        with pytest.raises(UsageError, match=words):
+            mer.confirm(what)
+    with pytest.raises(UsageError, match="a study's name must be one to 60"):
+        mer.run(flow_folder, study_file, study_name="")
     with pytest.raises(UsageError, match="the device must be auto, cpu or cuda, but is 'gpu'"):
         mer.run(flow_folder, study_file, device="gpu")
 

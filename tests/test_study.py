@@ -161,7 +161,9 @@ def test_a_space_of_small_last_maps_is_warned_of(make_search, executor, capsys, 
     assert ("no more than 2 x 2 places" in " ".join(capsys.readouterr().err.split())) == (side == 2)
 
 
-@pytest.mark.parametrize("spelt", ["sqlite:///{}", "sqlite+pysqlite:///{}", "sqlite:///{}?timeout=30"])
+@pytest.mark.parametrize(
+    "spelt", ["sqlite:///{}", "sqlite+pysqlite:///{}", "sqlite:///{}?timeout=30", "sqlite:///file:{}?uri=true"]
+)
 def test_sqlite_has_one_writer_however_it_is_spelt(tmp_path, spelt):
     path = tmp_path / "study.db"
     with (
@@ -175,6 +177,13 @@ def test_sqlite_has_one_writer_however_it_is_spelt(tmp_path, spelt):
     open_storage(spelt.format(path))  # which is there
 
 
+def test_an_escaped_path_is_the_file_that_sqlite_makes(tmp_path):
+    url = f"sqlite:///{tmp_path}/my%20study.db"
+    open_storage(url, create=True)
+    assert (tmp_path / "my study.db").exists()
+    open_storage(url)
+
+
 def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
     for url, kind, words in [
         ("nonsense", UsageError, "must be a URL such as"),
@@ -184,6 +193,7 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
         ("postgresql+psycopg2://user:secret@localhost/x", UsageError, "pip install 'psycopg\\[binary\\]'"),
         ("postgresql+psycopg://user:secret@localhost:1/x?password=secret", StorageError, "must be a database"),
         (f"sqlite:///{tmp_path}/none.db", StorageError, "there is no such file"),
+        ("sqlite:///.", StorageError, "must be a file, but . is a folder"),
         ("postgresql+nodriver://user:secret@localhost/x", StorageError, "must be a database that can be opened"),
     ]:
         with pytest.raises(kind, match=words) as caught:

@@ -8,7 +8,7 @@ import click
 
 from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import UsageError
-from mer_search.files import RANGES
+from mer_search.files import RANGES, RUNS
 
 
 @click.command(epilog=example("mer-search presets --parity"))
@@ -33,8 +33,8 @@ def presets(given: Given, parity: bool) -> None:
 @options("recipe settings seeds subjects data task leave_out storage name device executor slots out yes as_json")
 def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
-    number of a trial of the study, whose data, task and folds are then taken. What was found is a page in OUT/compare,
-    and a part of the next `mer-search report`."""
+    number of a trial of the study, whose data, task, folds and OUT are then taken. What was found is a page in
+    OUT/compare, and a part of the next `mer-search report`."""
     from mer_search.confirmation import compare as comparing
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
@@ -57,12 +57,13 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
         raise UsageError(f"{option} goes with presets, for a trial has its values; leave it out or name a preset")
     trials = {network: trial_target(given.study(), int(network)) for network in sorted(filter(_is_trial, chosen))}
     searched = [{"data.task": each.run.data.task, "data.leave_out": each.leave_out} for each in trials.values()]
-    folds = {key: value for key, value in next(iter(searched), {}).items() if value} | given.folds
+    folds = {key: value for key, value in next(iter(searched), {}).items() if value}
+    out = next((each.folder.parents[2] for each in trials.values() if given.out == RUNS), given.out)
 
     def target(network: str) -> Target:
         if network in trials:
-            return on(trials[network], folds)
-        return preset_target(network, values | folds, given.out, given.recipe)
+            return on(trials[network], folds | given.folds)
+        return preset_target(network, {**folds, **values, **given.folds}, out, given.recipe)
 
     targets = list(map(target, sorted(chosen)))  # a wrong name fails before anything is trained
     for step in steps:
@@ -79,7 +80,7 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     found, pages = [], []
     for step, met, comparison in follow(steps, evaluate):
         if comparison:
-            pages.append(write_comparison(comparison, comparing.keep(comparison, given.out).with_suffix(".html")))
+            pages.append(write_comparison(comparison, comparing.keep(comparison, out).with_suffix(".html")))
         found.append(
             {"step": step.name, "networks": met, **(comparison.model_dump() if comparison else {"winner": met[0]})}
         )

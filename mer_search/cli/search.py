@@ -50,7 +50,7 @@ def run(
     from mer_search.search.storage import check_name, check_url, ended
 
     chosen = space.load(study_file) if study_file else None  # a wrong study file fails before PyTorch is loaded
-    check_name(name or (chosen.name if chosen else "default"))
+    check_name((chosen.name if chosen else "default") if name is None else name)
     check_url(given.storage)
     warm_up()
     from mer_search.engine.stop import polling

@@ -119,7 +119,7 @@ def open_folder(path: Path, task: str = "") -> Folder:
             if task and task not in dataset.tasks:
                 raise UsageError(
                     f"a task of {dataset.title} must be one of {', '.join(dataset.tasks)} (numbers of classes), but "
-                    f"got {task!r}; leave it out for the first"
+                    f"got {task!r}; give --task with one of them"
                 )
             task = task or next(iter(dataset.tasks))
             by = dataset.tasks[task].by

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import optuna
 
-from mer_search.config import Run, Value, value_at
-from mer_search.data import Folder, open_folder
+from mer_search.config import Value
+from mer_search.data import open_folder
 from mer_search.engine.executor import Executor
 from mer_search.engine.where import Where
 from mer_search.errors import DataError, StorageError, UsageError
@@ -22,7 +22,7 @@ from mer_search.search.space import StudyFile, load, parse
 from mer_search.search.storage import find_study, open_storage
 from mer_search.search.study import Event, hold_study, in_flight_of, kept_study, mark_of, run, slots_of
 from mer_search.search.trial import Search
-from mer_search.search.workspace import Progress, find_data, load_data, silent
+from mer_search.search.workspace import Progress, chosen_data, find_data, load_data, silent
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,14 @@ class Kept(NamedTuple):
         except OSError as error:
             reason = error.strerror or error
             raise DataError(
-                f"{path} must hold the study's file, but cannot be read ({reason}); give --study"
+                f"{path} must hold the study's file, but cannot be read ({reason}); if its folder was "
+                "moved, give the --out where it is now, else --study"
             ) from error
+
+    def folds_of(self, data: Path | None) -> dict[str, Value]:
+        """Its task and folds; without the task if other `data`, which are given, do not have it."""
+        known = not data or self.folds.get("data.task") in open_folder(data).dataset.tasks
+        return {key: value for key, value in self.folds.items() if known or key != "data.task"}
 
 
 def kept(storage: str, study_name: str, out: Path, file: StudyFile | None) -> Kept | None:
@@ -103,15 +109,13 @@ def kept(storage: str, study_name: str, out: Path, file: StudyFile | None) -> Ke
         facts = find_study(open_storage(storage), study_name).user_attrs
     except (UsageError, StorageError):  # whatever is wrong is told where the study is opened
         return None
-    if "mark" not in facts:
-        if file:
-            return None
+    if "mark" not in facts and not file:
         raise UsageError(
             f"study {study_name!r} was interrupted while it was made; give all that it was made with, such as --study, "
             "--data and --from"
         )
     folder = out / study_name
-    if out == RUNS and mark_of(folder) != facts["mark"]:
+    if out == RUNS and mark_of(folder) != facts.get("mark"):
         folder = Path(facts["out"])
     names = {"data.task": "task", "data.leave_out": "leave_out"}
     folds = {key: facts[name] for key, name in names.items() if name in facts}
@@ -144,26 +148,27 @@ def search_of(
     Raises:
         UsageError, DataError: what `mer-search run` refuses.
     """
-    name = study_name or (file.name if file else "")
+    name = file.name if file and study_name is None else study_name
     there = kept(storage, name, out, file) if name else None
-    path = find_data(data or (there and there.data), progress)
     if not file and there:
         file = there.file()
     elif not file:
-        suits, reason = default_study(open_folder(path), device)
+        suits, reason = default_study(chosen_data(data), device)
         on_choice(suits, reason)
-        file, name = load(suits), name or suits
-        there = kept(storage, name, out, file)
+        file = load(suits)
+        there = None if name else kept(storage, suits, out, file)
+    name = name or file.name
+    path = find_data(data or (there and there.data), progress)
     if there:
-        unsaid = {key: value for key, value in there.folds.items() if value_at(file.base, key) == value_at(Run(), key)}
-        values, seed, out = {**unsaid, **values}, there.seed if seed is None else seed, there.out.parent
+        values = {**there.folds_of(data), **values}
+        seed, out = there.seed if seed is None else seed, there.out.parent
     file = file.on(values)
     loaded = load_data(path, file.base, progress, file.subjects)
     return Search(file, loaded, loaded.select(file.subjects), seed or 0, out / name)
 
 
-def default_study(folder: Folder, device: str) -> tuple[str, str]:
-    """The study that suits the data and the device, and why."""
-    if folder.dataset.flow_images:
+def default_study(data: Path | None, device: str) -> tuple[str, str]:
+    """The study that suits the data, None for synthetic clips, and the device, and why."""
+    if data and open_folder(data).dataset.flow_images:
         return "megc2019", "the data are flow images"
     return ("default", "there is a GPU") if device == "cuda" else ("demo", "there is no GPU")

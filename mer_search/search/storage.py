@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy.exc import ArgumentError
 
 from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.files import STORAGE, disk
@@ -85,6 +86,8 @@ def _check_is_optunas(url: str, settings: dict[str, Any]) -> None:
 
 def check_url(url: str) -> None:
     """Raise UsageError unless this can be the URL of a database that Optuna uses, StorageError without its folder."""
+    if not isinstance(url, str):
+        raise UsageError(f"a storage must be a URL such as {STORAGE}, but is {url!r}")
     driver, _, place = url.partition("://")
     if driver.partition("+")[0] not in BACKENDS or not place.strip("/"):
         raise UsageError(
@@ -93,7 +96,10 @@ def check_url(url: str) -> None:
         )
     if place.partition("/")[0].count("@") > 1:  # a part of the password, which the driver's message would show
         raise UsageError(f"an @ in a password must be written %40, and the URL is {shown(url)!r}")
-    if (file := _sqlite_file(url)) and not file.absolute().parent.is_dir():
+    file = _sqlite_file(url)
+    if file and file.is_dir():
+        raise StorageError(f"a database must be a file, but {file} is a folder; correct {url}")
+    if file and not file.absolute().parent.is_dir():
         raise StorageError(
             f"a database needs a folder that exists, but {file.parent} does not; make it or correct {url}"
         )
@@ -127,9 +133,14 @@ def reachable() -> Iterator[None]:
 
 def _sqlite_file(url: str) -> Path | None:
     """The file of an sqlite storage; None of another's."""
-    kind, _, rest = url.partition("://")
-    name = rest.removeprefix("/").partition("?")[0]
-    return Path(name) if kind.partition("+")[0] == "sqlite" and name not in ("", ":memory:") else None
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    name = parsed.database or ""
+    if "uri" in parsed.query:
+        name = name.removeprefix("file:")
+    return Path(name) if parsed.get_backend_name() == "sqlite" and name not in ("", ":memory:") else None
 
 
 def check_name(name: str) -> str:

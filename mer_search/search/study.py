@@ -159,7 +159,8 @@ def _make(study: optuna.Study, search: Search, source: optuna.Study | None) -> N
 
 
 def _check(study: optuna.Study, search: Search) -> None:
-    for key, word in MUST_AGREE.items():
+    moved = study.user_attrs["data"] != search.attributes["data"]  # then other clips come first
+    for key, word in ({"checksum": MUST_AGREE["checksum"], **MUST_AGREE} if moved else MUST_AGREE).items():
         must = search.attributes[key]
         found = study.user_attrs.get(key, must)  # an earlier version may have kept less
         if found != must:
@@ -200,7 +201,8 @@ def _check_folder(study: optuna.Study, search: Search, was: Path) -> None:
     if was == here:
         raise StorageError(
             f"a study must keep its results folder, but {here} was deleted or replaced since the study began "
-            f"({MARK} in it is not the study's); restore it, or begin anew with another --study-name"
+            f"({MARK} in it is not the study's); restore it, give the --out where it is now, or begin anew with "
+            "another --study-name"
         )
     raise StorageError(
         f"a study must have one results folder, and its own was made as {was}, but {here} is another one; give the "

@@ -129,10 +129,14 @@ def cache() -> Path:
     return user_cache_path("mer-search")
 
 
+def chosen_data(path: Path | None) -> Path | None:
+    """The data's folder: `path`, else MER_SEARCH_DATA, else None."""
+    return path or (Path(found) if (found := os.environ.get("MER_SEARCH_DATA")) else None)
+
+
 def find_data(path: Path | None, progress: Progress) -> Path:
     """The data's folder: `path`, else MER_SEARCH_DATA, else the synthetic set, which is made once."""
-    chosen = path or (Path(found) if (found := os.environ.get("MER_SEARCH_DATA")) else None)
-    if chosen:
+    if chosen := chosen_data(path):
         return chosen
     synthetic = cache() / "synthetic"
     try:
