@@ -126,7 +126,8 @@ def test_a_search_scores_databases_and_its_confirmation_verifies(mixed, mer_sear
         return done.stderr if code else done.stdout
 
     call("run", "--study", "small.toml", "--data", mixed, "--leave-out", "database")
-    refused = call("run", "--study", "small.toml", "--data", mixed, code=1)
+    assert "3 complete" in call("run", "--study", "small.toml", "--data", mixed)  # on databases, as before
+    refused = call("run", "--study", "small.toml", "--data", mixed, "--leave-out", "subject", code=1)
     assert "made with another kind of folds (database there, subject here)" in " ".join(refused.split())
     out = json.loads(call("confirm", "--trial", "0", "--seeds", "1", "--json"))
     assert (out["n_tuning"], out["protocol"][:22]) == (5, "leave-one-database-out")

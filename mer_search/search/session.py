@@ -23,6 +23,7 @@ from mer_search.search.storage import find_study, open_storage
 from mer_search.search.study import Event, hold_study, in_flight_of, kept_study, mark_of, run, slots_of
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, chosen_data, find_data, load_data, silent
+from mer_search.training.fold_store import go_no_further
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,13 @@ def open_session(
     Raises:
         StorageError: if the study was made with another space, data, subjects or seed, or another process runs it.
     """
-    with (
-        hold_study(search, storage, study_name, source) as study,
-        replace(where, slots=slots_of(study, where.slots)).open(search.loaded.run) as executor,
-    ):
-        together = in_flight_of(study, in_flight, executor.slots)
-        yield Session(search, study, executor, Scheduler(executor, together))
+    with hold_study(search, storage, study_name, source) as study:
+        with replace(where, slots=slots_of(study, where.slots)).open(search.loaded.run) as executor:
+            together = in_flight_of(study, in_flight, executor.slots)
+            yield Session(search, study, executor, Scheduler(executor, together))
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state.is_finished():  # a fold that it no longer needed may have been under way
+                go_no_further(search.folder(trial.number))
 
 
 class Kept(NamedTuple):
