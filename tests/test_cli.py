@@ -373,7 +373,7 @@ def test_the_same_command_goes_on_after_either_signal(mer_search, flow_folder, t
     assert json.loads(mer_search("status", "--json").stdout)["trials"] == {"complete": 3}
 
 
-def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_path):
+def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_path, monkeypatch):
     Path("small.toml").write_text(STUDY)
     first = mer_search("run", "--study", "small.toml", "--study-name", "own", "--data", flow_folder, "--trials", 1,
                        "--seed", 5, "--out", "elsewhere")  # fmt: skip
@@ -394,6 +394,10 @@ def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_pat
     write_flow_images(other := tmp_path / "other", subjects=5)
     refused = mer_search("run", "--study-name", "own", "--data", other)
     one_line(refused, 1, f"another data ({flow_folder} there, {other} here)", f"give --data {flow_folder}")
+    monkeypatch.setenv("MER_SEARCH_DATA", str(other))
+    one_line(mer_search("run", "--study-name", "own", "--study", "small.toml"), 1, f"give --data {flow_folder}")
+    assert mer_search("run", "--study-name", "own", "--trials", 2).exit_code == 0
+    monkeypatch.delenv("MER_SEARCH_DATA")
     one_line(mer_search("confirm", "--study-name", "own", "--out", "other"), 2, "--out goes with --preset")
     find_study(open_storage(STORAGE), "own").set_user_attr("task", "7")  # as before, where no --task is given
     one_line(mer_search("run", "--study-name", "own", "--study", "small.toml"), 2, "'7'")

@@ -150,6 +150,8 @@ def search_of(
     Raises:
         UsageError, DataError: what `mer-search run` refuses.
     """
+    if file or not study_name:  # of one that is only named, its own data come before MER_SEARCH_DATA
+        data = chosen_data(data)
     name = file.name if file and study_name is None else study_name
     there = kept(storage, name, out, file) if name else None
     if not file and there:
