@@ -175,6 +175,8 @@ class LocalExecutor:
         self._silence.ended(task)
         if slot.discarded and isinstance(task, Task) and task.state:
             self.discard(task.state)
+            with suppress(OSError):  # others' are there, or the folder has gone
+                task.state.parent.rmdir()
         return [event_of(task, message)] if wanted else []
 
     def _lost(self, number: int, slot: _Slot, cause: str) -> list[Event]:
