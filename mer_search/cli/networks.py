@@ -56,9 +56,9 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
         option = "--set" if given.settings else "--as-published"
         raise UsageError(f"{option} goes with presets, for a trial has its values; leave it out or name a preset")
     trials = {network: trial_target(given.study(), int(network)) for network in sorted(filter(_is_trial, chosen))}
-    searched = [{"data.task": each.run.data.task, "data.leave_out": each.leave_out} for each in trials.values()]
-    folds = {key: value for key, value in next(iter(searched), {}).items() if value}
-    out = next((each.folder.parents[2] for each in trials.values() if given.out == RUNS), given.out)
+    first = next(iter(trials.values()), None)
+    folds = {"data.task": first.run.data.task, "data.leave_out": first.leave_out} if first else {}
+    out = first.folder.parents[2] if first and given.out == RUNS else given.out
 
     def target(network: str) -> Target:
         if network in trials:
