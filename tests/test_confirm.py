@@ -19,7 +19,7 @@ from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import RULES, best_test_epoch, pooled_uf1, tail, val_epoch
 from mer_search.report.summaries import summary_rows
 from mer_search.search import space, workspace
-from mer_search.search.study import kept_study
+from mer_search.search.resume import kept_study
 from mer_search.search.workspace import load_data
 
 PARTIAL = ('subjects = "all"', 'subjects = "1-3"')

@@ -11,9 +11,10 @@ from mer_search.report.trials import trial_line, trials_table
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
 from mer_search.search.progress import progress_of
+from mer_search.search.resume import start_changed
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import best_trial, find_trial, only_writer, open_storage
-from mer_search.search.study import open_study, start_changed
+from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import read_config

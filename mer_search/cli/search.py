@@ -57,9 +57,10 @@ def run(
     from mer_search.report import costs, datasets, live, terminal
     from mer_search.report.trials import print_next, state_line, trials_table
     from mer_search.search.progress import progress_of
+    from mer_search.search.resume import start_changed
     from mer_search.search.session import open_session, search_of
     from mer_search.search.storage import find_study, open_storage
-    from mer_search.search.study import TAKEN_FROM, start_changed
+    from mer_search.search.study import TAKEN_FROM
 
     began, where = time.monotonic(), given.where
     with ExitStack() as stack:

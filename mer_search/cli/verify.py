@@ -58,8 +58,8 @@ def _look(given: Given, folder: Path | None) -> "Checked":
 def _study_of(folder: Path, storage: str) -> "optuna.Study":
     import optuna
 
+    from mer_search.search.resume import mark_of
     from mer_search.search.storage import open_storage
-    from mer_search.search.study import mark_of
 
     opened, mark = open_storage(storage), mark_of(folder)
     for each in opened.get_all_studies():

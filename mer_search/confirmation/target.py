@@ -12,8 +12,8 @@ from mer_search.confirmation.summary import NAMED_VALUES
 from mer_search.errors import DataError, UsageError
 from mer_search.presets import ALIASES, entry, preset
 from mer_search.search import space
+from mer_search.search.resume import kept_study
 from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials, results
-from mer_search.search.study import kept_study
 from mer_search.search.trial import trial_folder
 from mer_search.training.fold_store import read_config
 from mer_search.training.loop import LAST

@@ -14,9 +14,9 @@ from mer_search.report.document import Block, Code, Picture, Section, Text
 from mer_search.report.figures import Point
 from mer_search.report.trials import proxy_line, state_line, trials_table
 from mer_search.search.progress import progress_of
+from mer_search.search.resume import kept_study
 from mer_search.search.space import parse
 from mer_search.search.storage import FINALS, final_scores, ran_to_its_end, results, score
-from mer_search.search.study import kept_study
 
 MIN_TRIALS = 8  # trials that ran to their end; importances of fewer are noise
 

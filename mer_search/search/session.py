@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import optuna
 
@@ -13,14 +12,12 @@ from mer_search.config import Value
 from mer_search.data import open_folder
 from mer_search.engine.executor import Executor
 from mer_search.engine.where import Where
-from mer_search.errors import DataError, StorageError, UsageError
-from mer_search.files import RUNS
 from mer_search.search.cost import Cost, search_cost
 from mer_search.search.finals import Final, run_finals
+from mer_search.search.resume import kept
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.space import StudyFile, load, parse
-from mer_search.search.storage import find_study, open_storage
-from mer_search.search.study import Event, hold_study, in_flight_of, kept_study, mark_of, run, slots_of
+from mer_search.search.space import StudyFile, load
+from mer_search.search.study import Event, hold_study, in_flight_of, run, slots_of
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, chosen_data, find_data, load_data, silent
 from mer_search.training.fold_store import go_no_further
@@ -68,60 +65,6 @@ def open_session(
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():  # a fold that it no longer needed may have been under way
                 go_no_further(search.folder(trial.number))
-
-
-class Kept(NamedTuple):
-    """What a study is of that is there already, so that its name is enough to go on with it."""
-
-    name: str  # of its file
-    data: Path
-    seed: int
-    out: Path  # its results folder
-    folds: dict[str, Value]  # its task, and what its folds leave out
-
-    def file(self) -> StudyFile:
-        """Its file, as it was kept.
-
-        Raises:
-            DataError: if it is gone.
-        """
-        path = kept_study(self.out)
-        try:
-            return parse(path.read_text(), self.name)
-        except OSError as error:
-            reason = error.strerror or error
-            raise DataError(
-                f"{path} must hold the study's file, but cannot be read ({reason}); if its folder was "
-                "moved, give the --out where it is now, else --study"
-            ) from error
-
-    def folds_of(self, data: Path | None) -> dict[str, Value]:
-        """Its task and folds; without the task if other `data`, which are given, do not have it."""
-        known = not data or self.folds.get("data.task") in open_folder(data).dataset.tasks
-        return {key: value for key, value in self.folds.items() if known or key != "data.task"}
-
-
-def kept(storage: str, study_name: str, out: Path, file: StudyFile | None) -> Kept | None:
-    """What the study of that name is of; None if there is none. Its results are in `out`, or where they were made.
-
-    Raises:
-        UsageError: if it was interrupted while it was made, and no file is given.
-    """
-    try:
-        facts = find_study(open_storage(storage), study_name).user_attrs
-    except (UsageError, StorageError):  # whatever is wrong is told where the study is opened
-        return None
-    if "mark" not in facts and not file:
-        raise UsageError(
-            f"study {study_name!r} was interrupted while it was made; give all that it was made with, such as --study, "
-            "--data and --from"
-        )
-    folder = out / study_name
-    if out == RUNS and mark_of(folder) != facts.get("mark"):
-        folder = Path(facts["out"])
-    names = {"data.task": "task", "data.leave_out": "leave_out"}
-    folds = {key: facts[name] for key, name in names.items() if name in facts}
-    return Kept(facts["study_file"], Path(facts["data"]), facts["seed"], folder, folds)
 
 
 def search_of(

@@ -30,9 +30,9 @@ from mer_search.errors import (
     UsageError,
 )
 from mer_search.files import REFUSALS, disk, sweep, write_whole
-from mer_search.search import space
 from mer_search.search.memory_limit import note_need
 from mer_search.search.optuna_internals import enqueued, prune_without_value, wait_again
+from mer_search.search.resume import MARK, check, check_folder, kept_study
 from mer_search.search.samplers import Afresh
 from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.storage import best_trial, ended, only_writer
@@ -45,7 +45,6 @@ from mer_search.training.loop import Epoch
 
 FAILURES = 3  # consecutive failures that end a run
 TAKEN_FROM = "taken_from"  # attribute: the study whose trials a study began with, and their numbers
-MARK = "study.id"  # a file in a study's folder, by which it is known wherever it was moved
 
 
 def slots_of(study: optuna.Study, asked: int | None) -> int | None:
@@ -62,21 +61,6 @@ def in_flight_of(study: optuna.Study, asked: int | None, slots: int) -> int:
     in_flight: int = asked or study.user_attrs.get("in_flight") or busy
     study.set_user_attr("in_flight", in_flight)
     return in_flight
-
-
-DEFAULT_CHANGED = (
-    "its file is the same, but a default has changed: before 26 November 2026 a file that named no pruner meant "
-    'pruner = "recall-rungs"; write that into the file to go on'
-)
-MUST_AGREE = {
-    "digest": "space or settings",
-    "task": "task",
-    "leave_out": "kind of folds",
-    "checksum": "data",
-    "motion": "motion of the same clips, whose pixels have changed or are read differently",
-    "subjects": "subjects",
-    "seed": "seed",
-}
 
 
 @contextmanager
@@ -122,7 +106,7 @@ def open_study(
             f"trials can be taken into a new study only, but {name!r} is there already; give another --study-name, or "
             "leave out --from"
         )
-    _check(study, search)
+    check(study, search)
     sweep(search.out)
     if not (kept := kept_study(search.out)).exists():
         write_whole(kept, search.file.text)
@@ -156,72 +140,6 @@ def _make(study: optuna.Study, search: Search, source: optuna.Study | None) -> N
     mark = uuid4().hex
     write_whole(search.out / MARK, mark)
     study.set_user_attr("mark", mark)
-
-
-def _check(study: optuna.Study, search: Search) -> None:
-    moved = study.user_attrs["data"] != search.attributes["data"]  # then other clips come first
-    for key, word in ({"checksum": MUST_AGREE["checksum"], **MUST_AGREE} if moved else MUST_AGREE).items():
-        must = search.attributes[key]
-        found = study.user_attrs.get(key, must)  # an earlier version may have kept less
-        if found != must:
-            differs, remedy = _difference(study, search, key)
-            raise StorageError(
-                f"study {study.study_name!r} in this storage was made with another {word} "
-                f"({differs or f'{found} there, {must} here'}); give another --study-name, or {remedy}"
-            )
-    was, here = Path(study.user_attrs["out"]), search.out.resolve()
-    _check_folder(study, search, was)
-    if was != here and mark_of(was) == study.user_attrs["mark"]:
-        raise StorageError(
-            f"a study must have one results folder, but {here} is a copy of {was}, which is still there; give "
-            f"--out {was.parent}, or move that folder away"
-        )
-    for key in ("out", "data"):  # which may have been moved
-        if study.user_attrs[key] != search.attributes[key]:
-            study.set_user_attr(key, search.attributes[key])
-
-
-def _difference(study: optuna.Study, search: Search, key: str) -> tuple[str, str]:
-    """In which way a study's attribute is another than the search's, "" for its values, and what to do."""
-    there, here = study.user_attrs, search.attributes
-    if key == "digest" and (file := kept_study(search.out)).exists():
-        return space.changed(file.read_text(), search.file.text) or DEFAULT_CHANGED, "undo the change"
-    if key == "checksum" and there["data"] != here["data"]:
-        return f"{there['data']} there, {here['data']} here", f"give --data {there['data']}"
-    if key in ("seed", "task", "leave_out"):
-        return "", f"give --{key.replace('_', '-')} {there[key]}"
-    return "", "undo the change"
-
-
-def _check_folder(study: optuna.Study, search: Search, was: Path) -> None:
-    """Raise StorageError unless the search's folder is the study's own."""
-    here = search.out.resolve()
-    if mark_of(here) == study.user_attrs["mark"]:
-        return
-    if was == here:
-        raise StorageError(
-            f"a study must keep its results folder, but {here} was deleted or replaced since the study began "
-            f"({MARK} in it is not the study's); restore it, give the --out where it is now, or begin anew with "
-            "another --study-name"
-        )
-    raise StorageError(
-        f"a study must have one results folder, and its own was made as {was}, but {here} is another one; give the "
-        "--out where it is now, or another --study-name"
-    )
-
-
-def start_changed(search: Search) -> bool:
-    """Whether a study's file has other first trials than when the study was made, which then are not tried."""
-    kept = kept_study(search.out)
-    return kept.exists() and space.parse(kept.read_text(), search.file.name).start != search.file.start
-
-
-def mark_of(folder: Path) -> str:
-    """The mark of the study whose folder this is; "" if it is no study's."""
-    try:
-        return (folder / MARK).read_text()
-    except FileNotFoundError:
-        return ""
 
 
 class Begun(NamedTuple):
@@ -308,7 +226,7 @@ def run(
             if isinstance(job.name, Evaluation) and job.error is None:
                 yield job.name
             trial = flight[job.name.number]
-            _check_folder(study, search, search.out.resolve())
+            check_folder(study, search, search.out.resolve())
             with disk():
                 _tell(search, study, trial, job)
             del flight[trial.number]
@@ -390,8 +308,3 @@ def _stop_after_failures(search: Search, failed: Sequence[FrozenTrial]) -> None:
             f"a trial must run, but {FAILURES} in a row failed, the first with: "
             f"{first.user_attrs['error'].splitlines()[0]}; details in {_traceback(search, first.number)}"
         )
-
-
-def kept_study(out: Path) -> Path:
-    """Where a study's file is kept, in its folder."""
-    return out / "study.toml"
