@@ -59,12 +59,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-def load_data(path: str | Path | None = None, task: str = "") -> Folder:
+def load_data(path: str | Path | None = None, task: str | int = "") -> Folder:
     """A dataset's clips, without their motion.
 
     Args:
         path: the dataset's folder; None for the synthetic clips, which are drawn once.
-        task: classes to tell apart, such as "5"; "" for the dataset's first.
+        task: how many classes are told apart, such as 5; "" for the dataset's first.
 
     Returns:
         the folder, with `clips`, `subjects`, `classes` and `problems` (what is wrong with which clip).
@@ -73,7 +73,7 @@ def load_data(path: str | Path | None = None, task: str = "") -> Folder:
         DataError: if there is no such folder, or no dataset is recognised in it.
         UsageError: if the dataset has no such task.
     """
-    return open_folder(find_data(_path(path), silent), task)
+    return open_folder(find_data(_path(path), silent), str(task))
 
 
 def _path(data: Folder | str | Path | None) -> Path | None:
@@ -106,7 +106,7 @@ def _whole(name: str, value: Any, default: bool = True) -> Any:
 
 def _folds(data: Folder | str | Path | None, leave_out: str | None) -> dict[str, Value]:
     """Values of `data` that were given; a folder's task is, if it is not the one that is taken by itself."""
-    task = data.task if isinstance(data, Folder) and data.task != next(iter(data.dataset.tasks)) else ""
+    task = data.other_task if isinstance(data, Folder) else ""
     return {key: value for key, value in (("data.task", task), ("data.leave_out", leave_out)) if value}
 
 
@@ -133,7 +133,7 @@ def run(
         data: a dataset, its folder, or None for those of the study that is resumed, else the synthetic clips. The task
             of a dataset that was loaded for another than its first is taken, too.
         study: a study file or the name of one that comes with the package; None for the file of the study that is in
-            the storage under `study_name`, else for the one that suits data and device.
+            the storage under `study_name`, or without a name for the one that suits data and device.
         trials: in all, earlier calls counted in; None for the study file's.
         storage: an Optuna storage's URL.
         study_name: in the storage; None for the study file's.

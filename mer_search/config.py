@@ -248,7 +248,7 @@ class Run(Part):
     def _parts_agree(self) -> Self:
         frames, prep, flow, model, train = self.frames, self.prep, self.flow, self.model, self.train
         if flow.size % 16 and flow.size != 28:
-            raise ValueError(f"flow.size must be a multiple of 16, or 28 for flow images, but is {flow.size}")
+            raise ValueError(f"flow.size must be a multiple of 16, or 28 as MEGC 2019's images, but is {flow.size}")
         if (flow.method == "difference") != (self.input.channels == "rgb"):
             raise ValueError(
                 'flow.method = "difference" and input.channels = "rgb" go together, but they are '

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -200,18 +201,19 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     ("arguments", "code", "words"),
     [
         (["run", "--data", "nowhere"], 1, ["nowhere does not exist"]),
+        (["run", "--study-name", "ghost"], 1, ["no such file; `mer-search run --study NAME` makes one"]),
         (["run", "--study", "nope"], 2, ["demo, megc2019", "'nope'"]),
         (["run", "--study", "wrong.toml"], 2, ["did you mean 'train.lr'"]),
         (["run", "--study", "wide.toml"], 2, ["model.attention_width", "2048", "999999"]),
         (["run", "--study", "tiny.toml", "--data", "flow", "--storage", "what"], 2, ["must be a URL"]),
         (["run", "--study", "tiny.toml", "--data", "flow", "--storage", "sqlite:////no/such/x.db"], 1, ["database"]),
-        (["confirm"], 1, ["run `mer-search run` first"]),
+        (["confirm"], 1, ["`mer-search run --study NAME` makes one"]),
         (["confirm", "--preset", "V9"], 2, ["V3NR", "'V9'"]),
         (["confirm", "--set", "train.epochs=2"], 2, ["--set goes with --preset"]),
         (["compare"], 2, ["two networks or more, such as `compare V6 V6c`, or --plan", "neither"]),
         (["compare", "V6"], 2, ["two networks or more, such as `compare V6 V6c`, or --plan", "V6"]),
         (["compare", "V6", "V9"], 2, ["V3NR", "'V9'"]),
-        (["compare", "V6", "3"], 1, ["run `mer-search run` first"]),
+        (["compare", "V6", "3"], 1, ["`mer-search run --study NAME` makes one"]),
         (["compare", "V6", "V6c", "--plan", "decision"], 2, ["two networks or more", "V6 V6c and --plan"]),
         (["compare", "--plan", "decisoin"], 2, ["ablation, decision", "'decisoin'"]),
         (["compare", "--plan", "plan.toml"], 2, ["V3NR", "'V9'"]),
@@ -224,7 +226,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         (["confirm", "--preset", "V4", "--trial", "3"], 2, ["one of --trial, --top and --preset", "--trial and"]),
         (["confirm", "--preset", "V4", "--against", "V3NR"], 2, ["`mer-search compare` compares presets"]),
         (["subjects", "rank", "flow"], 1, ["a confirmation's folder", "has no folds"]),
-        (["subjects", "rank"], 1, ["run `mer-search run` first"]),
+        (["subjects", "rank"], 1, ["`mer-search run --study NAME` makes one"]),
         (["status", "--storage", "sqlite:///none.db"], 1, ["there is no such file"]),
         (["data", "check", "nowhere"], 1, ["does not exist"]),
         (["data", "check", "."], 1, ["known dataset's folder"]),
@@ -308,7 +310,7 @@ def test_what_takes_longer_than_a_day_is_asked_before(mer_search, flow_folder, m
     search = ("run", "--study", "small.toml", "--data", flow_folder, "--trials", 1)
     one_line(mer_search(*search), 2, "longer than a day needs --yes")
     done = mer_search(*search, "--yes")
-    assert done.exit_code == 0 and re.search(r"1 complete; took \d+ s", done.stdout)
+    assert done.exit_code == 0 and re.search(r"1 complete, of 1 wanted; took \d+ s", done.stdout)
     one_line(mer_search("confirm", "--seeds", 1), 2, "longer than a day needs --yes")
     assert not list(Path("runs/small/confirm").glob("*/folds/*"))
     for answer, code in (("n", 1), ("y", 0)):
@@ -385,17 +387,25 @@ def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_pat
         again = mer_search("run", "--study-name", "own", "--trials", trial + 1, *named)
         assert again.exit_code == 0, again.output
         assert re.findall(r"^trial   (\d)  UF1", again.stderr, re.M) == [str(trial)]
-    one_line(
-        mer_search("run", "--study-name", "own", "--seed", 6), 1, "another seed (5 there, 6 here)", "give --seed 5"
-    )
+    one_line(mer_search("run", "--study-name", "won"), 2, "study 'won', but it holds own")
+    shutil.move(flow_folder, aside := f"{flow_folder}-aside")  # what differs is told before any clip is read
+    seed = mer_search("run", "--study-name", "own", "--seed", 6)
+    one_line(seed, 1, "another seed (5 there, 6 here)", "give --seed 5")
+    Path("small.toml").write_text(STUDY.replace("1e-2]", "2e-2]"))
+    one_line(mer_search("run", "--study", "small.toml", "--study-name", "own"), 1, "another space or settings")
+    Path("small.toml").write_text(STUDY)
+    moved = mer_search("run", "--study", "small.toml", "--study-name", "own", "--out", "third")
+    one_line(moved, 1, "its own was made as")
+    assert not Path("third").exists()
+    shutil.move(aside, flow_folder)
     assert not late.parent.exists()
     compared = mer_search("compare", 0, 1, "--seeds", 1, "--subjects", "1,2")
     assert compared.exit_code == 0 and len(list(Path("elsewhere/compare").glob("*.html"))) == 1, compared.output
     write_flow_images(other := tmp_path / "other", subjects=5)
     refused = mer_search("run", "--study-name", "own", "--data", other)
-    one_line(refused, 1, f"another data ({flow_folder} there, {other} here)", f"give --data {flow_folder}")
+    one_line(refused, 1, f"other data ({flow_folder} there, {other} here)", f"give --data {flow_folder}")
     monkeypatch.setenv("MER_SEARCH_DATA", str(other))
-    one_line(mer_search("run", "--study-name", "own", "--study", "small.toml"), 1, f"give --data {flow_folder}")
+    one_line(mer_search("run", "--study-name", "own", "--study", "small.toml"), 1, "by MER_SEARCH_DATA")
     assert mer_search("run", "--study-name", "own", "--trials", 2).exit_code == 0
     monkeypatch.delenv("MER_SEARCH_DATA")
     one_line(mer_search("confirm", "--study-name", "own", "--out", "other"), 2, "--out goes with --preset")

@@ -14,6 +14,7 @@ def test_the_check_of_a_dataset(mer_search, tmp_path):
     assert (found["n_clips"], found["n_subjects"], found["usable"], found["problems"]) == (8, 2, True, [])
     assert "no problems" in mer_search("data", "check", tmp_path / "casme2").stdout
     three = json.loads(mer_search("data", "check", tmp_path / "casme2", "--task", 3, "--json").stdout)
+    assert "casme2 --task 3" in mer_search("data", "check", tmp_path / "casme2", "--task", 3).stdout
     assert (three["n_clips"], three["task"], three["classes"]) == (6, "3", ["negative", "positive", "surprise"])
     seen = mer_search("data", "check", tmp_path / "casme2", "--picture", "clips.png").stdout
     assert f"next: mer-search run --data {tmp_path / 'casme2'}" in seen

@@ -248,7 +248,7 @@ def test_what_was_stopped_goes_on_with_the_networks_that_it_lacks(made, executor
     before = kept.stat().st_mtime_ns
     (made.folder / "folds" / "1001-everybody.npz").unlink()
     result = _final(made.place, executor, "--out", tmp_path)
-    cost = "cost: 1 fold (1 for trial 0 of small, trained on everybody; on disk: 1)"
+    cost = "cost: 1 fold (1 for trial 0 of small, trained on everybody; already on disk: 1)"
     assert cost in " ".join(result.stderr.split())
     assert kept.stat().st_mtime_ns == before
     assert (tmp_path / "everybody.onnx").read_bytes() == (made.folder / "everybody.onnx").read_bytes()

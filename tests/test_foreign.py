@@ -25,7 +25,7 @@ def foreign(tmp_path):
 
 @pytest.mark.parametrize("command", READING)
 def test_a_study_that_plain_optuna_made_is_named_as_such(mer_search, foreign, command):
-    told = "it holds none; run `mer-search run` first; theirs was not made by mer-search"
+    told = "it holds none; theirs was not made by mer-search"
     one_line(mer_search(*command.split(), "--storage", foreign), 2, "the storage must hold a study, but", told)
     one_line(
         mer_search(*command.split(), "--storage", foreign, "--study-name", "theirs"), 2, "was not made by mer-search"

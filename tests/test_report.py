@@ -81,6 +81,12 @@ def test_the_conclusion_says_it_when_a_baseline_is_better(uf1, words):
     assert "RBF SVM" in conclusion(summary)
 
 
+def test_a_network_that_calls_every_clip_the_same_is_told_so():
+    one = summary_with(rules={"tail": {"all": SCORE | {"confusion": ((260, 0), (232, 0))}}})
+    assert conclusion(one).endswith("It calls every clip a: it has learnt nothing.")
+    assert "learnt nothing" not in conclusion(SUMMARY)
+
+
 def test_what_the_leaking_rule_adds_is_said_in_points():
     leaking = summary_with(rules={"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE | {"uf1": 0.68}}})
     assert "would add +8.0 points (UF1 0.600 -> 0.680)" in gap(leaking)

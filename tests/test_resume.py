@@ -100,7 +100,7 @@ def _turned(folder):
 def test_pixels_that_have_changed_are_noticed_by_search_and_confirmation(begin, storage, make_search, flow_folder):
     search, study = begin(trials=1)
     _turned(flow_folder)
-    with pytest.raises(StorageError, match="made with another motion of the same clips, whose pixels have changed"):
+    with pytest.raises(StorageError, match="made with other motion of the same clips, whose pixels have changed"):
         open_study(make_search(), storage, "small")
     loaded = load_data(flow_folder, trial_target(study, 0).run, silent)
     with pytest.raises(UsageError, match=r"trial-0000 was trained on other motion .* the frames' pixels have changed"):

@@ -41,6 +41,7 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     from mer_search.confirmation.summary import Comparison
     from mer_search.confirmation.target import Target, check_different, on, preset_target, seeds_of, trial_target
     from mer_search.report import networks, terminal
+    from mer_search.report.costs import print_copies
     from mer_search.report.page import write_comparison
     from mer_search.search.workspace import find_data
 
@@ -73,8 +74,10 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
 
     def evaluate(networks: Sequence[str], subjects: str) -> Comparison:
         fresh = seeds_of(targets, given.seeds, None)
+        compared = [target(each) for each in networks]
         with terminal.working() as progress:
-            jobs = prepare([target(each) for each in networks], path, subjects, fresh, progress)
+            print_copies(path, [each.run for each in compared])
+            jobs = prepare(compared, path, subjects, fresh, progress)
             return comparing.compare(jobs, confirm_all(jobs, where, progress, given.announcing(progress)))
 
     found, pages = [], []

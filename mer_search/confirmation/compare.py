@@ -112,7 +112,8 @@ def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs:
     names, few = f"{first.name} and {second.name}", first.matrices.shape[1]
     why = f" ({few} subject{'s are' if few > 1 else ' is'} too few to show any)" if 2 / 2**few >= SIGNIFICANT else ""
     if same:
-        said = f"no difference: {names} have the same confusion matrix for every subject and seed"
+        alone = ", for both give all clips one class" if first.matrices.sum((0, 1)).any(0).sum() == 1 else ""
+        said = f"no difference: {names} have the same confusion matrix for every subject and seed{alone}"
     elif not shown:
         said = f"no difference shown between {names}{why}: {numbers}"
     elif difference > 0:

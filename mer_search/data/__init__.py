@@ -75,6 +75,11 @@ class Folder:
         return DATASETS[self.name]
 
     @property
+    def other_task(self) -> str:
+        """Its task, if that is not the dataset's first, which is taken where none is named; else ""."""
+        return "" if self.task == next(iter(self.dataset.tasks)) else self.task
+
+    @property
     def subjects(self) -> tuple[str, ...]:
         """The subjects of the clips."""
         return tuple(sorted({clip.subject for clip in self.clips}))

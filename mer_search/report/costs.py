@@ -27,7 +27,7 @@ def print_cost(cost: Cost, where: str) -> None:
         return
     trials = f"{plural(cost.trials, 'more trial')} of {cost.folds // cost.trials} folds"
     disk = space(cost) and f"{space(cost)} while it goes on"
-    finals = f" and {cost.finals} of finals" if cost.finals else ""
+    finals = f" and {cost.finals} folds of finals" if cost.finals else ""
     note(f"cost: {trials}{finals}, {effort(cost, where)} if none is stopped early{disk}")
     if 0 < cost.last_map < SMALL_MAP:
         note(
@@ -105,6 +105,6 @@ def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_sid
         note(f"cost: nothing, all {wanted} folds are on disk")
         return
     each = ", ".join(f"{cost.folds} for {job.target.title}" for job, cost in zip(jobs, costs, strict=True))
-    kept = f"; on disk: {wanted - whole.folds}" if whole.folds < wanted else ""
+    kept = f"; already on disk: {wanted - whole.folds}" if whole.folds < wanted else ""
     folds = plural(whole.folds, "fold")
     note(f"cost: {folds} ({each}{kept}), {effort(whole, plural(side_by_side, 'slot'))}{space(whole)}")

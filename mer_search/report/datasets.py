@@ -31,7 +31,8 @@ def print_check(report: Report) -> None:
         out.print(f"- {problem}")
     say(plural(len(report.problems), "problem") if report.problems else "no problems")
     if report.usable:
-        out.print(f"next: mer-search run --data {shlex.quote(facts['path'])}")
+        task = f" --task {report.folder.other_task}" if report.folder.other_task else ""
+        out.print(f"next: mer-search run --data {shlex.quote(facts['path'])}{task}")
     else:
         say("A run cannot use this: it needs clips of two subjects and two classes at least.")
 

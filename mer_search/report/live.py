@@ -89,7 +89,7 @@ class Live:
         """Print a line of progress where there are no bars and none was printed for long: the longer, the later."""
         if not err.is_terminal and time.monotonic() - self.told > self.pause:
             self.told, self.pause = time.monotonic(), min(2 * self.pause, LAST)
-            note(f"{line}; trials ended: {self.done}")
+            note(f"{line}; {self.done} of {self.progress.tasks[self.trials].total:.0f} trials have ended")
 
     def _move(self) -> None:
         """Move the bar of trials, by which the time left is estimated, also within trials."""

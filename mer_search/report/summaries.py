@@ -179,6 +179,10 @@ def _against_baselines(summary: Summary) -> Text:
     called = BASELINE_TITLES[name].removeprefix("baseline: ")
     side = "above" if score.averaged.uf1 > best else "not above"
     ensemble = f" With its {seeds} seeds averaged: {score.averaged.uf1:.3f}, {side} the baseline." if seeds > 1 else ""
+    given = [
+        name for name, column in zip(summary.classes, zip(*score.confusion, strict=True), strict=True) if any(column)
+    ]
+    ensemble += f" It calls every clip {given[0]}: it has learnt nothing." if len(given) == 1 else ""
     if score.uf1 <= best:
         said = f"mean UF1 {score.uf1:.3f} does NOT beat a baseline: {called} reaches {best:.3f}.{ensemble}"
         return Text(f"{summary.title}: {said}", "bad", f"{question} No.")

@@ -92,6 +92,7 @@ def front_table(facts: dict[str, Any]) -> Table:
 def state_line(facts: dict[str, Any]) -> str:
     """How many trials are where, and what the pruner spared."""
     states = ", ".join(f"{count} {state}" for state, count in facts["trials"].items())
+    states += f", of {facts['wanted']} wanted" if "wanted" in facts else ""
     trained, whole = facts["fold_epochs"]["trained"], facts["fold_epochs"]["without_pruning"]
     if not facts.get(FINALS_OVER, True):
         states += "; not over, the same `mer-search run` goes on with trials and finals"

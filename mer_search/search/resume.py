@@ -1,32 +1,32 @@
 """A study that is there already: what it is of, and what a call that goes on with it must share."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-import optuna
+from typing import Any, NamedTuple
 
 from mer_search.config import Value
 from mer_search.data import open_folder
 from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.files import RUNS
 from mer_search.search import space
-from mer_search.search.space import StudyFile, parse
+from mer_search.search.space import StudyFile
 from mer_search.search.storage import find_study, open_storage
 from mer_search.search.trial import Search
+from mer_search.search.workspace import chosen_data
 
 MARK = "study.id"  # a file in a study's folder, by which it is known wherever it was moved
 DEFAULT_CHANGED = (
     "its file is the same, but a default has changed: before 26 November 2026 a file that named no pruner meant "
     'pruner = "recall-rungs"; write that into the file to go on'
 )
-MUST_AGREE = {
-    "digest": "space or settings",
-    "task": "task",
-    "leave_out": "kind of folds",
-    "checksum": "data",
-    "motion": "motion of the same clips, whose pixels have changed or are read differently",
-    "subjects": "subjects",
-    "seed": "seed",
+MUST_AGREE = {  # attribute: what a study was made with, if it differs
+    "digest": "another space or settings",
+    "task": "another task",
+    "leave_out": "another kind of folds",
+    "checksum": "other data",
+    "motion": "other motion of the same clips, whose pixels have changed or are read differently",
+    "subjects": "other subjects",
+    "seed": "another seed",
 }
 
 
@@ -52,21 +52,30 @@ def start_changed(search: Search) -> bool:
 class Kept(NamedTuple):
     """What a study is of that is there already, so that its name is enough to go on with it."""
 
-    name: str  # of its file
-    data: Path
-    seed: int
+    study_name: str
+    facts: Mapping[str, Any]  # its attributes
     out: Path  # its results folder
-    folds: dict[str, Value]  # its task, and what its folds leave out
+
+    @property
+    def data(self) -> Path:
+        """The dataset's folder."""
+        return Path(self.facts["data"])
 
     def file(self) -> StudyFile:
         """Its file, as it was kept.
 
         Raises:
-            DataError: if it is gone.
+            UsageError: if it was interrupted while it was made.
+            DataError: if the file is gone.
         """
+        if "mark" not in self.facts:
+            raise UsageError(
+                f"study {self.study_name!r} was interrupted while it was made; give all that it was made with, such as "
+                "--study, --data and --from"
+            )
         path = kept_study(self.out)
         try:
-            return parse(path.read_text(), self.name)
+            return space.parse(path.read_text(), self.facts["study_file"])
         except OSError as error:
             reason = error.strerror or error
             raise DataError(
@@ -74,82 +83,83 @@ class Kept(NamedTuple):
                 "moved, give the --out where it is now, else --study"
             ) from error
 
-    def folds_of(self, data: Path | None) -> dict[str, Value]:
-        """Its task and folds; without the task if other `data`, which are given, do not have it."""
-        known = not data or self.folds.get("data.task") in open_folder(data).dataset.tasks
-        return {key: value for key, value in self.folds.items() if known or key != "data.task"}
+    def folds(self, data: Path | None) -> dict[str, Value]:
+        """Its task, and what its folds leave out; without the task if other `data`, which are given, do not have it."""
+        names = {"task": "data.task", "leave_out": "data.leave_out"}
+        if data and self.facts.get("task") not in open_folder(data).dataset.tasks:
+            del names["task"]
+        return {key: self.facts[name] for name, key in names.items() if name in self.facts}
+
+    def check(self, file: StudyFile, seed: int, out: Path) -> None:
+        """Raise StorageError, before clips are read, for what can be told without them: see `check_agrees`."""
+        here = {"digest": file.digest, "seed": seed, "data": self.facts["data"], "out": str(out.resolve())}
+        if "mark" in self.facts:
+            check_agrees(self.study_name, self.facts, here, file.text)
 
 
-def kept(storage: str, study_name: str, out: Path, file: StudyFile | None) -> Kept | None:
-    """What the study of that name is of; None if there is none. Its results are in `out`, or where they were made.
+def kept(storage: str, study_name: str, out: Path) -> Kept:
+    """What the study of that name is of. Its results are in `out`, or where they were made.
 
     Raises:
-        UsageError: if it was interrupted while it was made, and no file is given.
+        UsageError, StorageError: if there is no such study or storage, or it cannot be opened.
     """
-    try:
-        facts = find_study(open_storage(storage), study_name).user_attrs
-    except (UsageError, StorageError):  # whatever is wrong is told where the study is opened
-        return None
-    if "mark" not in facts and not file:
-        raise UsageError(
-            f"study {study_name!r} was interrupted while it was made; give all that it was made with, such as --study, "
-            "--data and --from"
-        )
+    facts = find_study(open_storage(storage), study_name).user_attrs
     folder = out / study_name
     if out == RUNS and mark_of(folder) != facts.get("mark"):
         folder = Path(facts["out"])
-    names = {"data.task": "task", "data.leave_out": "leave_out"}
-    folds = {key: facts[name] for key, name in names.items() if name in facts}
-    return Kept(facts["study_file"], Path(facts["data"]), facts["seed"], folder, folds)
+    return Kept(study_name, facts, folder)
 
 
-def check(study: optuna.Study, search: Search) -> None:
-    moved = study.user_attrs["data"] != search.attributes["data"]  # then other clips come first
-    for key, word in ({"checksum": MUST_AGREE["checksum"], **MUST_AGREE} if moved else MUST_AGREE).items():
-        must = search.attributes[key]
-        found = study.user_attrs.get(key, must)  # an earlier version may have kept less
-        if found != must:
-            differs, remedy = _difference(study, search, key)
+def check_agrees(study_name: str, there: Mapping[str, Any], here: Mapping[str, Any], text: str) -> None:
+    """Raise StorageError if a study that is resumed was made with something else.
+
+    Args:
+        there: its attributes.
+        here: those that it is resumed with, as far as they are known.
+        text: of the study file that it is resumed with.
+    """
+    moved = there["data"] != here["data"]  # then other clips come first
+    for key in ("checksum", *MUST_AGREE) if moved else MUST_AGREE:
+        found, must = there.get(key), here.get(key)  # an earlier version may have kept less
+        if found != must and key in there and key in here:
+            differs, remedy = _difference(there, here, key, text)
             raise StorageError(
-                f"study {study.study_name!r} in this storage was made with another {word} "
+                f"study {study_name!r} in this storage was made with {MUST_AGREE[key]} "
                 f"({differs or f'{found} there, {must} here'}); give another --study-name, or {remedy}"
             )
-    was, here = Path(study.user_attrs["out"]), search.out.resolve()
-    check_folder(study, search, was)
-    if was != here and mark_of(was) == study.user_attrs["mark"]:
+    was, out = Path(there["out"]), Path(here["out"])
+    check_folder(there, out, was)
+    if was != out and mark_of(was) == there["mark"]:
         raise StorageError(
-            f"a study must have one results folder, but {here} is a copy of {was}, which is still there; give "
+            f"a study must have one results folder, but {out} is a copy of {was}, which is still there; give "
             f"--out {was.parent}, or move that folder away"
         )
-    for key in ("out", "data"):  # which may have been moved
-        if study.user_attrs[key] != search.attributes[key]:
-            study.set_user_attr(key, search.attributes[key])
 
 
-def _difference(study: optuna.Study, search: Search, key: str) -> tuple[str, str]:
-    """In which way a study's attribute is another than the search's, "" for its values, and what to do."""
-    there, here = study.user_attrs, search.attributes
-    if key == "digest" and (file := kept_study(search.out)).exists():
-        return space.changed(file.read_text(), search.file.text) or DEFAULT_CHANGED, "undo the change"
+def _difference(there: Mapping[str, Any], here: Mapping[str, Any], key: str, text: str) -> tuple[str, str]:
+    """In which way a study's attribute is another than the call's, "" for its values, and what to do."""
+    if key == "digest" and (file := kept_study(Path(here["out"]))).exists():
+        return space.changed(file.read_text(), text) or DEFAULT_CHANGED, "undo the change"
     if key == "checksum" and there["data"] != here["data"]:
-        return f"{there['data']} there, {here['data']} here", f"give --data {there['data']}"
+        chosen = chosen_data(None)
+        by = ", by MER_SEARCH_DATA" if chosen and str(chosen.resolve()) == here["data"] else ""
+        return f"{there['data']} there, {here['data']} here{by}", f"give --data {there['data']}"
     if key in ("seed", "task", "leave_out"):
         return "", f"give --{key.replace('_', '-')} {there[key]}"
     return "", "undo the change"
 
 
-def check_folder(study: optuna.Study, search: Search, was: Path) -> None:
-    """Raise StorageError unless the search's folder is the study's own."""
-    here = search.out.resolve()
-    if mark_of(here) == study.user_attrs["mark"]:
+def check_folder(there: Mapping[str, Any], out: Path, was: Path) -> None:
+    """Raise StorageError unless a results folder is the study's own; `there` are its attributes."""
+    if mark_of(out) == there["mark"]:
         return
-    if was == here:
+    if was == out:
         raise StorageError(
-            f"a study must keep its results folder, but {here} was deleted or replaced since the study began "
+            f"a study must keep its results folder, but {out} was deleted or replaced since the study began "
             f"({MARK} in it is not the study's); restore it, give the --out where it is now, or begin anew with "
             "another --study-name"
         )
     raise StorageError(
-        f"a study must have one results folder, and its own was made as {was}, but {here} is another one; give the "
+        f"a study must have one results folder, and its own was made as {was}, but {out} is another one; give the "
         "--out where it is now, or another --study-name"
     )

@@ -1,7 +1,7 @@
 """A search as one call makes it: its study, opened for this process alone, and where its folds are trained."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -12,6 +12,7 @@ from mer_search.config import Value
 from mer_search.data import open_folder
 from mer_search.engine.executor import Executor
 from mer_search.engine.where import Where
+from mer_search.errors import StorageError, UsageError
 from mer_search.search.cost import Cost, search_cost
 from mer_search.search.finals import Final, run_finals
 from mer_search.search.resume import kept
@@ -38,6 +39,7 @@ class Session:
 
     def events(self, trials: int, progress: Progress = silent) -> Iterator[Event | Final]:
         """Run trials until there are so many of them in all, then the finals; yield what happens."""
+        self.study.set_user_attr("wanted", trials)
         finals = Scheduler(self.executor, self.scheduler.in_flight)
         trained = run(self.search, self.study, self.scheduler, trials, progress)
         return chain(trained, run_finals(self.search, self.study, finals, progress))
@@ -84,38 +86,41 @@ def search_of(
     If the study is in the storage, whatever is not given is as before: file, data, task, folds, seed and folder.
 
     Args:
-        file: the study file; None for the study's, else for the one that suits data and device.
+        file: the study file; None for that of the study of this name, without one for that which suits data and device.
         study_name: None for the file's.
         values: of `data`, which are not the study file's.
         out: the folder for results.
-        on_choice: told of a study that suits, and why.
+        on_choice: told of a study file that suits, and why.
 
     Raises:
-        UsageError, DataError: what `mer-search run` refuses.
+        UsageError, DataError, StorageError: what `mer-search run` refuses.
     """
+    there = None
     if file or not study_name:  # of one that is only named, its own data come before MER_SEARCH_DATA
         data = chosen_data(data)
-    name = file.name if file and study_name is None else study_name
-    there = kept(storage, name, out, file) if name else None
-    if not file and there:
+        file = file or _default_file(data, device, on_choice)
+        with suppress(UsageError, StorageError):  # whatever is wrong is told where the study is opened
+            there = kept(storage, study_name or file.name, out)
+    else:
+        there = kept(storage, study_name, out)
         file = there.file()
-    elif not file:
-        suits, reason = default_study(chosen_data(data), device)
-        on_choice(suits, reason)
-        file = load(suits)
-        there = None if name else kept(storage, suits, out, file)
-    name = name or file.name
+    name = study_name or file.name
     path = find_data(data or (there and there.data), progress)
     if there:
-        values = {**there.folds_of(data), **values}
-        seed, out = there.seed if seed is None else seed, there.out.parent
-    file = file.on(values)
+        values = {**there.folds(data), **values}
+        seed, out = there.facts["seed"] if seed is None else seed, there.out.parent
+    file, seed = file.on(values), seed or 0
+    if there and path.resolve() == there.data:
+        there.check(file, seed, out / name)
     loaded = load_data(path, file.base, progress, file.subjects)
-    return Search(file, loaded, loaded.select(file.subjects), seed or 0, out / name)
+    return Search(file, loaded, loaded.select(file.subjects), seed, out / name)
 
 
-def default_study(data: Path | None, device: str) -> tuple[str, str]:
-    """The study that suits the data, None for synthetic clips, and the device, and why."""
+def _default_file(data: Path | None, device: str, on_choice: Callable[[str, str], None]) -> StudyFile:
+    """The study file that suits the data, None for synthetic clips, and the device."""
     if data and open_folder(data).dataset.flow_images:
-        return "megc2019", "the data are flow images"
-    return ("default", "there is a GPU") if device == "cuda" else ("demo", "there is no GPU")
+        suits, reason = "megc2019", "the data are flow images"
+    else:
+        suits, reason = ("default", "there is a GPU") if device == "cuda" else ("demo", "there is no GPU")
+    on_choice(suits, reason)
+    return load(suits)

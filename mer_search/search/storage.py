@@ -49,7 +49,8 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
     driver, _, place = url.partition("://")
     if (file := _sqlite_file(url)) and not create and not file.exists():
         raise StorageError(
-            f"{url} must hold a study, but there is no such file; run `mer-search run` first, or give its --storage"
+            f"{url} must hold a study, but there is no such file; `mer-search run --study NAME` makes one, or give its "
+            "--storage"
         )
     settings = _connection(driver, place)
     try:
@@ -80,7 +81,7 @@ def _check_is_optunas(url: str, settings: dict[str, Any]) -> None:
     if "studies" not in tables:
         found = f"has other tables ({', '.join(tables[:3])})" if tables else "is empty"
         raise StorageError(
-            f"{shown(url)} must hold a study, but {found}; run `mer-search run` first, or give --storage"
+            f"{shown(url)} must hold a study, but {found}; `mer-search run --study NAME` makes one, or give --storage"
         )
 
 
@@ -172,11 +173,12 @@ def find_study(storage: BaseStorage, name: str | None) -> optuna.Study:
     known = [each for each, attributes in every.items() if is_ours(attributes)]
     if not known or (name is not None and name not in known):
         others = [each for each in every if each not in known]
-        found = f"it holds {', '.join(known)}" if known else "it holds none; run `mer-search run` first"
+        found = f"it holds {', '.join(known)}" if known else "it holds none"
         found += (
             f"; {', '.join(others)} {'was' if len(others) == 1 else 'were'} not made by mer-search" if others else ""
         )
-        raise UsageError(f"the storage must hold {'study ' + repr(name) if name else 'a study'}, but {found}")
+        what = f"study {name!r}" if name else "a study"
+        raise UsageError(f"the storage must hold {what}, but {found}; `mer-search run --study NAME` makes one")
     return optuna.load_study(study_name=name or known[-1], storage=storage)
 
 
@@ -198,10 +200,10 @@ def find_trial(study: optuna.Study, number: int | None) -> FrozenTrial:
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     if number not in trials:
         have = f"0 to {max(trials)}" if trials else "none"
-        raise UsageError(f"--trial must be a trial of study {study.study_name!r} ({have}), but got {number}")
+        raise UsageError(f"a trial must be one of study {study.study_name!r} ({have}), but got {number}")
     if trials[number].state != TrialState.COMPLETE:
         raise UsageError(
-            f"--trial must be a finished trial, but {number} is {trials[number].state.name.lower()}; "
+            f"a trial must be finished, but {number} is {trials[number].state.name.lower()}; "
             f"`mer-search status` lists them"
         )
     return trials[number]

@@ -32,7 +32,7 @@ from mer_search.errors import (
 from mer_search.files import REFUSALS, disk, sweep, write_whole
 from mer_search.search.memory_limit import note_need
 from mer_search.search.optuna_internals import enqueued, prune_without_value, wait_again
-from mer_search.search.resume import MARK, check, check_folder, kept_study
+from mer_search.search.resume import MARK, check_agrees, check_folder, kept_study
 from mer_search.search.samplers import Afresh
 from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.storage import best_trial, ended, only_writer
@@ -106,7 +106,10 @@ def open_study(
             f"trials can be taken into a new study only, but {name!r} is there already; give another --study-name, or "
             "leave out --from"
         )
-    check(study, search)
+    check_agrees(name, study.user_attrs, search.attributes, search.file.text)
+    for key in ("out", "data"):  # which may have been moved
+        if study.user_attrs[key] != search.attributes[key]:
+            study.set_user_attr(key, search.attributes[key])
     sweep(search.out)
     if not (kept := kept_study(search.out)).exists():
         write_whole(kept, search.file.text)
@@ -197,6 +200,7 @@ def run(
     Raises:
         MerSearchError: after three failures in a row; the first one's traceback is in its folder.
     """
+    folder = search.out.resolve()
     known = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.FAIL}
     flight: dict[int, optuna.Trial] = {}
     begun: list[Begun] = []
@@ -226,7 +230,7 @@ def run(
             if isinstance(job.name, Evaluation) and job.error is None:
                 yield job.name
             trial = flight[job.name.number]
-            check_folder(study, search, search.out.resolve())
+            check_folder(study.user_attrs, folder, folder)
             with disk():
                 _tell(search, study, trial, job)
             del flight[trial.number]
