@@ -225,7 +225,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         (["compare", "V6", "V6c", "--data", "nowhere"], 1, ["nowhere does not exist"]),
         (["confirm", "--preset", "V4", "--trial", "3"], 2, ["one of --trial, --top and --preset", "--trial and"]),
         (["confirm", "--preset", "V4", "--against", "V3NR"], 2, ["`mer-search compare` compares presets"]),
-        (["subjects", "rank", "flow"], 1, ["a confirmation's folder", "has no folds"]),
+        (["subjects", "rank", "flow"], 1, ["flow/summary.json must be a confirmation's summary"]),
         (["subjects", "rank"], 1, ["`mer-search run --study NAME` makes one"]),
         (["status", "--storage", "sqlite:///none.db"], 1, ["there is no such file"]),
         (["data", "check", "nowhere"], 1, ["does not exist"]),

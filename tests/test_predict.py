@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from small import STUDY, TINY, confirmation_of, drive, folds_of, silent, write_c
 
 from mer_search import cli
 from mer_search.config import Run
+from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data import loose, open_folder
@@ -20,7 +22,8 @@ from mer_search.data.prepare import read_image
 from mer_search.data.spotting import strongest
 from mer_search.engine.local import LocalExecutor
 from mer_search.errors import DataError, UsageError
-from mer_search.inference.predict import find_confirmed, predict
+from mer_search.evaluation.predictions import load, save
+from mer_search.inference.predict import confirmed_in, find_confirmed, predict
 from mer_search.search import space
 from mer_search.search.storage import open_storage
 from mer_search.search.study import open_study
@@ -320,6 +323,21 @@ def test_the_networks_of_a_folder_are_used_and_the_other_confirmed_trials_named(
     (worse / "summary.json").write_text(summary)
     assert "Also confirmed: trial 7 (UF1 0.000); --trial takes another." in ask("sub03/EP02_03f").stdout
     shutil.rmtree(worse)
+
+
+def test_folds_of_other_confirmations_do_not_say_who_was_in_training(of_clips, place, tmp_path):
+    """A configuration's folds lie in one place: those of an earlier seed, or of some subjects, do not count."""
+    fold = of_clips.folder / "folds" / f"{FIRST_SEED}-sub01.npz"
+    other = fold.with_name("7-sub01.npz")
+    save(other, replace(load(fold), seed=7))
+    again = confirmed_in(of_clips.folder, place / "data")
+    assert (again.subjects, again.seeds) == (of_clips.subjects, of_clips.seeds)
+    assert set(confirmed_folds(of_clips.folder)) == {(seed, name) for seed in again.seeds for name in again.subjects}
+    other.unlink()
+    moved = fold.rename(tmp_path / fold.name)
+    with pytest.raises(DataError, match=rf"lacks 1 fold, .* {fold.name}; `mer-search confirm --trial 0` makes it anew"):
+        confirmed_in(of_clips.folder, place / "data")
+    moved.rename(fold)
 
 
 def test_action_units_of_a_tested_clip_are_those_that_its_fold_stored(tmp_path, executor):

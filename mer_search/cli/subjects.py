@@ -20,11 +20,12 @@ def rank(given: Given, folder: Path | None) -> None:
     confirmation's; without it the study's best one is taken."""
     from mer_search.confirmation.difficulty import rank, study_line
     from mer_search.confirmation.folders import confirmation
+    from mer_search.confirmation.scoring import confirmed_folds
     from mer_search.report import terminal
     from mer_search.report.summaries import subjects_table
 
     folder = folder or confirmation(given.study(), None)
-    rows = rank(folder)
+    rows = rank(confirmed_folds(folder).values())
     if given.as_json:
         print_json([row._asdict() for row in rows])
         return

@@ -1,13 +1,10 @@
 """How difficult each subject of a confirmation was."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from mer_search.confirmation.folders import store_of
-from mer_search.errors import DataError
 from mer_search.evaluation.folds import hardest_of
 from mer_search.evaluation.metrics import fold_confusion, log_likelihood, tail
 from mer_search.evaluation.predictions import Predictions
@@ -25,24 +22,16 @@ class Ranked(NamedTuple):
     errors: float  # its share of all subjects' errors
 
 
-def rank(folder: Path) -> list[Ranked]:
-    """The subjects of a confirmation, the hardest first, as evaluation.folds.hardest_of has it.
-
-    Raises:
-        DataError: if the folder holds no predictions.
-    """
-    from mer_search.training.fold_store import load_by_subject  # loads torch: not for every `status`
-
+def rank(folds: Iterable[Predictions]) -> list[Ranked]:
+    """The subjects of a confirmation's folds, the hardest first, as evaluation.folds.hardest_of has it."""
     by_subject: dict[str, list[Predictions]] = {}
-    for fold in load_by_subject(store_of(folder)).values():
+    for fold in folds:
         by_subject.setdefault(fold.subject, []).append(fold)
-    if not by_subject:
-        raise DataError(f"{folder} must be a confirmation's folder such as runs/demo/confirm/trial-7, but has no folds")
-    errors = {subject: _mean_errors(folds) for subject, folds in by_subject.items()}
+    errors = {subject: _mean_errors(own) for subject, own in by_subject.items()}
     every = sum(errors.values())
     rows = {}
-    for subject, folds in by_subject.items():
-        clips, loss = len(folds[0].labels), -float(np.mean([log_likelihood(fold, tail) for fold in folds]))
+    for subject, own in by_subject.items():
+        clips, loss = len(own[0].labels), -float(np.mean([log_likelihood(fold, tail) for fold in own]))
         rows[subject] = Ranked(subject, clips, loss, loss * clips, errors[subject] / every if every else 0.0)
     return [rows[subject] for subject in hardest_of({subject: row.total for subject, row in rows.items()})]
 

@@ -1,5 +1,6 @@
 """A confirmation's scores: every rule and group of subjects, the baselines, and the files that say so."""
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -7,8 +8,19 @@ import numpy as np
 
 from mer_search.config import Run, digest
 from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.folders import store_of
 from mer_search.confirmation.score import LOG, pooled
-from mer_search.confirmation.summary import Corrected, Estimate, RuleScore, Score, Source, Summary
+from mer_search.confirmation.summary import (
+    Corrected,
+    Estimate,
+    RuleScore,
+    Score,
+    Source,
+    Summary,
+    confirm_again,
+    read_summary,
+)
+from mer_search.errors import DataError
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import (
     RULES,
@@ -31,7 +43,7 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import bbc, cross_fit, uf1_interval
 from mer_search.files import csv_text, write_whole
 from mer_search.search.workspace import Progress
-from mer_search.training.fold_store import load_by_subject
+from mer_search.training.fold_store import FOLDS, Key, load_by_subject, named, read_config
 
 
 def summarise(
@@ -171,6 +183,40 @@ def averaged(folds: Sequence[Predictions], rule: Rule = tail) -> dict[str, tuple
     for fold in folds:
         by_subject.setdefault(fold.subject, []).append(fold)
     return {name: (own[0], np.mean(list(map(rule, own)), axis=0).argmax(-1)) for name, own in by_subject.items()}
+
+
+def confirmed_folds(folder: Path) -> dict[Key, Predictions]:
+    """A finished confirmation's folds by seed and subject: its own alone, for other confirmations of the configuration,
+    of other seeds or of some subjects, keep theirs in the same place.
+
+    Raises:
+        DataError: if it is not finished, or one of them is missing or damaged.
+    """
+    seeds, store = read_summary(folder / "summary.json").seeds, store_of(folder)
+    epochs, there = read_config(store / "config.json").train.epochs, load_by_subject(store)
+    wanted = [(seed, subject) for seed in seeds for subject in read_subjects(folder)]
+    if missing := [key for key in wanted if key not in there or there[key].epochs != epochs]:
+        raise DataError(
+            f"{store / FOLDS} must hold {len(wanted)} folds of {epochs} epochs, but lacks {named(missing)}; "
+            f"{confirm_again(folder)}"
+        )
+    return {key: there[key] for key in wanted}
+
+
+def read_subjects(folder: Path) -> dict[str, bool]:
+    """A confirmation's subjects, and whether the search scored each, from its subjects.csv.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    path = folder / "subjects.csv"
+    try:
+        with path.open(newline="") as file:
+            return {row["subject"]: row["tuning"] == "1" for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise DataError(
+            f"{path} must be a table of subjects, but cannot be read ({error!r}); {confirm_again(folder)}"
+        ) from error
 
 
 def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: Summary) -> None:

@@ -1,6 +1,7 @@
 """What a confirmation and a comparison found, as values: summary.json is written, read and verified by them."""
 
 import json
+import re
 from pathlib import Path
 
 from pydantic import Field
@@ -10,7 +11,6 @@ from mer_search.errors import DataError
 from mer_search.evaluation.metrics import LEAKS, Interval
 
 NAMED_VALUES = 3  # that were changed in a preset, at most, of which a title has each
-CONFIRM_AGAIN = "run the same `mer-search confirm` again, which writes it anew"
 
 
 class Estimate(Part):
@@ -157,6 +157,13 @@ class Summary(Part):
         return json.dumps(self.model_dump(), indent=1)
 
 
+def confirm_again(folder: Path) -> str:
+    """What to do where a file in a confirmation's folder is missing or damaged."""
+    trial = re.fullmatch(r"trial-(\d+)", folder.name)
+    command = f"`mer-search confirm --trial {trial[1]}`" if trial else "the same `mer-search confirm`"
+    return f"{command} makes it anew"
+
+
 def read_summary(path: Path) -> Summary:
     """The summary in a file.
 
@@ -167,5 +174,6 @@ def read_summary(path: Path) -> Summary:
         return Summary.model_validate(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} must be a confirmation's summary, but cannot be read ({explain(error)}); {CONFIRM_AGAIN}"
+            f"{path} must be a confirmation's summary, but cannot be read ({explain(error)}); "
+            f"{confirm_again(path.parent)}"
         ) from error

@@ -3,7 +3,6 @@
 Each difference is one line: where, what is there and what it should be, and what to do.
 """
 
-import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +17,17 @@ from mer_search.config import Run, digest, with_values
 from mer_search.confirmation.compare import Contestant, comparison, tail_matrices
 from mer_search.confirmation.confirm import groups_of
 from mer_search.confirmation.folders import store_of
-from mer_search.confirmation.scoring import baseline, baselines_file, corrected, gap, scored, tables
-from mer_search.confirmation.summary import CONFIRM_AGAIN, Summary, read_summary
+from mer_search.confirmation.scoring import (
+    baseline,
+    baselines_file,
+    confirmed_folds,
+    corrected,
+    gap,
+    read_subjects,
+    scored,
+    tables,
+)
+from mer_search.confirmation.summary import Summary, confirm_again, read_summary
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
@@ -33,6 +41,7 @@ from mer_search.training.fold_store import (
     checkpoint_file,
     load_by_subject,
     load_folds,
+    named,
     network_again,
     read_config,
     read_history,
@@ -138,15 +147,9 @@ def _of_finals(folder: Path, facts: Mapping[str, Any], told: Sequence[float] | N
     for seed, uf1 in zip(further_seeds(facts["seed"]), told or (), strict=False):
         there = [folds[seed, subject] for subject in facts["subjects"] if (seed, subject) in folds]
         if missing := [(seed, subject) for subject in facts["subjects"] if (seed, subject) not in folds]:
-            yield f"{folder / FOLDS} lacks {_named(missing)}; `mer-search run` the study again, which trains them"
+            yield f"{folder / FOLDS} lacks {named(missing)}; `mer-search run` the study again, which trains them"
         elif (value := pooled_uf1(there, RULES[facts["rule"]])) != uf1:
             yield f"{folder} must give the study's UF1 {uf1!r} with seed {seed}, but gives {value!r}; {RESTORE}"
-
-
-def _named(missing: Sequence[Key]) -> str:
-    """How many folds are missing, and the first of them."""
-    seed, subject = missing[0]
-    return f"{len(missing)} fold{'s' * (len(missing) > 1)}, the first of them {seed}-{subject}.npz"
 
 
 def _config(folder: Path) -> Run:
@@ -185,18 +188,11 @@ def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[
 
 
 def _of_confirmation(folder: Path) -> Iterator[str]:
-    store = store_of(folder)
-    run, every = _config(store), load_by_subject(store)
-    summary, table = read_summary(folder / "summary.json"), _table(folder / "subjects.csv")
-    subjects = list(table)
-    tuning = [subject for subject in subjects if table[subject] == "1"]
+    store, table, again = store_of(folder), read_subjects(folder), confirm_again(folder)
+    run, summary, on_disk = _config(store), read_summary(folder / "summary.json"), confirmed_folds(folder)
+    folds, subjects = list(on_disk.values()), list(table)
+    tuning = [subject for subject in subjects if table[subject]]
     groups = groups_of(subjects, tuning, summary.databases)
-    on_disk = {key: fold for key, fold in every.items() if fold.epochs == run.train.epochs}
-    wanted = [(seed, subject) for seed in summary.seeds for subject in subjects]
-    if missing := [key for key in wanted if key not in on_disk]:
-        yield f"{FOLDS} must hold {len(wanted)} folds, but lacks {_named(missing)}; confirm again, which trains them"
-        return
-    folds = [on_disk[key] for key in wanted]
     trained = {(fold.seed, fold.fold): fold.whole or fold for fold in folds}
     yield from _of_folds(store, run, list(trained.values()))
     rules = scored(folds, groups, summary.ties)
@@ -216,25 +212,14 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     }
     stored = {key: value for key, value in summary.model_dump().items() if key in expected}
     for difference in unlike("", json.loads(json.dumps(expected)), json.loads(json.dumps(stored))):
-        yield f"summary.json: {difference}; {CONFIRM_AGAIN}"
+        yield f"summary.json: {difference}; {again}"
     for name, text in tables(folds, tuning, run.data.dataset, summary.ties).items():
         if name in LATER and not (folder / name).exists():
             continue  # an earlier version did not write it
         if (folder / name).read_bytes() != text.encode():
-            yield f"{name} must be what the predictions give, but is not; {CONFIRM_AGAIN}"
+            yield f"{name} must be what the predictions give, but is not; {again}"
     for key in trained:
         yield from _of_checkpoint(checkpoint_file(store, *key))
-
-
-def _table(path: Path) -> dict[str, str]:
-    """subject -> whether it was searched, "1" or "0"."""
-    try:
-        with path.open(newline="") as file:
-            return {row["subject"]: row["tuning"] for row in csv.DictReader(file)}
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise DataError(
-            f"{path} must be a table of subjects, but cannot be read ({error!r}); {CONFIRM_AGAIN}"
-        ) from error
 
 
 def _baselines(store: Path, run: Run, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -250,7 +235,8 @@ def _baselines(store: Path, run: Run, groups: Mapping[str, Sequence[str]]) -> di
         predicted = {name: np.array(classes, np.int64) for name, classes in kept["predicted"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} must hold the baselines' classes, but cannot be read ({error!r}); delete it, and {CONFIRM_AGAIN}"
+            f"{path} must hold the baselines' classes, but cannot be read ({error!r}); delete it, and "
+            f"{confirm_again(store)}"
         ) from error
     return {
         "baselines": {
@@ -294,8 +280,8 @@ def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predic
         folds = load_by_subject(folder)
         if set(keys) <= set(folds):
             return folds
-    named = " or ".join(map(str, folders)) or f"a folder beside {store}"
-    raise DataError(f"{named} must hold the {len(keys)} folds that {store} was compared with; {CONFIRM_AGAIN}")
+    where = " or ".join(map(str, folders)) or f"a folder beside {store}"
+    raise DataError(f"{where} must hold the {len(keys)} folds that {store} was compared with; {confirm_again(store)}")
 
 
 def _of_checkpoint(path: Path) -> Iterator[str]:

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mer_search.config import Run
-from mer_search.confirmation.folders import confirmation, confirmed_uf1
+from mer_search.confirmation.folders import confirmation, confirmed_uf1, store_of
+from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import read_summary
 from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Problem
@@ -23,7 +24,7 @@ from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.predictions import load
 from mer_search.model.network import Network
 from mer_search.search.workspace import Progress
-from mer_search.training.fold_store import checkpoint_file, fold_file, load_by_subject, load_network, read_config
+from mer_search.training.fold_store import checkpoint_file, fold_file, load_network, read_config
 from mer_search.training.predict_proba import predict_proba
 
 
@@ -99,20 +100,15 @@ def confirmed_in(folder: Path, data: Path) -> Confirmed:
     Raises:
         DataError: if there is none, or it is damaged.
     """
-    summary = read_summary(folder / "summary.json")
-    by_seed: dict[int, set[str]] = {}
-    there = load_by_subject(folder)
-    for seed, subject in there:
-        by_seed.setdefault(seed, set()).add(subject)
-    if not by_seed:
-        raise DataError(f"{folder} must hold the folds of a confirmation on all subjects; confirm without --subjects")
-    subjects = by_seed[min(by_seed)]
+    summary, folds = read_summary(folder / "summary.json"), confirmed_folds(folder)
+    if store_of(folder) != folder:
+        raise DataError(f"{folder} must hold a confirmation on all subjects; confirm without --subjects")
     return Confirmed(
         summary.title,
         folder,
         read_config(folder / "config.json"),
-        {subject: there[min(by_seed), subject].fold for subject in sorted(subjects)},
-        tuple(seed for seed in by_seed if by_seed[seed] == subjects),
+        {fold.subject: fold.fold for fold in folds.values()},
+        summary.seeds,
         data,
         summary.dataset,
         summary.synthetic,

@@ -13,6 +13,7 @@ from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.folders import confirmation as confirmation_of
 from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.mistakes import mistakes_csv, of_study
+from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import Comparison, Summary, read_summary
 from mer_search.errors import DataError
 from mer_search.evaluation.predictions import Predictions
@@ -24,7 +25,7 @@ from mer_search.report.document import Document, Picture, Section, Text, write_d
 from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Progress
-from mer_search.training.fold_store import load_by_subject, read_config, read_history
+from mer_search.training.fold_store import read_config, read_history
 
 NOTHING = Text(
     "The search's own scores, of the best of many noisy trials on few subjects, look better than they are: run "
@@ -79,8 +80,7 @@ def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> P
     if run := _run(study, folder):
         clips, errors = saliency_page.clips_of(study, run, progress), of_study(study)
         if folder and trial is not None:
-            summary, folds = summaries[trial], load_by_subject(folder).values()
-            asked = [fold for fold in folds if fold.seed in summary.seeds]
+            summary, asked = summaries[trial], list(confirmed_folds(folder).values())
             tuning = [each for name in study.user_attrs["subjects"] for each in summary.databases.get(name, (name,))]
             lead = confirmation_page.result(summary)
             found = [

@@ -102,6 +102,12 @@ def load_by_subject(folder: Path) -> dict[Key, Predictions]:
     return {(part.seed, part.subject): part for part in parts}
 
 
+def named(missing: Sequence[Key]) -> str:
+    """How many folds are missing, and the first of them."""
+    seed, subject = missing[0]
+    return f"{len(missing)} fold{'s' * (len(missing) > 1)}, the first of them {seed}-{subject}.npz"
+
+
 def keep_fold(folder: Path, fold: Predictions, history: Sequence[Epoch]) -> None:
     """Write a fold's history, and then the fold itself."""
     path = fold_file(folder, fold.seed, fold.subject)
