@@ -21,7 +21,16 @@ from mer_search.confirmation.confirm import Announce, Confirmation, OnEpoch, con
 from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.scoring import summarise, write
 from mer_search.confirmation.summary import Summary
-from mer_search.confirmation.target import FIRST_SEED, Target, on, preset_target, seeds_of, start_target, trial_target
+from mer_search.confirmation.target import (
+    FIRST_SEED,
+    Target,
+    data_for,
+    on,
+    preset_target,
+    seeds_of,
+    start_target,
+    trial_target,
+)
 from mer_search.data import Folder, open_folder
 from mer_search.data.clips import Clip, Problem
 from mer_search.data.flow import measure
@@ -47,7 +56,7 @@ from mer_search.report.terminal import drawn
 from mer_search.search import space
 from mer_search.search.finals import Final
 from mer_search.search.session import open_session, search_of
-from mer_search.search.storage import check_name, check_url, is_ours
+from mer_search.search.storage import check_free, check_name, check_url, is_ours
 from mer_search.search.study import Event
 from mer_search.search.workspace import Progress, find_data, silent
 from mer_search.training.fold_store import checkpoint_file
@@ -134,7 +143,7 @@ def run(
             of a dataset that was loaded for another than its first is taken, too.
         study: a study file or the name of one that comes with the package; None for the file of the study that is in
             the storage under `study_name`, or without a name for the one that suits data and device.
-        trials: in all, earlier calls counted in; None for the study file's.
+        trials: in all, earlier calls counted in; None for the study file's, or as many as before if that is more.
         storage: an Optuna storage's URL.
         study_name: in the storage; None for the study file's.
         leave_out: "subject" or, of a composite, "database": what a fold tests and never trains on; None for the study
@@ -161,11 +170,12 @@ def run(
     file = space.load(str(Path(study).expanduser())) if study else None
     check_name((file.name if file else "default") if study_name is None else study_name)
     check_url(storage)
+    check_free(storage)
     where = Where(executor, choose_device(device, executor), slots)
     folds, home = _folds(data, leave_out), Path(out).expanduser()
     search = search_of(file, study_name, _path(data), folds, seed, home, storage, where.device, progress)
     with open_session(search, storage, search.out.name, where, in_flight) as session:
-        for event in session.events(search.file.trials if trials is None else trials, progress):
+        for event in session.events(session.trials(trials), progress):
             on_event(event)
         return session.study
 
@@ -277,7 +287,7 @@ def confirm(
         start = start_target(what, "" if against == "start" else against, targets) if against else None
     if folds := _folds(data, leave_out):
         targets, start = [on(target, folds) for target in targets], start and on(start, folds)
-    path = _path(data) or targets[0].data or find_data(None, progress)
+    path = data_for(targets, _path(data), progress)
     where = Where(executor, choose_device(device, executor), slots)
     return confirm_targets(
         targets, start, path, subjects, seeds_of(targets, seeds, first_seed), where, study, progress

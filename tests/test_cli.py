@@ -391,6 +391,7 @@ def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_pat
     shutil.move(flow_folder, aside := f"{flow_folder}-aside")  # what differs is told before any clip is read
     seed = mer_search("run", "--study-name", "own", "--seed", 6)
     one_line(seed, 1, "another seed (5 there, 6 here)", "give --seed 5")
+    one_line(mer_search("run", "--study-name", "own"), 1, f"must be in {flow_folder}, but", "give the --data")
     Path("small.toml").write_text(STUDY.replace("1e-2]", "2e-2]"))
     one_line(mer_search("run", "--study", "small.toml", "--study-name", "own"), 1, "another space or settings")
     Path("small.toml").write_text(STUDY)
@@ -407,6 +408,7 @@ def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_pat
     monkeypatch.setenv("MER_SEARCH_DATA", str(other))
     one_line(mer_search("run", "--study-name", "own", "--study", "small.toml"), 1, "by MER_SEARCH_DATA")
     assert mer_search("run", "--study-name", "own", "--trials", 2).exit_code == 0
+    assert "3 complete, of 3 wanted" in mer_search("status").stdout  # which are there, and not 2
     monkeypatch.delenv("MER_SEARCH_DATA")
     one_line(mer_search("confirm", "--study-name", "own", "--out", "other"), 2, "--out goes with --preset")
     find_study(open_storage(STORAGE), "own").set_user_attr("task", "7")  # as before, where no --task is given

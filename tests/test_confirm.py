@@ -155,7 +155,7 @@ def test_a_search_started_at_its_base_with_its_settings_and_its_first_starting_p
     other = start_target(study, "V3NR", [second])
     assert (other.run.train.lr, other.run.train.epochs, other.run.model.stem_width) == (8e-4, 2, 4)
     kept_study(Path(study.user_attrs["out"])).unlink()
-    with pytest.raises(DataError, match="run `mer-search run` once more"):
+    with pytest.raises(DataError, match="the file that the study was made with, writes it anew"):
         start_target(study, "", [second])
 
 

@@ -103,7 +103,7 @@ def test_the_cost_of_finals_is_told_before_and_their_outcome_in_the_dashboard(
     shown = live.Live(study, 4, 4, tmp_path)
     for event in play(search, study, executor):
         shown.show(event)
-    assert re.search(r"^trial \d+: .* of \d.*; 4 of 4 trials have ended$", capsys.readouterr().err, re.M)
+    assert re.search(r"^finals, trial \d+: .* of \d.*; 4 of 4 trials have ended$", capsys.readouterr().err, re.M)
     order = [trial.number for trial in ranked_trials(study)]
     note = note_of(study._storage.get_study_system_attrs(study._study_id), None)["body"]
     assert [int(number) for number in re.findall(r"^\| \**(\d+)\** \|", note, re.M)][: len(order)] == order

@@ -35,8 +35,7 @@ def test_a_study_that_plain_optuna_made_is_named_as_such(mer_search, foreign, co
 def test_of_studies_in_one_database_the_last_of_ours_is_meant(foreign):
     storage = open_storage(foreign)
     ours = optuna.create_study(study_name="ours", storage=storage)
-    ours.set_user_attr("digest", "1")
-    ours.set_user_attr("out", "runs/ours")
+    ours.set_user_attr("mark", "1")
     optuna.create_study(study_name="newer", storage=storage)
     assert find_study(storage, None).study_name == "ours"
     with pytest.raises(UsageError, match="it holds ours; theirs, newer were not made by mer-search"):

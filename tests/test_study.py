@@ -1,9 +1,11 @@
+import shutil
+
 import optuna
 import pytest
-from small import STUDY, drive, folds_of, silent, states
+from small import STUDY, confirmation_of, drive, folds_of, silent, states
 
 from mer_search.engine.task import Failed, Finished, Progress
-from mer_search.errors import StorageError, UsageError
+from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.evaluation.metrics import pooled_uf1, tail, val_epoch
 from mer_search.report.costs import print_cost
 from mer_search.report.live import Live
@@ -11,10 +13,10 @@ from mer_search.report.trials import trial_line, trials_table
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
 from mer_search.search.progress import progress_of
-from mer_search.search.resume import start_changed
+from mer_search.search.resume import kept_study, read_kept, start_changed
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import best_trial, find_trial, only_writer, open_storage
-from mer_search.search.study import open_study
+from mer_search.search.study import open_study, restore
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import read_config
@@ -270,6 +272,37 @@ def test_a_trial_that_was_added_by_hand_is_shown(begin):
     study.add_trial(optuna.create_trial(value=0.9, params=first.params, distributions=first.distributions))
     assert len(trials_table(study).rows) == 1  # the same configuration counts once
     assert progress_of(study)["trials"] == {"complete": 2}
+
+
+def test_folds_that_are_lost_are_trained_again_as_they_were_and_a_confirmation_waits_for_them(begin, executor):
+    search, study = begin(trials=3)
+    study.add_trial(optuna.create_trial(value=0.1))  # by hand, which has none
+    fold = trial_folder(search.out, 1) / "folds" / "0-sub02.npz"
+    there = {path: path.read_bytes() for path in search.out.glob("trial-*/folds/*.npz")}
+    fold.unlink()
+    shutil.rmtree(trial_folder(search.out, 2))
+    with pytest.raises(DataError, match=r"trial-0001 must hold a fold of each tuning subject, but has none of sub02"):
+        confirmation_of(study)
+    found = list(restore(search, study, Scheduler(executor, 1)))
+    assert sorted((each.number, each.of) for each in found) == [(1, 1), *[(2, 4)] * 4]
+    assert {path: path.read_bytes() for path in there} == there
+    assert confirmation_of(study).corrects and not list(restore(search, study, Scheduler(executor, 1)))
+
+
+def test_a_study_whose_file_was_damaged_is_told_how_to_go_on(begin, storage, make_search):
+    search, _ = begin()
+    kept = kept_study(search.out)
+    kept.write_text(STUDY.replace("1e-2]", "2e-2]"))
+    with pytest.raises(StorageError, match=r"study.toml is not what it was when the study was made.*restore that file"):
+        open_study(make_search(kept.read_text()), storage, "small")
+    for damage in (b"\xff\xfe", b"[space"):
+        kept.write_bytes(damage)
+        with pytest.raises(DataError, match=r"study.toml must hold the study's file, .* with --study, the file that"):
+            read_kept(search.out, "small")
+        with pytest.raises(StorageError, match="which would tell, cannot be read"):
+            open_study(make_search(STUDY.replace("1e-2]", "2e-2]")), storage, "small")
+        open_study(make_search(), storage, "small")
+        assert kept.read_text() == STUDY
 
 
 def test_other_first_trials_than_the_study_was_made_with_are_noticed(storage, make_search):

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from mer_search.cli.options import Given, example, options, print_json
-from mer_search.errors import DataError, UsageError
+from mer_search.errors import UsageError
 from mer_search.files import RANGES, RUNS
 
 if TYPE_CHECKING:
-    import optuna
-
-    from mer_search.confirmation.target import Target
+    pass
 
 
 @click.command(epilog=example("mer-search confirm --trial 12 --seeds 3"))
@@ -67,13 +65,20 @@ def confirm(
     study = None if preset_name else given.study()
     from mer_search.api import confirm_targets
     from mer_search.confirmation.confirm import Confirmation
-    from mer_search.confirmation.target import on, preset_target, seeds_of, top_targets, trial_target
+    from mer_search.confirmation.target import (
+        data_for,
+        on,
+        preset_target,
+        seeds_of,
+        start_target,
+        top_targets,
+        trial_target,
+    )
     from mer_search.report import datasets, terminal
     from mer_search.report import summaries as shown
     from mer_search.report.costs import epoch_line, print_baselines, print_copies, print_not_kept
     from mer_search.search.cost import Cost
     from mer_search.search.storage import finals_over
-    from mer_search.search.workspace import find_data
     from mer_search.training.loop import BEST, LAST, Epoch
 
     start = None
@@ -85,7 +90,7 @@ def confirm(
             terminal.note(
                 "warning: the study's finals are not over, and may choose another best trial; see `mer-search status`"
             )
-        start = _start(study, against, targets)
+        start = None if against == "none" else start_target(study, against or "", targets)
     targets, start = [on(target, given.folds) for target in targets], start and on(start, given.folds)
     if keep_best:
         targets = [replace(target, keep=(LAST, BEST[target.ties], "action_units")) for target in targets]
@@ -104,7 +109,7 @@ def confirm(
             print_baselines(jobs)
 
         fresh = seeds_of(targets, given.seeds, first_seed)
-        path = given.data or targets[0].data or find_data(None, progress)
+        path = data_for(targets, given.data, progress)
         print_copies(path, [target.run for target in targets])
         results = confirm_targets(
             targets, start, path, given.subjects, fresh, where, study, progress, announce, on_epoch
@@ -127,18 +132,3 @@ def confirm(
         terminal.out.print(f"  {result.report()}")
     if preset_name and results[0].confirmation.is_whole:
         terminal.out.print(f"its networks: mer-search predict CLIP --folder {shlex.quote(str(results[0].folder))}")
-
-
-def _start(study: "optuna.Study", against: str | None, targets: "Sequence[Target]") -> "Target | None":
-    """What trials are compared with; None for --against none, or with a word if an earlier version left too little."""
-    from mer_search.confirmation.target import start_target
-
-    if against == "none":
-        return None
-    try:
-        return start_target(study, against or "", targets)
-    except DataError as error:
-        if against:
-            raise
-        click.echo(f"no comparison with where the search started: {error}", err=True)
-        return None

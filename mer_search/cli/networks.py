@@ -39,11 +39,18 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
     from mer_search.confirmation.summary import Comparison
-    from mer_search.confirmation.target import Target, check_different, on, preset_target, seeds_of, trial_target
+    from mer_search.confirmation.target import (
+        Target,
+        check_different,
+        data_for,
+        on,
+        preset_target,
+        seeds_of,
+        trial_target,
+    )
     from mer_search.report import networks, terminal
     from mer_search.report.costs import print_copies
     from mer_search.report.page import write_comparison
-    from mer_search.search.workspace import find_data
 
     if bool(plan) == bool(names) or len(names) == 1:
         got = " ".join(names) + (" and --plan" if plan else "") if names else "neither"
@@ -70,7 +77,7 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     for step in steps:
         check_different(target(network) for network in step.compare if network in chosen)
     with terminal.working() as progress:
-        path = given.data or next(filter(None, (each.data for each in targets)), None) or find_data(None, progress)
+        path = data_for(targets, given.data, progress)
 
     def evaluate(networks: Sequence[str], subjects: str) -> Comparison:
         fresh = seeds_of(targets, given.seeds, None)

@@ -20,7 +20,7 @@ from mer_search.processes import warm_up
 @click.option(
     "--trials",
     type=click.IntRange(*RANGES["trials"]),
-    help="Trials in all, earlier calls counted in.  [default: the study file's]",
+    help="Trials in all, earlier calls counted in.  [default: the study file's, or as many as before if that is more]",
 )
 @options("storage")
 @study_name_option("the study file's")
@@ -47,11 +47,12 @@ def run(
 
     With the same seed and --in-flight, a search is repeated exactly, on however many slots."""
     from mer_search.search import space
-    from mer_search.search.storage import check_name, check_url, ended
+    from mer_search.search.storage import check_free, check_name, check_url, ended
 
     chosen = space.load(study_file) if study_file else None  # a wrong study file fails before PyTorch is loaded
     check_name((chosen.name if chosen else "default") if name is None else name)
     check_url(given.storage)
+    check_free(given.storage)
     warm_up()
     from mer_search.engine.stop import polling
     from mer_search.report import costs, datasets, live, terminal
@@ -59,8 +60,7 @@ def run(
     from mer_search.search.progress import progress_of
     from mer_search.search.resume import start_changed
     from mer_search.search.session import open_session, search_of
-    from mer_search.search.storage import find_study, open_storage
-    from mer_search.search.study import TAKEN_FROM
+    from mer_search.search.storage import TAKEN_FROM, find_study, open_storage
 
     began, where = time.monotonic(), given.where
     with ExitStack() as stack:
@@ -72,12 +72,12 @@ def run(
                 lambda suits, reason: terminal.note(f"study: {suits} ({reason}; --study takes another)"),
             )  # fmt: skip
         datasets.print_data(search.loaded)
-        label, wanted = search.out.name, trials or search.file.trials
         terminal.note(f"tuning {search.loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
         with terminal.bars() as progress:
             progress("starting workers", 0, 1)
-            session = stack.enter_context(open_session(search, given.storage, label, where, in_flight, other))
+            session = stack.enter_context(open_session(search, given.storage, search.out.name, where, in_flight, other))
         study, scheduler, size = session.study, session.scheduler, session.executor.slots
+        wanted = session.trials(trials)
         if taken := study.user_attrs.get(TAKEN_FROM):
             terminal.note(f"trials taken over from {taken['study']}: {len(taken['trials'])}")
         if start_changed(search):
@@ -96,7 +96,7 @@ def run(
         live.print_wasted(scheduler)
         terminal.show(trials_table(study))
         terminal.say(f"{state_line(progress_of(study))}; took {terminal.duration(time.monotonic() - began)}")
-        print_next(given.storage, label, search.out)
+        print_next(given.storage, search.out.name, search.out)
 
 
 @click.command(epilog=example("mer-search status --json"))

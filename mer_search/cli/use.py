@@ -89,7 +89,10 @@ def _asked(given: Given) -> "Path | optuna.Study":
     """Where the networks are: a folder, or a study. A wrong name fails before PyTorch is loaded."""
     if given.folder is None:
         if given.data:
-            raise UsageError("--data goes with --folder, for a study knows its data; leave it out or give a folder")
+            raise UsageError(
+                "--data goes with --folder, for a study knows its data; where that was moved, `mer-search run --data` "
+                "tells it"
+            )
         return given.study()
     if given.trial is not None or given.name:
         raise UsageError("--folder takes the place of --trial and --study-name; leave it out or them")

@@ -56,7 +56,6 @@ def summarise(
     predicted = baselines.predict_all(
         baselines_file(confirmation.store, run), loaded.motion, loaded.labels, loaded.subjects, loaded.folds, progress
     )
-    same_folds = left_out == target.leave_out  # as in the search
     return Summary(
         title=target.title + (" on another dataset" if confirmation.is_transfer else ""),
         dataset=loaded.folder.title,
@@ -81,7 +80,7 @@ def summarise(
             name: baseline(classes, loaded.labels, loaded.subjects, groups, len(run.data.classes))
             for name, classes in predicted.items()
         },
-        uf1_bbc=corrected(target.trials if same_folds else (), tuning, target.rule),
+        uf1_bbc=corrected(confirmation.corrects, tuning, target.rule),
     )
 
 

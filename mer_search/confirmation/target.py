@@ -11,10 +11,10 @@ from mer_search.config import Data, Run, Value, digest, value_at, with_values
 from mer_search.confirmation.summary import NAMED_VALUES
 from mer_search.errors import DataError, UsageError
 from mer_search.presets import ALIASES, entry, preset
-from mer_search.search import space
-from mer_search.search.resume import kept_study
-from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials, results
+from mer_search.search.resume import read_kept
+from mer_search.search.storage import find_trial, has_folds, ranked_trials, results
 from mer_search.search.trial import trial_folder
+from mer_search.search.workspace import Progress, find_data
 from mer_search.training.fold_store import read_config
 from mer_search.training.loop import LAST
 
@@ -58,9 +58,7 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
     trial, facts = find_trial(study, number), study.user_attrs
     out = results(study)
     run = read_config(trial_folder(out, trial.number) / "config.json")
-    complete = tuple(
-        trial_folder(out, other.number) for other in study.get_trials(deepcopy=False) if ran_to_its_end(other)
-    )
+    complete = tuple(trial_folder(out, other.number) for other in study.get_trials(deepcopy=False) if has_folds(other))
     return Target(
         run,
         f"trial {trial.number} of {study.study_name}",
@@ -68,21 +66,12 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
         Path(facts["data"]),
         facts["checksum"],
         tuple(facts["subjects"]),
-        _study_file(study).subjects,
+        read_kept(results(study), study.study_name).subjects,
         facts["rule"],
         complete,
         trial_folder(out, trial.number),
         leave_out=run.data.leave_out,
     )
-
-
-def _study_file(study: optuna.Study) -> space.StudyFile:
-    kept = kept_study(results(study))
-    if not kept.exists():
-        raise DataError(
-            f"{kept} must hold the study file, but there is none; run `mer-search run` once more, which writes it anew"
-        )
-    return space.parse(kept.read_text(), study.study_name)
 
 
 def top_targets(study: optuna.Study, count: int) -> list[Target]:
@@ -101,24 +90,43 @@ def top_targets(study: optuna.Study, count: int) -> list[Target]:
 
 
 def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target]) -> Target:
-    """Where a study's search started: its base preset with the values under [set] and those of the first [[start]]. If
-    `preset_name` is given, that preset with the values under [set]. If one of the trials `found` is the very
-    configuration, it is returned.
+    """Where a study's search started: its base preset with the values under [set] and those of the first [[start]].
+
+    If there is no [[start]], or `preset_name` is given, the preset with the values under [set], and called so. If one
+    of the trials `found` is the very configuration, it is returned.
 
     Raises:
         DataError: if the study file was not kept.
         UsageError: for an unknown preset, or one that the settings do not suit.
     """
-    file = _study_file(study)
+    file = read_kept(results(study), study.study_name)
     if preset_name:
         run = with_values(preset(preset_name, file.recipe), file.settings)
         title = f"{preset_name}, set as in the study"
     else:
-        run, title = file.first, "the search's start"
+        run, title = file.first, "the search's start" if file.start else f"{file.preset}, set as in the study"
     run = run.model_copy(update={"data": found[0].run.data})
     folder = found[0].folder.with_name(f"against-{digest(run)[:8]}")  # the same configuration has the same folds
     other = replace(found[0], run=run, title=title, folder=folder, trials=(), trained=None)
     return next((target for target in found if digest(target.run) == digest(run)), other)
+
+
+def data_for(targets: Sequence[Target], given: Path | None, progress: Progress) -> Path:
+    """The folder of the clips that targets are confirmed on: as given, else their study's, else see `find_data`.
+
+    Raises:
+        DataError: if the study's is not there.
+    """
+    known = next((target for target in targets if target.data), None)
+    if given or not known:
+        return find_data(given, progress)
+    assert known.data  # noqa: S101 (for the type checker)
+    if not known.data.is_dir():
+        raise DataError(
+            f"the data of {known.title} must be in {known.data}, but there is no such folder; if it was moved, give "
+            "the --data where it is now to `mer-search run`, which tells the study"
+        )
+    return known.data
 
 
 def on(target: Target, values: Mapping[str, Value]) -> Target:

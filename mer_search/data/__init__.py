@@ -183,12 +183,15 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
             "flow.method": (run.flow.method, ["farneback"], "farneback"),
             "frames.crops": (run.frames.crops, [0], "0"),
         }
-        for key, (found, allowed, must) in needed.items():
-            if found not in allowed:
-                raise UsageError(
-                    f"flow images have {'one motion map' if maps == 1 else f'{maps} motion maps'} and no frames, "
-                    f"so {key} must be {must}, but is {found}; use --study megc2019 or set it in the study file"
-                )
+        wrong = {key: must for key, (found, allowed, must) in needed.items() if found not in allowed}
+        if wrong:
+            have = "one motion map" if maps == 1 else f"{maps} motion maps"
+            asked = " and ".join(f"{key} must be {must}, but is {needed[key][0]}" for key, must in wrong.items())
+            values = " ".join(f"--set {key}={must.split()[-1].lower()}" for key, must in wrong.items())
+            raise UsageError(
+                f"flow images have {have} and no frames, so {asked}; set that in the study file, or of a published "
+                f"network with {values}"
+            )
     left_out = run.data.leave_out
     folds = {clip.fold(left_out) for clip in clips}
     if len(folds) < 2 and left_out == "database":

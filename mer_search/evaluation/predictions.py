@@ -101,8 +101,8 @@ def load(path: Path) -> Predictions:
         return _checked(fold)
     except Exception as error:  # zipfile, numpy and zlib each have their own
         raise DataError(
-            f"{path} must hold a fold's predictions, but cannot be read ({error}); delete it and the fold is trained "
-            "again"
+            f"{path} must hold a fold's predictions, but cannot be read ({error}); delete it, and `mer-search run` "
+            "trains it again if it is a trial's, `mer-search confirm` if it is a confirmation's"
         ) from error
 
 

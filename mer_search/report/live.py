@@ -40,7 +40,7 @@ class Live:
     pictures to each trial."""
 
     def __init__(self, study: optuna.Study, trials: int, done: int, artifacts: Path) -> None:
-        self.study, self.artifacts = study, artifacts
+        self.study, self.wanted, self.artifacts = study, trials, artifacts
         self.progress = new_bars(_Bars, "{task.description:<40.40}", 18)
         self.done, self.under_way = done, dict[int, float]()  # trials that have ended; of others the share that is done
         self.trials = self.progress.add_task("trials", completed=done, total=trials)
@@ -70,7 +70,8 @@ class Live:
             self._tell(f"trial {event.number}: epoch {event.epoch.epoch} of {event.of} without {event.epoch.subject}")
         elif isinstance(event, Scored):
             rungs = " of all rungs" if event.of > len(self.study.user_attrs["subjects"]) else ""
-            text = f"trial {event.number}: folds{rungs}"
+            finals = "finals, " * (self.done >= self.wanted)
+            text = f"{finals}trial {event.number}: folds{rungs}"
             self.progress.update(self.folds, completed=event.done, total=event.of, description=text, visible=True)
             self.under_way[event.number] = event.done / event.of
             self._move()
@@ -89,12 +90,11 @@ class Live:
         """Print a line of progress where there are no bars and none was printed for long: the longer, the later."""
         if not err.is_terminal and time.monotonic() - self.told > self.pause:
             self.told, self.pause = time.monotonic(), min(2 * self.pause, LAST)
-            note(f"{line}; {self.done} of {self.progress.tasks[self.trials].total:.0f} trials have ended")
+            note(f"{line}; {self.done} of {self.wanted} trials have ended")
 
     def _move(self) -> None:
         """Move the bar of trials, by which the time left is estimated, also within trials."""
-        total = self.progress.tasks[self.trials].total or 0
-        self.progress.update(self.trials, completed=min(self.done + sum(self.under_way.values()), total))
+        self.progress.update(self.trials, completed=min(self.done + sum(self.under_way.values()), self.wanted))
 
     def _epoch(self, epoch: Epoch, of: int) -> None:
         cut = f", batches cut into {epoch.microbatches}" if epoch.microbatches > 1 else ""

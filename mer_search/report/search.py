@@ -14,8 +14,7 @@ from mer_search.report.document import Block, Code, Picture, Section, Text
 from mer_search.report.figures import Point
 from mer_search.report.trials import proxy_line, state_line, trials_table
 from mer_search.search.progress import progress_of
-from mer_search.search.resume import kept_study
-from mer_search.search.space import parse
+from mer_search.search.resume import read_kept
 from mer_search.search.storage import FINALS, final_scores, ran_to_its_end, results, score
 
 MIN_TRIALS = 8  # trials that ran to their end; importances of fewer are noise
@@ -23,7 +22,7 @@ MIN_TRIALS = 8  # trials that ran to their end; importances of fewer are noise
 
 def facts(study: optuna.Study) -> dict[str, Any]:
     """What a paper says of a search."""
-    file = parse(kept_study(results(study)).read_text(), study.study_name)
+    file = read_kept(results(study), study.study_name)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return {
         "sampler": file.sampler,
@@ -46,7 +45,7 @@ def sections(study: optuna.Study) -> list[Section]:
         Section("The search", [*told, trials_table(study)]),
         Section("What mattered", [*_importances(study), *_slices(study)]),
         Section("Can the search's score be trusted?", _proxy(study)),
-        Section("The space", [Code(kept_study(results(study)).read_text(), "Study file")]),
+        Section("The space", [Code(read_kept(results(study), study.study_name).text, "Study file")]),
     ]
 
 

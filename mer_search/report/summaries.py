@@ -197,6 +197,7 @@ def _against_baselines(summary: Summary) -> Text:
 def _against_start(summary: Summary) -> list[Text]:
     question, found = "Better than the search's start?", summary.comparison
     if found and found.start is not None:
+        question = f"Better than {found.start}?" if found.against_start else question
         tone, answer, lines = _start(found)
         return [Text(" ".join(lines), tone, f"{question} {answer}")]
     if not summary.n_tuning:

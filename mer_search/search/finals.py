@@ -6,8 +6,6 @@ of them is the study's best trial.
 """
 
 from collections.abc import Generator, Sequence
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +13,13 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from mer_search.engine.task import Failed, Finished, Task
 from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search import pruner as pruners
 from mer_search.search.incumbent import Incumbents, find_incumbents
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import FINALS, FINALS_OVER, ranked
-from mer_search.search.study import Lost, Scored
+from mer_search.search.study import Lost, Scored, train_lists
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, silent
 from mer_search.training.fold_store import claim, load_folds
@@ -63,17 +60,9 @@ def run_finals(
         left = [left[place] for place in pruners.still_in(uf1, scores, jury.weights)] if left else []
         if len(left) < 2:
             break
-        number = {_job(search, trial, seed, progress): trial.number for trial in left}
-        with closing(scheduler.run(partial(next, iter(number), None))) as events:
-            for job, event in events:
-                if isinstance(event, Finished):
-                    yield Scored(number[job], event.task.subject, *job.progress)
-                elif isinstance(event, Failed) and isinstance(event.task, Task):
-                    yield Lost(number[job], event.task.subject, event.cause)
-                elif event is None and job.error:
-                    raise job.error
-                elif event is None:
-                    found[number[job]].append(job.outcome)
+        jobs = {_job(search, trial, seed, progress): trial.number for trial in left}
+        for number, folds in (yield from train_lists(scheduler, jobs)).items():
+            found[number].append(folds)
         _keep(study, found, search)
         for trial in left:
             uf1_by_seed = tuple(_uf1(folds, search) for folds in found[trial.number])

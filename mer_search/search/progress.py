@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.search.storage import NOT_TRIED, best_trial, final_scores, score
+from mer_search.search.storage import NOT_TRIED, TAKEN_FROM, best_trial, final_scores, score
 
 STATE_WORDS = {
     TrialState.COMPLETE: "complete",
@@ -23,7 +23,8 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     best = best_trial(study)
     states = Counter(_state(trial) for trial in trials)
-    spent = [trial.user_attrs["fold_epochs"] for trial in trials if "fold_epochs" in trial.user_attrs]
+    taken = len(study.user_attrs.get(TAKEN_FROM, {}).get("trials", ()))  # the first ones, which were trained elsewhere
+    spent = [trial.user_attrs["fold_epochs"] for trial in trials[taken:] if "fold_epochs" in trial.user_attrs]
     return {
         "study": study.study_name,
         **study.user_attrs,

@@ -38,15 +38,31 @@ def kept_study(out: Path) -> Path:
 def mark_of(folder: Path) -> str:
     """The mark of the study whose folder this is; "" if it is no study's."""
     try:
-        return (folder / MARK).read_text()
+        return (folder / MARK).read_text(errors="replace")
     except FileNotFoundError:
         return ""
 
 
+def read_kept(out: Path, name: str) -> StudyFile:
+    """A study's file, as it was kept in its folder; `name` is that of the file.
+
+    Raises:
+        DataError: if it is missing or damaged.
+    """
+    path = kept_study(out)
+    try:
+        return space.parse(path.read_text(), name)
+    except (OSError, ValueError, UsageError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(
+            f"{path} must hold the study's file, but cannot be read ({reason}); `mer-search run` with --study, the "
+            "file that the study was made with, writes it anew"
+        ) from error
+
+
 def start_changed(search: Search) -> bool:
     """Whether a study's file has other first trials than when the study was made, which then are not tried."""
-    kept = kept_study(search.out)
-    return kept.exists() and space.parse(kept.read_text(), search.file.name).start != search.file.start
+    return read_kept(search.out, search.file.name).start != search.file.start
 
 
 class Kept(NamedTuple):
@@ -65,23 +81,14 @@ class Kept(NamedTuple):
         """Its file, as it was kept.
 
         Raises:
-            UsageError: if it was interrupted while it was made.
-            DataError: if the file is gone.
+            DataError: if it is gone or damaged.
         """
-        if "mark" not in self.facts:
-            raise UsageError(
-                f"study {self.study_name!r} was interrupted while it was made; give all that it was made with, such as "
-                "--study, --data and --from"
-            )
-        path = kept_study(self.out)
-        try:
-            return space.parse(path.read_text(), self.facts["study_file"])
-        except OSError as error:
-            reason = error.strerror or error
+        if not self.out.is_dir():
             raise DataError(
-                f"{path} must hold the study's file, but cannot be read ({reason}); if its folder was "
-                "moved, give the --out where it is now, else --study"
-            ) from error
+                f"study {self.study_name!r} must have its results in {self.out}, but there is no such folder; give the "
+                "--out where it is now"
+            )
+        return read_kept(self.out, self.facts["study_file"])
 
     def folds(self, data: Path | None) -> dict[str, Value]:
         """Its task, and what its folds leave out; without the task if other `data`, which are given, do not have it."""
@@ -93,8 +100,7 @@ class Kept(NamedTuple):
     def check(self, file: StudyFile, seed: int, out: Path) -> None:
         """Raise StorageError, before clips are read, for what can be told without them: see `check_agrees`."""
         here = {"digest": file.digest, "seed": seed, "data": self.facts["data"], "out": str(out.resolve())}
-        if "mark" in self.facts:
-            check_agrees(self.study_name, self.facts, here, file.text)
+        check_agrees(self.study_name, self.facts, here, file.text)
 
 
 def kept(storage: str, study_name: str, out: Path) -> Kept:
@@ -105,7 +111,7 @@ def kept(storage: str, study_name: str, out: Path) -> Kept:
     """
     facts = find_study(open_storage(storage), study_name).user_attrs
     folder = out / study_name
-    if out == RUNS and mark_of(folder) != facts.get("mark"):
+    if out == RUNS and mark_of(folder) != facts["mark"]:
         folder = Path(facts["out"])
     return Kept(study_name, facts, folder)
 
@@ -138,8 +144,17 @@ def check_agrees(study_name: str, there: Mapping[str, Any], here: Mapping[str, A
 
 def _difference(there: Mapping[str, Any], here: Mapping[str, Any], key: str, text: str) -> tuple[str, str]:
     """In which way a study's attribute is another than the call's, "" for its values, and what to do."""
-    if key == "digest" and (file := kept_study(Path(here["out"]))).exists():
-        return space.changed(file.read_text(), text) or DEFAULT_CHANGED, "undo the change"
+    if key == "digest":
+        out = Path(here["out"])
+        try:
+            kept = read_kept(out, there["study_file"]).text
+        except DataError:
+            return f"{kept_study(out)}, which would tell, cannot be read", "give the file that it was made with"
+        if differs := space.changed(kept, text):
+            return differs, "undo the change"
+        if "pruner" not in text:
+            return DEFAULT_CHANGED, "undo the change"
+        return f"{kept_study(out)} is not what it was when the study was made", "restore that file"
     if key == "checksum" and there["data"] != here["data"]:
         chosen = chosen_data(None)
         by = ", by MER_SEARCH_DATA" if chosen and str(chosen.resolve()) == here["data"] else ""

@@ -12,13 +12,14 @@ from mer_search.config import Value
 from mer_search.data import open_folder
 from mer_search.engine.executor import Executor
 from mer_search.engine.where import Where
-from mer_search.errors import StorageError, UsageError
+from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.search.cost import Cost, search_cost
 from mer_search.search.finals import Final, run_finals
 from mer_search.search.resume import kept
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.space import StudyFile, load
-from mer_search.search.study import Event, hold_study, in_flight_of, run, slots_of
+from mer_search.search.storage import ended
+from mer_search.search.study import Event, hold_study, in_flight_of, restore, run, slots_of
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, chosen_data, find_data, load_data, silent
 from mer_search.training.fold_store import go_no_further
@@ -33,16 +34,25 @@ class Session:
     executor: Executor
     scheduler: Scheduler
 
+    def trials(self, asked: int | None) -> int:
+        """How many trials there are to be in all: as asked for, else as in the study's file, or as before if that is
+        more."""
+        return asked or max(self.search.file.trials, self.study.user_attrs.get("wanted", 0))
+
     def cost(self, trials: int, progress: Progress = silent) -> Cost:
         """What is still to be trained until there are so many trials, at most."""
         return search_cost(self.search, self.study, self.executor, trials, self.scheduler.in_flight, progress)
 
     def events(self, trials: int, progress: Progress = silent) -> Iterator[Event | Final]:
-        """Run trials until there are so many of them in all, then the finals; yield what happens."""
-        self.study.set_user_attr("wanted", trials)
-        finals = Scheduler(self.executor, self.scheduler.in_flight)
-        trained = run(self.search, self.study, self.scheduler, trials, progress)
-        return chain(trained, run_finals(self.search, self.study, finals, progress))
+        """Train what is lost of ended trials, run trials until there are so many of them in all, then the finals; yield
+        what happens."""
+        self.study.set_user_attr("wanted", max(trials, ended(self.study)))
+        lists = Scheduler(self.executor, self.scheduler.in_flight)
+        return chain(
+            restore(self.search, self.study, lists, progress),
+            run(self.search, self.study, self.scheduler, trials, progress),
+            run_finals(self.search, self.study, lists, progress),
+        )
 
 
 @contextmanager
@@ -105,13 +115,18 @@ def search_of(
         there = kept(storage, study_name, out)
         file = there.file()
     name = study_name or file.name
-    path = find_data(data or (there and there.data), progress)
     if there:
         values = {**there.folds(data), **values}
         seed, out = there.facts["seed"] if seed is None else seed, there.out.parent
     file, seed = file.on(values), seed or 0
+    path = data or (there.data if there else find_data(None, progress))
     if there and path.resolve() == there.data:
         there.check(file, seed, out / name)
+        if not path.is_dir():
+            raise DataError(
+                f"the data of study {name!r} must be in {path}, but there is no such folder; give the --data where it "
+                "is now"
+            )
     loaded = load_data(path, file.base, progress, file.subjects)
     return Search(file, loaded, loaded.select(file.subjects), seed, out / name)
 

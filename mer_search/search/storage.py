@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from difflib import get_close_matches
 from functools import lru_cache
 from math import fsum
 from pathlib import Path
@@ -34,6 +35,7 @@ LETTERS = 60  # of a study's name
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 FINALS = "finals"  # attribute of a study: trial -> UF1 with each further seed (see finals)
 FINALS_OVER = "finals_over"  # attribute of a study: whether no finals are to come
+TAKEN_FROM = "taken_from"  # attribute of a study: that whose trials it began with, and their numbers
 NOT_TRIED = "foretold_by"  # attribute of a trial that was not tried (see memory_limit)
 
 
@@ -174,17 +176,18 @@ def find_study(storage: BaseStorage, name: str | None) -> optuna.Study:
     if not known or (name is not None and name not in known):
         others = [each for each in every if each not in known]
         found = f"it holds {', '.join(known)}" if known else "it holds none"
-        found += (
-            f"; {', '.join(others)} {'was' if len(others) == 1 else 'were'} not made by mer-search" if others else ""
-        )
-        what = f"study {name!r}" if name else "a study"
-        raise UsageError(f"the storage must hold {what}, but {found}; `mer-search run --study NAME` makes one")
+        if others:
+            were = "was" if len(others) == 1 else "were"
+            found += f"; {', '.join(others)} {were} not made by mer-search, or not to the end"
+        near = get_close_matches(name or "", known, 1)
+        advice = f"did you mean {near[0]}?" if near else "`mer-search run --study NAME` makes one"
+        raise UsageError(f"the storage must hold {f'study {name!r}' if name else 'a study'}, but {found}; {advice}")
     return optuna.load_study(study_name=name or known[-1], storage=storage)
 
 
 def is_ours(attributes: Mapping[str, Any]) -> bool:
-    """Whether a study with these attributes was made by this program, and not by another that uses Optuna."""
-    return "digest" in attributes and "out" in attributes
+    """Whether a study with these attributes was made by this program, to the end: its mark comes last."""
+    return "mark" in attributes
 
 
 def find_trial(study: optuna.Study, number: int | None) -> FrozenTrial:
@@ -217,6 +220,11 @@ def is_stopped(trial: FrozenTrial) -> bool:
 def ran_to_its_end(trial: FrozenTrial) -> bool:
     """Whether a trial scored all of the study's subjects; one that was stopped early has only an estimate."""
     return trial.state == TrialState.COMPLETE and not is_stopped(trial)
+
+
+def has_folds(trial: FrozenTrial) -> bool:
+    """Whether a trial must have a fold of each subject: it ran to its end here, and was not added by hand."""
+    return ran_to_its_end(trial) and "fold_epochs" in trial.user_attrs
 
 
 def score(trial: FrozenTrial) -> float:
@@ -320,10 +328,21 @@ def only_writer(url: str, folder: Path) -> Iterator[RDBStorage]:
     with ExitStack() as locks:
         if file := _sqlite_file(url):
             check_url(url)  # before the lock, which would make the folder
-            locks.enter_context(held(file, f"{url} must have one writer, but another mer-search run holds it"))
+            locks.enter_context(_only_writer_of(file, url))
         storage = open_storage(url, create=True)  # before a folder is made for results
         locks.enter_context(only_trainer(folder))
         yield storage
+
+
+def check_free(url: str) -> None:
+    """Raise StorageError if another process holds the file of an sqlite storage: before clips are read."""
+    if (file := _sqlite_file(url)) and file.exists():
+        with _only_writer_of(file, url):
+            pass
+
+
+def _only_writer_of(file: Path, url: str) -> AbstractContextManager[None]:
+    return held(file, f"{url} must have one writer, but another mer-search run holds it", "--storage")
 
 
 @contextmanager
@@ -333,12 +352,12 @@ def only_trainer(folder: Path) -> Iterator[None]:
     Raises:
         StorageError: if another process holds it.
     """
-    with held(folder, f"{folder} must have one mer-search that trains, but another holds it"):
+    with held(folder, f"{folder} must have one mer-search that trains, but another holds it", "--out"):
         yield
 
 
 @contextmanager
-def held(path: Path, refusal: str) -> Iterator[None]:
+def held(path: Path, refusal: str, option: str) -> Iterator[None]:
     """Hold the lock beside a file or folder; StorageError if another process holds it."""
     lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
     with disk(Path(lock.lock_file)):
@@ -346,7 +365,7 @@ def held(path: Path, refusal: str) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout:
-            raise StorageError(f"{refusal}; wait for its end, or give another --storage or --out") from None
+            raise StorageError(f"{refusal}; wait for its end, or give another {option}") from None
     try:
         yield
     finally:

@@ -7,11 +7,12 @@ of trials in flight, and not on how many workers there are or how fast they are.
 
 import math
 import traceback
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import optuna
@@ -23,6 +24,7 @@ from mer_search.engine.task import Failed, Finished, Progress, Task
 from mer_search.errors import (
     CLIPS_DO_NOT_FIT,
     DOES_NOT_FIT,
+    DataError,
     DiskError,
     Infeasible,
     MerSearchError,
@@ -32,19 +34,18 @@ from mer_search.errors import (
 from mer_search.files import REFUSALS, disk, sweep, write_whole
 from mer_search.search.memory_limit import note_need
 from mer_search.search.optuna_internals import enqueued, prune_without_value, wait_again
-from mer_search.search.resume import MARK, check_agrees, check_folder, kept_study
+from mer_search.search.resume import MARK, check_agrees, check_folder, kept_study, read_kept
 from mer_search.search.samplers import Afresh
-from mer_search.search.scheduler import Job, Scheduler
-from mer_search.search.storage import best_trial, ended, only_writer
+from mer_search.search.scheduler import Job, Scheduler, Want, list_job
+from mer_search.search.storage import TAKEN_FROM, best_trial, ended, has_folds, only_writer
 from mer_search.search.takeover import begin, contained
-from mer_search.search.trial import TOLD, Evaluation, Search, evaluation_job
+from mer_search.search.trial import TOLD, Evaluation, Search, evaluation_job, repeats
 from mer_search.search.workspace import Progress as LoadProgress
 from mer_search.search.workspace import silent
-from mer_search.training.fold_store import go_no_further
+from mer_search.training.fold_store import claim, go_no_further, lacking, load_folds
 from mer_search.training.loop import Epoch
 
 FAILURES = 3  # consecutive failures that end a run
-TAKEN_FROM = "taken_from"  # attribute: the study whose trials a study began with, and their numbers
 
 
 def slots_of(study: optuna.Study, asked: int | None) -> int | None:
@@ -111,8 +112,10 @@ def open_study(
         if study.user_attrs[key] != search.attributes[key]:
             study.set_user_attr(key, search.attributes[key])
     sweep(search.out)
-    if not (kept := kept_study(search.out)).exists():
-        write_whole(kept, search.file.text)
+    try:
+        read_kept(search.out, search.file.name)
+    except DataError:
+        write_whole(kept_study(search.out), search.file.text)
     study.sampler = Afresh(search.file.sampler, search.seed)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         wait_again(study, trial)
@@ -241,6 +244,48 @@ def run(
         for trial in flight.values():  # no fault of theirs: a later call takes them up
             with suppress(UpdateFinishedTrialError, StorageInternalError):
                 wait_again(study, trial)
+
+
+def restore(
+    search: Search, study: optuna.Study, scheduler: Scheduler, progress: LoadProgress = silent
+) -> Generator[Scored | Lost]:
+    """Train again, as they were, the folds that trials which ran to their end lack: files that were damaged and
+    deleted. What is computed of all trials needs them. Yield what happens.
+
+    Raises:
+        MerSearchError: if a fold cannot be trained.
+    """
+    trials, jobs = study.get_trials(deepcopy=False), {}
+    for trial in filter(has_folds, trials):
+        folder = search.folder(trial.number)
+        if lost := lacking(folder, search.subjects):
+            loaded = search.loaded.with_values(search.file.tied(trial.params), progress)
+            claim(folder, loaded.run, loaded.motion_digest)
+            seed = next((seed for seed, _ in load_folds(folder)), search.seed + repeats(trials, trial))
+            wanted = [Want(seed, subject, loaded.run.train.epochs) for subject in lost]
+            jobs[list_job(f"trial {trial.number}", loaded, folder, wanted)] = trial.number
+    yield from train_lists(scheduler, jobs)
+
+
+def train_lists(scheduler: Scheduler, jobs: Mapping[Job, int]) -> Generator[Scored | Lost, None, dict[int, Any]]:
+    """Train lists of folds, each of the trial of that number; yield what happens, and return the jobs' outcomes by
+    these.
+
+    Raises:
+        MerSearchError: if a fold cannot be trained.
+    """
+    found = {}
+    with closing(scheduler.run(partial(next, iter(jobs), None))) as events:
+        for job, event in events:
+            if isinstance(event, Finished):
+                yield Scored(jobs[job], event.task.subject, *job.progress)
+            elif isinstance(event, Failed) and isinstance(event.task, Task):
+                yield Lost(jobs[job], event.task.subject, event.cause)
+            elif event is None and job.error:
+                raise job.error
+            elif event is None:
+                found[jobs[job]] = job.outcome
+    return found
 
 
 def _off_axis(search: Search, study: optuna.Study, trial: optuna.Trial) -> Infeasible | None:

@@ -175,17 +175,22 @@ def evaluation_job(
     return Job(evaluation, loaded, evaluation.folder, evaluation.plan, evaluation.needs())
 
 
+def repeats(trials: Sequence[FrozenTrial], trial: optuna.Trial | FrozenTrial) -> int:
+    """How many trials before it had a trial's values: with each it has another seed."""
+    params = trial.params  # which Optuna copies whenever it is asked
+    return sum(other.params == params for other in trials[: trial.number])
+
+
 def _evaluation(search: Search, trials: Sequence[FrozenTrial], trial: optuna.Trial, loaded: Loaded) -> Evaluation:
     pruner, rule = pruners.PRUNERS[search.file.pruner], search.file.rule
-    first, params = trial.user_attrs[TOLD], trial.params  # which Optuna copies whenever it is asked
+    first = trial.user_attrs[TOLD]
     told = [other for other in trials if other.number < first]
-    repeats = sum(other.params == params for other in trials[: trial.number])  # a repeat has another seed
     return Evaluation(
         trial,
         loaded.run,
         search.folder(trial.number),
         search.subjects,
-        search.seed + repeats,
+        search.seed + repeats(trials, trial),
         pruners.subject_order(len(search.subjects), search.seed, trial.number),
         find_incumbents(told, search.folder, search.loaded, search.subjects, pruner, RULES[rule]),
         rule,

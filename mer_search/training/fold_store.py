@@ -102,6 +102,12 @@ def load_by_subject(folder: Path) -> dict[Key, Predictions]:
     return {(part.seed, part.subject): part for part in parts}
 
 
+def lacking(folder: Path, subjects: Sequence[str]) -> list[str]:
+    """Those of the subjects of which no fold, of whichever seed, is in a run's folder."""
+    there = {path.stem.partition("-")[2] for path in (folder / FOLDS).glob("*.npz")}
+    return [subject for subject in subjects if subject not in there]
+
+
 def named(missing: Sequence[Key]) -> str:
     """How many folds are missing, and the first of them."""
     seed, subject = missing[0]
