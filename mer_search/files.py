@@ -238,6 +238,10 @@ def toml_text(what: str, folder: Path, name_or_path: str) -> str:
         path = folder / f"{name_or_path}.toml"
     try:
         return content_of(path, MAX_TEXT).decode()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"a {what} must be a .toml file or one of {', '.join(names)}, but {path} does not exist"
+        ) from error
     except (OSError, UnicodeDecodeError, DataError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"a {what} must be a readable file, but {path} is not ({reason})") from error

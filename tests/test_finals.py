@@ -111,7 +111,7 @@ def test_the_cost_of_finals_is_told_before_and_their_outcome_in_the_dashboard(
 
 def test_finals_that_are_to_come_or_were_stopped_are_told(searched, executor):
     search, study = searched
-    told = "; not over, the same `mer-search run` goes on with trials and finals"
+    told = "; the finals are not over, `mer-search run` holds them when all trials have ended"
     assert told in state_line(progress_of(study))
     play(search, study, executor, stop_after=3)
     assert search_cost(search, study, executor, 4, 1, silent) == NOTHING._replace(finals=2 * SEEDS * 4)

@@ -108,14 +108,16 @@ def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs:
     difference, interval = one - other, paired_interval(first.matrices, second.matrices)
     shown = p_holm < SIGNIFICANT and (interval is None or interval[0] > 0 or interval[1] < 0)
     same = np.array_equal(first.matrices, second.matrices)
-    numbers = _numbers(one, other, interval, p_holm, pairs)
-    names, few = f"{first.name} and {second.name}", first.matrices.shape[1]
-    why = f" ({few} subject{'s are' if few > 1 else ' is'} too few to show any)" if 2 / 2**few >= SIGNIFICANT else ""
+    names, (seeds, few) = f"{first.name} and {second.name}", first.matrices.shape[:2]
+    why = f"; {few} subject{'s are' if few > 1 else ' is'} too few to show any" if 2 / 2**few >= SIGNIFICANT else ""
+    numbers = _numbers(one, other, interval, p_holm, pairs) + why
     if same:
         alone = ", for both give all clips one class" if first.matrices.sum((0, 1)).any(0).sum() == 1 else ""
-        said = f"no difference: {names} have the same confusion matrix for every subject and seed{alone}"
+        said = (
+            f"no difference: {names} have the same confusion matrix for every subject{' and seed' * (seeds > 1)}{alone}"
+        )
     elif not shown:
-        said = f"no difference shown between {names}{why}: {numbers}"
+        said = f"no difference shown between {names}: {numbers}"
     elif difference > 0:
         said = f"{first.name} is better than {second.name}: {numbers}"
     else:
@@ -146,7 +148,7 @@ def _numbers(first: float, second: float, interval: Interval | None, p: float, p
 
 def keep(found: Comparison, out: Path) -> Path:
     """Write a comparison into the folder for results, under its networks' names, for reports; where it is."""
-    names = re.sub(r"[^\w.]+", "-", " against ".join(each.name for each in found.networks))
+    names = re.sub(r"[^\w.]+", "-", " against ".join(each.name for each in found.networks)).strip("-")
     if len(names) > LETTERS:
         names = f"{names[:LETTERS]}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
     path = out / FOLDER / f"{names}.json"

@@ -24,7 +24,8 @@ def print_check(report: Report) -> None:
         say(f"classes of {name}: {made}")
     if outside := facts["outside_the_task"]:
         say(f"not in this task: {', '.join(f'{count} {emotion}' for emotion, count in outside.items())}")
-    say(f"action units are known of {facts['n_with_action_units']} clips")
+    if not report.folder.dataset.flow_images:
+        say(f"action units are known of {facts['n_with_action_units']} clips")
     if few := facts["n_of_three_frames"]:
         say(f"of {few} clips only the onset, apex and offset frames are there: enough for frames.maps 1 or 2")
     for problem in sorted(report.problems, key=lambda problem: problem.clip):

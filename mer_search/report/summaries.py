@@ -254,7 +254,7 @@ def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
         for each in comparison.pairs_on_other[comparison.pairs.index(pair) :][:1]
     ]
     if pair.same:
-        said = f"{found} does NOT differ from {start}: the same confusion matrix for every subject and seed."
+        said = f"{found} does NOT differ from {start}: the same confusion matrix for every subject."
         return "bad", "No.", [said, *alone]
     if not pair.shown:
         return "unsure", "Not shown.", [f"{found} is NOT shown to be better than {start}: {pair.numbers}.", *alone]

@@ -13,7 +13,7 @@ from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
 from mer_search.report.terminal import out, plural
-from mer_search.search.storage import FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
+from mer_search.search.storage import FINALS, FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
 
 if TYPE_CHECKING:
     from mer_search.search.finals import Final
@@ -57,7 +57,8 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     stopped = sorted((trial for trial in ended if not ran_to_its_end(trial)), key=score, reverse=True)
     chosen, confirmed = [*whole, *stopped][:rows], confirmed_uf1(study)
-    repeated = sum(map(ran_to_its_end, ended)) > len(whole)
+    repeated, held = sum(map(ran_to_its_end, ended)) > len(whole), study.user_attrs.get(FINALS)
+    in_finals = "by its finals, the mean with further seeds (so many in all), then " if held else ""
     cells = [
         (
             trial.number,
@@ -73,13 +74,12 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     return Table(
         ("trial", "values", "UF1", "finals", *(["confirmed"] if confirmed else []), "folds", "GFLOP"),
         cells,
-        "The best first: by its finals, the mean with further seeds (so many in all), then by UF1"
-        f"{', of what was tried again the mean over its trials' if repeated else ''}; last, those that were stopped "
-        "early, with an estimate (~). The best of many looks better than it is.",
+        f"The best first: {in_finals}by UF1{', of what was tried again the mean over its trials' if repeated else ''}; "
+        "last, those that were stopped early, with an estimate (~). The best of many looks better than it is.",
         left=2,
         strong=0 if whole else None,
         title=f"{study.study_name}: {study.user_attrs['dataset']}",
-    )
+    ).without_empty()
 
 
 def front_table(facts: dict[str, Any]) -> Table:
@@ -95,7 +95,7 @@ def state_line(facts: dict[str, Any]) -> str:
     states += f", of {facts['wanted']} wanted" if "wanted" in facts else ""
     trained, whole = facts["fold_epochs"]["trained"], facts["fold_epochs"]["without_pruning"]
     if not facts.get(FINALS_OVER, True):
-        states += "; not over, the same `mer-search run` goes on with trials and finals"
+        states += "; the finals are not over, `mer-search run` holds them when all trials have ended"
     if trained == whole:  # perhaps because no trial has ended
         return states
     return f"{states}; {trained:,} epochs of folds trained, {trained / whole:.0%} of what it takes to stop no trial"

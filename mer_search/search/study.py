@@ -186,6 +186,10 @@ class Told(NamedTuple):
     trial: FrozenTrial
     best: FrozenTrial | None
 
+    def __str__(self) -> str:
+        best = f", best: {self.best.number}" if self.best else ""
+        return f"Told(trial {self.trial.number}, {self.trial.state.name}, values {self.trial.values}{best})"
+
 
 # An Evaluation is the last moment to attach something to a trial.
 Event = Begun | Trained | Scored | Lost | Evaluation | Told

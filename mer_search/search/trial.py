@@ -75,7 +75,7 @@ def trial_folder(out: Path, number: int) -> Path:
     return out / f"trial-{number:04d}"
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     """A trial while it is evaluated. Shapes: S subjects of the study."""
 
@@ -91,6 +91,9 @@ class Evaluation:
     seen: dict[str, Predictions] = field(default_factory=dict)  # of the subjects that reached its last rung
     epochs: int = 0  # of that
     microbatches: int = 1  # that a batch is cut into, so that its activations fit the device
+
+    def __repr__(self) -> str:
+        return f"<Evaluation of trial {self.number}: {len(self.seen)} folds, {self.epochs} epochs>"
 
     @property
     def number(self) -> int:
