@@ -4,7 +4,7 @@ from typing import Any
 
 API = (  # what `import mer_search as mer` gives; imported at first use, so that `mer-search --help` is fast
     "load_data", "motion", "run", "confirm", "Result", "load_network", "network_of", "predict", "export",
-    "export_final", "preset", "Run", "with_values", "score", "compare_logs",
+    "export_final", "preset", "Run", "with_values", "compare", "score", "compare_logs",
 )  # fmt: skip
 __all__ = list(API)
 

@@ -16,19 +16,23 @@ from rich.console import Console
 
 from mer_search.config import Run, Value, with_values
 from mer_search.confirmation import score as scoring
-from mer_search.confirmation.compare import compare
+from mer_search.confirmation.compare import compare as compared
+from mer_search.confirmation.compare import keep
 from mer_search.confirmation.confirm import Announce, Confirmation, OnEpoch, confirm_all, prepare
 from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.scoring import summarise, write
-from mer_search.confirmation.summary import Summary
+from mer_search.confirmation.summary import Comparison, Summary
 from mer_search.confirmation.target import (
     FIRST_SEED,
     Target,
+    check_different,
     data_for,
     on,
+    out_of,
     preset_target,
     seeds_of,
     start_target,
+    targets_of,
     trial_target,
 )
 from mer_search.data import Folder, open_folder
@@ -50,7 +54,7 @@ from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.report.dashboard import attach_confirmation
-from mer_search.report.page import write_report
+from mer_search.report.page import write_comparison, write_report
 from mer_search.report.summaries import comparison_lines, conclusion, gap, summary_table
 from mer_search.report.terminal import drawn
 from mer_search.search import space
@@ -63,8 +67,8 @@ from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.fold_store import load_network as load_checkpoint
 
 __all__ = [
-    "Result", "Run", "compare_logs", "confirm", "export", "export_final", "load_data", "load_network", "motion",
-    "network_of", "predict", "preset", "run", "score", "with_values",
+    "Result", "Run", "compare", "compare_logs", "confirm", "export", "export_final", "load_data", "load_network",
+    "motion", "network_of", "predict", "preset", "run", "score", "with_values",
 ]  # fmt: skip
 
 
@@ -317,7 +321,7 @@ def confirm_targets(
     summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
     progress("scoring, and writing pages", 0, len(jobs))
     if len(jobs) > 1 or start:
-        comparison = compare(jobs, folds).model_copy(update={"start": start.title if start else None})
+        comparison = compared(jobs, folds).model_copy(update={"start": start.title if start else None})
         found = {"comparison": comparison, "conclusions": tuple(comparison_lines(comparison, len(targets)))}
         summaries[0] = summaries[0].model_copy(update=found)
     results = [Result(job, tuple(fold), summary) for job, fold, summary in zip(jobs, folds, summaries, strict=True)]
@@ -327,6 +331,58 @@ def confirm_targets(
         if study and result.folder in confirmations(study).values():
             attach_confirmation(study, result.folder.name, pictures)
     return results
+
+
+def compare(
+    networks: Sequence[str | int],
+    study: optuna.Study | None = None,
+    *,
+    values: Mapping[str, Value] | None = None,
+    recipe: str = "",
+    seeds: int = 3,
+    subjects: str = "all",
+    leave_out: str | None = None,
+    data: Folder | str | Path | None = None,
+    device: str = "auto",
+    executor: str = "local",
+    slots: int | None = None,
+    out: str | Path = "runs",
+    progress: Progress = silent,
+) -> Comparison:
+    """Networks against each other: same seeds, same folds, paired by subject. A page of it is in `out`/compare.
+
+    Args:
+        networks: two or more, by the names of published ones, or by the numbers of trials of the study.
+        study: of the trials, whose data, task, folds and folder are taken.
+        values, recipe: of published networks, as for `confirm`.
+        seeds, subjects, leave_out, data, device, executor, slots, out, progress: as for `confirm`.
+
+    Returns:
+        `networks` with each one's `uf1`, `sd` and `ci95`; `pairs`, the first against each other one, with `difference`,
+        `ci95`, `p`, `p_holm` and `conclusion`, a sentence; `winner`, and whether that is shown: `winner_shown`.
+
+    Raises:
+        UsageError, DataError: what `mer-search compare` refuses.
+    """
+    seeds, slots = _whole("seeds", seeds, default=False), _whole("slots", slots)
+    names = list(dict.fromkeys(map(str, networks)))
+    if len(names) < 2:
+        raise UsageError(f"networks must be two or more, but are {names}")
+
+    def given() -> optuna.Study:
+        if study is None:
+            raise UsageError("the number of a trial needs the study that it is of, but study is None")
+        return study
+
+    folds, home = _folds(data, leave_out), Path(out).expanduser()
+    targets = targets_of(names, given, values or {}, folds, recipe, home)
+    met, where = list(targets.values()), Where(executor, choose_device(device, executor), slots)
+    check_different(met)
+    path = data_for(met, _path(data), progress)
+    jobs = prepare(met, path, subjects, seeds_of(met, seeds, None), progress)
+    found = compared(jobs, confirm_all(jobs, where, progress, lambda jobs, costs, slots: None))
+    write_comparison(found, keep(found, out_of(targets)).with_suffix(".html"))
+    return found
 
 
 def load_network(result: Result, subject: str, seed: int = FIRST_SEED, device: str = "cpu") -> tuple[Network, Run]:

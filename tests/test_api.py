@@ -34,6 +34,7 @@ def study_file(tmp_path, monkeypatch):
 HERE = {  # what the page says, and what is said here
     '"~/CASME2"': "folder",
     'study="default", trials=100': "study_file, trials=2",
+    '[0, 3, "V4"]': "[0, 1]",
     "sub05": "sub01",
 }
 
@@ -67,6 +68,9 @@ def test_what_the_page_shows_leads_from_the_data_to_a_network_and_prints_nothing
     np.testing.assert_allclose(said[0].probabilities, kept, atol=2e-3)  # kept in half precision
     assert len(list(study_file.parent.glob("runs/small/confirm/trial-*/onnx/sub01.onnx"))) == 1
     assert mer.export_final(result, device="cpu").path == result.folder / "final" / "everybody.onnx"
+    (pair,) = made["found"].pairs
+    assert (pair.first, pair.second) == ("trial 0 of small", "trial 1 of small") and pair.numbers in pair.conclusion
+    assert len(list(study_file.parent.glob("runs/compare/trial-0*.html"))) == 1
     probs = predict_proba(network, run, made["flow"], None)
     expected = [result.table(), *(f"{each.best} {each.probabilities}" for each in said), probs]
     assert capsys.readouterr().out == "" and printed == "".join(f"{each}\n" for each in expected)
@@ -174,6 +178,9 @@ def test_mistakes_are_told(flow_folder, study_file):
     for what, words in ((foreign, "'theirs' is another program's"), (None, "must be a study or the name of a pub")):
         with pytest.raises(UsageError, match=words):
             mer.confirm(what)
+    for asked, words in ((["V6"], "two or more"), ([0, "V6"], "needs the study that it is of")):
+        with pytest.raises(UsageError, match=words):
+            mer.compare(asked)
     with pytest.raises(UsageError, match="a study's name must be one to 60"):
         mer.run(flow_folder, study_file, study_name="")
     with pytest.raises(UsageError, match="the device must be auto, cpu or cuda, but is 'gpu'"):

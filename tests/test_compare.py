@@ -243,5 +243,5 @@ def test_a_plan_that_is_not_there_or_no_toml(tmp_path):
     with pytest.raises(UsageError, match=r"plan .*none\.toml: not valid TOML: Expected '='"):
         load_plan(str(tmp_path / "none.toml"))
     (tmp_path / "none.toml").unlink()
-    with pytest.raises(UsageError, match="a plan must be a readable file"):
+    with pytest.raises(UsageError, match=r"a plan must be a .toml file or one of .*none.toml does not exist"):
         load_plan(str(tmp_path / "none.toml"))

@@ -246,5 +246,5 @@ def test_a_trial_that_is_where_the_search_started_takes_its_folds_and_the_other_
 def test_a_subject_that_the_data_lack_is_refused_before_motion_is_measured(confirmation, monkeypatch):
     monkeypatch.setattr(workspace, "load", lambda *_: pytest.fail("motion was measured"))
     target = confirmation.target
-    with pytest.raises(UsageError, match="'sub99' is none; they are sub01"):
+    with pytest.raises(UsageError, match="'sub99' is none of sub01"):
         confirming.prepare([target], target.data, "sub99", (1000,), silent)

@@ -100,7 +100,7 @@ def test_predictions_that_no_network_can_have_made_are_damaged(tmp_path, changes
     save(path, _fold())
     assert load(path).epochs == 4
     save(path, _fold(**changes))
-    with pytest.raises(DataError, match="delete it and the fold is trained again"):
+    with pytest.raises(DataError, match="delete it, and `mer-search run` trains it again"):
         load(path)
 
 

@@ -113,7 +113,7 @@ def test_a_confirmation_reports_by_subject_and_database(mixed, mer_search):
 def test_one_database_may_be_tested_alone(mixed, mer_search):
     result = mer.confirm("V4", values=VALUES, data=mixed, seeds=1, subjects="smic", leave_out="database", device="cpu")
     assert (result.summary.n_subjects, result.folder.name.split("-1-")[1].split("-")[0]) == (2, "databases")
-    with pytest.raises(UsageError, match="'sub01' is none; they are casme2, smic"):
+    with pytest.raises(UsageError, match="'sub01' is none of casme2, smic"):
         mer.confirm("V4", values=VALUES, data=mixed, subjects="sub01", leave_out="database", device="cpu")
 
 

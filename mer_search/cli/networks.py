@@ -1,6 +1,5 @@
 """Commands about networks that have a name."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import click
 
 from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import UsageError
-from mer_search.files import RANGES, RUNS
+from mer_search.files import RANGES
 
 
 @click.command(epilog=example("mer-search presets --parity"))
@@ -39,15 +38,7 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     from mer_search.confirmation.confirm import confirm_all, prepare
     from mer_search.confirmation.plans import Step, follow, load_plan
     from mer_search.confirmation.summary import Comparison
-    from mer_search.confirmation.target import (
-        Target,
-        check_different,
-        data_for,
-        on,
-        preset_target,
-        seeds_of,
-        trial_target,
-    )
+    from mer_search.confirmation.target import check_different, data_for, out_of, seeds_of, targets_of
     from mer_search.report import networks, terminal
     from mer_search.report.costs import print_copies
     from mer_search.report.page import write_comparison
@@ -60,31 +51,17 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     values, where = given.values, given.where
     steps = load_plan(plan) if plan else (Step(name="", compare=names, subjects=given.subjects),)
     chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
-    if (given.settings or given.recipe) and all(map(_is_trial, chosen)):
-        option = "--set" if given.settings else "--as-published"
-        raise UsageError(f"{option} goes with presets, for a trial has its values; leave it out or name a preset")
-    trials = {network: trial_target(given.study(), int(network)) for network in sorted(filter(_is_trial, chosen))}
-    first = next(iter(trials.values()), None)
-    folds = {"data.task": first.run.data.task, "data.leave_out": first.leave_out} if first else {}
-    out = first.folder.parents[2] if first and given.out == RUNS else given.out
-
-    def target(network: str) -> Target:
-        if network in trials:
-            return on(trials[network], folds | given.folds)
-        return preset_target(network, {**folds, **values, **given.folds}, out, given.recipe)
-
-    targets = list(map(target, sorted(chosen)))  # a wrong name fails before anything is trained
-    for step in steps:
-        check_different(target(network) for network in step.compare if network in chosen)
+    targets = targets_of(sorted(chosen), given.study, values, given.folds, given.recipe, given.out)
+    for step in steps:  # a wrong name fails before anything is trained
+        check_different(targets[network] for network in step.compare if network in chosen)
+    fresh, out = seeds_of(targets.values(), given.seeds, None), out_of(targets)
     with terminal.working() as progress:
-        path = data_for(targets, given.data, progress)
+        path = data_for(targets.values(), given.data, progress)
 
     def evaluate(networks: Sequence[str], subjects: str) -> Comparison:
-        fresh = seeds_of(targets, given.seeds, None)
-        compared = [target(each) for each in networks]
         with terminal.working() as progress:
-            print_copies(path, [each.run for each in compared])
-            jobs = prepare(compared, path, subjects, fresh, progress)
+            print_copies(path, [targets[each].run for each in networks])
+            jobs = prepare([targets[each] for each in networks], path, subjects, fresh, progress)
             return comparing.compare(jobs, confirm_all(jobs, where, progress, given.announcing(progress)))
 
     found, pages = [], []
@@ -184,7 +161,3 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
     else:
         changed = changes(preset_name, given.values, given.recipe)
         networks.print_evaluated(facts, preset_title(preset_name, changed, given.recipe))
-
-
-def _is_trial(network: str) -> bool:
-    return re.fullmatch("[0-9]{1,9}", network) is not None

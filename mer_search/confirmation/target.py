@@ -1,7 +1,8 @@
 """What can be confirmed: a trial of a study, where its search started, or a published network."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import optuna
 from mer_search.config import Data, Run, Value, digest, value_at, with_values
 from mer_search.confirmation.summary import NAMED_VALUES
 from mer_search.errors import DataError, UsageError
+from mer_search.files import RUNS
 from mer_search.presets import ALIASES, entry, preset
 from mer_search.search.resume import read_kept
 from mer_search.search.storage import find_trial, has_folds, ranked_trials, results
@@ -111,7 +113,54 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
     return next((target for target in found if digest(target.run) == digest(run)), other)
 
 
-def data_for(targets: Sequence[Target], given: Path | None, progress: Progress) -> Path:
+def targets_of(
+    networks: Iterable[str],
+    study: Callable[[], optuna.Study],
+    values: Mapping[str, Value],
+    folds: Mapping[str, Value],
+    recipe: str,
+    out: Path,
+) -> dict[str, Target]:
+    """Networks that are to be compared, by their names: a preset's, or the number of a trial.
+
+    Args:
+        networks: the names.
+        study: gives the study of the trials, whose task, folds and folder the presets have then, too.
+        values: set in the presets, which are in the `recipe`.
+        folds: values of `data` that go before a trial's.
+        recipe: of presets.RECIPES.
+        out: the folder for results, where there is no trial, or if it is not the default.
+
+    Raises:
+        UsageError: for an unknown name, or values without a preset.
+    """
+    names = list(networks)
+    numbers = [name for name in names if re.fullmatch("[0-9]{1,9}", name)]
+    if (values or recipe) and numbers == names:
+        raise UsageError(
+            f"{'--set' if values else '--as-published'} goes with presets, for a trial has its values; leave it out or "
+            "name a preset"
+        )
+    trials = {name: trial_target(study(), int(name)) for name in numbers}
+    shared: dict[str, Value] = {}
+    if trials:
+        first = next(iter(trials.values()))
+        shared = {"data.task": first.run.data.task, "data.leave_out": first.leave_out}
+        out = out_of(trials) if out == RUNS else out
+    return {
+        name: on(trials[name], {**shared, **folds})
+        if name in trials
+        else preset_target(name, {**shared, **values, **folds}, out, recipe)
+        for name in names
+    }
+
+
+def out_of(targets: Mapping[str, Target]) -> Path:
+    """The folder for results in which targets have theirs."""
+    return next(iter(targets.values())).folder.parents[2]
+
+
+def data_for(targets: Iterable[Target], given: Path | None, progress: Progress) -> Path:
     """The folder of the clips that targets are confirmed on: as given, else their study's, else see `find_data`.
 
     Raises:
@@ -134,7 +183,7 @@ def on(target: Target, values: Mapping[str, Value]) -> Target:
     return replace(target, run=with_values(target.run, values))
 
 
-def seeds_of(targets: Sequence[Target], count: int, first: int | None) -> range:
+def seeds_of(targets: Collection[Target], count: int, first: int | None) -> range:
     """The seeds of a confirmation: `count` from `first` on, or where it is None from 1000 on; the public code's 0 of
     networks as published.
 

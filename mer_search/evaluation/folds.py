@@ -119,12 +119,10 @@ def _subject(name: str, known: Sequence[str], databases: Iterable[str] = ()) -> 
     ]
     if len(fitting) != 1:
         everything = [*sorted(known), *sorted(databases)]
-        found = f"fits {' and '.join(fitting)}; write the name" if fitting else "is none"
+        found = f"fits {' and '.join(fitting)}; write the name" if fitting else f"is none of {', '.join(everything)}"
         words = [f"{rule}{f'_{_number(name)}' if _number(name) else ''}" for rule in RANKED]
         if not fitting and (near := difflib.get_close_matches(name, [*words, *everything, "all"], n=1, cutoff=0.7)):
-            found += f"; did you mean {near[0]}?"
-        elif not fitting:
-            found += f"; they are {', '.join(everything)}"
+            found = f"is none; did you mean {near[0]}? There are {', '.join(everything)}"
         raise UsageError(f"a subject must be one of the data's, but {name!r} {found}")
     return fitting[0]
 
