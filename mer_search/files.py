@@ -14,6 +14,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,10 @@ def toml_text(what: str, folder: Path, name_or_path: str) -> str:
     path, names = Path(name_or_path), toml_names(folder)
     if path.suffix != ".toml" and not path.is_file():
         if name_or_path not in names:
-            raise UsageError(f"a {what} must be a .toml file or one of {', '.join(names)}, but got {name_or_path!r}")
+            near = "".join(f"; did you mean {name}?" for name in get_close_matches(name_or_path, names, 1))
+            raise UsageError(
+                f"a {what} must be a .toml file or one of {', '.join(names)}, but got {name_or_path!r}{near}"
+            )
         path = folder / f"{name_or_path}.toml"
     try:
         return content_of(path, MAX_TEXT).decode()

@@ -203,6 +203,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         (["run", "--data", "nowhere"], 1, ["nowhere does not exist"]),
         (["run", "--study-name", "ghost"], 1, ["no such file; `mer-search run --study NAME` makes one"]),
         (["run", "--study", "nope"], 2, ["demo, megc2019", "'nope'"]),
+        (["run", "--study", "megc"], 2, ["'megc'; did you mean megc2019?"]),
         (["run", "--study", "wrong.toml"], 2, ["did you mean 'train.lr'"]),
         (["run", "--study", "wide.toml"], 2, ["model.attention_width", "2048", "999999"]),
         (["run", "--study", "tiny.toml", "--data", "flow", "--storage", "what"], 2, ["must be a URL"]),

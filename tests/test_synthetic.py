@@ -11,6 +11,7 @@ import pytest
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.data.synthetic.dataset import clip_motion, displacement, plan_clips, profile, render_clip, write_dataset
 from mer_search.errors import UsageError
+from mer_search.search import workspace
 
 SMALL = {"height": 64, "width": 64, "threads": 1}
 
@@ -90,6 +91,17 @@ def test_a_call_that_fails_leaves_nothing(tmp_path, error):
     with pytest.raises(error):
         write_dataset(tmp_path / "set", subjects=(22,), on_clip=stop, **SMALL)
     assert not list(tmp_path.iterdir())
+
+
+def test_clips_that_were_drawn_once_are_drawn_again_where_they_were_deleted(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    drawn = []
+    monkeypatch.setattr(workspace, "write_dataset", lambda path, on_clip: drawn.append(path) or path.mkdir())
+    path = workspace.find_data(None, workspace.silent)
+    assert workspace.find_data(path, workspace.silent) == path and drawn == [path]
+    path.rmdir()
+    assert workspace.find_data(path, workspace.silent) == path and drawn == [path, path]  # as a study knows them
+    assert workspace.find_data(tmp_path / "other", workspace.silent) == tmp_path / "other"
 
 
 def test_a_folder_with_something_in_it_is_refused_and_kept(tmp_path):

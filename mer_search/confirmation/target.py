@@ -167,15 +167,13 @@ def data_for(targets: Iterable[Target], given: Path | None, progress: Progress) 
         DataError: if the study's is not there.
     """
     known = next((target for target in targets if target.data), None)
-    if given or not known:
-        return find_data(given, progress)
-    assert known.data  # noqa: S101 (for the type checker)
-    if not known.data.is_dir():
+    path = find_data(given or (known.data if known else None), progress)
+    if known and not given and not path.is_dir():
         raise DataError(
-            f"the data of {known.title} must be in {known.data}, but there is no such folder; if it was moved, give "
-            "the --data where it is now to `mer-search run`, which tells the study"
+            f"the data of {known.title} must be in {path}, but there is no such folder; if it was moved, give the "
+            "--data where it is now to `mer-search run`, which tells the study"
         )
-    return known.data
+    return path
 
 
 def on(target: Target, values: Mapping[str, Value]) -> Target:

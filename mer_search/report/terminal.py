@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import rich.table
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from mer_search.engine.stop import check, polling
 from mer_search.report.document import Table
@@ -33,9 +34,7 @@ def drawn(table: Table) -> RenderableType:
     """A table as rich draws it."""
     grid = rich.table.Table(
         title=table.title,
-        caption=table.caption,
         title_justify="left",
-        caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -44,7 +43,7 @@ def drawn(table: Table) -> RenderableType:
         grid.add_column(column, justify="left" if place < table.left else "right", overflow="fold")
     for number, cells in enumerate(table.cells):
         grid.add_row(*cells, style="bold" if number == table.strong else None)
-    return grid
+    return Group(grid, Text(table.caption, "table.caption")) if table.caption else grid
 
 
 def say(text: str) -> None:

@@ -119,7 +119,7 @@ def search_of(
         values = {**there.folds(data), **values}
         seed, out = there.facts["seed"] if seed is None else seed, there.out.parent
     file, seed = file.on(values), seed or 0
-    path = data or (there.data if there else find_data(None, progress))
+    path = find_data(data or (there and there.data), progress)
     if there and path.resolve() == there.data:
         there.check(file, seed, out / name)
         if not path.is_dir():

@@ -135,10 +135,10 @@ def chosen_data(path: Path | None) -> Path | None:
 
 
 def find_data(path: Path | None, progress: Progress) -> Path:
-    """The data's folder: `path`, else MER_SEARCH_DATA, else the synthetic set, which is made once."""
-    if chosen := chosen_data(path):
+    """The data's folder: `path`, else MER_SEARCH_DATA, else the synthetic set, which is made where it is not there."""
+    chosen, synthetic = chosen_data(path), cache() / "synthetic"
+    if chosen and chosen.resolve() != synthetic.resolve():
         return chosen
-    synthetic = cache() / "synthetic"
     try:
         cache().mkdir(parents=True, exist_ok=True)
     except OSError as error:
