@@ -120,6 +120,9 @@ def test_the_cost_is_known_before_the_first_trial(begin, executor):
     assert (cost.trials, cost.folds) == (5, 20)
     assert cost.flop > 0
     assert 0 < cost.seconds < 600
+    with pytest.raises(KeyboardInterrupt):
+        drive(search, study, executor, 1, stop_after=3)
+    assert search_cost(search, study, executor, 5, 1, silent).flop == pytest.approx(cost.flop * 17 / 20)
     drive(search, study, executor, 1)
     assert search_cost(search, study, executor, 1, 1, silent).trials == 0
 

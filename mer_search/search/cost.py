@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import optuna
+from optuna.trial import TrialState
 
 from mer_search.config import Run, Value, with_values
 from mer_search.engine.executor import Executor, seconds_per_step
@@ -16,6 +17,7 @@ from mer_search.search.pruner import PRUNERS
 from mer_search.search.storage import ended, finals_over
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Loaded, Progress
+from mer_search.training.fold_store import load_folds, read_config
 
 SAMPLED_CONFIGURATIONS = 9  # configurations on which a search's cost is estimated
 
@@ -51,12 +53,23 @@ def search_cost(
     has_rungs = len(PRUNERS[search.file.pruner].milestones(runs[median].train.epochs)) > 1
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
     folds = left * len(search.subjects)
-    whole = folds + finals
+    whole = folds + finals - _begun(search, study)
     flop = float(
         np.mean([fold_flop(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)])
     )
     seconds = flop * whole / speed / executor.slots
     return Cost(left, folds, flop * whole, seconds, kept, finals, max(map(last_map, runs)))
+
+
+def _begun(search: Search, study: optuna.Study) -> float:
+    """What is on disk of trials that were interrupted, in whole folds."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    folders = [search.folder(trial.number) for trial in waiting]
+    return sum(
+        fold.epochs / read_config(folder / "config.json").train.epochs
+        for folder in folders
+        for fold in load_folds(folder).values()
+    )
 
 
 def fold_flop(run: Run, step: int, clips: int) -> float:
