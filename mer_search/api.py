@@ -233,6 +233,15 @@ class Result:
         )  # fmt: skip
 
 
+def _ours(study: Any) -> optuna.Study:
+    """The study, if this program made it."""
+    if not isinstance(study, optuna.Study):
+        raise UsageError(f"a study must be an optuna.Study, such as `run` gives, but is {study!r}")
+    if not is_ours(study.user_attrs):
+        raise UsageError(f"a study must be one that `run` made, but {study.study_name!r} is another program's")
+    return study
+
+
 def confirm(
     what: optuna.Study | str,
     trial: int | None = None,
@@ -284,10 +293,8 @@ def confirm(
         targets, start, study = [preset_target(what, values or {}, Path(out).expanduser(), recipe)], None, None
     elif values or recipe or Path(out) != RUNS:
         raise UsageError("values, recipe and out go with a published network, for a study has its own")
-    elif not is_ours(what.user_attrs):
-        raise UsageError(f"a study must be one that `run` made, but {what.study_name!r} is another program's")
     else:
-        targets, study = [trial_target(what, trial)], what
+        targets, study = [trial_target(_ours(what), trial)], what
         start = start_target(what, "" if against == "start" else against, targets) if against else None
     if folds := _folds(data, leave_out):
         targets, start = [on(target, folds) for target in targets], start and on(start, folds)
@@ -365,23 +372,23 @@ def compare(
         UsageError, DataError: what `mer-search compare` refuses.
     """
     seeds, slots = _whole("seeds", seeds, default=False), _whole("slots", slots)
-    names = list(dict.fromkeys(map(str, networks)))
+    names = [] if isinstance(networks, str) else list(map(str, networks))
     if len(names) < 2:
-        raise UsageError(f"networks must be two or more, but are {names}")
+        raise UsageError(f"networks must be a list of two or more, but are {networks!r}")
 
     def given() -> optuna.Study:
         if study is None:
             raise UsageError("the number of a trial needs the study that it is of, but study is None")
-        return study
+        return _ours(study)
 
     folds, home = _folds(data, leave_out), Path(out).expanduser()
     targets = targets_of(names, given, values or {}, folds, recipe, home)
     met, where = list(targets.values()), Where(executor, choose_device(device, executor), slots)
-    check_different(met)
+    check_different(targets[name] for name in names)
     path = data_for(met, _path(data), progress)
     jobs = prepare(met, path, subjects, seeds_of(met, seeds, None), progress)
     found = compared(jobs, confirm_all(jobs, where, progress, lambda jobs, costs, slots: None))
-    write_comparison(found, keep(found, out_of(targets)).with_suffix(".html"))
+    write_comparison(found, keep(found, out_of(targets, home)).with_suffix(".html"))
     return found
 
 

@@ -178,9 +178,16 @@ def test_mistakes_are_told(flow_folder, study_file):
     for what, words in ((foreign, "'theirs' is another program's"), (None, "must be a study or the name of a pub")):
         with pytest.raises(UsageError, match=words):
             mer.confirm(what)
-    for asked, words in ((["V6"], "two or more"), ([0, "V6"], "needs the study that it is of")):
+    for asked, study, words in (
+        (["V6"], None, "two or more"),
+        ("V6 V4", None, "a list of two or more"),
+        (["V6", "V6"], None, "must differ"),
+        ([0, "V6"], None, "needs the study that it is of"),
+        ([0, 1], foreign, "another program's"),
+        ([0, 1], "small", "must be an optuna.Study"),
+    ):
         with pytest.raises(UsageError, match=words):
-            mer.compare(asked)
+            mer.compare(asked, study)
     with pytest.raises(UsageError, match="a study's name must be one to 60"):
         mer.run(flow_folder, study_file, study_name="")
     with pytest.raises(UsageError, match="the device must be auto, cpu or cuda, but is 'gpu'"):

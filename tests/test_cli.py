@@ -403,6 +403,8 @@ def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_pat
     assert not late.parent.exists()
     compared = mer_search("compare", 0, 1, "--seeds", 1, "--subjects", "1,2")
     assert compared.exit_code == 0 and len(list(Path("elsewhere/compare").glob("*.html"))) == 1, compared.output
+    assert mer_search("compare", 0, 1, "--seeds", 1, "--subjects", "1,2", "--out", "there").exit_code == 0
+    assert len(list(Path("there/compare").glob("*.html"))) == 1
     write_flow_images(other := tmp_path / "other", subjects=5)
     refused = mer_search("run", "--study-name", "own", "--data", other)
     one_line(refused, 1, f"other data ({flow_folder} there, {other} here)", f"give --data {flow_folder}")

@@ -335,7 +335,7 @@ def test_folds_of_other_confirmations_do_not_say_who_was_in_training(of_clips, p
     assert set(confirmed_folds(of_clips.folder)) == {(seed, name) for seed in again.seeds for name in again.subjects}
     other.unlink()
     moved = fold.rename(tmp_path / fold.name)
-    with pytest.raises(DataError, match=rf"lacks 1 fold, .* {fold.name}; `mer-search confirm --trial 0` makes it anew"):
+    with pytest.raises(DataError, match=rf"lacks 1 fold, .* {fold.name}; .* --trial 0 --seeds 2 --seed 1000` makes"):
         confirmed_in(of_clips.folder, place / "data")
     moved.rename(fold)
 

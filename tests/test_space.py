@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 
 from mer_search.errors import UsageError
@@ -43,6 +45,28 @@ def test_every_study_that_comes_with_the_package_is_valid(name):
     study = space.load(name)
     assert study.axes
     assert study.preset in PRESETS
+
+
+GAMMA = '"train.focal_gamma" = { float = [0.1, 0.9] }\n'
+DEPTH = '"model.position_depth" = { choice = [1, 2] }\n'
+
+
+@pytest.mark.parametrize(
+    ("settings", "axes", "refused"),
+    [
+        ("", GAMMA, "train.focal_gamma has an effect only where train.loss is focal or softmax_focal, but that is ce"),
+        ('"train.loss" = "focal"\n', GAMMA, ""),
+        ("", GAMMA + '"train.loss" = { choice = ["ce", "focal"] }\n', ""),
+        ("", GAMMA + '"model.dropout" = "train.focal_gamma"\n', ""),  # which has one
+        ('"model.position" = false\n', DEPTH, "only where model.position is True, but that is False"),
+        ('"model.position" = false\n', DEPTH + '"train.flip" = { choice = [true, false] }\n'
+         '"model.position" = "train.flip"\n', ""),
+    ],
+)  # fmt: skip
+def test_an_axis_without_an_effect_is_refused_in_a_study_that_is_to_be_made(settings, axes, refused):
+    file = space.parse(f'base = "V4"\n[set]\n{settings}[space]\n{axes}', "x")  # as an earlier version kept it
+    with pytest.raises(UsageError, match=refused) if refused else nullcontext():
+        file.check_effect()
 
 
 def test_the_default_study_varies_what_the_specification_asks_for():
@@ -117,10 +141,6 @@ def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
         (SMALL.replace("1e-4", "-1.0"), "low < high"),
         (SMALL.replace("1e-2], log = true", "99.0]"), "train.lr: .*less than or equal to 10, but got 99"),
         (SMALL.replace("choice", "choose"), "an axis must be"),
-        (
-            SMALL.partition("[when]")[0].replace('"train.loss" = { choice = ["ce", "focal"] }', ""),
-            "focal_gamma has an effect only where train.loss is focal or softmax",
-        ),
         (SMALL.replace('"ce", "focal"', '["ce"], 3'), "choice must be a list of plain values"),
         (SMALL + '[[start]]\n"train.lr" = 0.5\n', "train.lr must lie on its axis"),
         (SMALL + '[[start]]\n"train.epochs" = 5\n', "'train.epochs' is none"),

@@ -280,6 +280,7 @@ def test_a_trial_that_was_added_by_hand_is_shown(begin):
 def test_folds_that_are_lost_are_trained_again_as_they_were_and_a_confirmation_waits_for_them(begin, executor):
     search, study = begin(trials=3)
     study.add_trial(optuna.create_trial(value=0.1))  # by hand, which has none
+    study.add_trial(study.trials[1])  # which has those of its first
     fold = trial_folder(search.out, 1) / "folds" / "0-sub02.npz"
     there = {path: path.read_bytes() for path in search.out.glob("trial-*/folds/*.npz")}
     fold.unlink()
@@ -287,7 +288,9 @@ def test_folds_that_are_lost_are_trained_again_as_they_were_and_a_confirmation_w
     with pytest.raises(DataError, match=r"trial-0001 must hold a fold of each tuning subject, but has none of sub02"):
         confirmation_of(study)
     found = list(restore(search, study, Scheduler(executor, 1)))
-    assert sorted((each.number, each.of) for each in found) == [(1, 1), *[(2, 4)] * 4]
+    lost = {1: ["sub02"], 2: search.subjects, 4: search.subjects}
+    assert sorted(found) == [(number, subject) for number, subjects in lost.items() for subject in subjects]
+    assert [fold.seed for fold in folds_of(trial_folder(search.out, 4))] == [0] * 4  # and not that of a repeat
     assert {path: path.read_bytes() for path in there} == there
     assert confirmation_of(study).corrects and not list(restore(search, study, Scheduler(executor, 1)))
 

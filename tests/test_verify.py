@@ -113,7 +113,7 @@ FOLD = {
         "must have probabilities",
     ),
     "a fold of another name": (
-        _file("folds/*.npz", lambda path: path.rename(path.with_name("0-sub09.npz"))),
+        _file("folds/*.npz", lambda path: path.rename(path.with_stem(path.stem.replace("sub01", "sub09")))),
         "it holds the fold of sub01",
     ),
     "a file that is cut short": (_cut("folds/*.npz"), "must hold a fold's predictions, but cannot be read"),

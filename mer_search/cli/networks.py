@@ -54,7 +54,7 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     targets = targets_of(sorted(chosen), given.study, values, given.folds, given.recipe, given.out)
     for step in steps:  # a wrong name fails before anything is trained
         check_different(targets[network] for network in step.compare if network in chosen)
-    fresh, out = seeds_of(targets.values(), given.seeds, None), out_of(targets)
+    fresh, out = seeds_of(targets.values(), given.seeds, None), out_of(targets, given.out)
     with terminal.working() as progress:
         path = data_for(targets.values(), given.data, progress)
 

@@ -1,6 +1,7 @@
 """Commands that use what was confirmed: predict clips, write networks for other programs."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,5 +108,6 @@ def _confirmed(asked: "Path | optuna.Study", given: Given, progress: "Progress")
     from mer_search.search.workspace import find_data
 
     if isinstance(asked, Path):
-        return confirmed_in(asked, find_data(given.data, progress))
+        confirmed = confirmed_in(asked, Path())
+        return replace(confirmed, data=find_data(given.data, progress))
     return find_confirmed(asked, given.trial)

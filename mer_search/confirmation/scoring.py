@@ -192,12 +192,12 @@ def confirmed_folds(folder: Path) -> dict[Key, Predictions]:
         DataError: if it is not finished, or one of them is missing or damaged.
     """
     seeds, store = read_summary(folder / "summary.json").seeds, store_of(folder)
-    epochs, there = read_config(store / "config.json").train.epochs, load_by_subject(store)
+    epochs, there = read_config(store / "config.json").train.epochs, load_by_subject(store, seeds)
     wanted = [(seed, subject) for seed in seeds for subject in read_subjects(folder)]
     if missing := [key for key in wanted if key not in there or there[key].epochs != epochs]:
         raise DataError(
             f"{store / FOLDS} must hold {len(wanted)} folds of {epochs} epochs, but lacks {named(missing)}; "
-            f"{confirm_again(folder)}"
+            f"{confirm_again(folder, seeds)}"
         )
     return {key: there[key] for key in wanted}
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -157,11 +159,12 @@ class Summary(Part):
         return json.dumps(self.model_dump(), indent=1)
 
 
-def confirm_again(folder: Path) -> str:
-    """What to do where a file in a confirmation's folder is missing or damaged."""
+def confirm_again(folder: Path, seeds: Sequence[int] = ()) -> str:
+    """What to do where a file in a confirmation's folder is missing or damaged, whose seeds may be known."""
     trial = re.fullmatch(r"trial-(\d+)", folder.name)
-    command = f"`mer-search confirm --trial {trial[1]}`" if trial else "the same `mer-search confirm`"
-    return f"{command} makes it anew"
+    of = f" --study-name {shlex.quote(folder.parents[1].name)} --trial {trial[1]}" if trial else ""
+    of += f" --seeds {len(seeds)} --seed {seeds[0]}" if trial and seeds else ""
+    return f"`mer-search confirm{of}` makes it anew" if trial else "the same `mer-search confirm` makes it anew"
 
 
 def read_summary(path: Path) -> Summary:

@@ -13,7 +13,7 @@ from mer_search.confirmation.summary import NAMED_VALUES
 from mer_search.errors import DataError, UsageError
 from mer_search.files import RUNS
 from mer_search.presets import ALIASES, entry, preset
-from mer_search.search.resume import read_kept
+from mer_search.search.resume import file_of
 from mer_search.search.storage import find_trial, has_folds, ranked_trials, results
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Progress, find_data
@@ -68,7 +68,7 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
         Path(facts["data"]),
         facts["checksum"],
         tuple(facts["subjects"]),
-        read_kept(results(study), study.study_name).subjects,
+        file_of(study).subjects,
         facts["rule"],
         complete,
         trial_folder(out, trial.number),
@@ -101,7 +101,7 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
         DataError: if the study file was not kept.
         UsageError: for an unknown preset, or one that the settings do not suit.
     """
-    file = read_kept(results(study), study.study_name)
+    file = file_of(study)
     if preset_name:
         run = with_values(preset(preset_name, file.recipe), file.settings)
         title = f"{preset_name}, set as in the study"
@@ -146,7 +146,7 @@ def targets_of(
     if trials:
         first = next(iter(trials.values()))
         shared = {"data.task": first.run.data.task, "data.leave_out": first.leave_out}
-        out = out_of(trials) if out == RUNS else out
+        out = out_of(trials, out)
     return {
         name: on(trials[name], {**shared, **folds})
         if name in trials
@@ -155,9 +155,9 @@ def targets_of(
     }
 
 
-def out_of(targets: Mapping[str, Target]) -> Path:
-    """The folder for results in which targets have theirs."""
-    return next(iter(targets.values())).folder.parents[2]
+def out_of(targets: Mapping[str, Target], out: Path) -> Path:
+    """The folder for results: `out`, if it is not the default, else that in which targets have theirs."""
+    return next(iter(targets.values())).folder.parents[2] if out == RUNS else out
 
 
 def data_for(targets: Iterable[Target], given: Path | None, progress: Progress) -> Path:

@@ -128,7 +128,8 @@ def _of_trial(folder: Path, trial: FrozenTrial, facts: Mapping[str, Any]) -> Ite
     there = [fold for fold in folds if fold.subject in facts["subjects"] and fold.epochs >= epochs]
     wanted = stopped or len(facts["subjects"])
     if len(there) < wanted:
-        yield f"{FOLDS} must hold {wanted} folds of {epochs} epochs, but holds {len(there)}; {RESTORE}"
+        again = RESTORE if stopped else "`mer-search run` trains those again that are missing"
+        yield f"{FOLDS} must hold {wanted} folds of {epochs} epochs, but holds {len(there)}; {again}"
     elif not stopped:
         value = pooled_uf1(there, RULES[facts["rule"]])
         if value != trial.values[0]:

@@ -17,7 +17,7 @@ from mer_search.report.trials import final_line, trial_line, values_text
 from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import ENDED, is_stopped, score
-from mer_search.search.study import Begun, Event, Lost, Scored, Trained
+from mer_search.search.study import Begun, Event, Lost, Restored, Scored, Trained
 from mer_search.search.trial import Evaluation
 from mer_search.training.loop import Epoch
 
@@ -76,6 +76,8 @@ class Live:
             self.under_way[event.number] = event.done / event.of
             self._move()
             self._tell(f"{text} {event.done} of {event.of}")
+        elif isinstance(event, Restored):
+            _line(f"trial {event.number}: the fold of {event.subject} had been lost, and is trained again")
         elif isinstance(event, Lost):
             _line(f"a worker died ({event.cause}) at {event.subject} of trial {event.number}; the fold begins again")
         elif isinstance(event, Evaluation):

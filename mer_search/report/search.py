@@ -14,15 +14,15 @@ from mer_search.report.document import Block, Code, Picture, Section, Text
 from mer_search.report.figures import Point
 from mer_search.report.trials import proxy_line, state_line, trials_table
 from mer_search.search.progress import progress_of
-from mer_search.search.resume import read_kept
-from mer_search.search.storage import FINALS, final_scores, ran_to_its_end, results, score
+from mer_search.search.resume import file_of
+from mer_search.search.storage import FINALS, final_scores, ran_to_its_end, score
 
 MIN_TRIALS = 8  # trials that ran to their end; importances of fewer are noise
 
 
 def facts(study: optuna.Study) -> dict[str, Any]:
     """What a paper says of a search."""
-    file = read_kept(results(study), study.study_name)
+    file = file_of(study)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return {
         "sampler": file.sampler,
@@ -45,7 +45,7 @@ def sections(study: optuna.Study) -> list[Section]:
         Section("The search", [*told, trials_table(study)]),
         Section("What mattered", [*_importances(study), *_slices(study)]),
         Section("Can the search's score be trusted?", _proxy(study)),
-        Section("The space", [Code(read_kept(results(study), study.study_name).text, "Study file")]),
+        Section("The space", [Code(file_of(study).text, "Study file")]),
     ]
 
 

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import optuna
+
 from mer_search.config import Value
 from mer_search.data import open_folder
 from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.files import RUNS
 from mer_search.search import space
 from mer_search.search.space import StudyFile
-from mer_search.search.storage import find_study, open_storage
+from mer_search.search.storage import find_study, open_storage, results
 from mer_search.search.trial import Search
 from mer_search.search.workspace import chosen_data
 
@@ -58,6 +60,21 @@ def read_kept(out: Path, name: str) -> StudyFile:
             f"{path} must hold the study's file, but cannot be read ({reason}); `mer-search run` with --study, the "
             "file that the study was made with, writes it anew"
         ) from error
+
+
+def file_of(study: optuna.Study) -> StudyFile:
+    """A study's file, as it was kept.
+
+    Raises:
+        DataError: if it is missing, damaged, or no more the one that the study was made with.
+    """
+    file = read_kept(results(study), study.user_attrs["study_file"])
+    if file.digest != study.user_attrs["digest"]:
+        raise DataError(
+            f"{kept_study(results(study))} is not what it was when the study was made; restore it, or `mer-search run` "
+            "with --study, the file that the study was made with, writes it anew"
+        )
+    return file
 
 
 def start_changed(search: Search) -> bool:

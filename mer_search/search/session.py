@@ -118,6 +118,8 @@ def search_of(
     if there:
         values = {**there.folds(data), **values}
         seed, out = there.facts["seed"] if seed is None else seed, there.out.parent
+    else:
+        file.check_effect()
     file, seed = file.on(values), seed or 0
     path = find_data(data or (there and there.data), progress)
     if there and path.resolve() == there.data:

@@ -58,6 +58,15 @@ class Fields(Part):
 
 
 LASTING = ("base", "recipe", "subjects", "set", "space", "when", "rule", "sampler", "pruner", "also")  # never change
+ONLY_WITH = {  # an axis, and a path with the values with which it has an effect
+    "train.focal_gamma": ("train.loss", ("focal", "softmax_focal")),
+    "train.focal_alpha": ("train.loss", ("focal",)),
+    "train.label_smoothing": ("train.loss", ("ce",)),
+    "train.gamma": ("train.schedule", ("exponential",)),
+    "train.plateau": ("train.schedule", ("exponential",)),
+    "model.position_depth": ("model.position", (True,)),
+    "model.position_drop": ("model.position", (True,)),
+}
 DIFFERENCES_SHOWN = 3  # differences that a message names
 
 
@@ -123,6 +132,19 @@ class StudyFile:
     def on(self, values: Mapping[str, Value]) -> "StudyFile":
         """The same study with another task of the data, or other folds: values of `data`."""
         return replace(self, base=with_values(self.base, values))
+
+    def check_effect(self) -> None:
+        """Raise UsageError for an axis that no value of the others gives an effect: of a study that is to be made."""
+        varied = {axis.key: axis.values for axis in self.axes}
+        varied |= {key: varied[axis] for key, axis in self.ties.items()}
+        for key in ONLY_WITH.keys() & {axis.key for axis in self.axes} - set(self.ties.values()):
+            other, needed = ONLY_WITH[key]
+            found = varied.get(other, (value_at(self.base, other),))
+            if not set(found) & set(needed):
+                raise UsageError(
+                    f"study {self.name}: {key} has an effect only where {other} is {' or '.join(map(str, needed))}, "
+                    f"but that is {' or '.join(map(str, found))} here; leave the axis out, or vary or set {other}"
+                )
 
     @property
     def first(self) -> Run:
@@ -215,7 +237,6 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         if axis.kind != "choice" and (few := allowed_values(axis.key)):
             raise UsageError(f"{axis.key} takes one of {', '.join(map(str, few))}: its axis must be a choice of these")
     _check_ties(ties, axes)
-    _check_effect(base, axes)
     when = _conditions(given.when, axes)
     if bool(given.also) != (given.sampler == "nsga2") or (given.also and given.pruner != "none"):
         raise UsageError(
@@ -242,30 +263,6 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],
         **chosen,
     )
-
-
-ONLY_WITH = {  # an axis, and a path with the values with which it has an effect
-    "train.focal_gamma": ("train.loss", ("focal", "softmax_focal")),
-    "train.focal_alpha": ("train.loss", ("focal",)),
-    "train.label_smoothing": ("train.loss", ("ce",)),
-    "train.gamma": ("train.schedule", ("exponential",)),
-    "train.plateau": ("train.schedule", ("exponential",)),
-    "model.position_depth": ("model.position", (True,)),
-    "model.position_drop": ("model.position", (True,)),
-}
-
-
-def _check_effect(base: Run, axes: Sequence[Axis]) -> None:
-    """Raise UsageError for an axis that no value of the others gives an effect."""
-    possible = {axis.key: axis.values for axis in axes}
-    for key in [axis.key for axis in axes if axis.key in ONLY_WITH]:
-        other, needed = ONLY_WITH[key]
-        found = possible.get(other, (value_at(base, other),))
-        if not set(found) & set(needed):
-            raise UsageError(
-                f"{key} has an effect only where {other} is {' or '.join(map(str, needed))}, but that is "
-                f"{' or '.join(map(str, found))} in this study; leave the axis out, or vary or set {other}"
-            )
 
 
 def _check_held_out(base: Run, axes: Sequence[Axis], when: Mapping[str, Any]) -> None:

@@ -34,15 +34,15 @@ from mer_search.errors import (
 from mer_search.files import REFUSALS, disk, sweep, write_whole
 from mer_search.search.memory_limit import note_need
 from mer_search.search.optuna_internals import enqueued, prune_without_value, wait_again
-from mer_search.search.resume import MARK, check_agrees, check_folder, kept_study, read_kept
+from mer_search.search.resume import MARK, check_agrees, check_folder, file_of, kept_study
 from mer_search.search.samplers import Afresh
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import TAKEN_FROM, best_trial, ended, has_folds, only_writer
 from mer_search.search.takeover import begin, contained
-from mer_search.search.trial import TOLD, Evaluation, Search, evaluation_job, repeats
+from mer_search.search.trial import SEED, TOLD, Evaluation, Search, evaluation_job, repeats
 from mer_search.search.workspace import Progress as LoadProgress
 from mer_search.search.workspace import silent
-from mer_search.training.fold_store import claim, go_no_further, lacking, load_folds
+from mer_search.training.fold_store import claim, go_no_further, lacking
 from mer_search.training.loop import Epoch
 
 FAILURES = 3  # consecutive failures that end a run
@@ -113,7 +113,7 @@ def open_study(
             study.set_user_attr(key, search.attributes[key])
     sweep(search.out)
     try:
-        read_kept(search.out, search.file.name)
+        file_of(study)
     except DataError:
         write_whole(kept_study(search.out), search.file.text)
     study.sampler = Afresh(search.file.sampler, search.seed)
@@ -172,6 +172,13 @@ class Scored(NamedTuple):
     of: int
 
 
+class Restored(NamedTuple):
+    """A fold that an ended trial had lost is on disk again."""
+
+    number: int
+    subject: str
+
+
 class Lost(NamedTuple):
     """A worker process died while it trained a fold, which is trained again."""
 
@@ -192,7 +199,7 @@ class Told(NamedTuple):
 
 
 # An Evaluation is the last moment to attach something to a trial.
-Event = Begun | Trained | Scored | Lost | Evaluation | Told
+Event = Begun | Trained | Scored | Restored | Lost | Evaluation | Told
 
 
 def run(
@@ -252,7 +259,7 @@ def run(
 
 def restore(
     search: Search, study: optuna.Study, scheduler: Scheduler, progress: LoadProgress = silent
-) -> Generator[Scored | Lost]:
+) -> Generator[Restored | Lost]:
     """Train again, as they were, the folds that trials which ran to their end lack: files that were damaged and
     deleted. What is computed of all trials needs them. Yield what happens.
 
@@ -265,10 +272,11 @@ def restore(
         if lost := lacking(folder, search.subjects):
             loaded = search.loaded.with_values(search.file.tied(trial.params), progress)
             claim(folder, loaded.run, loaded.motion_digest)
-            seed = next((seed for seed, _ in load_folds(folder)), search.seed + repeats(trials, trial))
+            seed = trial.user_attrs.get(SEED, search.seed + repeats(trials, trial))
             wanted = [Want(seed, subject, loaded.run.train.epochs) for subject in lost]
             jobs[list_job(f"trial {trial.number}", loaded, folder, wanted)] = trial.number
-    yield from train_lists(scheduler, jobs)
+    for event in train_lists(scheduler, jobs):
+        yield Restored(event.number, event.subject) if isinstance(event, Scored) else event
 
 
 def train_lists(scheduler: Scheduler, jobs: Mapping[Job, int]) -> Generator[Scored | Lost, None, dict[int, Any]]:

@@ -24,6 +24,7 @@ from mer_search.search.storage import FINALS_OVER
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.fold_store import claim
 
+SEED = "seed"  # attribute of a trial: with which its folds are trained
 TOLD = "told"  # attribute of a trial: it knows of the trials with lower numbers than this
 
 
@@ -186,14 +187,15 @@ def repeats(trials: Sequence[FrozenTrial], trial: optuna.Trial | FrozenTrial) ->
 
 def _evaluation(search: Search, trials: Sequence[FrozenTrial], trial: optuna.Trial, loaded: Loaded) -> Evaluation:
     pruner, rule = pruners.PRUNERS[search.file.pruner], search.file.rule
-    first = trial.user_attrs[TOLD]
+    first, seed = trial.user_attrs[TOLD], search.seed + repeats(trials, trial)
+    trial.set_user_attr(SEED, seed)
     told = [other for other in trials if other.number < first]
     return Evaluation(
         trial,
         loaded.run,
         search.folder(trial.number),
         search.subjects,
-        search.seed + repeats(trials, trial),
+        seed,
         pruners.subject_order(len(search.subjects), search.seed, trial.number),
         find_incumbents(told, search.folder, search.loaded, search.subjects, pruner, RULES[rule]),
         rule,

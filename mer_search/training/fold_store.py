@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -77,8 +77,8 @@ def load_network(path: Path, run: Run, device: str) -> Network:
     return network.eval()
 
 
-def load_folds(folder: Path) -> dict[Key, Predictions]:
-    """All folds in a run's folder, by seed and subject, in that order.
+def load_folds(folder: Path, seeds: Collection[int] | None = None) -> dict[Key, Predictions]:
+    """All folds in a run's folder, or those of some seeds, by seed and subject, in that order.
 
     Raises:
         DataError: if a file is damaged, or the folder is that of an earlier version.
@@ -88,17 +88,18 @@ def load_folds(folder: Path) -> dict[Key, Predictions]:
             f"{folder} must hold a file a fold, but has one {BEFORE} as mer-search 0.1 wrote it; use that version, or "
             "give another --study-name or --out"
         )
-    folds = [load(path) for path in (folder / FOLDS).glob("*.npz")]
+    every = (folder / FOLDS).glob("*.npz")
+    folds = [load(path) for path in every if seeds is None or path.name.partition("-")[0] in set(map(str, seeds))]
     return {(fold.seed, fold.subject): fold for fold in sorted(folds, key=lambda fold: (fold.seed, fold.subject))}
 
 
-def load_by_subject(folder: Path) -> dict[Key, Predictions]:
+def load_by_subject(folder: Path, seeds: Collection[int] | None = None) -> dict[Key, Predictions]:
     """The same by the subjects that the folds test, where one tests a database.
 
     Raises:
         DataError: as `load_folds`.
     """
-    parts = (part for fold in load_folds(folder).values() for part in fold.by_subject())
+    parts = (part for fold in load_folds(folder, seeds).values() for part in fold.by_subject())
     return {(part.seed, part.subject): part for part in parts}
 
 
