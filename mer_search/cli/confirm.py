@@ -4,16 +4,12 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 
 from mer_search.cli.options import Given, example, options, print_json
 from mer_search.errors import UsageError
 from mer_search.files import RANGES, RUNS
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(epilog=example("mer-search confirm --trial 12 --seeds 3"))
