@@ -77,7 +77,7 @@ class Live:
             self._move()
             self._tell(f"{text} {event.done} of {event.of}")
         elif isinstance(event, Restored):
-            _line(f"trial {event.number}: the fold of {event.subject} had been lost, and is trained again")
+            _line(f"trial {event.number}: the fold of {event.subject} had been lost, and was trained again")
         elif isinstance(event, Lost):
             _line(f"a worker died ({event.cause}) at {event.subject} of trial {event.number}; the fold begins again")
         elif isinstance(event, Evaluation):
