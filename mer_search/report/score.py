@@ -21,21 +21,27 @@ NOT_KNOWN = (
 
 
 def print_logs(scored: Sequence[ScoredLog], compared: LogComparison | None) -> None:
-    """What each log scores, and how the first of two does against the second."""
+    """What a log scores, class by class and subject by subject; of two what each scores in all, and the first against
+    the second."""
     for each in scored:
-        _print_log(each)
-        say("")
+        _print_estimates(each)
+        if not compared:
+            _print_details(each)
     if compared:
         _print_comparison(compared, *scored)
 
 
-def _print_log(scored: ScoredLog) -> None:
-    first, *others = scored.rules.items()
-    say(f"{scored.name}: {plural(scored.n_clips, 'clip')} of {plural(len(first[1].subjects), 'subject')}")
+def _print_estimates(scored: ScoredLog) -> None:
+    subjects = next(iter(scored.rules.values())).subjects
+    say(f"{scored.name}: {plural(scored.n_clips, 'clip')} of {plural(len(subjects), 'subject')}")
     rows = [
         (TITLES[rule], each.uf1, interval(each.ci95), each.uar, each.accuracy) for rule, each in scored.rules.items()
     ]
     show(Table(("estimate", "UF1", "95 %", "UAR", "accuracy"), rows))
+
+
+def _print_details(scored: ScoredLog) -> None:
+    first, *others = scored.rules.items()
     show(_confusion_table(scored, *first))
     show(_subject_table(first[1], others[0][1] if others else None))
     say(
