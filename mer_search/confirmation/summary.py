@@ -161,10 +161,11 @@ class Summary(Part):
 
 def confirm_again(folder: Path, seeds: Sequence[int] = ()) -> str:
     """What to do where a file in a confirmation's folder is missing or damaged, whose seeds may be known."""
-    trial = re.fullmatch(r"trial-(\d+)", folder.name)
-    of = f" --study-name {shlex.quote(folder.parents[1].name)} --trial {trial[1]}" if trial else ""
-    of += f" --seeds {len(seeds)} --seed {seeds[0]}" if trial and seeds else ""
-    return f"`mer-search confirm{of}` makes it anew" if trial else "the same `mer-search confirm` makes it anew"
+    if not (trial := re.fullmatch(r"trial-(\d+)", folder.name)):
+        return "the same `mer-search confirm` makes it anew"
+    those = f" --seeds {len(seeds)} --seed {seeds[0]}" if seeds else ""
+    study = shlex.quote(folder.parents[1].name)
+    return f"`mer-search confirm --study-name {study} --trial {trial[1]}{those}` makes it anew"
 
 
 def read_summary(path: Path) -> Summary:

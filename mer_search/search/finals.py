@@ -17,12 +17,12 @@ from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search import pruner as pruners
 from mer_search.search.incumbent import Incumbents, find_incumbents
-from mer_search.search.scheduler import Job, Scheduler, Want, list_job
+from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import FINALS, FINALS_OVER, ranked
-from mer_search.search.study import Lost, Scored, train_lists
+from mer_search.search.study import Lost, Scored, folds_job, train_lists
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, silent
-from mer_search.training.fold_store import claim, load_folds
+from mer_search.training.fold_store import load_folds
 
 SEEDS = 2  # further ones, at most
 FIRST_SEED = 98  # above the search's own, whose repeats have those that follow it
@@ -60,7 +60,10 @@ def run_finals(
         left = [left[place] for place in pruners.still_in(uf1, scores, jury.weights)] if left else []
         if len(left) < 2:
             break
-        jobs = {_job(search, trial, seed, progress): trial.number for trial in left}
+        jobs = {}
+        for trial in left:
+            folder = final_folder(search.out, trial.number)
+            jobs[folds_job(search, trial, folder, seed, search.subjects, progress)] = trial.number
         for number, folds in (yield from train_lists(scheduler, jobs)).items():
             found[number].append(folds)
         _keep(study, found, search)
@@ -79,14 +82,6 @@ def further_seeds(own: int) -> range:
 def final_folder(out: Path, number: int) -> Path:
     """Where a finalist's folds with further seeds are, in its study's folder."""
     return out / "finals" / f"trial-{number}"
-
-
-def _job(search: Search, trial: FrozenTrial, seed: int, progress: Progress) -> Job:
-    loaded = search.loaded.with_values(search.file.tied(trial.params), progress)
-    folder = final_folder(search.out, trial.number)
-    claim(folder, loaded.run, loaded.motion_digest)
-    wanted = [Want(seed, subject, loaded.run.train.epochs) for subject in search.subjects]
-    return list_job(f"trial {trial.number}", loaded, folder, wanted)
 
 
 def _uf1(folds: Sequence[Predictions], search: Search) -> float:

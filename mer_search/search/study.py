@@ -270,13 +270,20 @@ def restore(
     for trial in filter(has_folds, trials):
         folder = search.folder(trial.number)
         if lost := lacking(folder, search.subjects):
-            loaded = search.loaded.with_values(search.file.tied(trial.params), progress)
-            claim(folder, loaded.run, loaded.motion_digest)
             seed = trial.user_attrs.get(SEED, search.seed + repeats(trials, trial))
-            wanted = [Want(seed, subject, loaded.run.train.epochs) for subject in lost]
-            jobs[list_job(f"trial {trial.number}", loaded, folder, wanted)] = trial.number
+            jobs[folds_job(search, trial, folder, seed, lost, progress)] = trial.number
     for event in train_lists(scheduler, jobs):
         yield Restored(event.number, event.subject) if isinstance(event, Scored) else event
+
+
+def folds_job(
+    search: Search, trial: FrozenTrial, folder: Path, seed: int, subjects: Sequence[str], progress: LoadProgress
+) -> Job:
+    """The job that trains folds of an ended trial's configuration to their end, with a seed, into a folder."""
+    loaded = search.loaded.with_values(search.file.tied(trial.params), progress)
+    claim(folder, loaded.run, loaded.motion_digest)
+    wanted = [Want(seed, subject, loaded.run.train.epochs) for subject in subjects]
+    return list_job(f"trial {trial.number}", loaded, folder, wanted)
 
 
 def train_lists(scheduler: Scheduler, jobs: Mapping[Job, int]) -> Generator[Scored | Lost, None, dict[int, Any]]:
