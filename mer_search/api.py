@@ -117,6 +117,11 @@ def _whole(name: str, value: Any, default: bool = True) -> Any:
     return int(value)
 
 
+def _subjects(given: Any) -> str:
+    """Subjects as a study file has them, from that or from their names."""
+    return str(given) if isinstance(given, str | int) else ", ".join(map(str, given))
+
+
 def _folds(data: Folder | str | Path | None, leave_out: str | None) -> dict[str, Value]:
     """Values of `data` that were given; a folder's task is, if it is not the one that is taken by itself."""
     task = data.other_task if isinstance(data, Folder) else ""
@@ -251,7 +256,7 @@ def confirm(
     recipe: str = "",
     seeds: int = 3,
     first_seed: int | None = None,
-    subjects: str = "all",
+    subjects: str | Sequence[str] = "all",
     leave_out: str | None = None,
     data: Folder | str | Path | None = None,
     device: str = "auto",
@@ -271,7 +276,7 @@ def confirm(
         seeds: how many, from first_seed on.
         first_seed: None for 1000, below which a search's seeds lie, or 0, the public code's, of a published network as
             published.
-        subjects: as in a study file.
+        subjects: as in a study file, or a list of names.
         leave_out: "subject" or, of a composite, "database": what a fold tests and never trains on; None for the
             study's, else "subject".
         data: as for `run`; None for the study's, or the synthetic clips.
@@ -301,7 +306,7 @@ def confirm(
     path = data_for(targets, _path(data), progress)
     where = Where(executor, choose_device(device, executor), slots)
     return confirm_targets(
-        targets, start, path, subjects, seeds_of(targets, seeds, first_seed), where, study, progress
+        targets, start, path, _subjects(subjects), seeds_of(targets, seeds, first_seed), where, study, progress
     )[0]
 
 
@@ -347,7 +352,7 @@ def compare(
     values: Mapping[str, Value] | None = None,
     recipe: str = "",
     seeds: int = 3,
-    subjects: str = "all",
+    subjects: str | Sequence[str] = "all",
     leave_out: str | None = None,
     data: Folder | str | Path | None = None,
     device: str = "auto",
@@ -386,7 +391,7 @@ def compare(
     met, where = list(targets.values()), Where(executor, choose_device(device, executor), slots)
     check_different(targets[name] for name in names)
     path = data_for(met, _path(data), progress)
-    jobs = prepare(met, path, subjects, seeds_of(met, seeds, None), progress)
+    jobs = prepare(met, path, _subjects(subjects), seeds_of(met, seeds, None), progress)
     found = compared(jobs, confirm_all(jobs, where, progress, lambda jobs, costs, slots: None))
     write_comparison(found, keep(found, out_of(targets, home)).with_suffix(".html"))
     return found

@@ -101,7 +101,7 @@ def test_nothing_that_linux_alone_has_is_needed(flow_folder, study_file, monkeyp
     monkeypatch.setattr(select, "epoll", None)
     assert not hasattr(os, "sched_getaffinity")
     study = mer.run(flow_folder, study_file, trials=1, storage="sqlite:///notebook.db", device="cpu")
-    assert mer.confirm(study, seeds=1, subjects="1", against=None).summary.n_subjects == 1
+    assert mer.confirm(study, seeds=1, subjects=["sub01"], against=None).summary.n_subjects == 1
 
 
 def test_a_published_network_is_confirmed_by_its_name(flow_folder, study_file, everywhere):

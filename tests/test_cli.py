@@ -98,7 +98,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert reported.exit_code == 0, reported.output
     page = Path(reported.stdout.strip())
     assert page == tmp_path / "runs/small/report.html"
-    assert "No trial is confirmed yet" in page.read_text()
+    assert "No trial is confirmed on all subjects yet" in page.read_text()
 
     confirmed = mer_search("confirm", "--seeds", 1, "--json")
     assert confirmed.exit_code == 0, confirmed.output

@@ -4,6 +4,7 @@ import optuna
 import pytest
 from small import STUDY, confirmation_of, drive, folds_of, silent, states
 
+from mer_search.confirmation.mistakes import of_study
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.evaluation.metrics import pooled_uf1, tail, val_epoch
@@ -287,6 +288,8 @@ def test_folds_that_are_lost_are_trained_again_as_they_were_and_a_confirmation_w
     shutil.rmtree(trial_folder(search.out, 2))
     with pytest.raises(DataError, match=r"trial-0001 must hold a fold of each tuning subject, but has none of sub02"):
         confirmation_of(study)
+    with pytest.raises(DataError, match="trial-0001 must hold a fold of each tuning subject"):
+        of_study(study)  # which clips are always wrong
     found = list(restore(search, study, Scheduler(executor, 1)))
     lost = {1: ["sub02"], 2: search.subjects, 4: search.subjects}
     assert sorted(found) == [(number, subject) for number, subjects in lost.items() for subject in subjects]

@@ -14,7 +14,7 @@ from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
 from mer_search.engine.task import Progress as Trained
 from mer_search.engine.where import Where
-from mer_search.errors import DataError, MerSearchError, UsageError
+from mer_search.errors import MerSearchError, UsageError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import sweep
 from mer_search.model.flops import network_bytes, step_flop
@@ -22,7 +22,7 @@ from mer_search.search.cost import NOTHING, Cost, fold_flop, slot_speed
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import only_trainer
 from mer_search.search.workspace import Loaded, Progress, load_data
-from mer_search.training.fold_store import Key, check_motion, claim, copy_equal_folds, lacking, load_folds
+from mer_search.training.fold_store import Key, check_motion, check_whole, claim, copy_equal_folds, load_folds
 from mer_search.training.loop import Epoch
 
 
@@ -46,11 +46,7 @@ class Confirmation:
         if self.target.trained and not self.is_transfer:
             check_motion(self.target.trained, self.loaded.motion_digest)
         for trial in self.corrects:
-            if lost := lacking(trial, self.target.tuning):
-                raise DataError(
-                    f"{trial} must hold a fold of each tuning subject, but has none of {', '.join(lost)}; the study's "
-                    "`mer-search run` trains them again"
-                )
+            check_whole(trial, self.target.tuning)
 
     @property
     def is_transfer(self) -> bool:

@@ -12,9 +12,9 @@ from mer_search.confirmation.folders import confirmations
 from mer_search.evaluation.metrics import RULES, Rule
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import csv_text
-from mer_search.search.storage import ran_to_its_end, results
+from mer_search.search.storage import has_folds, results
 from mer_search.search.trial import trial_folder
-from mer_search.training.fold_store import load_folds
+from mer_search.training.fold_store import check_whole, load_folds
 
 MIN_NETWORKS = 3  # networks, of which one may be wrong by bad luck; a confirmation's usual three seeds are as many
 
@@ -59,10 +59,12 @@ def of_study(study: optuna.Study) -> list[ClipErrors]:
     """Every clip, by the networks of the trials that ran to their end and of all confirmations, under the study's rule.
 
     Raises:
-        DataError: if stored predictions are damaged.
+        DataError: if stored predictions are damaged, or a trial lost some.
     """
     out = results(study)
-    trials = [trial_folder(out, trial.number) for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
+    trials = [trial_folder(out, trial.number) for trial in study.get_trials(deepcopy=False) if has_folds(trial)]
+    for trial in trials:
+        check_whole(trial, study.user_attrs["subjects"])
     folders = [*trials, *confirmations(study).values()]
     folds = (fold for folder in folders for fold in load_folds(folder).values())
     return clip_errors(folds, RULES[study.user_attrs["rule"]])

@@ -253,8 +253,14 @@ def _bbc(folder: Path, summary: Summary) -> dict[str, Any]:
     if summary.uf1_bbc is None:
         return {}
     source = summary.uf1_bbc.of
-    found = corrected([folder.parents[1] / name for name in source.trials], source.subjects, summary.uf1_bbc.rule)
-    return {"uf1_bbc": found and found.model_dump()}
+    trials = [folder.parents[1] / name for name in source.trials]
+    found = corrected(trials, source.subjects, summary.uf1_bbc.rule)
+    if not found or found.of.trials != source.trials:
+        raise DataError(
+            f"each of {', '.join(source.trials)} in {folder.parents[1]} must hold the folds of all tuning subjects, by "
+            "which the best is corrected, but not all do; the study's `mer-search run` trains them again"
+        )
+    return {"uf1_bbc": found.model_dump()}
 
 
 def _comparison(store: Path, summary: Summary, other: Sequence[str]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ NOTHING = Text(
     "The search's own scores, of the best of many noisy trials on few subjects, look better than they are: run "
     "`mer-search confirm`, and then this report again.",
     "unsure",
-    "No trial is confirmed yet.",
+    "No trial is confirmed on all subjects yet.",
 )
 
 

@@ -109,6 +109,15 @@ def lacking(folder: Path, subjects: Sequence[str]) -> list[str]:
     return [subject for subject in subjects if subject not in there]
 
 
+def check_whole(trial: Path, subjects: Sequence[str]) -> None:
+    """Raise DataError if the folder of a trial that ran to its end lacks the fold of a subject."""
+    if lost := lacking(trial, subjects):
+        raise DataError(
+            f"{trial} must hold a fold of each tuning subject, but has none of {', '.join(lost)}; the study's "
+            "`mer-search run` trains them again"
+        )
+
+
 def named(missing: Sequence[Key]) -> str:
     """How many folds are missing, and the first of them."""
     seed, subject = missing[0]
