@@ -16,25 +16,14 @@ from rich.console import Console
 
 from mer_search.config import Run, Value, with_values
 from mer_search.confirmation import score as scoring
+from mer_search.confirmation import target as targeting
 from mer_search.confirmation.compare import compare as compared
 from mer_search.confirmation.compare import keep
 from mer_search.confirmation.confirm import Announce, Confirmation, OnEpoch, confirm_all, prepare
 from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.scoring import summarise, write
 from mer_search.confirmation.summary import Comparison, Summary
-from mer_search.confirmation.target import (
-    FIRST_SEED,
-    Target,
-    check_different,
-    data_for,
-    on,
-    out_of,
-    preset_target,
-    seeds_of,
-    start_target,
-    targets_of,
-    trial_target,
-)
+from mer_search.confirmation.target import FIRST_SEED, Target
 from mer_search.data import Folder, open_folder
 from mer_search.data.clips import Clip, Problem
 from mer_search.data.flow import measure
@@ -72,6 +61,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+Data = Folder | str | Path | None  # a dataset, or its folder
+
+
 def load_data(path: str | Path | None = None, task: str | int = "") -> Folder:
     """A dataset's clips, without their motion.
 
@@ -89,10 +81,6 @@ def load_data(path: str | Path | None = None, task: str | int = "") -> Folder:
     return open_folder(find_data(_path(path), silent), str(task))
 
 
-def _path(data: Folder | str | Path | None) -> Path | None:
-    return data.path if isinstance(data, Folder) else Path(data).expanduser() if data else None
-
-
 def motion(clip: Clip, config: Run | None = None) -> NDArray[np.float32]:
     """A clip's motion maps (T, P, H, W): u, v in pixels, to the right and down; of flow images optical strain, too.
 
@@ -107,14 +95,22 @@ def motion(clip: Clip, config: Run | None = None) -> NDArray[np.float32]:
     return np.asarray(measure(clip, frame_sets(clip, chosen.frames), chosen).flow[0], np.float32)
 
 
-def _whole(name: str, value: Any, default: bool = True) -> Any:
-    """The value as an int, or None where that stands for a default."""
+def _whole(name: str, value: Any) -> Any:
+    """The value as an int; None stands for a default, if there is one."""
     least, most = RANGES[name]
-    if value is None and default:
+    if value is None and name != "seeds":
         return None
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
         raise UsageError(f"{name} must be a whole number from {least} to {most}, but is {value!r}")
     return int(value)
+
+
+def _where(executor: str, device: str, slots: Any) -> Where:
+    return Where(executor, choose_device(device, executor), _whole("slots", slots))
+
+
+def _path(data: Data) -> Path | None:
+    return data.path if isinstance(data, Folder) else Path(data).expanduser() if data else None
 
 
 def _subjects(given: Any) -> str:
@@ -122,29 +118,27 @@ def _subjects(given: Any) -> str:
     return str(given) if isinstance(given, str | int) else ", ".join(map(str, given))
 
 
-def _folds(data: Folder | str | Path | None, leave_out: str | None) -> dict[str, Value]:
+def _folds(data: Data, leave_out: str | None) -> dict[str, Value]:
     """Values of `data` that were given; a folder's task is, if it is not the one that is taken by itself."""
     task = data.other_task if isinstance(data, Folder) else ""
     return {key: value for key, value in (("data.task", task), ("data.leave_out", leave_out)) if value}
 
 
+def _ours(study: Any) -> optuna.Study:
+    """The study, if this program made it."""
+    if not isinstance(study, optuna.Study):
+        raise UsageError(f"a study must be an optuna.Study, such as `run` gives, but is {study!r}")
+    if not is_ours(study.user_attrs):
+        raise UsageError(f"a study must be one that `run` made, but {study.study_name!r} is another program's")
+    return study
+
+
 def run(
-    data: Folder | str | Path | None = None,
-    study: str | Path | None = None,
-    trials: int | None = None,
-    *,
-    storage: str = STORAGE,
-    study_name: str | None = None,
-    leave_out: str | None = None,
-    seed: int | None = None,
-    device: str = "auto",
-    executor: str = "local",
-    slots: int | None = None,
-    in_flight: int | None = None,
-    out: str | Path = "runs",
-    progress: Progress = silent,
-    on_event: Callable[[Event | Final], None] = lambda event: None,
-) -> optuna.Study:
+    data: Data = None, study: str | Path | None = None, trials: int | None = None, *, storage: str = STORAGE,
+    study_name: str | None = None, leave_out: str | None = None, seed: int | None = None, device: str = "auto",
+    executor: str = "local", slots: int | None = None, in_flight: int | None = None, out: str | Path = "runs",
+    progress: Progress = silent, on_event: Callable[[Event | Final], None] = lambda event: None,
+) -> optuna.Study:  # fmt: skip
     """Search until a study has so many trials, and hold its finals; a study that was stopped is resumed.
 
     Args:
@@ -174,14 +168,12 @@ def run(
         UsageError, DataError, StorageError: what `mer-search run` refuses.
         MerSearchError: after three failures in a row.
     """
-    trials, seed = _whole("trials", trials), _whole("seed", seed)
-    slots, in_flight = _whole("slots", slots), _whole("in_flight", in_flight)
+    trials, seed, in_flight = _whole("trials", trials), _whole("seed", seed), _whole("in_flight", in_flight)
     file = space.load(str(Path(study).expanduser())) if study else None
     check_name((file.name if file else "default") if study_name is None else study_name)
     check_url(storage)
     check_free(storage)
-    where = Where(executor, choose_device(device, executor), slots)
-    folds, home = _folds(data, leave_out), Path(out).expanduser()
+    where, folds, home = _where(executor, device, slots), _folds(data, leave_out), Path(out).expanduser()
     search = search_of(file, study_name, _path(data), folds, seed, home, storage, where.device, progress)
     with open_session(search, storage, search.out.name, where, in_flight) as session:
         for event in session.events(session.trials(trials), progress):
@@ -238,33 +230,12 @@ class Result:
         )  # fmt: skip
 
 
-def _ours(study: Any) -> optuna.Study:
-    """The study, if this program made it."""
-    if not isinstance(study, optuna.Study):
-        raise UsageError(f"a study must be an optuna.Study, such as `run` gives, but is {study!r}")
-    if not is_ours(study.user_attrs):
-        raise UsageError(f"a study must be one that `run` made, but {study.study_name!r} is another program's")
-    return study
-
-
 def confirm(
-    what: optuna.Study | str,
-    trial: int | None = None,
-    *,
-    against: str | None = "start",
-    values: Mapping[str, Value] | None = None,
-    recipe: str = "",
-    seeds: int = 3,
-    first_seed: int | None = None,
-    subjects: str | Sequence[str] = "all",
-    leave_out: str | None = None,
-    data: Folder | str | Path | None = None,
-    device: str = "auto",
-    executor: str = "local",
-    slots: int | None = None,
-    out: str | Path = "runs",
-    progress: Progress = silent,
-) -> Result:
+    what: optuna.Study | str, trial: int | None = None, *, against: str | None = "start",
+    values: Mapping[str, Value] | None = None, recipe: str = "", seeds: int = 3, first_seed: int | None = None,
+    subjects: str | Sequence[str] = "all", leave_out: str | None = None, data: Data = None, device: str = "auto",
+    executor: str = "local", slots: int | None = None, out: str | Path = "runs", progress: Progress = silent,
+) -> Result:  # fmt: skip
     """Leave-one-subject-out with seeds that no search used, baselines on the same folds, and what it is compared with.
 
     Args:
@@ -288,44 +259,43 @@ def confirm(
         UsageError, DataError: what `mer-search confirm` refuses.
         MerSearchError: if a fold cannot be trained; it is named, and finished folds are kept.
     """
-    seeds, slots = _whole("seeds", seeds, default=False), _whole("slots", slots)
-    first_seed = _whole("first_seed", first_seed)
-    if not isinstance(what, str | optuna.Study):
-        raise UsageError(f"what is confirmed must be a study or the name of a published network, but is {what!r}")
+    seeds, first_seed = _whole("seeds", seeds), _whole("first_seed", first_seed)
     if isinstance(what, str):
         if trial is not None or against not in ("start", None):
             raise UsageError("trial and against go with a study; `compare` compares published networks")
-        targets, start, study = [preset_target(what, values or {}, Path(out).expanduser(), recipe)], None, None
+    elif not isinstance(what, optuna.Study):
+        raise UsageError(f"what is confirmed must be a study or the name of a published network, but is {what!r}")
     elif values or recipe or Path(out) != RUNS:
         raise UsageError("values, recipe and out go with a published network, for a study has its own")
+    home, folds = Path(out).expanduser(), _folds(data, leave_out)
+    targets, start = find_targets(what, trial, None, against, values or {}, recipe, folds, home)
+    path, where = targeting.data_for(targets, _path(data), progress), _where(executor, device, slots)
+    fresh = targeting.seeds_of(targets, seeds, first_seed)
+    return confirm_targets(what, targets, start, path, _subjects(subjects), fresh, where, progress)[0]
+
+
+def find_targets(
+    what: optuna.Study | str, trial: int | None, top: int | None, against: str | None, values: Mapping[str, Value],
+    recipe: str, folds: Mapping[str, Value], out: Path,
+) -> tuple[list[Target], Target | None]:  # fmt: skip
+    """What is to be confirmed on these folds, of a study or by a published network's name, and with what it is compared
+    beside; `top` for so many of the study's best trials, all else as for `confirm`."""
+    if isinstance(what, str):
+        targets, start = [targeting.preset_target(what, values, out, recipe)], None
     else:
-        targets, study = [trial_target(_ours(what), trial)], what
-        start = start_target(what, "" if against == "start" else against, targets) if against else None
-    if folds := _folds(data, leave_out):
-        targets, start = [on(target, folds) for target in targets], start and on(start, folds)
-    path = data_for(targets, _path(data), progress)
-    where = Where(executor, choose_device(device, executor), slots)
-    return confirm_targets(
-        targets, start, path, _subjects(subjects), seeds_of(targets, seeds, first_seed), where, study, progress
-    )[0]
+        targets = targeting.top_targets(_ours(what), top) if top else [targeting.trial_target(_ours(what), trial)]
+        start = targeting.start_target(what, "" if against == "start" else against, targets) if against else None
+    return [targeting.on(target, folds) for target in targets], start and targeting.on(start, folds)
 
 
 def confirm_targets(
-    targets: Sequence[Target],
-    start: Target | None,
-    path: Path,
-    subjects: str,
-    seeds: Sequence[int],
-    where: Where,
-    study: optuna.Study | None,
-    progress: Progress,
-    announce: Announce = lambda jobs, costs, slots: None,
+    what: optuna.Study | str, targets: Sequence[Target], start: Target | None, path: Path, subjects: str,
+    seeds: Sequence[int], where: Where, progress: Progress, announce: Announce = lambda jobs, costs, slots: None,
     on_epoch: OnEpoch = lambda title, epoch: None,
-) -> list[Result]:
+) -> list[Result]:  # fmt: skip
     """Confirm configurations on the same folds, compare the first with the others, and write their files and pages.
 
-    `start`, where the search started, comes last, unless it is None or one of the others; `study` is the one whose
-    trials they are, if any.
+    `start`, where the search started, comes last, unless it is None or one of the others.
     """
     met = [*targets, *([start] if start and start not in targets else [])]
     jobs = prepare(met, path, subjects, seeds, progress)
@@ -340,27 +310,17 @@ def confirm_targets(
     for result in reversed(results):  # the first is the latest
         write(result.confirmation, result.predictions, result.summary)
         pictures = write_report(result.confirmation, result.predictions, result.summary)
-        if study and result.folder in confirmations(study).values():
-            attach_confirmation(study, result.folder.name, pictures)
+        if not isinstance(what, str) and result.folder in confirmations(what).values():
+            attach_confirmation(what, result.folder.name, pictures)
     return results
 
 
 def compare(
-    networks: Sequence[str | int],
-    study: optuna.Study | None = None,
-    *,
-    values: Mapping[str, Value] | None = None,
-    recipe: str = "",
-    seeds: int = 3,
-    subjects: str | Sequence[str] = "all",
-    leave_out: str | None = None,
-    data: Folder | str | Path | None = None,
-    device: str = "auto",
-    executor: str = "local",
-    slots: int | None = None,
-    out: str | Path = "runs",
-    progress: Progress = silent,
-) -> Comparison:
+    networks: Sequence[str | int], study: optuna.Study | None = None, *, values: Mapping[str, Value] | None = None,
+    recipe: str = "", seeds: int = 3, subjects: str | Sequence[str] = "all", leave_out: str | None = None,
+    data: Data = None, device: str = "auto", executor: str = "local", slots: int | None = None,
+    out: str | Path = "runs", progress: Progress = silent,
+) -> Comparison:  # fmt: skip
     """Networks against each other: same seeds, same folds, paired by subject. A page of it is in `out`/compare.
 
     Args:
@@ -376,8 +336,7 @@ def compare(
     Raises:
         UsageError, DataError: what `mer-search compare` refuses.
     """
-    seeds, slots = _whole("seeds", seeds, default=False), _whole("slots", slots)
-    names = [] if isinstance(networks, str) else list(map(str, networks))
+    seeds, names = _whole("seeds", seeds), [] if isinstance(networks, str) else list(map(str, networks))
     if len(names) < 2:
         raise UsageError(f"networks must be a list of two or more, but are {networks!r}")
 
@@ -386,15 +345,22 @@ def compare(
             raise UsageError("the number of a trial needs the study that it is of, but study is None")
         return _ours(study)
 
-    folds, home = _folds(data, leave_out), Path(out).expanduser()
-    targets = targets_of(names, given, values or {}, folds, recipe, home)
-    met, where = list(targets.values()), Where(executor, choose_device(device, executor), slots)
-    check_different(targets[name] for name in names)
-    path = data_for(met, _path(data), progress)
-    jobs = prepare(met, path, _subjects(subjects), seeds_of(met, seeds, None), progress)
-    found = compared(jobs, confirm_all(jobs, where, progress, lambda jobs, costs, slots: None))
-    write_comparison(found, keep(found, out_of(targets, home)).with_suffix(".html"))
-    return found
+    home, where = Path(out).expanduser(), _where(executor, device, slots)
+    targets = targeting.targets_of(names, given, values or {}, _folds(data, leave_out), recipe, home)
+    targeting.check_different(targets[name] for name in names)
+    met, path = list(targets.values()), targeting.data_for(targets.values(), _path(data), progress)
+    fresh, home = targeting.seeds_of(met, seeds, None), targeting.out_of(targets, home)
+    return compare_targets(met, path, _subjects(subjects), fresh, where, home, progress)[0]
+
+
+def compare_targets(
+    targets: Sequence[Target], path: Path, subjects: str, seeds: Sequence[int], where: Where, out: Path,
+    progress: Progress, announce: Announce = lambda jobs, costs, slots: None,
+) -> tuple[Comparison, Path]:  # fmt: skip
+    """The comparison of configurations on the same folds, and its page in `out`/compare."""
+    jobs = prepare(targets, path, subjects, seeds, progress)
+    found = compared(jobs, confirm_all(jobs, where, progress, announce))
+    return found, write_comparison(found, keep(found, out).with_suffix(".html"))
 
 
 def load_network(result: Result, subject: str, seed: int = FIRST_SEED, device: str = "cpu") -> tuple[Network, Run]:
@@ -458,14 +424,9 @@ def export(result: Result, subjects: Sequence[str], out: str | Path | None = Non
 
 
 def export_final(
-    result: Result,
-    out: str | Path | None = None,
-    *,
-    device: str = "auto",
-    executor: str = "local",
-    slots: int | None = None,
-    progress: Progress = silent,
-) -> Exported:
+    result: Result, out: str | Path | None = None, *, device: str = "auto", executor: str = "local",
+    slots: int | None = None, progress: Progress = silent,
+) -> Exported:  # fmt: skip
     """Train networks on everybody, for people whom no dataset has, and write them as one ONNX file, `everybody.onnx`,
     with a script beside it that uses it on frames without this package.
 
@@ -481,8 +442,8 @@ def export_final(
         UsageError: without onnx, onnxscript and onnxruntime, or if training looks at the test person.
         DataError: if the file does not say what torch says.
     """
-    where = Where(executor, choose_device(device, executor), _whole("slots", slots))
-    return write_final(result.networks, where, Path(out) if out else None, progress, lambda jobs, costs, slots: None)
+    where, folder = _where(executor, device, slots), Path(out) if out else None
+    return write_final(result.networks, where, folder, progress, lambda jobs, costs, slots: None)
 
 
 def score(log: str | Path) -> scoring.ScoredLog:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
@@ -174,43 +174,29 @@ def load(path: Path, file: StudyFile) -> Table:
         raise DataError(f"{path} must hold a table of folds, but cannot be read ({error})") from error
     choices = _epochs(file)
     scored = [_scored(each, labels, owner) for each in probabilities]
-
-    def stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        return np.repeat(np.stack(parts), len(choices), axis=0)
-
-    counts, leaky = stacked([each.counts for each in scored]), stacked([each.leaky for each in scored])
-    measures = {name: stacked([each.measures[name] for each in scored]) for name in MEASURES}
+    stacked = {name: np.repeat(np.stack([each[name] for each in scored]), len(choices), axis=0) for name in scored[0]}
+    counts, leaky = stacked.pop("counts"), stacked.pop("leaky")
     worth = {name: measure.class_weights(labels, counts.shape[-1]) for name, measure in MEASURES.items()}
     weights = {name: np.bincount(owner, worth[name][labels]).astype(np.float64) for name in MEASURES}
     expanded = [dict(each) | {EPOCHS: epochs} for each in values for epochs in choices]
     if EPOCHS not in {axis.key for axis in file.axes}:
         expanded = [{key: value for key, value in each.items() if key != EPOCHS} for each in expanded]
-    return Table(tuple(expanded), np.tile(choices, len(values)), counts, leaky, measures, weights)
+    return Table(tuple(expanded), np.tile(choices, len(values)), counts, leaky, stacked, weights)
 
 
-class _Scored(NamedTuple):
-    """One configuration's counts and leaky counts (R, S, E, K, K), and measures (R, S, E)."""
-
-    counts: NDArray[np.int32]
-    leaky: NDArray[np.int32]
-    measures: dict[str, NDArray[np.float64]]
-
-
-def _scored(probs: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> _Scored:
-    """Of probabilities (R, E, N, K)."""
+def _scored(probs: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """A configuration's probabilities (R, E, N, K) -> counts and leaky counts (R, S, E, K, K), and each of the measures
+    (R, S, E)."""
     epochs, classes = probs.shape[1], probs.shape[3]
     sums = np.concatenate([np.zeros_like(probs[:, :1]), probs.cumsum(1, dtype=np.float64)], axis=1)
     ends = np.arange(1, epochs + 1)
     lengths = np.array([tail_epochs(end) for end in ends])
     smooth = (sums[:, ends] - sums[:, ends - lengths]) / lengths[:, None, None]  # (R, E, N, K)
     clips_of = [owner == s for s in range(int(owner.max()) + 1)]
-    measures = {
-        name: np.stack(
-            [measure.of(smooth[:, :, own], labels[own], measure.class_weights(labels, classes)) for own in clips_of],
-            axis=1,
-        )
-        for name, measure in MEASURES.items()
-    }
+    measures = {}
+    for name, measure in MEASURES.items():
+        weights = measure.class_weights(labels, classes)
+        measures[name] = np.stack([measure.of(smooth[:, :, own], labels[own], weights) for own in clips_of], axis=1)
     one_hot = np.eye(classes, dtype=np.int32)
 
     def matrices(said: NDArray[Any]) -> NDArray[np.int32]:
@@ -222,4 +208,4 @@ def _scored(probs: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> _
     f1 = uf1(plain).round(12)  # (R, S, E)
     best = np.stack([f1[..., :end].argmax(-1) for end in ends], -1)  # of equals the earliest
     leaky = np.take_along_axis(plain, best[..., None, None], axis=2)
-    return _Scored(matrices(smooth), leaky, measures)
+    return {"counts": matrices(smooth), "leaky": leaky, **measures}

@@ -5,15 +5,13 @@ and computes four flows a sample and epoch, the loss fetched from the device at 
 """
 
 import math
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
 
 import cv2
 import numpy as np
@@ -34,24 +32,8 @@ from mer_search.training.loop import epochs_timed
 FRAMES = 5  # of a clip in the conventional loop: four flows
 
 
-@dataclass(frozen=True)
-class Times:
-    """Seconds of the same work, several times."""
-
-    seconds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """The shortest and the longest."""
-        return min(self.seconds), max(self.seconds)
-
-
-def timed(work: Callable[[], object], runs: int, device: str = "cpu") -> Times:
-    """How long `work` takes, `runs` times after a warm-up."""
+def timed(work: Callable[[], object], runs: int, device: str = "cpu") -> list[float]:
+    """Seconds that `work` takes, `runs` times after a warm-up."""
     seconds = []
     for _ in range(runs + 1):
         _wait(device)
@@ -59,7 +41,7 @@ def timed(work: Callable[[], object], runs: int, device: str = "cpu") -> Times:
         work()
         _wait(device)
         seconds.append(time.perf_counter() - start)
-    return Times(tuple(seconds[1:]))
+    return seconds[1:]
 
 
 def _wait(device: str) -> None:
@@ -67,26 +49,19 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-class Ceiling(NamedTuple):
-    """What the machine can do at most: operations a second of large matrix products, bytes a second of a large copy."""
-
-    fp32: float
-    bf16: float
-    copy: float
-
-
-def ceiling(device: str, runs: int) -> Ceiling:
-    """Measured with matrices of 1024 rows on a CPU, 8192 on a GPU."""
+def ceiling(device: str, runs: int) -> dict[str, float]:
+    """What the machine can do at most: operations a second of large matrix products, in fp32 and bf16, and bytes a
+    second of a large copy. Matrices have 1024 rows on a CPU, 8192 on a GPU."""
     side = 8192 if device == "cuda" else 1024
 
     def product(kind: torch.dtype) -> float:
         square = torch.randn(side, side, device=device).to(kind)
-        return 2 * side**3 / timed(lambda: square @ square, runs, device).median
+        return 2 * side**3 / median(timed(lambda: square @ square, runs, device))
 
     block = torch.empty(side * side, device=device)
     target = torch.empty_like(block)
-    copied = 2 * block.nbytes / timed(lambda: target.copy_(block), runs, device).median  # read and written
-    return Ceiling(product(torch.float32), product(torch.bfloat16), copied)
+    copied = 2 * block.nbytes / median(timed(lambda: target.copy_(block), runs, device))  # read and written
+    return {"fp32": product(torch.float32), "bf16": product(torch.bfloat16), "copy": copied}
 
 
 def noise(run: Run, count: int, subjects: int = 2) -> Clips:
@@ -103,12 +78,15 @@ def noise(run: Run, count: int, subjects: int = 2) -> Clips:
     return Clips.of(clips, Motion(flow, onset, np.arange(len(clips)), ones), np.arange(count) % len(run.data.classes))
 
 
-def step(run: Run, device: str, runs: int) -> Times:
-    """Our training step: augmentation, channels, forward, backward and update of a batch."""
-    return epoch(run, device, run.train.batch, runs)
+def epoch(run: Run, device: str, samples: int, runs: int) -> list[float]:
+    """Seconds of our epochs over so many samples, whose motion is on the device: augmentation, channels, forward,
+    backward and update of each batch."""
+    steps = samples // run.train.batch
+    clips = noise(run, 2 * steps * run.train.batch).to(device)
+    return list(islice(epochs_timed(run, clips, steps), 1, runs + 1))  # the first warms up
 
 
-def conventional_step(run: Run, device: str, runs: int, techniques: int = 0) -> Times:
+def conventional_step(run: Run, device: str, runs: int, techniques: int = 0) -> list[float]:
     """The conventional step on a batch that is there: forward, backward and update; so many of the TECHNIQUES do it
     better."""
     learner = _Conventional(run, device, techniques)
@@ -118,14 +96,7 @@ def conventional_step(run: Run, device: str, runs: int, techniques: int = 0) -> 
     return timed(lambda: learner.step(maps, onset, labels), runs, device)
 
 
-def epoch(run: Run, device: str, samples: int, runs: int) -> Times:
-    """Our epoch over so many samples, whose motion is in the store and on the device."""
-    steps = samples // run.train.batch
-    clips = noise(run, 2 * steps * run.train.batch).to(device)
-    return Times(tuple(islice(epochs_timed(run, clips, steps), 1, runs + 1)))  # the first warms up
-
-
-def conventional_epoch(run: Run, device: str, samples: int, loaders: int, runs: int) -> Times:
+def conventional_epoch(run: Run, device: str, samples: int, loaders: int, runs: int) -> list[float]:
     """The conventional epoch over so many samples, read from JPEGs by `loaders` processes (0: by this one)."""
     learner = _Conventional(run, device)
     with _jpegs(run.prep.size) as folder:

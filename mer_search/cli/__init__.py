@@ -3,16 +3,12 @@
 import click
 
 from mer_search.cli.bench import bench
-from mer_search.cli.confirm import confirm
+from mer_search.cli.confirm import compare, confirm
 from mer_search.cli.data import data
-from mer_search.cli.networks import compare, evaluate, presets, reproduce
+from mer_search.cli.networks import evaluate, export, predict, presets, reproduce
 from mer_search.cli.options import Commands
-from mer_search.cli.score import score
-from mer_search.cli.search import dashboard, report, run, status
-from mer_search.cli.study import study
-from mer_search.cli.subjects import subjects
-from mer_search.cli.use import export, predict
-from mer_search.cli.verify import verify
+from mer_search.cli.scores import score, subjects, verify
+from mer_search.cli.search import dashboard, report, run, status, study
 
 COMMANDS = (
     run, confirm, compare, status, report, dashboard, verify, predict, export, presets, reproduce, evaluate, score,

@@ -1,4 +1,4 @@
-"""Commands that measure: which way to search is the best."""
+"""Commands that measure: this machine, and ways to search."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Commands, Given, example, options, print_json
+from mer_search.cli.options import PATH, Commands, Given, example, options
 
 
 @click.group(cls=Commands, invoke_without_command=True, epilog=example("mer-search bench --json"))
@@ -21,27 +21,23 @@ def bench(context: click.Context, given: Given, full: bool, runs: int) -> None:
     if context.invoked_subcommand:
         return
     from mer_search.bench.benchmark import measure
-    from mer_search.report import speed as shown
-    from mer_search.report import terminal
+    from mer_search.report import speed, terminal
 
     with terminal.bars() as progress:
         facts = measure(given.where.device, full, runs, progress)
-    if given.as_json:
-        print_json(facts)
-    else:
-        shown.print_speed(facts)
+    given.tell(facts, lambda: speed.print_speed(facts))
 
 
 @bench.command(epilog=example("mer-search bench search --study demo"))
 @click.option("--study", "study_name", default="demo", show_default=True, help="Whose space and table of folds.")
-@click.option("--table", type=click.Path(path_type=Path), help="Made by `bench table`.  [default: the study's own]")
+@click.option("--table", type=PATH, help="Made by `bench table`.  [default: the study's own]")
 @click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Cost, in whole trials.")
 @click.option("--repeats", type=click.IntRange(min=2), default=50, show_default=True)
 @click.option("--only", help="Strategies whose names contain this, and the yardstick.")
 @options("as_json")
 def search(given: Given, study_name: str, table: Path | None, trials: int, repeats: int, only: str | None) -> None:
     """Replay samplers and pruners on a table of folds: what they find at equal cost, and what as many trials cost."""
-    from mer_search.bench import fold_table, strategies
+    from mer_search.bench import fold_table, replay
     from mer_search.report import terminal
     from mer_search.report.networks import print_tournament
     from mer_search.search import space
@@ -49,15 +45,12 @@ def search(given: Given, study_name: str, table: Path | None, trials: int, repea
     path = table or fold_table.shipped(space.load(study_name).name)
     file = fold_table.study_of(path, study_name)
     found = fold_table.load(path, file)
-    first, *others = strategies.STRATEGIES
+    first, *others = replay.STRATEGIES
     chosen = [first, *(each for each in others if not only or only in each.name)]
     with terminal.bars() as progress:
-        results = strategies.tournament(found, file, chosen, trials, repeats, partial(progress, "replaying searches"))
-    rows = strategies.facts(found, results)
-    if given.as_json:
-        print_json(rows)
-    else:
-        print_tournament(rows, len(found.values), trials, repeats)
+        results = replay.tournament(found, file, chosen, trials, repeats, partial(progress, "replaying searches"))
+    rows = replay.facts(found, results)
+    given.tell(rows, lambda: print_tournament(rows, len(found.values), trials, repeats))
 
 
 @bench.command(epilog=example("mer-search bench table --study demo --configurations 80"))
@@ -65,7 +58,7 @@ def search(given: Given, study_name: str, table: Path | None, trials: int, repea
 @click.option("--configurations", type=click.IntRange(min=2), default=80, show_default=True)
 @click.option("--seeds", type=click.IntRange(min=2), default=2, show_default=True)
 @options("data device")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("replay"), show_default=True)
+@click.option("--out", type=PATH, default=Path("replay"), show_default=True)
 def table(given: Given, study_name: str, configurations: int, seeds: int, out: Path) -> None:
     """Train a table of folds, once; the same command goes on where it was stopped."""
     from mer_search.bench import fold_table

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Commands, Given, example, options, print_json
+from mer_search.cli.options import PATH, Commands, Given, example, options
 from mer_search.errors import UsageError
 
 
@@ -18,9 +18,9 @@ def data() -> None:
 
 
 @data.command(epilog=example("mer-search data check ~/CASME2"))
-@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.argument("path", type=PATH, required=False)
 @options("task")
-@click.option("--picture", type=click.Path(path_type=Path), help="PNG to write: clips, their lengths, their apexes.")
+@click.option("--picture", type=PATH, help="PNG to write: clips, their lengths, their apexes.")
 @options("as_json")
 def check(given: Given, path: Path | None, picture: Path | None) -> None:
     """Which dataset a folder is, clips per class and subject, and every problem. Exit code 1: a run cannot use it.
@@ -34,18 +34,17 @@ def check(given: Given, path: Path | None, picture: Path | None) -> None:
     from mer_search.search.workspace import find_data
 
     with terminal.working() as progress:
-        report = check_folder(
-            open_folder(find_data(path, progress), given.task),
-            partial(progress, "reading images"),
-        )
+        folder = open_folder(find_data(path, progress), given.task)
+        report = check_folder(folder, partial(progress, "reading images"))
     if picture and report.clips:
         write_whole(picture, datasets.picture(report))
-    if given.as_json:
-        print_json(report.facts)
-    else:
+
+    def show() -> None:
         datasets.print_check(report)
         if picture and report.clips:
             terminal.out.print(f"to look at: {picture}")
+
+    given.tell(report.facts, show)
     sys.exit(0 if report.usable else 1)
 
 
@@ -54,7 +53,7 @@ def check(given: Given, path: Path | None, picture: Path | None) -> None:
 @options("data")
 @click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose frames, flow and channels.")
 @options("settings")
-@click.option("--out", type=click.Path(path_type=Path), help="PNG to write.  [default: the clip's name in this folder]")
+@click.option("--out", type=PATH, help="PNG to write.  [default: the clip's name in this folder]")
 def preview(given: Given, clip: str, preset_name: str, out: Path | None) -> None:
     """A picture of a clip as a network meets it: frames, motion as colour, every channel."""
     from mer_search.config import with_values
@@ -81,7 +80,7 @@ def preview(given: Given, clip: str, preset_name: str, out: Path | None) -> None
 
 
 @data.command(name="export", epilog=example("mer-search data export ~/CASME2-masked --data ~/CASME2 --as-published"))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @options("data")
 @click.option("--preset", "preset_name", default="V3NR", show_default=True, help="Whose size, denoising and mask.")
 @options("recipe settings")
@@ -104,7 +103,7 @@ def export(given: Given, out: Path, preset_name: str) -> None:
 
 
 @data.command(epilog=example("mer-search data synth /tmp/clips --size 128"))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @click.option("--size", default="128", show_default=True, help="Pixels: 128, or HEIGHTxWIDTH such as 340x280.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def synth(out: Path, size: str, seed: int) -> None:
@@ -112,20 +111,10 @@ def synth(out: Path, size: str, seed: int) -> None:
     from mer_search.data.synthetic.dataset import write_dataset
     from mer_search.report import terminal
 
-    height, width = _size(size)
+    if not (parts := re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", size.lower(), re.ASCII)):
+        raise UsageError(f"--size must be a number or HEIGHTxWIDTH, but got {size!r}")
+    height, width = int(parts[1]), int(parts[2] or parts[1])
     with terminal.working() as progress:
-        clips = write_dataset(
-            out,
-            height=height,
-            width=width,
-            seed=seed,
-            on_clip=partial(progress, "making synthetic clips"),
-        )
+        told = partial(progress, "making synthetic clips")
+        clips = write_dataset(out, height=height, width=width, seed=seed, on_clip=told)
     click.echo(f"{clips} synthetic clips in {out}")
-
-
-def _size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
-        raise UsageError(f"--size must be a number or HEIGHTxWIDTH, but got {text!r}")
-    return int(parts[0]), int(parts[-1])

@@ -1,13 +1,21 @@
-"""Commands about networks that have a name."""
+"""Commands about networks: the published ones, weights in files, and those that were confirmed."""
 
-from collections.abc import Sequence
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import Given, example, options, print_json
+from mer_search.cli.options import PATH, Given, example, options
 from mer_search.errors import UsageError
 from mer_search.files import RANGES
+
+if TYPE_CHECKING:
+    from mer_search.inference.predict import Confirmed
+    from mer_search.search.workspace import Progress
+
+FRAME = click.IntRange(min=0)
 
 
 @click.command(epilog=example("mer-search presets --parity"))
@@ -18,66 +26,7 @@ def presets(given: Given, parity: bool) -> None:
     from mer_search.report import networks
 
     rows = networks.parity_rows() if parity else networks.preset_rows()
-    if given.as_json:
-        print_json(rows)
-    elif parity:
-        networks.print_parity(rows)
-    else:
-        networks.print_presets(rows)
-
-
-@click.command(epilog=example("mer-search compare V6 V6c --subjects 1-10"))
-@click.argument("names", metavar="NETWORK...", nargs=-1)
-@click.option("--plan", help="Comparisons in a row instead: a .toml file, or decision or ablation.")
-@options("recipe settings seeds subjects data task leave_out storage name device executor slots out yes as_json")
-def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
-    """Networks against each other: same seeds, same folds, paired by subject. A NETWORK is a preset's name, or the
-    number of a trial of the study, whose data, task, folds and OUT are then taken. What was found is a page in
-    OUT/compare, and a part of the next `mer-search report`."""
-    from mer_search.confirmation import compare as comparing
-    from mer_search.confirmation.confirm import confirm_all, prepare
-    from mer_search.confirmation.plans import Step, follow, load_plan
-    from mer_search.confirmation.summary import Comparison
-    from mer_search.confirmation.target import check_different, data_for, out_of, seeds_of, targets_of
-    from mer_search.report import networks, terminal
-    from mer_search.report.costs import print_copies
-    from mer_search.report.page import write_comparison
-
-    if bool(plan) == bool(names) or len(names) == 1:
-        got = " ".join(names) + (" and --plan" if plan else "") if names else "neither"
-        raise UsageError(f"compare takes two networks or more, such as `compare V6 V6c`, or --plan, but got {got}")
-    if plan and given.subjects != "all":
-        raise UsageError(f"--subjects goes with networks, for a plan has its own; leave out {given.subjects!r}")
-    values, where = given.values, given.where
-    steps = load_plan(plan) if plan else (Step(name="", compare=names, subjects=given.subjects),)
-    chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
-    targets = targets_of(sorted(chosen), given.study, values, given.folds, given.recipe, given.out)
-    for step in steps:  # a wrong name fails before anything is trained
-        check_different(targets[network] for network in step.compare if network in chosen)
-    fresh, out = seeds_of(targets.values(), given.seeds, None), out_of(targets, given.out)
-    with terminal.working() as progress:
-        path = data_for(targets.values(), given.data, progress)
-
-    def evaluate(networks: Sequence[str], subjects: str) -> Comparison:
-        with terminal.working() as progress:
-            print_copies(path, [targets[each].run for each in networks])
-            jobs = prepare([targets[each] for each in networks], path, subjects, fresh, progress)
-            return comparing.compare(jobs, confirm_all(jobs, where, progress, given.announcing(progress)))
-
-    found, pages = [], []
-    for step, met, comparison in follow(steps, evaluate):
-        if comparison:
-            pages.append(write_comparison(comparison, comparing.keep(comparison, out).with_suffix(".html")))
-        found.append(
-            {"step": step.name, "networks": met, **(comparison.model_dump() if comparison else {"winner": met[0]})}
-        )
-        if not given.as_json:
-            networks.print_step(step, met, comparison)
-    if given.as_json:
-        print_json(found if plan else found[0])
-    else:
-        for page in pages:
-            terminal.out.print(f"page: {page}")
+    given.tell(rows, lambda: (networks.print_parity if parity else networks.print_presets)(rows))
 
 
 @click.command(epilog=example("mer-search reproduce V3NR V5NR --data ~/CASME2"))
@@ -105,19 +54,16 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
 
     if names and deviations:
         raise UsageError(f"reproduce takes networks or --deviations, but got both: {' '.join(names)} and {deviations}")
-    values = given.values | given.folds
+    values, where = given.values | given.folds, given.where
     if deviations:
         targets = reproducing.without_each(deviations, values, given.out)
     else:
         targets = reproducing.targets_of(names, values, given.out)
     check_different(targets)
-    where = given.where
     with terminal.working() as progress:
-        path = find_data(given.data, progress)
+        path, announce = find_data(given.data, progress), given.announcing(progress)
         print_copies(path, [target.run for target in targets])
-        found = reproducing.reproduce(
-            targets, path, given.subjects, range(seeds), where, progress, given.announcing(progress)
-        )
+        found = reproducing.reproduce(targets, path, given.subjects, range(seeds), where, progress, announce)
     if deviations:
         sections = reproduction.deviation_sections(found)
     else:
@@ -132,7 +78,7 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
 
 
 @click.command(epilog=example("mer-search evaluate V3_eval/ --preset V3NR --as-published --data ~/CASME2"))
-@click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=PATH)
 @click.option("--preset", "preset_name", required=True, help="Whose network they are; see `mer-search presets`.")
 @options("recipe settings data task device as_json")
 def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
@@ -148,16 +94,96 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
     from mer_search.report import networks, terminal
     from mer_search.search.workspace import find_data, load_data
 
-    values = given.values | given.folds | {"frames.crops": 0}
-    run = with_values(preset(preset_name, given.recipe), values)
+    run = with_values(preset(preset_name, given.recipe), given.values | given.folds | {"frames.crops": 0})
     with terminal.working() as progress:
         loaded = load_data(find_data(given.data, progress), run, progress)
         files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
         folds = evaluating.evaluate(files, loaded, given.where.device, progress)
-    public = any(each.path.suffix != ".safetensors" for each in files)
-    facts = networks.evaluated(folds, loaded, public)
-    if given.as_json:
-        print_json(facts)
-    else:
-        changed = changes(preset_name, given.values, given.recipe)
-        networks.print_evaluated(facts, preset_title(preset_name, changed, given.recipe))
+    facts = networks.evaluated(folds, loaded, any(each.path.suffix != ".safetensors" for each in files))
+    title = preset_title(preset_name, changes(preset_name, given.values, given.recipe), given.recipe)
+    given.tell(facts, lambda: networks.print_evaluated(facts, title))
+
+
+@click.command(epilog=example("mer-search predict sub05/EP01_11 ~/clips/one ~/clips/two.avi --json"))
+@click.argument("clips", metavar="CLIP...", nargs=-1, required=True)
+@options("trial folder data")
+@click.option("--subject", help="Who is in the clips, if in the study's data.  [default: as their ids and folders say]")
+@click.option("--onset", type=FRAME, help="Frame number.  [default: as annotated, else the strongest motion found]")
+@click.option("--apex", type=FRAME, help="The same.")
+@click.option("--offset", type=FRAME, help="The same.")
+@options("storage name device as_json")
+def predict(
+    given: Given, clips: tuple[str, ...], subject: str | None, onset: int | None, apex: int | None, offset: int | None
+) -> None:
+    """Class probabilities of clips, by a confirmed run's networks. Exit code 1: a clip cannot be used.
+
+    A CLIP is the id of a clip of the study's data, a folder of frames, a video, or for a study of flow images one such.
+    Of subjects in training the networks that never saw them are asked, one a seed, of others all; what is
+    said is the networks' mean.
+    """
+    from mer_search.report import terminal
+
+    moments = (onset, apex, offset)
+    if len(clips) > 1 and any(each is not None for each in moments):
+        raise UsageError(f"--onset, --apex and --offset are of one clip, but got {len(clips)}; call once for each")
+    with terminal.bars() as progress:
+        confirmed = _confirmed(given, progress)
+        from mer_search.data.clips import Problem
+        from mer_search.data.loose import Moments
+        from mer_search.inference import predict as predicting
+        from mer_search.report.predictions import print_predictions
+
+        device = given.where.device
+        predicted = predicting.predict(confirmed, clips, subject, Moments(*moments), device, progress)
+    given.tell(predicting.document(confirmed, predicted), lambda: print_predictions(confirmed, predicted))
+    sys.exit(1 if any(isinstance(each, Problem) for each in predicted) else 0)
+
+
+@click.command(epilog=example("mer-search export --subject sub05"))
+@options("trial folder data")
+@click.option("--subject", help="Only the networks that never saw this person.  [default: all]")
+@click.option("--out", type=PATH, help="Folder.  [default: onnx in the confirmation's folder]")
+@click.option(
+    "--final", is_flag=True,
+    help="Train on everybody instead, as --device, --executor and --slots say, and write one file for new people.  "
+    "[folder: final in the confirmation's]",
+)  # fmt: skip
+@options("storage name device executor slots yes")
+def export(given: Given, subject: str | None, out: Path | None, final: bool) -> None:
+    """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,
+    checked against torch with onnxruntime."""
+    if final and subject:
+        raise UsageError(f"--final leaves nobody out, but got --subject {subject}; leave one of the two out")
+    from mer_search.report import terminal
+
+    with terminal.working() as progress:
+        confirmed = _confirmed(given, progress)
+        from mer_search.inference.export import export
+        from mer_search.inference.final import export_final
+        from mer_search.report.predictions import print_exported
+
+        if final:
+            written = [export_final(confirmed, given.where, out, progress, given.announcing(progress))]
+        else:
+            written = export(confirmed, [subject] if subject else confirmed.subjects, out, progress)
+    print_exported(confirmed, written)
+
+
+def _confirmed(given: Given, progress: "Progress") -> "Confirmed":
+    """The networks that are used: those in a folder, or a study's. A wrong name fails before PyTorch is loaded."""
+    if given.folder is None and given.data:
+        raise UsageError(
+            "--data goes with --folder, for a study knows its data; where that was moved, `mer-search run --data` "
+            "tells it"
+        )
+    if given.folder and (given.trial is not None or given.name):
+        raise UsageError("--folder takes the place of --trial and --study-name; leave it out or them")
+    if given.folder and not given.folder.is_dir():
+        raise UsageError(f"--folder must be a confirmation's folder, but there is none at {given.folder}")
+    found = given.folder or given.study()
+    from mer_search.inference.predict import confirmed_in, find_confirmed
+    from mer_search.search.workspace import find_data
+
+    if isinstance(found, Path):
+        return replace(confirmed_in(found, Path()), data=find_data(given.data, progress))
+    return find_confirmed(found, given.trial)

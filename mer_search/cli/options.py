@@ -5,10 +5,9 @@ import io
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 DAY = 24 * 3600  # seconds; before what takes longer, there is a question
 OBJECTS = 50_000  # made before garbage is looked for; at Python's 700, reading a long study takes twice the time
+PATH = click.Path(path_type=Path)
 
 
 class Refused(click.ClickException):
@@ -53,10 +53,10 @@ def _refusals() -> Iterator[None]:
     except ImportError as error:
         if "cv2" not in f"{error.path}" or ".so" not in error.msg:
             raise
-        missing = error.msg.partition(":")[0]
         raise Refused(
-            f"opencv-python needs {missing}, which this machine lacks; `apt install libgl1 libglib2.0-0` brings it, or "
-            "`pip uninstall opencv-python` and `pip install opencv-python-headless` need it no more",
+            f"opencv-python needs {error.msg.partition(':')[0]}, which this machine lacks; `apt install libgl1 "
+            "libglib2.0-0` brings it, or `pip uninstall opencv-python` and `pip install opencv-python-headless` need "
+            "it no more",
             1,
         ) from error
     except OSError as error:  # too long a name, and what else a system refuses
@@ -89,20 +89,10 @@ class Commands(click.Group):
             say(partial(click.echo, err=True))
             ctx.exit(exit_code(stop))
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """click's own message for an unknown command lacks what there is."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError:
-            known = self.list_commands(ctx)
-            meant = "".join(f"; did you mean {name}?" for name in get_close_matches(args[0], known, 1))
-            raise UsageError(f"a command must be one of {', '.join(known)}, but got {args[0]!r}{meant}") from None
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Each command with its whole first sentence."""
-        commands = [(name, command) for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, command.get_short_help_str(limit=200)) for name, command in commands])
+            formatter.write_dl([(name, each.get_short_help_str(200)) for name, each in sorted(self.commands.items())])
 
 
 @contextmanager
@@ -150,63 +140,37 @@ def example(text: str) -> str:
     return f"\b\nExample:\n  {text}"
 
 
-def print_json(facts: object) -> None:
-    """The one document of a command with --json."""
-    click.echo(json.dumps(facts, indent=1))
-
-
-def study_name_option(default: str) -> Callable[[Any], Any]:
-    """`--study-name`, as Optuna calls it; its former name is refused."""
-
-    def refuse(context: click.Context, option: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            raise UsageError(f"--name is called --study-name now; give --study-name {value}")
-
-    def both(command: Any) -> Any:
-        command = click.option("--name", "former", hidden=True, expose_value=False, callback=refuse)(command)
-        return click.option("--study-name", "name", help=f"Study name in the storage.  [default: {default}]")(command)
-
-    return both
+def study_name(default: str) -> Callable[[Any], Any]:
+    """`--study-name`, as Optuna calls it."""
+    return click.option("--study-name", "name", help=f"Study name in the storage.  [default: {default}]")
 
 
 OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they stand, by Given's names
     "data": click.option(
-        "--data",
-        type=click.Path(path_type=Path),
-        help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]",
+        "--data", type=PATH, help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]"
     ),
     "task": click.option(
-        "--task",
-        default="",
+        "--task", default="",
         help="How many classes are told apart, such as 3.  [default: as the study has it, else the dataset's first]",
     ),
     "leave_out": click.option(
-        "--leave-out",
-        type=click.Choice(["subject", "database"]),
+        "--leave-out", type=click.Choice(["subject", "database"]),
         help="What a fold tests and never trains on: a subject, or a whole database of a composite.  [default: as the "
         "study has it, else subject]",
     ),
     "subjects": click.option(
-        "--subjects",
-        default="all",
-        show_default=True,
+        "--subjects", default="all", show_default=True,
         help="all, hardest, hardest_7, stratified_7, 1-4, [1,2], 7, names or a database.",
     ),
     "seeds": click.option(
         "--seeds", type=click.IntRange(*RANGES["seeds"]), default=3, show_default=True, help="How many fresh seeds."
     ),
     "settings": click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="KEY=VALUE",
+        "--set", "settings", multiple=True, metavar="KEY=VALUE",
         help="A value at a dotted path of the configuration, such as train.epochs=20; may be repeated.",
     ),
     "recipe": click.option(
-        "--as-published",
-        "recipe",
-        flag_value="published",
-        default="",
+        "--as-published", "recipe", flag_value="published", default="",
         help="Presets as their public code has them, instead of in this tool's recipe; docs/parity.md says what "
         "differs.",
     ),
@@ -214,38 +178,31 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
         "--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best confirmed]"
     ),
     "folder": click.option(
-        "--folder",
-        type=click.Path(path_type=Path),
+        "--folder", type=PATH,
         help="A confirmation's folder instead of a trial, such as runs/presets/confirm/V4-58dbfcdf; with --data, if "
         "its clips are not the synthetic ones.",
     ),
     "storage": click.option(
         "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."
     ),
-    "name": study_name_option("the study made last"),
+    "name": study_name("the study made last"),
     "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     "executor": click.option(
-        "--executor",
-        default="local",
-        show_default=True,
+        "--executor", default="local", show_default=True,
         help="Where folds are trained: local, ray (a cluster that this machine is in, else one of its own) or "
         "ray://HOST:10001.",
     ),
     "slots": click.option(
-        "--slots",
-        type=click.IntRange(*RANGES["slots"]),
+        "--slots", type=click.IntRange(*RANGES["slots"]),
         help="Folds that are trained at once.  [default: one a GPU, or a core for small networks; a search: as before]",
     ),
     "out": click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=RUNS,
-        show_default=True,
+        "--out", type=click.Path(path_type=Path, file_okay=False), default=RUNS, show_default=True,
         help="Folder for results.",
     ),
     "yes": click.option("--yes", is_flag=True, help="Start what takes longer than a day without a question."),
     "as_json": click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there."),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -272,8 +229,20 @@ class Given:
 
     @property
     def values(self) -> dict[str, Any]:
-        """--set, see `values_of`."""
-        return values_of(self.settings)
+        """--set KEY=VALUE as dotted paths and values: numbers and true or false as in a study file, else text."""
+        from mer_search.config import check_settable
+
+        values = {}
+        for setting in self.settings:
+            key, equals, text = setting.partition("=")
+            if not equals:
+                raise UsageError(f"--set must be KEY=VALUE, such as train.epochs=20, but got {setting!r}")
+            try:
+                values[key.strip()] = tree_of(f"value = {text}")["value"]
+            except UsageError:
+                values[key.strip()] = text.strip()
+        check_settable(values)
+        return values
 
     @property
     def folds(self) -> dict[str, Any]:
@@ -305,6 +274,13 @@ class Given:
 
         return announce
 
+    def tell(self, facts: object, show: Callable[[], object]) -> None:
+        """One JSON document with --json, else what `show` prints."""
+        if self.as_json:
+            click.echo(json.dumps(facts, indent=1))
+        else:
+            show()
+
 
 def options(names: str) -> Callable[[Any], Any]:
     """The options of these names, of OPTIONS, in this order: "data task". The command gets them as one Given."""
@@ -323,11 +299,7 @@ def options(names: str) -> Callable[[Any], Any]:
 
 
 def allow(seconds: float, yes: bool, progress: "Bars") -> None:
-    """Ask before what takes longer than a day; a no ends the command.
-
-    Raises:
-        UsageError: where the input is no terminal, so that there is nobody to ask.
-    """
+    """Ask before what takes longer than a day, where there is somebody to ask; a no ends the command."""
     from mer_search.report.terminal import duration
 
     if yes or seconds <= DAY:
@@ -341,24 +313,3 @@ def allow(seconds: float, yes: bool, progress: "Bars") -> None:
 
 def _can_ask() -> bool:
     return sys.stdin.isatty()
-
-
-def values_of(settings: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE as dotted paths and values: numbers and true or false as in a study file, else text.
-
-    Raises:
-        UsageError: for one without "=".
-    """
-    from mer_search.config import check_settable
-
-    values = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set must be KEY=VALUE, such as train.epochs=20, but got {setting!r}")
-        try:
-            values[key.strip()] = tree_of(f"value = {text}")["value"]
-        except UsageError:
-            values[key.strip()] = text.strip()
-    check_settable(values)
-    return values

@@ -1,47 +1,42 @@
-"""Commands that search, and look at a study."""
+"""Commands that search, and look at studies and their files."""
 
 import time
 from contextlib import ExitStack, suppress
+from itertools import takewhile
+from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Given, allow, example, options, print_json, study_name_option
-from mer_search.files import RANGES
+from mer_search.cli.options import PATH, Commands, Given, allow, example, options, study_name
+from mer_search.errors import UsageError
+from mer_search.files import RANGES, shipped, toml_names, toml_text, write_whole
 from mer_search.processes import warm_up
 
 
 @click.command(epilog=example("mer-search run --study megc2019 --data ~/norm_u_v_os --trials 30"))
 @click.option(
-    "--study",
-    "study_file",
+    "--study", "study_file",
     help="Study file (.toml) or the name of one that comes with the package.  [default: by the data and the device]",
-)
+)  # fmt: skip
 @options("data task leave_out")
 @click.option(
-    "--trials",
-    type=click.IntRange(*RANGES["trials"]),
+    "--trials", type=click.IntRange(*RANGES["trials"]),
     help="Trials in all, earlier calls counted in.  [default: the study file's, or as many as before if that is more]",
-)
+)  # fmt: skip
 @options("storage")
-@study_name_option("the study file's")
+@study_name("the study file's")
 @options("device executor slots")
 @click.option(
-    "--in-flight",
-    type=click.IntRange(*RANGES["in_flight"]),
+    "--in-flight", type=click.IntRange(*RANGES["in_flight"]),
     help="Trials begun before the first of them has ended.  [default: as before, else as many as keep the slots busy]",
-)
+)  # fmt: skip
 @click.option("--from", "source", help="A study whose trials a new one begins with, as far as its space contains them.")
 @click.option("--seed", type=click.IntRange(*RANGES["seed"]), help="Of the search.  [default: as before, else 0]")
 @options("out yes")
 def run(
-    given: Given,
-    study_file: str | None,
-    trials: int | None,
-    name: str | None,
-    in_flight: int | None,
-    source: str | None,
-    seed: int | None,
-) -> None:
+    given: Given, study_file: str | None, trials: int | None, name: str | None, in_flight: int | None,
+    source: str | None, seed: int | None,
+) -> None:  # fmt: skip
     """Search: trials on the study's subjects until there are --trials of them. Run it again to go on; the name of a
     study that is there, in --study-name, is enough.
 
@@ -110,16 +105,17 @@ def status(given: Given) -> None:
     opened = given.study()
     trusted = proxy(opened)
     facts = {**progress_of(opened), "proxy": trusted and trusted._asdict()}
-    if given.as_json:
-        print_json(facts)
-        return
-    if facts["best"]:
-        terminal.show(trials.trials_table(opened))
-    if facts["pareto_front"]:
-        terminal.show(trials.front_table(facts))
-    terminal.say(f"study {facts['study']}: {trials.state_line(facts)}")
-    if trusted:
-        terminal.say(trials.proxy_line(trusted))
+
+    def show() -> None:
+        if facts["best"]:
+            terminal.show(trials.trials_table(opened))
+        if facts["pareto_front"]:
+            terminal.show(trials.front_table(facts))
+        terminal.say(f"study {facts['study']}: {trials.state_line(facts)}")
+        if trusted:
+            terminal.say(trials.proxy_line(trusted))
+
+    given.tell(facts, show)
 
 
 @click.command(epilog=example("mer-search report"))
@@ -159,3 +155,40 @@ def dashboard(given: Given, port: int, host: str) -> None:
         click.echo(f"{address(opened, study.study_name, host, port)}  (Ctrl-C stops it)")
         with suppress(KeyboardInterrupt):  # there is nothing to go on with
             listening.serve_forever()
+
+
+@click.group(cls=Commands)
+def study() -> None:
+    """Look at the studies that come with this tool, or begin one of your own."""
+
+
+@study.command(epilog=example("mer-search study show demo"))
+@click.argument("name", required=False)
+def show(name: str | None) -> None:
+    """The text of a study, which comes with this tool under NAME or is a file; without NAME, which there are."""
+    if name:
+        click.echo(toml_text("study", shipped(), name).rstrip())
+        return
+    for each in toml_names(shipped()):
+        click.echo(f"{each:14}{_told(toml_text('study', shipped(), each))}")
+
+
+def _told(text: str) -> str:
+    """What a study's first lines say of it."""
+    lines = [line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
+    return " ".join(lines)
+
+
+@study.command(epilog=example("mer-search study new mine.toml --from megc2019"))
+@click.argument("file", type=PATH)
+@click.option("--from", "source", default="default", show_default=True, help="The study that is copied, or its file.")
+def new(file: Path, source: str) -> None:
+    """Write a study into FILE, to change: `mer-search run --study FILE` runs it. docs/study-file.md says what it may
+    hold."""
+    if file.exists():
+        raise UsageError(f"{file} must be a new file, but is there; give another name")
+    if file.suffix != ".toml":
+        raise UsageError(f"{file} must end in .toml, as a study file does")
+    text = toml_text("study", shipped(), source)
+    write_whole(file, text)
+    click.echo(f"{file}: a copy of {source}. {_told(text)}\nnext: mer-search run --study {file} --data FOLDER")
