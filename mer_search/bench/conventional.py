@@ -7,8 +7,6 @@ Written from the facts alone: names, shapes, strides and paddings. `main_branch.
 public names fall out of the modules' names. Shapes as in model.network; G is the side of the last map.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,12 +49,8 @@ class Block(nn.Module):
             spatial, temporal = over_pixels(inputs, middle, stride), over_time(middle, outputs, *time)
             self.conv1 = nn.Sequential(spatial, norm(middle), nn.ReLU(), temporal)
             if changes:
-                self.downsample = nn.Sequential(
-                    conv(inputs, outputs, 1, (1, stride, stride)),
-                    norm(outputs),
-                    conv(outputs, outputs, 1, (time[1], 1, 1)),
-                    norm(outputs),
-                )
+                over = conv(inputs, outputs, 1, (1, stride, stride)), conv(outputs, outputs, 1, (time[1], 1, 1))
+                self.downsample = nn.Sequential(over[0], norm(outputs), over[1], norm(outputs))
         self.bn1, self.bn2 = norm(outputs), norm(outputs)
         self.conv2 = conv(outputs, outputs, 1, bias=False)
         self.attn = nn.Sequential(conv(2, 1, 1, bias=False), norm(1), nn.Sigmoid())
@@ -145,45 +139,42 @@ class MainBranch(nn.Module):
 class PublicNetwork(nn.Module):
     """MMNet for the mode "none", TM-MMNET's V3 to V5 for "collapse", V1 and V2 for "keep".
 
-    `grid` is the side of the last map: 14 for 224 pixels. `depth` and `ratio` are the transformer's.
+    `grid` is the side of the last map: 14 for 224 pixels.
     """
 
-    def __init__(
-        self, mode: str, channels: int, stem_mid: int, stem_width: int, internal_mid: int, width: int, grid: int,
-        depth: int, ratio: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, run: Run, grid: int) -> None:
         super().__init__()
-        self.mode = mode
-        if mode == "none":
+        model, channels = run.model, n_channels(run.input)
+        self.mode, stem_width, width = model.temporal, model.stem_width, model.attention_width
+        if self.mode == "none":
             conv = nn.Conv2d(channels, stem_width, 3, 2, 1, bias=False)
             self.conv_act = nn.Sequential(conv, nn.BatchNorm2d(stem_width), nn.ReLU())
         else:
-            time = (4, 1, 0) if mode == "collapse" else (3, 1, 1)
-            self.conv_act = stem(channels, stem_mid, stem_width, 2, time)
-        self.vit_pos = Position(4 * width, grid, depth, ratio)
-        self.main_branch = MainBranch(stem_width, internal_mid, width, grid, mode == "keep")
+            time = (4, 1, 0) if self.mode == "collapse" else (3, 1, 1)
+            self.conv_act = stem(channels, model.stem_mid, stem_width, 2, time)
+        self.vit_pos = Position(4 * width, grid, model.position_depth, model.position_mlp)
+        self.main_branch = MainBranch(stem_width, model.internal_mid, width, grid, self.mode == "keep")
         # never used:
         self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(8 * 8, 38, bias=False))
         self.timeembed = nn.Parameter(torch.zeros(1, 4, 7, 7))
-        if mode == "none":
+        if self.mode == "none":
             self.pos = nn.Sequential(nn.Conv2d(3, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width), nn.ReLU())
 
     def forward(self, maps: Tensor, onset: Tensor | None) -> Tensor:
         """Maps (B, T, C, H, W) with C in the public order, onset (B, 3, grid, grid), None for no
         position branch -> logits (B, 5)."""
         x = self.conv_act(maps.squeeze(1) if self.mode == "none" else maps.transpose(1, 2))
-        return self.main_branch(
-            x.squeeze(2) if self.mode == "collapse" else x, 0 if onset is None else self.vit_pos(onset)
-        )
+        x = x.squeeze(2) if self.mode == "collapse" else x
+        return self.main_branch(x, 0 if onset is None else self.vit_pos(onset))
 
 
 class TwoStageNetwork(nn.Module):
     """TM-MMNET's V6c, or V6 as it is described: an action-unit network, and a last layer over what it saw and said."""
 
-    def __init__(self, units: int, thresholded: bool, *shape: Any) -> None:
+    def __init__(self, run: Run, grid: int, units: int) -> None:
         super().__init__()
-        self.thresholded = thresholded
-        self.pretrained = PublicNetwork(*shape)
+        self.thresholded = run.units.use == "thresholded"
+        self.pretrained = PublicNetwork(run, grid)
         branch = self.pretrained.main_branch
         features = branch.fc.in_features
         branch.fc = nn.Identity()
@@ -199,9 +190,4 @@ class TwoStageNetwork(nn.Module):
 def public_network(run: Run, grid: int, units: int) -> nn.Module:
     """The conventional form of a run's network, if it is one of MMNet's or TM-MMNET's. `grid` is G, and `units` how
     many action units there are, if it is trained in two stages."""
-    model = run.model
-    widths = (model.stem_mid, model.stem_width, model.internal_mid, model.attention_width)
-    shape = (model.temporal, n_channels(run.input), *widths, grid, model.position_depth, model.position_mlp)
-    if run.units.use == "none":
-        return PublicNetwork(*shape)
-    return TwoStageNetwork(units, run.units.use == "thresholded", *shape)
+    return PublicNetwork(run, grid) if run.units.use == "none" else TwoStageNetwork(run, grid, units)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
 from mer_search.errors import DataError
-from mer_search.evaluation.metrics import tail_epochs, uf1
+from mer_search.evaluation.metrics import Floats, tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import check_archive, write_whole
 from mer_search.search import space
@@ -61,10 +61,9 @@ class Table:
     weights: Mapping[str, NDArray[np.float64]]  # (S,) what a person weighs in these
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """M, R, S."""
-        configurations, seeds, subjects = self.counts.shape[:3]
-        return configurations, seeds, subjects
+        return self.counts.shape[:3]
 
     @property
     def has_finals(self) -> bool:
@@ -76,9 +75,13 @@ class Table:
         last = min(epochs, int(self.epochs[configuration])) - 1
         return np.asarray(self.measures[measure][configuration, seed, :, last])
 
-    def final(self, counts: NDArray[np.int32]) -> NDArray[np.int32]:
-        """(M, R, S, K, K) of the configurations' last epochs."""
-        return np.asarray(counts[np.arange(len(self.values)), :, :, self.epochs - 1])
+    def final(self, measured: NDArray[Any]) -> NDArray[Any]:
+        """Counts (M, R, S, K, K), or a measure (M, R, S), of the configurations' last epochs."""
+        return np.asarray(measured[np.arange(len(self.values)), :, :, self.epochs - 1])
+
+    def uf1(self, counts: NDArray[np.int32]) -> Floats:
+        """(M, R) of the configurations' last epochs."""
+        return np.asarray(uf1(self.final(counts).sum(2)))
 
 
 def drawn(file: StudyFile, count: int) -> list[Values]:
@@ -132,9 +135,8 @@ def build(
                 done += 1
                 on_fold(done, count * seeds * len(search.subjects))
             if event is None:
-                folds = [fold.probabilities for fold in job.outcome]
-                by_seed = [folds[at : at + len(search.subjects)] for at in range(0, len(folds), len(search.subjects))]
-                tables.append(np.stack([np.concatenate(each, axis=1) for each in by_seed]))  # (R, E, N, K)
+                folds = np.concatenate([fold.probabilities for fold in job.outcome], axis=1)  # (E, R * N, K)
+                tables.append(np.stack(np.split(folds, seeds, axis=1)))  # (R, E, N, K)
                 first = job.outcome[: len(search.subjects)]
     labels = np.concatenate([fold.labels for fold in first])
     owner = np.repeat(np.arange(len(first)), [len(fold.labels) for fold in first])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mer_search.bench.fold_table import Table, Values
-from mer_search.evaluation.metrics import Floats, Ints, uf1
+from mer_search.evaluation.metrics import Floats, Ints
 from mer_search.evaluation.statistics import bootstrap_mean
 from mer_search.search import pruner as pruners
 from mer_search.search.finals import SEEDS
@@ -74,7 +74,7 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
     seen = int(random.integers(seeds))
     others = [(seen + place) % seeds for place in range(1, seeds)]
     further = others[:SEEDS] if table.has_finals else []
-    by_seed = uf1(table.final(table.counts).sum(2))  # (M, R)
+    by_seed = table.uf1(table.counts)  # (M, R)
     truth = by_seed[:, others[len(further) :]].mean(1)  # (M,)
     value_of = _values(table, strategy)[:, seen]  # (M,)
     study = optuna.create_study(direction="maximize", sampler=sampler(strategy.sampler, int(random.integers(2**31))))
@@ -89,7 +89,7 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
         asked = study.ask()
         m = space.take(file.suggest(asked))
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        rivals = None if best is None else (best, [other for other in whole[-pruners.MAX_OTHERS :] if other != best])
+        rivals = [] if best is None else [best, *(other for other in whole[-pruners.MAX_OTHERS :] if other != best)]
         ran = run_pruner(table, pruner, random.permutation(subjects).tolist(), (m, seen), rivals, seen)
         if ran.behind is None:
             whole.append(m)
@@ -98,14 +98,11 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
         else:
             assert best is not None  # noqa: S101 (for the type checker: without an incumbent no trial is stopped)
             value = pruners.estimate(float(value_of[best]), ran.behind)
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=dict(table.values[m]),
-                distributions=space.distributions(m),
-                value=value,
-                constraints={"stopped early": ran.violation},  # as the live search marks estimates
-            )
-        )
+        told = optuna.trial.create_trial(
+            params=dict(table.values[m]), distributions=space.distributions(m), value=value,
+            constraints={"stopped early": ran.violation},  # as the live search marks estimates
+        )  # fmt: skip
+        study.add_trial(told)
         leaders = sorted(whole, key=lambda m: -value_of[m])[: strategy.finalists]
         chosen, cost = _finals(table, by_seed, leaders, [seen, *further]) if len(leaders) > 1 else (best, 0)
         searched += ran.spent
@@ -117,12 +114,9 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
 def _values(table: Table, strategy: Strategy) -> Floats:
     """(M, R) what a strategy maximises."""
     if strategy.objective == "uf1":
-        counts = {"tail": table.counts, "best_test_epoch": table.leaky}[strategy.rule]
-        return np.asarray(uf1(table.final(counts).sum(2)))
-    weights, rows = table.weights[strategy.objective], np.arange(len(table.values))
-    return np.asarray(
-        np.average(table.measures[strategy.objective][rows, :, :, table.epochs - 1], axis=2, weights=weights)
-    )
+        return table.uf1({"tail": table.counts, "best_test_epoch": table.leaky}[strategy.rule])
+    measured = table.final(table.measures[strategy.objective])
+    return np.asarray(np.average(measured, axis=2, weights=table.weights[strategy.objective]))
 
 
 def _finals(table: Table, by_seed: Floats, left: list[int], seeds: Sequence[int]) -> tuple[int, int]:
@@ -132,9 +126,7 @@ def _finals(table: Table, by_seed: Floats, left: list[int], seeds: Sequence[int]
     for used in range(1, len(seeds) + 1):
         so_far = list(seeds[:used])
         means = {m: float(by_seed[m, so_far].mean()) for m in left}
-        scores = [
-            np.mean([table.scores(measure, m, seed, int(table.epochs[m])) for seed in so_far], axis=0) for m in left
-        ]
+        scores = table.final(table.measures[measure])[left][:, so_far].mean(1)  # of those left (m, S)
         left = [left[at] for at in pruners.still_in(list(means.values()), scores, table.weights[measure])]
         if len(left) < 2:
             break
@@ -143,38 +135,29 @@ def _finals(table: Table, by_seed: Floats, left: list[int], seeds: Sequence[int]
 
 
 def run_pruner(
-    table: Table,
-    pruner: pruners.Pruner,
-    order: Sequence[int],
-    trial: tuple[int, int],
-    rivals: tuple[int, Sequence[int]] | None,
-    seed: int,
+    table: Table, pruner: pruners.Pruner, order: Sequence[int], trial: tuple[int, int], rivals: Sequence[int], seed: int
 ) -> pruners.Outcome:
     """What a pruner makes of a trial among the table's configurations.
 
     Args:
         order: of the subjects.
         trial: a configuration and the seed that it is seen with.
-        rivals: the best configuration and others that ran to their end; None while there is none.
+        rivals: the best configuration, and then others that ran to their end; none at first.
         seed: that these are seen with.
     """
     weights = table.weights[pruner.measure]
 
-    def scores(configuration: int, epochs: int, seed: int = seed) -> NDArray[np.float64]:
-        return table.scores(pruner.measure, configuration, seed, epochs)
-
     def incumbent(epochs: int) -> pruners.Incumbent | None:
-        if rivals is None or not pruner.stops_some:
-            return None
-        best, others = rivals
-        return pruners.incumbent_of(scores(best, epochs), [scores(other, epochs) for other in others], weights)
+        scores = [table.scores(pruner.measure, rival, seed, epochs) for rival in rivals]
+        return pruners.incumbent_of(scores[0], scores[1:], weights) if scores else None
 
     configuration, own_seed = trial
     steps = pruner.run(order, int(table.epochs[configuration]), incumbent, weights)
     need = next(steps)
     while True:
         try:
-            need = steps.send(float(scores(configuration, need.epochs, own_seed)[need.subject]))
+            scores = table.scores(pruner.measure, configuration, own_seed, need.epochs)
+            need = steps.send(float(scores[need.subject]))
         except StopIteration as end:
             outcome: pruners.Outcome = end.value
             return outcome
@@ -255,7 +238,7 @@ def wrongly_stopped(table: Table, pruner: pruners.Pruner, repeats: int = 20) -> 
     Over the best quarter of the configurations and all pairs of seeds, each `repeats` times in another order. As many
     others, drawn from all configurations, have run to their end as in a search of some length.
     """
-    truth = uf1(table.final(table.counts).sum(2)).mean(1)
+    truth = table.uf1(table.counts).mean(1)
     good = np.argsort(-truth)[: max(1, round(TOP_SHARE * len(truth)))]
     random = np.random.default_rng(0)
     configurations, seeds, subjects = table.shape
@@ -263,7 +246,7 @@ def wrongly_stopped(table: Table, pruner: pruners.Pruner, repeats: int = 20) -> 
     for m, (own, best), _ in product(good.tolist(), permutations(range(seeds), 2), range(repeats)):
         order = random.permutation(subjects).tolist()
         others = random.choice(configurations, min(BEFORE, configurations), replace=False)
-        rivals = (m, [other for other in others.tolist() if other != m])
+        rivals = [m, *(other for other in others.tolist() if other != m)]
         stopped.append(run_pruner(table, pruner, order, (m, own), rivals, best).behind is not None)
     return float(np.mean(stopped))
 
@@ -274,7 +257,7 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
     Means over repeats with 95 % bootstrap intervals over repeats; `rank` is the mean rank at equal cost, 1 the best;
     `against_yardstick` and `against_unpruned` (the same sampler, no trial stopped) are paired differences in true UF1.
     """
-    best = float(uf1(table.final(table.counts).sum(2)).mean(1).max())
+    best = float(table.uf1(table.counts).mean(1).max())
     ranks = rankdata([-result.found for result in results], axis=0)  # (strategies, R); equals share theirs
     plain = [each for each in reversed(results) if each.strategy.pruner == "none"]
     unpruned = {(each.strategy.sampler, each.strategy.rule): each for each in plain}

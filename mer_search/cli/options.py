@@ -113,11 +113,8 @@ def _loading() -> Iterator[None]:
 
 
 def _is_importing() -> bool:
-    """Whether the main thread is in an import statement."""
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
-        frame = frame.f_back
-    return frame is not None
+    """Whether a module is only half loaded."""
+    return any(getattr(getattr(each, "__spec__", None), "_initializing", False) for each in [*sys.modules.values()])
 
 
 @contextmanager
