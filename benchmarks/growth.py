@@ -28,13 +28,14 @@ from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
-from mer_search.bench import overhead
+from mer_search.bench.benchmark import load_demo
 from mer_search.engine.task import Finished
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search import space, study
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import open_storage
 from mer_search.search.trial import Search
+from mer_search.search.workspace import silent
 
 FACTS = {"gflop": 1.0, "parameters": 10, "bytes": 100, "fold_epochs": [160, 160]}  # as a trial leaves them
 
@@ -110,7 +111,7 @@ def main() -> None:
             subprocess.run([sys.executable, __file__, str(before), "--timed", str(options.timed)], check=True)
         return
     (before,) = options.before
-    file, loaded = space.load("demo"), overhead.load_demo(lambda *progress: None)
+    file, loaded = space.load("demo"), load_demo(silent)
     with TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/study.db"
         search = Search(file, loaded, loaded.select(file.subjects), 0, Path(folder) / "runs")

@@ -39,7 +39,7 @@ from mer_search.inference import export as exporting
 from mer_search.inference import predict as predicting
 from mer_search.inference.export import Exported
 from mer_search.inference.final import export_final as write_final
-from mer_search.inference.predict import ClipPrediction, Confirmed
+from mer_search.inference.predict import ClipPrediction, Confirmed, confirmed_in
 from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.report.dashboard import attach_confirmation
@@ -223,11 +223,7 @@ class Result:
                 f"networks must be of all subjects, but these are of {', '.join(job.subjects)} alone, and each was "
                 "trained on all others; confirm without subjects first"
             )
-        folder = job.loaded.folder
-        return Confirmed(
-            job.target.title, job.store, job.loaded.run, job.loaded.fold_of, job.seeds, folder.path, folder.title,
-            folder.synthetic, self.summary.tail.uf1,
-        )  # fmt: skip
+        return confirmed_in(self.folder, job.loaded.folder.path)
 
 
 def confirm(

@@ -15,7 +15,6 @@ import pytest
 from click.testing import CliRunner
 
 from mer_search import cli
-from mer_search.bench import benchmark, overhead
 from mer_search.confirmation import confirm, scoring
 from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import trial_target
@@ -248,8 +247,7 @@ def copied_study(made: Path, to: Path, **attributes: object):
 def share(executor, patch):
     """Whatever opens an executor gets this one, and leaves it open."""
     patch.setattr(LocalExecutor, "close", lambda self: None)
-    for module in (where, benchmark, overhead):
-        patch.setattr(module, "open_executor", lambda *_: executor)
+    patch.setattr(where, "open_executor", lambda *_: executor)
     return executor
 
 

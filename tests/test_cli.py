@@ -146,7 +146,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert "subjects = " in ranked.stdout.splitlines()[-1]
     assert [row["clips"] for row in json.loads(mer_search("subjects", "rank", folder, "--json").stdout)] == [6] * 4
     one_line(mer_search("confirm", "--trial", 99), 2, "(0 to 1)", "99")
-    one_line(mer_search("status", "--name", "small"), 2, "--name is called --study-name now", "--study-name small")
+    one_line(mer_search("status", "--name", "small"), 2, "No such option '--name'", "'--study-name'")
     one_line(mer_search("status", "--study-name", "other"), 2, "'other'", "it holds small")
     Path("small.toml").write_text(STUDY.replace("1e-2]", "3e-2]"))
     other = mer_search("run", "--study", "small.toml", "--data", flow_folder)
@@ -329,8 +329,8 @@ def test_what_takes_longer_than_a_day_is_asked_before(mer_search, flow_folder, m
         (["run", "--trials", 0], "'--trials': 0 is not in the range"),
         (["predict"], "predict --help` lists what it takes"),
         (["--colour"], "No such option '--colour'; `"),
-        (["sttus"], "but got 'sttus'; did you mean status?"),
-        (["data", "chek"], "but got 'chek'; did you mean check?"),
+        (["sttus"], "No such command 'sttus'. Did you mean 'status'?"),
+        (["data", "chek"], "No such command 'chek'. Did you mean 'check'?"),
     ],
 )
 def test_what_click_refuses_looks_like_what_we_refuse(mer_search, words, said):

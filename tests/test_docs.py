@@ -16,7 +16,7 @@ import reference
 from click.testing import CliRunner
 
 from mer_search import cli
-from mer_search.cli.options import values_of
+from mer_search.cli.options import Given
 from mer_search.config import Run, digest, keys, with_values
 from mer_search.confirmation.plans import load_plan
 from mer_search.data.synthetic import dataset as synthetic
@@ -72,7 +72,7 @@ def only_parsed(monkeypatch):
     """Commands do nothing but look whether the names and paths that they are given exist."""
 
     def look(settings=(), preset_name=None, study_name=None, plan=None, names=(), **others):
-        with_values(Run(), values_of(settings))
+        with_values(Run(), Given(settings=settings).values)
         compared = names if click.get_current_context().info_name == "compare" else ()
         for name in [*compared, *([preset_name] if preset_name else [])]:
             if not name.isdecimal():

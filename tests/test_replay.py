@@ -7,8 +7,7 @@ import pytest
 from small import STUDY
 
 from mer_search.bench import fold_table
-from mer_search.bench.replay import Strategy, replay
-from mer_search.bench.strategies import STRATEGIES, facts, tournament, wrongly_stopped
+from mer_search.bench.replay import STRATEGIES, Strategy, facts, replay, tournament, wrongly_stopped
 from mer_search.evaluation.metrics import best_test_epoch, fold_confusion, log_likelihood, tail
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search import pruner as pruners
@@ -60,21 +59,18 @@ def test_fewer_epochs_are_configurations_of_their_own(tmp_path):
 
 def test_a_search_without_pruning_pays_for_every_epoch(fake):
     file, table, _ = fake
-    run = replay(table, file, Strategy("random", "random"), 10**9, 0)
-    assert len(run.spent) == len(table.values)  # each once, then it ends
-    assert (np.diff(run.spent) == WHOLE).all()
-    assert run.ends.all()
+    spent, _ = replay(table, file, Strategy("random", "random"), 10**9, 0)
+    assert spent.tolist() == [WHOLE * (trial + 1) for trial in range(len(table.values))]  # each once, then it ends
 
 
 @pytest.mark.parametrize("strategy", [each for each in STRATEGIES if each.sampler != "gp"], ids=lambda each: each.name)
 def test_every_strategy_stays_within_its_budget_but_for_its_last_trial(fake, strategy):
     file, table, _ = fake
     budget = 5 * WHOLE  # less than stopping early leaves of 30 configurations
-    run = replay(table, file, strategy, budget, 1)
+    spent, truth = replay(table, file, strategy, budget, 1)
     finals = strategy.finalists * 2 * WHOLE
-    assert run.spent[-2] < budget <= run.spent[-1] < budget + WHOLE + 1 + finals
-    again = replay(table, file, strategy, budget, 1)
-    np.testing.assert_array_equal(run.truth, again.truth)
+    assert spent[-2] < budget <= spent[-1] < budget + WHOLE + 1 + finals
+    np.testing.assert_array_equal(truth, replay(table, file, strategy, budget, 1)[1])
 
 
 @pytest.mark.parametrize("finalists", [0, 3])
@@ -83,19 +79,17 @@ def test_the_truth_is_of_a_seed_that_neither_the_search_nor_its_finals_saw(fake,
     blind = replace(table, counts=table.counts.copy())
     seen = int(np.random.default_rng([4, 1]).integers(4))
     blind.counts[:, (seen + 3) % 4] = np.eye(5, dtype=np.int32)  # all right
-    run = replay(blind, file, Strategy("random", "random", finalists=finalists), 10 * WHOLE, 4)
-    assert (run.truth == 1).all()
+    _, truth = replay(blind, file, Strategy("random", "random", finalists=finalists), 10 * WHOLE, 4)
+    assert (truth == 1).all()
 
 
 def test_finals_cost_what_they_train(fake):
     file, table, _ = fake
     alone, with_finals = Strategy("random", "random"), Strategy("finals", "random", finalists=3)
-    runs = [
-        [replay(table, file, strategy, 20 * WHOLE, repeat) for strategy in (alone, with_finals)] for repeat in range(12)
-    ]
-    for one, more in runs:
-        shared = min(len(one.spent), len(more.spent))
-        dearer = more.spent[:shared] - one.spent[:shared]
+    for repeat in range(12):
+        (one, _), (more, _) = (replay(table, file, each, 20 * WHOLE, repeat) for each in (alone, with_finals))
+        shared = min(len(one), len(more))
+        dearer = more[:shared] - one[:shared]
         assert dearer[0] == 0
         assert set(dearer[3:] // WHOLE) <= {0, 2, 3, 4, 5, 6}  # for each seed, of those still in
 
@@ -163,5 +157,5 @@ def test_the_tables_that_come_with_the_package_are_of_their_studies(study, confi
     assert set(table.epochs.tolist()) == epochs
     trained = fold_table.drawn(file, configurations // len(epochs))
     assert [dict(each) | {"train.epochs": max(epochs)} for each in table.values[:: len(epochs)]] == trained
-    run = replay(table, file, Strategy("default", file.sampler, file.pruner), 3000, 0)
-    assert 0.1 < run.truth[-1] < 0.9
+    _, truth = replay(table, file, Strategy("default", file.sampler, file.pruner), 3000, 0)
+    assert 0.1 < truth[-1] < 0.9
