@@ -1,5 +1,6 @@
 """How images, folders, study files and command lines are damaged (see mutants.py)."""
 
+import functools
 import os
 import random
 import re
@@ -10,10 +11,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 from damage import Base, Damaged, Fact
 from small import STUDY
+
+from mer_search import cli
 
 # Images
 
@@ -355,24 +359,8 @@ STORAGES = ["sqlite:///x.db", "sqlite://", "sqlite:////no/such/x.db", "sqlite://
             "postgresql://u:secret@127.0.0.1:xx/d", "postgresql+psycopg://u:secret@127.0.0.1:1/d",
             "mysql://u:secret@h/d", "postgresql+nodriver://u:secret@h/d", "oracle://u:secret@h/d",
             "sqlite:///small.toml", "sqlite:///flow"]  # fmt: skip
-OPTIONS = {
-    "run": ["--study", "--data", "--task", "--trials", "--storage", "--study-name", "--device", "--executor", "--slots",
-            "--in-flight", "--seed", "--out"],
-    "confirm": ["--trial", "--top", "--preset", "--against", "--set", "--seeds", "--subjects", "--data", "--task",
-                "--storage", "--study-name", "--executor", "--slots", "--out", "--json"],
-    "compare": ["--plan", "--set", "--seeds", "--subjects", "--data", "--task", "--storage", "--study-name",
-                "--executor", "--slots", "--out", "--json"],
-    "status": ["--storage", "--study-name", "--json"],
-    "report": ["--trial", "--storage", "--study-name"],
-    "dashboard": ["--storage", "--study-name", "--port", "--host"],
-    "data check": ["--task", "--json", ""],
-    "data preview": ["--data", "--preset", "--set", "--out", ""],
-    "data synth": ["--size", "--seed", ""],
-    "subjects rank": ["--storage", "--study-name", "--json", ""],
-    "bench table": ["--study", "--configurations", "--seeds", "--data", "--out"],
-    "bench search": ["--study", "--table", "--trials", "--repeats", "--only"],
-}  # fmt: skip
-FLAGS = {"--json"}
+COMMANDS = ("run", "confirm", "compare", "status", "report", "dashboard", "data check", "data preview", "data synth",
+            "subjects rank", "bench table", "bench search")  # fmt: skip
 SOUND: Mapping[str, list[str]] = {  # so that the rest of a command is met
     "run": ["--study", "small.toml", "--data", "flow"],
     "confirm": ["--preset", "V4", "--data", "flow", "--set", "frames.maps=1", "--set", "model.position=false",
@@ -386,9 +374,11 @@ SOUND: Mapping[str, list[str]] = {  # so that the rest of a command is met
 
 def command(rng: random.Random) -> list[str]:
     """A command with options at random, of which some have strange values."""
-    name = rng.choice(list(OPTIONS))
+    name = rng.choice(COMMANDS)
+    called = functools.reduce(lambda group, word: group.commands[word], name.split(), cli.main)
     words = [*name.split(), *(SOUND.get(name, []) if rng.random() < 0.8 else [])]
-    for option in rng.sample(OPTIONS[name], min(len(OPTIONS[name]), rng.randrange(1, 4))):
-        value = rng.choice(STORAGES) if option == "--storage" else rng.choice(STRANGE)
-        words += [option] if option in FLAGS else [option, value] if option else [value]
+    for param in rng.sample(called.params, min(len(called.params), rng.randrange(1, 4))):
+        value = rng.choice(STORAGES if param.name == "storage" else STRANGE)
+        flag = [] if isinstance(param, click.Argument) else param.opts[:1]
+        words += flag if getattr(param, "is_flag", False) else [*flag, value]
     return words

@@ -155,29 +155,22 @@ def test_numbers_of_numpy_are_numbers(flow_folder, study_file, everywhere):
 
 
 def test_mistakes_are_told(flow_folder, study_file):
-    for name, value in (
-        ("trials", 0),
-        ("trials", "2"),
-        ("seed", 900),
-        ("seed", 1.5),
-        ("slots", -2),
-        ("in_flight", True),
-    ):
+    wrong = (("trials", 0), ("trials", "2"), ("seed", 900), ("seed", 1.5), ("slots", -2), ("in_flight", True))
+    for name, value in wrong:
         with pytest.raises(UsageError, match=f"{name} must be a whole number from . to .*, but is {value!r}"):
             mer.run(flow_folder, study_file, **{name: value})
-    with pytest.raises(UsageError, match="seeds must be a whole number from 1 to 100, but is 0"):
-        mer.confirm("V4", seeds=0)
-    with pytest.raises(UsageError, match="first_seed must be a whole number from 0 to 4294967295, but is '1000'"):
-        mer.confirm("V4", first_seed="1000")
-    for ignored in ({"trial": 1}, {"against": "V3NR"}):
-        with pytest.raises(UsageError, match="trial and against go with a study"):
-            mer.confirm("V4", **ignored)
-    with pytest.raises(UsageError, match=r"recipe must be .*, but is 'pub'"):
-        mer.confirm("V4", recipe="pub")
     foreign = optuna.create_study(study_name="theirs")
-    for what, words in ((foreign, "'theirs' is another program's"), (None, "must be a study or the name of a pub")):
+    for what, given, words in (
+        ("V4", {"seeds": 0}, "seeds must be a whole number from 1 to 100, but is 0"),
+        ("V4", {"first_seed": "1000"}, "first_seed must be a whole number from 0 to 4294967295, but is '1000'"),
+        ("V4", {"trial": 1}, "trial and against go with a study"),
+        ("V4", {"against": "V3NR"}, "trial and against go with a study"),
+        ("V4", {"recipe": "pub"}, r"recipe must be .*, but is 'pub'"),
+        (foreign, {}, "'theirs' is another program's"),
+        (None, {}, "must be a study or the name of a pub"),
+    ):
         with pytest.raises(UsageError, match=words):
-            mer.confirm(what)
+            mer.confirm(what, **given)
     for asked, study, words in (
         (["V6"], None, "two or more"),
         ("V6 V4", None, "a list of two or more"),
@@ -188,10 +181,12 @@ def test_mistakes_are_told(flow_folder, study_file):
     ):
         with pytest.raises(UsageError, match=words):
             mer.compare(asked, study)
-    with pytest.raises(UsageError, match="a study's name must be one to 60"):
-        mer.run(flow_folder, study_file, study_name="")
-    with pytest.raises(UsageError, match="the device must be auto, cpu or cuda, but is 'gpu'"):
-        mer.run(flow_folder, study_file, device="gpu")
+    for given, words in (
+        ({"study_name": ""}, "a study's name must be one to 60"),
+        ({"device": "gpu"}, "the device must be auto, cpu or cuda, but is 'gpu'"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            mer.run(flow_folder, study_file, **given)
 
 
 def test_a_script_needs_no_guard(flow_folder, study_file, tmp_path):

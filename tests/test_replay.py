@@ -19,10 +19,10 @@ WHOLE = 10 * fake_table.EPOCHS  # fold-epochs of a trial that runs to its end
 
 @pytest.fixture(scope="module")
 def fake(tmp_path_factory):
-    """A study, a table of it whose best learning rate is known, and each configuration's quality."""
+    """A study, and a table of it whose best learning rate is known."""
     path = tmp_path_factory.mktemp("table") / "demo.npz"
-    file, quality = fake_table.write(path, seeds=4)
-    return file, fold_table.load(path, file), quality
+    file = fake_table.write(path, seeds=4)
+    return file, fold_table.load(path, file)
 
 
 def test_a_table_scores_prefixes_as_the_rules_do(tmp_path):
@@ -58,14 +58,14 @@ def test_fewer_epochs_are_configurations_of_their_own(tmp_path):
 
 
 def test_a_search_without_pruning_pays_for_every_epoch(fake):
-    file, table, _ = fake
+    file, table = fake
     spent, _ = replay(table, file, Strategy("random", "random"), 10**9, 0)
     assert spent.tolist() == [WHOLE * (trial + 1) for trial in range(len(table.values))]  # each once, then it ends
 
 
 @pytest.mark.parametrize("strategy", [each for each in STRATEGIES if each.sampler != "gp"], ids=lambda each: each.name)
 def test_every_strategy_stays_within_its_budget_but_for_its_last_trial(fake, strategy):
-    file, table, _ = fake
+    file, table = fake
     budget = 5 * WHOLE  # less than stopping early leaves of 30 configurations
     spent, truth = replay(table, file, strategy, budget, 1)
     finals = strategy.finalists * 2 * WHOLE
@@ -75,7 +75,7 @@ def test_every_strategy_stays_within_its_budget_but_for_its_last_trial(fake, str
 
 @pytest.mark.parametrize("finalists", [0, 3])
 def test_the_truth_is_of_a_seed_that_neither_the_search_nor_its_finals_saw(fake, finalists):
-    file, table, _ = fake
+    file, table = fake
     blind = replace(table, counts=table.counts.copy())
     seen = int(np.random.default_rng([4, 1]).integers(4))
     blind.counts[:, (seen + 3) % 4] = np.eye(5, dtype=np.int32)  # all right
@@ -84,7 +84,7 @@ def test_the_truth_is_of_a_seed_that_neither_the_search_nor_its_finals_saw(fake,
 
 
 def test_finals_cost_what_they_train(fake):
-    file, table, _ = fake
+    file, table = fake
     alone, with_finals = Strategy("random", "random"), Strategy("finals", "random", finalists=3)
     for repeat in range(12):
         (one, _), (more, _) = (replay(table, file, each, 20 * WHOLE, repeat) for each in (alone, with_finals))
@@ -95,7 +95,7 @@ def test_finals_cost_what_they_train(fake):
 
 
 def test_a_table_of_two_seeds_has_no_finals(fake, tmp_path):
-    file, _, _ = fake
+    file, _ = fake
     fake_table.write(tmp_path / "demo.npz")
     table = fold_table.load(tmp_path / "demo.npz", file)
     found = tournament(
@@ -105,7 +105,7 @@ def test_a_table_of_two_seeds_has_no_finals(fake, tmp_path):
 
 
 def test_a_pruner_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):
-    file, table, _ = fake
+    file, table = fake
     strategies = [Strategy("random", "random"), Strategy("pruned", "random", "recall"), Strategy("tpe")]
     plain, pruned, model = tournament(table, file, strategies, 8, 12, lambda done, total: None)
     assert plain.spent.mean() == 1
@@ -123,7 +123,7 @@ def test_a_pruner_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake
 
 
 def test_a_smaller_p_stops_fewer_equals(fake):
-    _, table, _ = fake
+    _, table = fake
     for strictness in ([{"p": p} for p in (0.2, 0.05, 0.0)], [{"errors": errors} for errors in (1.0, 2.0, 9.0)]):
         shares = [wrongly_stopped(table, pruners.Pruner(**each), repeats=4) for each in strictness]
         assert shares[0] > shares[1] > shares[2] == 0
