@@ -53,14 +53,8 @@ STORED, TRIALS = 6, 3  # clips whose motion is measured, trials whose bookkeepin
 
 
 def measure(device: str, full: bool, runs: int, progress: Progress) -> dict[str, Any]:
-    """The machine, its ceiling, steps, epochs and what is not training.
-
-    Args:
-        device: "cpu" or "cuda".
-        full: 224 px, as published, instead of small settings.
-        runs: of which medians are taken.
-        progress: told of every measurement.
-    """
+    """The machine, its ceiling, steps, epochs and what is not training: medians of so many runs; `full` for 224 px, as
+    published, instead of small settings."""
     smaller = {} if full and device == "cuda" else {"train.batch": 2} if full else SMALL
     networks = {name: with_values(preset(name), smaller) for name in PRESETS} | {DEMO: space.load("demo").first}
     if device == "cuda":
@@ -179,10 +173,8 @@ def load_demo(progress: Progress) -> Loaded:
 
 
 def _trial(run: Run, loaded: Loaded, subjects: Sequence[str], runs: int) -> dict[str, Any]:
-    """Training all folds of a trial as a study does, against conventional steps on batches that are there.
-
-    Two epochs are timed; the others cost the same.
-    """
+    """Training all folds of a trial as a study does, against conventional steps on batches that are there. Two epochs
+    are timed; the others cost the same."""
     short = with_values(run, {"train.epochs": 2})
     tasks = [Task(short, loaded.dataset, 0, subject, short.train.epochs) for subject in subjects]
     with Where().open(short) as executor:

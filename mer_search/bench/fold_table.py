@@ -6,9 +6,10 @@ seeds, S subjects, E epochs, N clips, K classes.
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -102,32 +103,24 @@ def _epochs(file: StudyFile) -> tuple[int, ...]:
 def build(
     search: Search, executor: Executor, count: int, seeds: int, folder: Path, on_fold: Callable[[int, int], None]
 ) -> Path:
-    """Train what the folder lacks and write `folder`.npz, with the study's file beside it; a later call goes on.
-
-    Args:
-        search: the study on its data; its subjects are trained.
-        count: M; seeds: R.
-        folder: for the configurations' folds.
-        on_fold: called after each with (done, total).
+    """Train `count` configurations with so many seeds on the subjects of a search, as far as the folder lacks their
+    folds, and write `folder`.npz, with the study's file beside it; a later call goes on.
 
     Raises:
         MerSearchError: if a configuration cannot be trained.
     """
     chosen = drawn(search.file, count)
-    left = iter(enumerate(chosen))
 
-    def ask() -> Job | None:
-        number, values = next(left, (None, None))
-        if values is None:
-            return None
-        loaded = search.loaded.with_values(values, silent)
-        epochs = loaded.run.train.epochs
-        wanted = [Want(seed, subject, epochs) for seed in range(seeds) for subject in search.subjects]
-        claim(folder / f"{number:04d}", loaded.run, loaded.motion_digest)
-        return list_job(f"configuration {number}", loaded, folder / f"{number:04d}", wanted)
+    def jobs() -> Iterator[Job]:
+        for number, values in enumerate(chosen):
+            loaded, own = search.loaded.with_values(values, silent), folder / f"{number:04d}"
+            claim(own, loaded.run, loaded.motion_digest)
+            wanted = [Want(*key, loaded.run.train.epochs) for key in product(range(seeds), search.subjects)]
+            yield list_job(f"configuration {number}", loaded, own, wanted)
 
     tables, done, first = [], 0, list[Predictions]()
-    with closing(Scheduler(executor, IN_FLIGHT).run(ask)) as events:
+    left = jobs()
+    with closing(Scheduler(executor, IN_FLIGHT).run(lambda: next(left, None))) as events:
         for job, event in events:
             if job.error:
                 raise job.error

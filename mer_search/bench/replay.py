@@ -137,14 +137,9 @@ def _finals(table: Table, by_seed: Floats, left: list[int], seeds: Sequence[int]
 def run_pruner(
     table: Table, pruner: pruners.Pruner, order: Sequence[int], trial: tuple[int, int], rivals: Sequence[int], seed: int
 ) -> pruners.Outcome:
-    """What a pruner makes of a trial among the table's configurations.
-
-    Args:
-        order: of the subjects.
-        trial: a configuration and the seed that it is seen with.
-        rivals: the best configuration, and then others that ran to their end; none at first.
-        seed: that these are seen with.
-    """
+    """What a pruner makes of a trial, a configuration of the table and the seed that it is seen with, which meets the
+    subjects in this order. `rivals` are the best configuration, and then others that ran to their end, which are seen
+    with `seed`; none at first."""
     weights = table.weights[pruner.measure]
 
     def incumbent(epochs: int) -> pruners.Incumbent | None:
@@ -210,12 +205,8 @@ def tournament(
     table: Table, file: StudyFile, strategies: Sequence[Strategy], trials: int, repeats: int,
     on_repeat: Callable[[int, int], None],
 ) -> list[Result]:  # fmt: skip
-    """Replay every strategy `repeats` times, paired: repeat r sees the same seed in all.
-
-    Args:
-        trials: the cost is that of so many trials that run to their end.
-        on_repeat: called after each with (done, total).
-    """
+    """Replay every strategy `repeats` times, at the cost of so many trials that run to their end. They are paired:
+    repeat r sees the same seed in all."""
     subjects = table.shape[2]
     budget = round(trials * subjects * float(table.epochs.mean()))
     results = []
