@@ -46,11 +46,13 @@ class Block(nn.Module):
         else:
             time = TIMES[place][0]
             middle = 27 * inputs * outputs // (9 * inputs + 3 * outputs)
-            spatial, temporal = over_pixels(inputs, middle, stride), over_time(middle, outputs, *time)
-            self.conv1 = nn.Sequential(spatial, norm(middle), nn.ReLU(), temporal)
+            self.conv1 = stem(inputs, middle, outputs, stride, time)[:4]  # without the last norm, which is bn1
             if changes:
-                over = conv(inputs, outputs, 1, (1, stride, stride)), conv(outputs, outputs, 1, (time[1], 1, 1))
-                self.downsample = nn.Sequential(over[0], norm(outputs), over[1], norm(outputs))
+                pixels, times = (
+                    conv(inputs, outputs, 1, (1, stride, stride)),
+                    conv(outputs, outputs, 1, (time[1], 1, 1)),
+                )
+                self.downsample = nn.Sequential(pixels, norm(outputs), times, norm(outputs))
         self.bn1, self.bn2 = norm(outputs), norm(outputs)
         self.conv2 = conv(outputs, outputs, 1, bias=False)
         self.attn = nn.Sequential(conv(2, 1, 1, bias=False), norm(1), nn.Sigmoid())

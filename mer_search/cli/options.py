@@ -218,9 +218,21 @@ class Given:
 
         def announce(jobs: Any, costs: Any, side_by_side: int) -> None:
             print_costs(jobs, costs, side_by_side)
-            allow(sum(cost.seconds for cost in costs), self.yes, progress)
+            self.allow(sum(cost.seconds for cost in costs), progress)
 
         return announce
+
+    def allow(self, seconds: float, progress: "Bars") -> None:
+        """Ask before what takes longer than a day, where there is somebody to ask; a no ends the command."""
+        from mer_search.report.terminal import duration
+
+        if self.yes or seconds <= DAY:
+            return
+        takes, less = duration(seconds), "a GPU, smaller networks, fewer subjects, trials or seeds take less"
+        if not _can_ask():
+            raise UsageError(f"what takes longer than a day needs --yes, and this takes about {takes}; {less}")
+        with progress.paused():
+            click.confirm(f"This takes about {takes} ({less}). Start it?", abort=True, err=True)
 
     def tell(self, facts: object, show: Callable[[], object]) -> None:
         """One JSON document with --json, else what `show` prints."""
@@ -244,19 +256,6 @@ def options(names: str) -> Callable[[Any], Any]:
         return call
 
     return add
-
-
-def allow(seconds: float, yes: bool, progress: "Bars") -> None:
-    """Ask before what takes longer than a day, where there is somebody to ask; a no ends the command."""
-    from mer_search.report.terminal import duration
-
-    if yes or seconds <= DAY:
-        return
-    less = "a GPU, smaller networks, fewer subjects, trials or seeds take less"
-    if not _can_ask():
-        raise UsageError(f"what takes longer than a day needs --yes, and this takes about {duration(seconds)}; {less}")
-    with progress.paused():
-        click.confirm(f"This takes about {duration(seconds)} ({less}). Start it?", abort=True, err=True)
 
 
 def _can_ask() -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import PATH, Commands, Given, allow, example, options, study_name
+from mer_search.cli.options import PATH, Commands, Given, example, options, study_name
 from mer_search.errors import UsageError
 from mer_search.files import RANGES, shipped, toml_names, toml_text, write_whole
 from mer_search.processes import warm_up
@@ -84,7 +84,7 @@ def run(
         with terminal.bars() as progress:
             cost = session.cost(wanted, progress)
             costs.print_cost(cost, terminal.plural(size, "slot"))
-            allow(cost.seconds, given.yes, progress)
+            given.allow(cost.seconds, progress)
         with live.Live(study, wanted, ended(study), search.out / "artifacts") as shown:
             for event in session.events(wanted, shown.preparing):
                 shown.show(event)
