@@ -60,7 +60,7 @@ def _rows(part: type[Part]) -> list[tuple[str, ...]]:
 def _allowed(field: FieldInfo) -> str:
     """What a field may be: its choices, or its type and bounds."""
     if get_origin(field.annotation) is Literal:
-        return _choices(get_args(field.annotation))
+        return ", ".join(map(_toml, get_args(field.annotation)))
     limits = {name: getattr(each, name) for each in field.metadata for name in BOUNDS if hasattr(each, name)}
     return ", ".join(
         [TYPES.get(field.annotation, "list of text"), *(f"{BOUNDS[name]} {limit:g}" for name, limit in limits.items())]
@@ -70,10 +70,6 @@ def _allowed(field: FieldInfo) -> str:
 def _changes(values: Mapping[str, Value]) -> str:
     """A preset's values that are not the defaults."""
     return ", ".join(f"{key} = {_toml(value)}" for key, value in values.items() if value != value_at(Run(), key))
-
-
-def _choices(values: Iterable[Any]) -> str:
-    return ", ".join(map(_toml, values))
 
 
 def _toml(value: Any) -> str:

@@ -59,7 +59,7 @@ def test_fewer_epochs_are_configurations_of_their_own(tmp_path):
 
 def test_a_search_without_pruning_pays_for_every_epoch(fake):
     file, table = fake
-    spent, _ = replay(table, file, Strategy("random", "random"), 10**9, 0)
+    spent, _ = replay(table, file, Strategy("random"), 10**9, 0)
     assert spent.tolist() == [WHOLE * (trial + 1) for trial in range(len(table.values))]  # each once, then it ends
 
 
@@ -79,13 +79,13 @@ def test_the_truth_is_of_a_seed_that_neither_the_search_nor_its_finals_saw(fake,
     blind = replace(table, counts=table.counts.copy())
     seen = int(np.random.default_rng([4, 1]).integers(4))
     blind.counts[:, (seen + 3) % 4] = np.eye(5, dtype=np.int32)  # all right
-    _, truth = replay(blind, file, Strategy("random", "random", finalists=finalists), 10 * WHOLE, 4)
+    _, truth = replay(blind, file, Strategy("random", finalists=finalists), 10 * WHOLE, 4)
     assert (truth == 1).all()
 
 
 def test_finals_cost_what_they_train(fake):
     file, table = fake
-    alone, with_finals = Strategy("random", "random"), Strategy("finals", "random", finalists=3)
+    alone, with_finals = Strategy("random"), Strategy("random", finalists=3)
     for repeat in range(12):
         (one, _), (more, _) = (replay(table, file, each, 20 * WHOLE, repeat) for each in (alone, with_finals))
         shared = min(len(one), len(more))
@@ -98,15 +98,13 @@ def test_a_table_of_two_seeds_has_no_finals(fake, tmp_path):
     file, _ = fake
     fake_table.write(tmp_path / "demo.npz")
     table = fold_table.load(tmp_path / "demo.npz", file)
-    found = tournament(
-        table, file, [Strategy("random", "random"), Strategy("finals", finalists=3)], 4, 2, lambda *_: None
-    )
-    assert [result.strategy.name for result in found] == ["random"]
+    found = tournament(table, file, [Strategy("random"), Strategy("tpe", finalists=3)], 4, 2, lambda *_: None)
+    assert [result.strategy.name for result in found] == ["random, no pruner"]
 
 
 def test_a_pruner_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake):
     file, table = fake
-    strategies = [Strategy("random", "random"), Strategy("pruned", "random", "recall"), Strategy("tpe")]
+    strategies = [Strategy("random"), Strategy("random", "recall"), Strategy("tpe")]
     plain, pruned, model = tournament(table, file, strategies, 8, 12, lambda done, total: None)
     assert plain.spent.mean() == 1
     assert pruned.spent.mean() < 0.8
@@ -118,8 +116,8 @@ def test_a_pruner_finds_as_much_for_less_and_a_model_finds_more_than_chance(fake
     assert sum(row["rank"]["mean"] for row in rows) == pytest.approx(6)
     assert all(row["regret"] >= 0 for row in rows)
     of = {row["strategy"]: row for row in rows}
-    assert of["random"]["equals_stopped"] == 0
-    assert of["pruned"]["against_unpruned"]["mean"] == pytest.approx(0.1)
+    assert of["random, no pruner"]["equals_stopped"] == 0
+    assert of["random, recall"]["against_unpruned"]["mean"] == pytest.approx(0.1)
 
 
 def test_a_smaller_p_stops_fewer_equals(fake):
@@ -157,5 +155,5 @@ def test_the_tables_that_come_with_the_package_are_of_their_studies(study, confi
     assert set(table.epochs.tolist()) == epochs
     trained = fold_table.drawn(file, configurations // len(epochs))
     assert [dict(each) | {"train.epochs": max(epochs)} for each in table.values[:: len(epochs)]] == trained
-    _, truth = replay(table, file, Strategy("default", file.sampler, file.pruner), 3000, 0)
+    _, truth = replay(table, file, Strategy(file.sampler, file.pruner), 3000, 0)
     assert 0.1 < truth[-1] < 0.9

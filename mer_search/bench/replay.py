@@ -30,31 +30,36 @@ from mer_search.search.space import Axis, StudyFile
 class Strategy:
     """A way to search: who proposes, who is stopped, what is maximised, and how many have finals."""
 
-    name: str
-    sampler: str = "tpe"
+    sampler: str
     pruner: str = "none"  # in pruner.PRUNERS
     rule: str = "tail"
     objective: str = "uf1"  # or a measure of pruner.MEASURES
     finalists: int = 0
 
+    @property
+    def name(self) -> str:
+        """What is not as usual: "tpe, recall-rungs, by recall, 3 finalists"."""
+        published = "published rule" if self.rule == "best_test_epoch" else ""
+        by = "" if self.objective == "uf1" else f"by {self.objective}"
+        finalists = f"{self.finalists} finalists" if self.finalists else ""
+        pruner = "no pruner" if self.pruner == "none" else self.pruner
+        return ", ".join(filter(None, (self.sampler, pruner, published, by, finalists)))
 
+
+YARDSTICK = Strategy("random")
 STRATEGIES = (
-    Strategy("random, no pruner", "random"),  # the yardstick
-    *(
-        Strategy(f"{sampler}, {'no pruner' if pruner == 'none' else pruner}", sampler, pruner)
-        for sampler in ("random", "tpe")
-        for pruner in pruners.PRUNERS
-        if (sampler, pruner) != ("random", "none")
-    ),
-    Strategy("qmc, no pruner", "qmc"),
-    Strategy("gp, no pruner", "gp"),
-    Strategy("gp, recall", "gp", "recall"),
-    Strategy("tpe, no pruner, published rule", "tpe", "none", "best_test_epoch"),
-    *(Strategy(f"tpe, rank-rungs, {k} finalists", "tpe", "rank-rungs", finalists=k) for k in (2, 3, 5)),
-    Strategy("tpe, recall-rungs, 3 finalists", "tpe", "recall-rungs", finalists=3),
-    Strategy("tpe, recall-rungs, by recall", "tpe", "recall-rungs", objective="recall"),
-    Strategy("tpe, recall-rungs, by recall, 3 finalists", "tpe", "recall-rungs", objective="recall", finalists=3),
-    Strategy("random, no pruner, 3 finalists", "random", finalists=3),
+    YARDSTICK,
+    *(Strategy("random", pruner) for pruner in pruners.PRUNERS if pruner != "none"),
+    *(Strategy("tpe", pruner) for pruner in pruners.PRUNERS),
+    Strategy("qmc"),
+    Strategy("gp"),
+    Strategy("gp", "recall"),
+    Strategy("tpe", rule="best_test_epoch"),
+    *(Strategy("tpe", "rank-rungs", finalists=k) for k in (2, 3, 5)),
+    Strategy("tpe", "recall-rungs", finalists=3),
+    Strategy("tpe", "recall-rungs", objective="recall"),
+    Strategy("tpe", "recall-rungs", objective="recall", finalists=3),
+    Strategy("random", finalists=3),
 )
 BEFORE = 10  # trials that have run to their end, in what is asked about equals
 TOP_SHARE = 0.25  # share of the configurations, the best, among which equals are sought: a best trial is one of these

@@ -45,8 +45,7 @@ def search(given: Given, study_name: str, table: Path | None, trials: int, repea
     path = table or fold_table.shipped(space.load(study_name).name)
     file = fold_table.study_of(path, study_name)
     found = fold_table.load(path, file)
-    first, *others = replay.STRATEGIES
-    chosen = [first, *(each for each in others if not only or only in each.name)]
+    chosen = [each for each in replay.STRATEGIES if not only or only in each.name or each == replay.YARDSTICK]
     with terminal.bars() as progress:
         results = replay.tournament(found, file, chosen, trials, repeats, partial(progress, "replaying searches"))
     rows = replay.facts(found, results)
