@@ -199,9 +199,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     [
         (["run", "--data", "nowhere"], 1, ["nowhere does not exist"]),
         (["run", "--study-name", "ghost"], 1, ["no such file; `mer-search run --study NAME` makes one"]),
-        (["run", "--study", "nope"], 2, ["demo, megc2019", "'nope'"]),
-        (["run", "--study", "megc"], 2, ["'megc'; did you mean megc2019?"]),
-        (["run", "--study", "wrong.toml"], 2, ["did you mean 'train.lr'"]),
+        (["run", "--study", "megc"], 2, ["demo, megc2019", "'megc'; did you mean megc2019?"]),
         (["run", "--study", "wide.toml"], 2, ["model.attention_width", "2048", "999999"]),
         (["run", "--study", "tiny.toml", "--data", "flow", "--storage", "what"], 2, ["must be a URL"]),
         (["run", "--study", "tiny.toml", "--data", "flow", "--storage", "sqlite:////no/such/x.db"], 1, ["database"]),
@@ -211,7 +209,6 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         (["compare"], 2, ["two networks or more, such as `compare V6 V6c`, or --plan", "neither"]),
         (["compare", "V6"], 2, ["two networks or more, such as `compare V6 V6c`, or --plan", "V6"]),
         (["compare", "V6", "V9"], 2, ["V3NR", "'V9'"]),
-        (["compare", "V6", "3"], 1, ["`mer-search run --study NAME` makes one"]),
         (["compare", "V6", "V6c", "--plan", "decision"], 2, ["two networks or more", "V6 V6c and --plan"]),
         (["compare", "--plan", "decisoin"], 2, ["ablation, decision", "'decisoin'"]),
         (["compare", "--plan", "plan.toml"], 2, ["V3NR", "'V9'"]),
@@ -237,10 +234,8 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_cannot_be_is_one_clear_line_and_nothing_half_written(mer_search, flow_folder, arguments, code, words):
-    Path("wrong.toml").write_text(STUDY.replace('"train.lr" = {', '"train.lrr" = {'))
-    Path("wide.toml").write_text(
-        STUDY.replace("[space]", '[space]\n"model.attention_width" = { choice = [4, 999999] }')
-    )
+    wide = '[space]\n"model.attention_width" = { choice = [4, 999999] }'
+    Path("wide.toml").write_text(STUDY.replace("[space]", wide))
     Path("tiny.toml").write_text(STUDY)
     Path("plan.toml").write_text(PLAN.replace("ablation-B", "V9"))
     before = set(Path().rglob("*"))
