@@ -1,6 +1,5 @@
 """Commands that measure: this machine, and ways to search."""
 
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -68,13 +67,10 @@ def table(given: Given, study_name: str, configurations: int, seeds: int, out: P
     from mer_search.search.workspace import find_data, load_data
 
     file = space.load(study_name)
-    with ExitStack() as stack:
-        progress = stack.enter_context(terminal.working())
+    folder = out / check_name(file.name)
+    with terminal.working() as progress:
         loaded = load_data(find_data(given.data, progress), file.base, progress)
-        executor = stack.enter_context(given.where.open(loaded.run))
-        searched = Search(file, loaded, loaded.select(file.subjects), 0, out)
-        path = fold_table.build(
-            searched, executor, configurations, seeds, out / check_name(file.name),
-            partial(progress, "training folds"),
-        )  # fmt: skip
+        searched, told = Search(file, loaded, loaded.select(file.subjects), 0, out), partial(progress, "training folds")
+        with given.where.open(loaded.run) as executor:
+            path = fold_table.build(searched, executor, configurations, seeds, folder, told)
     click.echo(f"{configurations} configurations, {seeds} seeds, {len(searched.subjects)} subjects: {path}")

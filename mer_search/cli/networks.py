@@ -65,11 +65,10 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
         print_copies(path, [target.run for target in targets])
         found = reproducing.reproduce(targets, path, given.subjects, range(seeds), where, progress, announce)
     if deviations:
-        sections = reproduction.deviation_sections(found)
+        name, sections = f"deviations-{deviations}", reproduction.deviation_sections(found)
     else:
-        sections = reproduction.network_sections(found, reproducing.decide(found))
-    folder = given.out / "reproduced" / (f"deviations-{deviations}" if deviations else "networks")
-    page = reproduction.write_page(folder, found, values, sections)
+        name, sections = "networks", reproduction.network_sections(found, reproducing.decide(found))
+    page = reproduction.write_page(given.out / "reproduced" / name, found, values, sections)
     if given.as_json:
         click.echo(reproduction.facts(found))
     else:
