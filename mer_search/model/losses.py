@@ -41,13 +41,11 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Train], Tensor]] = {
 
 
 def loss(logits: Tensor, targets: Tensor, weights: Tensor, config: Train) -> Tensor:
-    """Mean loss of a batch; `weights` (K,) weigh each clip by its class, as torch's cross_entropy averages them."""
+    """Mean loss of a batch; `weights` (K,) weigh each clip by its class, as in torch's cross_entropy."""
     clip_weights = targets @ weights  # (B,)
     return (LOSSES[config.loss](logits, targets, config) * clip_weights).sum() / clip_weights.sum()
 
 
 def probabilities(logits: Tensor, config: Train) -> Tensor:
     """(B, K) class probabilities in the loss's own terms: softmax, or the K sigmoids scaled to sum to one."""
-    if config.loss == "focal":
-        return F.softmax(F.logsigmoid(logits), dim=1)
-    return F.softmax(logits, dim=1)
+    return F.softmax(F.logsigmoid(logits) if config.loss == "focal" else logits, dim=1)
