@@ -6,7 +6,7 @@ from small import texture
 
 from mer_search.config import Flow, Train
 from mer_search.data.flow import farneback
-from mer_search.training.augment import Moves, augment_flow, draw, mirror, resample
+from mer_search.training.augment import Moves, augment, draw, mirror, resample
 
 SIZE, EDGE = 96, 14  # Farneback has no whole neighbourhood within EDGE of the border
 # Of u and of v: mean absolute difference, and the same as a share of the mean magnitude. Flow that is left where it
@@ -59,7 +59,7 @@ def agree(flow: torch.Tensor, expected: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_augmented_flow_is_the_flow_of_the_augmented_frames(frames, change):
-    assert agree(augment_flow(measured(frames), moves(**change)), remeasured(frames, change))
+    assert agree(augment(measured(frames), moves(**change)), remeasured(frames, change))
 
 
 def test_a_turn_is_clockwise_and_a_move_goes_right_and_down_and_brings_black():
@@ -80,19 +80,19 @@ def random_flow(clips: int = 2, components: int = 3) -> torch.Tensor:
 def test_strain_moves_with_the_image_but_keeps_its_values():
     flow = random_flow()
     change = moves(**BOTH, clips=2)
-    torch.testing.assert_close(augment_flow(flow, change)[:, :, 2], resample(flow[:, :, 2], change))
-    torch.testing.assert_close(augment_flow(torch.ones_like(flow), change)[:, :, 2], torch.ones(2, 2, 16, 16))
+    torch.testing.assert_close(augment(flow, change)[:, :, 2], resample(flow[:, :, 2], change))
+    torch.testing.assert_close(augment(torch.ones_like(flow), change)[:, :, 2], torch.ones(2, 2, 16, 16))
 
 
 def test_a_flip_mirrors_every_component_and_negates_u_only():
     flow = random_flow()
     expected = flow.flip(-1) * torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
-    torch.testing.assert_close(augment_flow(flow, moves(flip=True, clips=2)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment(flow, moves(flip=True, clips=2)), expected, atol=1e-5, rtol=0)
 
 
 def test_moves_that_move_nothing_change_nothing():
     flow = random_flow()
-    torch.testing.assert_close(augment_flow(flow, moves(clips=2)), flow, atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment(flow, moves(clips=2)), flow, atol=1e-5, rtol=0)
     torch.testing.assert_close(resample(flow[:, 0], moves(clips=2)), flow[:, 0], atol=1e-5, rtol=0)
 
 
@@ -108,8 +108,8 @@ def test_every_clip_gets_its_own_crop():
     flow = random_flow()
     first, second = moves(**FLIPPED), moves(**CROPPED | TURNED)
     mixed = Moves(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
-    expected = torch.cat([augment_flow(flow[:1], first), augment_flow(flow[1:], second)])
-    torch.testing.assert_close(augment_flow(flow, mixed), expected)
+    expected = torch.cat([augment(flow[:1], first), augment(flow[1:], second)])
+    torch.testing.assert_close(augment(flow, mixed), expected)
 
 
 def drawn(seed: int = 0, clips: int = 2000, **config) -> Moves:

@@ -224,7 +224,7 @@ def test_attention_that_is_shut_in_the_first_block_stays_shut_in_all():
 
 
 def test_a_transformer_block_attends_with_four_heads():
-    block = blocks.TransformerBlock(8)
+    block = blocks.TransformerBlock(8, 4)
     reference = nn.MultiheadAttention(8, num_heads=4, batch_first=True)
     reference.in_proj_weight, reference.in_proj_bias = block.qkv.weight, block.qkv.bias
     reference.out_proj.load_state_dict(block.proj.state_dict())
@@ -235,7 +235,7 @@ def test_a_transformer_block_attends_with_four_heads():
 
 
 def test_the_position_branch_tells_every_cell_from_the_others():
-    out = blocks.PositionBranch(8, grid=3)(torch.full((2, 3, 3, 3), 0.5))
+    out = blocks.PositionBranch(8, grid=3, depth=2, inner=0, ratio=4, drop=0.0)(torch.full((2, 3, 3, 3), 0.5))
     assert out.shape == (2, 8, 3, 3)
     assert torch.cdist(out[0].flatten(1).T, out[0].flatten(1).T).fill_diagonal_(1).min() > 1e-3
 

@@ -25,7 +25,7 @@ from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.search import space
 from mer_search.search.workspace import Loaded, Progress
-from mer_search.training.compiled import features
+from mer_search.training.gpu import features
 from mer_search.training.dataset import Clips
 from mer_search.training.predict_proba import precision
 

@@ -25,7 +25,7 @@ def _size(places: int, kernel: int, stride: int, padding: int) -> int:
 def _operations(module: Any, maps: int, side: int) -> tuple[int, int, int]:
     """Maps that a module puts out, their pixels a side, and the operations that it takes."""
     if isinstance(module, SpatialConv):
-        conv = module[0]
+        conv: Any = module[0]
         if isinstance(module, TemporalConv):
             maps = _size(maps, *module.time)
         else:

@@ -27,7 +27,7 @@ EVERYWHERE = {
 }
 TWO_STAGES = {"units": "main_branch.embedau", "head": "last_layer"}
 FIRST_STAGE = "pretrained."  # before the names of all but the last layer
-TRANSFORMER_BLOCK = {
+TRANSFORMER = {
     "norm1": "norm1", "norm2": "norm2", "qkv": "attn.qkv", "proj": "attn.proj", "mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2",
 }  # fmt: skip
 STEM = {"external.0": "conv_act.0 conv_act.1", "external.2": "conv_act.3 conv_act.4"}
@@ -118,9 +118,7 @@ def public_names(network: Network) -> dict[str, str]:
     for k in range(4):
         modules |= _each(KEEP_BLOCK if keeps else BLOCK, f"blocks.{k}.", f"main_branch.layer{k + 1}.0.")
     for k in range(len(network.position.blocks) if network.position else 0):
-        modules |= {
-            f"position.blocks.{k}.{key}": f"vit_pos.blocks.{k}.{name}" for key, name in TRANSFORMER_BLOCK.items()
-        }
+        modules |= {f"position.blocks.{k}.{key}": f"vit_pos.blocks.{k}.{name}" for key, name in TRANSFORMER.items()}
     names = {}
     for ours in network.state_dict():
         module, _, leaf = ours.rpartition(".")

@@ -14,8 +14,8 @@ from mer_search.data.store import Motion
 
 
 class Clips(NamedTuple):
-    """Shapes: N clips, S frame sets of all of them, T maps, P components, H W pixels. A clip's first frame set is the
-    unjittered one, which tests use."""
+    """N clips, S frame sets of all of them, T maps, P components, H W pixels. A clip's first frame set, for tests, is
+    unjittered."""
 
     names: list[str]  # N, "sub05/EP02_01f"
     subjects: list[str]  # N
@@ -33,10 +33,10 @@ class Clips(NamedTuple):
         where the system has too little of that (/dev/shm of a container). `leave_out` is the run's."""
 
         def shared(array: np.ndarray) -> Tensor:
+            tensor = torch.from_numpy(array)
             with suppress(RuntimeError):  # torch allocates before it copies
-                shared: Tensor = torch.from_numpy(array).share_memory_()
-                return shared
-            return torch.from_numpy(array)
+                tensor.share_memory_()
+            return tensor
 
         return Clips(
             [clip.id for clip in clips],
@@ -47,6 +47,10 @@ class Clips(NamedTuple):
             None if motion.onset is None else shared(motion.onset),
             *map(shared, (motion.first, motion.count, labels)),
         )
+
+    def of_sets(self, sets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Flow (B, T, P, H, W) and onset images (B, 3, H, W) of some frame sets (B,), in single precision."""
+        return self.flow[sets].float(), None if self.onset is None else self.onset[sets].float()
 
     @property
     def nbytes(self) -> int:
