@@ -119,7 +119,7 @@ class Input(Part):
         if info.field_name == "channels" and value in COLOURS:
             return value
         allowed = {"channels": "nrsz", "components": "uvo"}[info.field_name]
-        if not value or len(set(value)) != len(value) or set(value) - set(allowed):
+        if not value or len(value) != len(set(value) & set(allowed)):
             raise ValueError(f"must be distinct letters out of {allowed!r}")
         return value
 
@@ -242,7 +242,7 @@ class Run(Part):
     @property
     def epochs(self) -> int:
         """Epochs of a fold, over both stages."""
-        return self.train.epochs + (self.units.epochs if self.units.use != "none" else 0)
+        return self.train.epochs + self.units.epochs * (self.units.use != "none")
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -305,11 +305,8 @@ def allowed_values(key: str) -> tuple[Value, ...]:
 
 
 def with_values(run: Run, values: Mapping[str, Value | tuple[str, ...]]) -> Run:
-    """`run` with the values at the given dotted paths in place of its own.
-
-    Raises:
-        UsageError: for an unknown path, with the nearest right one, and for a value that the field refuses.
-    """
+    """`run` with the values at the given dotted paths in place of its own; a UsageError for an unknown path, with the
+    nearest right one, and for a value that the field refuses."""
     tree = run.model_dump()
     for key, value in values.items():
         check_key(key)
@@ -354,15 +351,14 @@ def _nearest(key: str, known: Sequence[str]) -> str:
     learning_rate and batch for batch_size; "" if there is none."""
     words = key.rpartition(".")[2].split("_")
     short = {"_".join(words), "".join(word[:1] for word in words), *words}
-    alike = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
     abbreviated = [each for each in known if each.rpartition(".")[2] in short]
-    same_part = [each for each in abbreviated if each.partition(".")[0] == key.partition(".")[0]]
-    return next(iter([*alike, *same_part, *abbreviated, *difflib.get_close_matches(key, known, n=1)]), "")
+    abbreviated.sort(key=lambda each: each.partition(".")[0] != key.partition(".")[0])  # of the same part first
+    alike, less_so = (difflib.get_close_matches(key, known, n=1, cutoff=cutoff) for cutoff in (0.8, 0.6))
+    return next(iter([*alike, *abbreviated, *less_so]), "")
 
 
 def explain(error: Exception) -> str:
-    """The first complaint of a validation error as one line: where, what must hold, what was found; another error's own
-    words."""
+    """A validation error's first complaint in one line: where, what must hold, what was found; or an error's words."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]

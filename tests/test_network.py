@@ -85,7 +85,7 @@ def test_what_the_network_says_of_action_units_reaches_its_last_layer():
     network, maps, onset = _build(units__use="thresholded")
     network.eval()
     features = network.features(maps, onset)
-    said = network.action_units(features)
+    said = network.units(features)
     assert said.shape == (3, 35)
     expected = network.head(torch.cat([features, (said > 0).float()], dim=1))
     torch.testing.assert_close(network(maps, onset), expected)

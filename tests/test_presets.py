@@ -60,7 +60,7 @@ def test_every_preset_runs_forward_and_backward(name):
     network(maps, onset).square().sum().backward()
     if run.units.use == "thresholded":  # its action units learn in the first stage alone
         assert all(parameter.grad is None for parameter in network.units.parameters())
-        network.action_units(network.features(maps, onset)).square().sum().backward()
+        network.units(network.features(maps, onset)).square().sum().backward()
     assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in network.parameters())
 
 

@@ -25,8 +25,8 @@ from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.search import space
 from mer_search.search.workspace import Loaded, Progress
-from mer_search.training.gpu import features
 from mer_search.training.dataset import Clips
+from mer_search.training.gpu import features
 from mer_search.training.predict_proba import precision
 
 PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")

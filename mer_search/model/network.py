@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +68,7 @@ class Network(nn.Module):
         self.head_grid = model.head_grid or self.grid
         self.dropout = nn.Dropout(model.dropout)
         features, self.thresholded = width * self.head_grid**2, run.units.use == "thresholded"
-        self.units = None if run.units.use == "none" else nn.Linear(features, units)
+        self.units: Any = None if run.units.use == "none" else nn.Linear(features, units)  # logits of action units
         self.head = nn.Linear(features + (0 if self.units is None else units), len(run.data.classes))
         if model.init == "kaiming":
             self.apply(_initialise)
@@ -93,14 +94,9 @@ class Network(nn.Module):
     def emotions(self, features: Tensor) -> Tensor:
         """What `features` gives (B, D * cells) -> logits of the classes (B, K)."""
         if self.units is not None:
-            units = self.action_units(features)
+            units = self.units(features)
             features = torch.cat([features, (units > 0).to(units) if self.thresholded else units], dim=1)
         return self.head(self.dropout(features))
-
-    def action_units(self, features: Tensor) -> Tensor:
-        """What `features` gives (B, D * cells) -> logits of the action units (B, A)."""
-        assert self.units is not None  # noqa: S101 (for the type checker: a run in two stages has them)
-        return self.units(features)
 
     def features(self, maps: Tensor, onset: Tensor | None) -> Tensor:
         """As forward, but -> what the last layer sees of the clip (B, D * cells)."""

@@ -86,7 +86,12 @@ class Graphed:
         if self.calls <= WARM_UP:
             return self._aside(work, *inputs)
         if self.graph is None:
-            self.graph = self._record(work, *inputs)
+            self.inputs = [item.clone() for item in inputs]
+            graph = torch.cuda.CUDAGraph()
+            graph.register_generator_state(self.generator)
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.output = work(*self.inputs)
+            self.graph = graph
         for place, item in zip(self.inputs, inputs, strict=True):
             place.copy_(item)
         self.graph.replay()
@@ -100,11 +105,3 @@ class Graphed:
         torch.cuda.current_stream().wait_stream(self.stream)
         output.record_stream(torch.cuda.current_stream())
         return output
-
-    def _record(self, work: Callable[..., Tensor], *inputs: Tensor) -> torch.cuda.CUDAGraph:
-        self.inputs = [item.clone() for item in inputs]
-        graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self.generator)
-        with torch.cuda.graph(graph, stream=self.stream):
-            self.output = work(*self.inputs)
-        return graph

@@ -20,12 +20,11 @@ from mer_search.config import Run, Train, Units
 from mer_search.errors import Infeasible
 from mer_search.evaluation.folds import Fold
 from mer_search.evaluation.metrics import units_f1
-from mer_search.model.losses import loss
+from mer_search.model.losses import loss, units_loss
 from mer_search.model.network import Network
 from mer_search.training import gpu
-from mer_search.training.action_units import table, units_loss
 from mer_search.training.augment import augment, augment_onset, draw
-from mer_search.training.dataset import Clips
+from mer_search.training.dataset import Clips, units_table
 from mer_search.training.gpu import Graphed
 from mer_search.training.predict_proba import mixed_precision, network_input, predict_proba
 
@@ -86,7 +85,7 @@ class Learner:
         self.random = torch.Generator(device).manual_seed(seed)
         self.dropped: Any = torch.cuda if self.on_gpu else torch  # whose random numbers dropout takes
         self.mixing = np.random.default_rng(seed)
-        self.unit_names, units = table(clips.units, fold, run.units)  # A
+        self.unit_names, units = units_table(clips.units, fold, run.units)  # A
         if run.units.use != "none" and not self.unit_names:
             raise Infeasible(
                 f"training in two stages needs clips whose action units are known, but beside {fold.left_out}'s there "
@@ -175,7 +174,7 @@ class Learner:
     def train_units(self, epoch: int) -> tuple[float, float]:
         """An epoch of the first stage: mean loss, and the macro F1 of the epoch's own outputs."""
         self._freeze(False)
-        value, logits, targets = self._epoch(self.run.units, epoch, self.units, self.network.action_units, units_loss)
+        value, logits, targets = self._epoch(self.run.units, epoch, self.units, self.network.units, units_loss)
         return value, units_f1(targets.round(), logits > 0, self.run.units.f1_over)
 
     def train_emotions(self, epoch: int) -> tuple[float, float]:
@@ -268,7 +267,7 @@ class Learner:
         probability of each (n, A)."""
         self.network.eval()
         inputs = (network_input(self.run, *clips, self.network.grid) for clips in self._plain(self.test))
-        logits = torch.cat([self.network.action_units(self.network.features(*parts)) for parts in inputs])
+        logits = torch.cat([self.network.units(self.network.features(*parts)) for parts in inputs])
         truth = self.units[self.test]
         f1 = units_f1(truth.cpu().numpy(), (logits > 0).cpu().numpy(), self.run.units.f1_over)
         return f1, float(units_loss(logits, truth)), logits.sigmoid().half().cpu().numpy()
