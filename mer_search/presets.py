@@ -38,6 +38,7 @@ _KEEP: Values = {
 }  # fmt: skip
 _MMNET: Values = {"model.temporal": "none", "model.stem_width": 180, "model.attention_width": 128}
 _70: Values = {"train.epochs": 70, "train.batch": 32}
+_74: Values = {"train.epochs": 74, "train.batch": 32}
 _100: Values = {"train.epochs": 100, "train.batch": 36}
 _V6: Values = {"train.epochs": 80, "train.batch": 36}  # of the second stage; the first has Units' own 70
 _FOCAL: Values = {"train.loss": "focal"}
@@ -45,6 +46,10 @@ _UNITS: Values = {"units.use": "as_they_are"}
 _ONE_MAP: Values = {"frames.middle": "apex", "frames.maps": 1}  # from onset to apex
 _DIFFERENCE: Values = {"flow.method": "difference", "input.channels": "rgb"}
 _ORIGINAL: Values = {"train.crop": 0.0, "train.rotate": 3.0, "train.pad": 15 / 224}  # MMNet's augmentation
+_MMNET_3: Values = _DIFFERENCE | {"data.task": "3"} | _ONE_MAP | {"frames.jitter": 0.2} | _MMNET | {
+    "model.position_depth": 3, "model.position_mlp": 2, "model.position_drop": 0.3, "train.epochs": 99,
+    "train.batch": 24, "train.weight_decay": 0.7, "train.crop": 0.0, "train.rotate": 4.0, "train.pad": 4 / 224,
+}  # fmt: skip
 _MASKED: Values = {"prep.denoise": 4.0, "prep.mask": "template"}  # TM-MMNET's frames
 
 
@@ -55,33 +60,14 @@ def _tm(published_f1: float | None, channels: str, values: Values, ties: str = "
 
 PRESETS: dict[str, Preset] = {
     "MMNet": Preset(
-        _DIFFERENCE | _ONE_MAP | _MMNET | {"train.epochs": 74, "train.batch": 32} | _ORIGINAL,
+        _DIFFERENCE | _ONE_MAP | _MMNET | _74 | _ORIGINAL,
         0.8676,
         "MMNet: Li, Sui, Zhu, Zhao, IJCAI 2022, and its public code",
-        ties="latest",
+        "latest",
     ),
     # Its public code for three classes, which also takes sadness and fear for negative, and cuts the first convolution
     # into two groups, which three channels do not allow.
-    "MMNet-3": Preset(
-        _DIFFERENCE
-        | {"data.task": "3"}
-        | _ONE_MAP
-        | {"frames.jitter": 0.2}
-        | _MMNET
-        | {
-            "model.position_depth": 3,
-            "model.position_mlp": 2,
-            "model.position_drop": 0.3,
-            "train.epochs": 99,
-            "train.batch": 24,
-            "train.weight_decay": 0.7,
-            "train.crop": 0.0,
-            "train.rotate": 4.0,
-            "train.pad": 4 / 224,
-        },
-        source="MMNet's public code, CASME2_3.py",
-        ties="latest",
-    ),
+    "MMNet-3": Preset(_MMNET_3, source="MMNet's public code, CASME2_3.py", ties="latest"),
     "V1": _tm(0.8018, "nr", _KEEP | _70, "latest"),
     "V2": _tm(0.7817, "hsv", _KEEP | _70, "latest"),
     "V3N": _tm(None, "n", _V3 | _100),
@@ -104,7 +90,7 @@ PRESETS: dict[str, Preset] = {
     "V6c": _tm(None, "nr", _V5 | _V6 | {"units.use": "thresholded"}),
     "V6d": _tm(None, "nr", _V5 | _V6 | _FOCAL | _UNITS),
     # The original architecture on new data, one flow map from onset to apex; and the new one (V3) on original data.
-    "ablation-A": _tm(None, "nr", _MMNET | _ONE_MAP | {"train.epochs": 74, "train.batch": 32}),
+    "ablation-A": _tm(None, "nr", _MMNET | _ONE_MAP | _74),
     "ablation-B": Preset(_DIFFERENCE | {"frames.middle": "apex"} | _V3 | _100 | _ORIGINAL),
 }
 ALIASES = {"V5": "V5NR", "V5b": "V5NS"}  # the specification's names

@@ -145,11 +145,11 @@ def train_fold(
         if final:
             add(row)
             continue
-        shown = f1_by_epoch(Predictions(seed, subject, names, labels, np.stack(so_far.probabilities)))
+        f1, accuracy = f1_by_epoch(Predictions(seed, subject, names, labels, np.stack(so_far.probabilities)))
         row = row._replace(test_log_loss=-mean_log(predicted, labels))
-        add(row._replace(test_f1=float(shown[0][-1]), test_accuracy=float(shown[1][-1])))
+        add(row._replace(test_f1=float(f1[-1]), test_accuracy=float(accuracy[-1])))
         for ties, name in BEST.items():
-            if best_epoch(*shown, latest=ties == "latest") == epoch:
+            if best_epoch(f1, accuracy, latest=ties == "latest") == epoch:
                 kept(name)
         if run.train.stop_when_perfect and (predicted.argmax(1) == labels).all():
             so_far.probabilities.extend([predicted] * (max_epochs - epoch - 1))
