@@ -117,11 +117,6 @@ def test_a_batch_in_pieces_is_the_batch_but_for_its_statistics(loaded, monkeypat
     assert np.abs(whole.predictions.probabilities - other.predictions.probabilities).max() > 0.01
 
 
-def test_the_learning_rate_decays_until_the_plateau(loaded):
-    trained = train(loaded, train__epochs=5, train__lr=0.008, train__gamma=0.5, train__plateau=2)
-    assert [row.lr for row in trained.history] == pytest.approx([0.008, 0.004, 0.002, 0.002, 0.002])
-
-
 @pytest.mark.parametrize(
     ("name", "of"),
     [

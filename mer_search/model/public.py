@@ -67,15 +67,13 @@ FIRST = "external.0.0.weight"
 
 
 def load_public_weights(network: Network, state: Mapping[str, Tensor]) -> None:
-    """Fill the network with a published state dict (public name -> tensor), or change nothing.
+    """Fill the network with a published state dict (public name -> tensor); or change nothing and raise UsageError, if
+    a name is missing, unknown, or of the wrong shape, or if the network has no public form.
 
     A 3D convolution's weight (O, C, k, h, w) becomes ours over windows of maps (O, k*C, h, w), the map of the window
     first. The channels of the first one are put into our order, which takes the network's `input.channels` as the
     presets write them ("nr", not "rn") and its components as "uv". A `module.` before every name, as torch's
     DataParallel leaves it, is dropped.
-
-    Raises:
-        UsageError: if a name is missing, unknown, or of the wrong shape, or if the network has no public form.
     """
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
@@ -108,11 +106,7 @@ def load_public_weights(network: Network, state: Mapping[str, Tensor]) -> None:
 
 
 def public_names(network: Network) -> dict[str, str]:
-    """Our name of each of the network's parameters and buffers -> its public name.
-
-    Raises:
-        UsageError: if a part of the network has no public counterpart.
-    """
+    """Our name of each of the network's parameters and buffers -> its public name; a UsageError if one has none."""
     keeps, two_stages = isinstance(network.internal[-2], TemporalConv), network.units is not None
     modules = EVERYWHERE | _each(STEM | (KEEP_INTERNAL if keeps else INTERNAL)) | (TWO_STAGES if two_stages else {})
     for k in range(4):

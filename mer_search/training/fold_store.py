@@ -58,11 +58,7 @@ def network_again(checkpoint: Path) -> str:
 
 
 def load_network(path: Path, run: Run, device: str) -> Network:
-    """A fold's network as it was when its training ended, in evaluation mode.
-
-    Raises:
-        DataError: if the file is missing or damaged, or holds another run's network.
-    """
+    """The network in a checkpoint, in evaluation mode; a DataError if it is damaged, missing, or another run's."""
     try:
         state = load_file(path, device)
         network = Network(run, len(state.get("units.bias", ()))).to(device)
@@ -78,11 +74,8 @@ def load_network(path: Path, run: Run, device: str) -> Network:
 
 
 def load_folds(folder: Path, seeds: Collection[int] | None = None) -> dict[Key, Predictions]:
-    """All folds in a run's folder, or those of some seeds, by seed and subject, in that order.
-
-    Raises:
-        DataError: if a file is damaged, or the folder is that of an earlier version.
-    """
+    """All folds in a run's folder, or those of some seeds, by seed and subject, in that order; a DataError if a file is
+    damaged, or the folder is that of an earlier version."""
     if (folder / BEFORE).exists():
         raise DataError(
             f"{folder} must hold a file a fold, but has one {BEFORE} as mer-search 0.1 wrote it; use that version, or "

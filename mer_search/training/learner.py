@@ -1,7 +1,6 @@
 """What learns in a fold: its network, optimiser and random numbers, and each step of an epoch.
 
-Shapes: N clips, B of them in a batch, n in the test subject, T maps, P components, C channels, K classes, A action
-units.
+Shapes: N clips, B in a batch, n in the test subject, T maps, P components, C channels, K classes, A action units.
 """
 
 import json
@@ -255,11 +254,11 @@ class Learner:
         if not len(indices):
             return np.empty((0, len(self.run.data.classes)), np.float16)
         self.network.eval()
-        return self._call(("predict", len(indices)), self._predict, indices).half().cpu().numpy()
 
-    @torch.no_grad()
-    def _predict(self, indices: Tensor) -> Tensor:
-        return torch.cat([predict_proba(self.network, self.run, *clips) for clips in self._plain(indices)])
+        def predicted(indices: Tensor) -> Tensor:
+            return torch.cat([predict_proba(self.network, self.run, *clips) for clips in self._plain(indices)])
+
+        return self._call(("predict", len(indices)), predicted, indices).half().cpu().numpy()
 
     @torch.no_grad()
     def test_units(self) -> tuple[float, float, np.ndarray]:
