@@ -216,6 +216,17 @@ class Units(Part):
     chosen_by: Literal["train", "test"] = "train"  # the first stage's epoch; test: by the test person, which leaks
 
 
+GOES_WITH: tuple[tuple[str, Value, str, tuple[Value, ...]], ...] = (  # a path, a value, and what another must be then
+    ("flow.method", "difference", "input.channels", ("rgb",)),
+    ("input.channels", "rgb", "flow.method", ("difference",)),
+    ("train.resampling", "nearest", "flow.method", ("difference",)),
+    ("model.temporal", "none", "frames.maps", (1,)),
+    ("model.temporal", "keep", "frames.maps", (3, 4)),  # so that one map is left, as with the next two
+    ("model.temporal", "keep", "model.blocks", (4,)),
+    ("model.temporal", "keep", "model.depth", (1,)),
+)
+
+
 class Run(Part):
     """One experiment: with a seed and a subject, it determines the predictions."""
 
@@ -246,22 +257,17 @@ class Run(Part):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        frames, prep, flow, model, train = self.frames, self.prep, self.flow, self.model, self.train
+        frames, prep, flow, train = self.frames, self.prep, self.flow, self.train
+        for key, value, other, allowed in GOES_WITH:
+            if value_at(self, key) == value and value_at(self, other) not in allowed:
+                wanted, found = " or ".join(map(json.dumps, allowed)), json.dumps(value_at(self, other))
+                raise ValueError(f"{key} = {json.dumps(value)} goes with {other} = {wanted}, but it is {found}")
         if flow.size % 16 and flow.size != 28:
             raise ValueError(f"flow.size must be a multiple of 16, or 28 as MEGC 2019's images, but is {flow.size}")
-        if (flow.method == "difference") != (self.input.channels == "rgb"):
-            raise ValueError(
-                'flow.method = "difference" and input.channels = "rgb" go together, but they are '
-                f"{flow.method!r} and {self.input.channels!r}"
-            )
         if frames.crops and (train.rotate or train.pad or flow.method == "difference"):
             raise ValueError(
                 "frames.crops goes with optical flow, train.rotate = 0 and train.pad = 0, but they are "
                 f"{flow.method!r}, {train.rotate:g} and {train.pad:g}"
-            )
-        if train.resampling == "nearest" and flow.method != "difference":
-            raise ValueError(
-                'train.resampling = "nearest" goes with flow.method = "difference", whose values point nowhere'
             )
         if flow.method == "dis":
             # OpenCV's rule for the coarsest level; where it is finer than the finest, OpenCV takes settings of its own
@@ -272,13 +278,6 @@ class Run(Part):
                     f"{prep.size} pixels, which must hold one and a half of them, but it is {flow.dis_finest_scale}; "
                     "lower it or flow.dis_patch, or raise prep.size"
                 )
-        if model.temporal == "none" and frames.maps != 1:
-            raise ValueError(f'model.temporal = "none" needs frames.maps = 1, but it is {frames.maps}')
-        if model.temporal == "keep" and (frames.maps < 3 or model.blocks != 4 or model.depth != 1):
-            raise ValueError(
-                'model.temporal = "keep" needs frames.maps of 3 or 4, model.blocks = 4 and model.depth = 1, so that '
-                f"one map is left, but they are {frames.maps}, {model.blocks} and {model.depth}"
-            )
         return self
 
 
@@ -305,8 +304,11 @@ def allowed_values(key: str) -> tuple[Value, ...]:
 
 
 def with_values(run: Run, values: Mapping[str, Value | tuple[str, ...]]) -> Run:
-    """`run` with the values at the given dotted paths in place of its own; a UsageError for an unknown path, with the
-    nearest right one, and for a value that the field refuses."""
+    """`run` with the values at the given dotted paths in place of its own.
+
+    Raises:
+        UsageError: for an unknown path, with the nearest right one, and for a value that the field refuses.
+    """
     tree = run.model_dump()
     for key, value in values.items():
         check_key(key)

@@ -30,7 +30,7 @@ class Preset(NamedTuple):
 
 
 _V3: Values = {"model.stem_mid": 180, "model.stem_width": 256, "model.attention_width": 256}
-_V4: Values = {"model.stem_mid": 180, "model.stem_width": 256, "model.attention_width": 128}
+_V4: Values = _V3 | {"model.attention_width": 128}
 _V5: Values = {"model.stem_mid": 180, "model.stem_width": 512, "model.attention_width": 512}
 _KEEP: Values = {
     "model.temporal": "keep", "model.stem_mid": 128, "model.stem_width": 180, "model.internal_mid": 210,
@@ -168,10 +168,8 @@ def deviations(name: str) -> dict[str, dict[str, Value]]:
     own, published = preset(name), published_values(name)
     found = {}
     for number, paths in DEVIATIONS.items():
-        values = {path: value_at(own, path) for path in paths if path in published}
-        if number in ("D7", "D10") and len(values) < len(paths):
-            continue  # how frames are resized belongs to the other one
-        if any(value != published[path] for path, value in values.items()):
+        values = {path: value_at(own, path) for path in paths}
+        if values.keys() <= published.keys() and any(value != published[path] for path, value in values.items()):
             found[number] = values
     return found
 
@@ -190,7 +188,11 @@ def entry(name: str) -> Preset:
 
 
 def preset(name: str, recipe: str = "") -> Run:
-    """The Run of a preset, in one of RECIPES; a UsageError for an unknown name, with the nearest, or recipe."""
+    """The Run of a preset, in one of RECIPES.
+
+    Raises:
+        UsageError: for an unknown name, with the nearest and all known ones, or an unknown recipe.
+    """
     if recipe not in RECIPES:
         raise UsageError(f'recipe must be "" or "published", but is {recipe!r}')
     run = with_values(Run(), entry(name).values)
