@@ -21,7 +21,7 @@ class Time(NamedTuple):
 # `keep` mode, CA block by block: time of the main path and of the pooling of the attention before it.
 KEEP_PATH = (Time(3, 1, 1), Time(3, 2, 1), Time(2, 1, 0), Time(2, 2, 0))
 KEEP_ATTENTION = (Time(), Time(3, 2, 1), Time(1, 1, 0), Time(2, 2, 0))
-ALIGNED = 8  # channels of bfloat16 are 16 bytes, which a GPU's units for matrix products read at once
+ALIGNED_ON, ALIGNED = "cuda", 8  # 8 channels of bfloat16: 16 bytes, which a GPU's units for products read at once
 MAX_MATMUL_WEIGHTS = 4096  # weights of a 1x1 convolution that a CPU computes faster as a product of matrices
 
 
@@ -40,15 +40,14 @@ class SpatialConv(nn.Sequential):
 
     def forward(self, maps: Tensor) -> Tensor:
         conv: Any = self[0]
-        align = self.aligned and maps.is_cuda
-        images = self.convolved(maps.flatten(0, 1), conv.weight, conv.stride, conv.padding, align)
+        images = self.convolved(maps.flatten(0, 1), conv.weight, conv.stride, conv.padding)
         return images.unflatten(0, maps.shape[:2])
 
-    def convolved(self, images: Tensor, weight: Tensor, stride: Any, padding: Any, align: bool) -> Tensor:
+    def convolved(self, images: Tensor, weight: Tensor, stride: Any, padding: Any) -> Tensor:
         """Convolution and normalisation of images (N, C, H, W); with zeros in further channels, if they are aligned."""
         conv, norm = cast(Any, self)
-        taken, added = images.shape[1] - weight.shape[1], -len(weight) % ALIGNED if align else 0
-        bias = conv.bias
+        bias, taken = conv.bias, images.shape[1] - weight.shape[1]
+        added = -len(weight) % ALIGNED if self.aligned and images.device.type == ALIGNED_ON else 0
         if taken or added:
             weight = F.pad(weight, (0, 0, 0, 0, 0, taken, 0, added))
             bias = None if bias is None else F.pad(bias, (0, added))
@@ -91,8 +90,8 @@ class TemporalConv(SpatialConv):
         conv: Any = self[0]
         weight = conv.weight.unflatten(1, (kernel, -1))[..., 0]  # (C', kernel, C, 1)
         weight = weight.transpose(1, 2).contiguous()  # (C', C, kernel, 1): only oneDNN takes others' gradients
-        pixels, align = maps.transpose(1, 2).flatten(3), self.aligned and maps.is_cuda  # (B, C, T, H*W)
-        pixels = self.convolved(pixels, weight, (stride, 1), (padding, 0), align)  # (B, C', T', H*W)
+        pixels = maps.transpose(1, 2).flatten(3)  # (B, C, T, H*W)
+        pixels = self.convolved(pixels, weight, (stride, 1), (padding, 0))  # (B, C', T', H*W)
         return pixels.unflatten(3, maps.shape[-2:]).transpose(1, 2)
 
 

@@ -43,15 +43,9 @@ def draw(clips: int, config: Train, generator: Generator, size: int) -> Moves:
     if config.resampling == "nearest":
         most = round(config.pad * size)
         shift = (torch.stack([right, down]) * (most + 0.5)).round().clamp(-most, most) / size
-    return Moves(
-        (flip < 0.5) & config.flip,
-        top * config.crop,
-        torch.full_like(top, 1 - config.crop),
-        side * config.crop / 2,
-        shift[0],
-        shift[1],
-        torch.deg2rad(turn * config.rotate),
-    )
+    flipped, height = (flip < 0.5) & config.flip, torch.full_like(top, 1 - config.crop)
+    turned = torch.deg2rad(turn * config.rotate)
+    return Moves(flipped, top * config.crop, height, side * config.crop / 2, shift[0], shift[1], turned)
 
 
 def resample(images: Tensor, moves: Moves, how: str = "bilinear") -> Tensor:
