@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -292,6 +293,7 @@ def digest(*parts: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@cache
 def keys() -> dict[str, type[Part]]:
     """Every dotted path into Run, with the part that it belongs to."""
     return {f"{name}.{field}": type(part) for name, part in Run() for field in type(part).model_fields}

@@ -11,7 +11,6 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -242,9 +241,10 @@ def epochs_timed(run: Run, clips: Clips, steps: int) -> Iterator[float]:
 def seconds_per_step(run: Run, clips: Clips) -> float:
     """How long a training step takes here: the fastest of four, or of as many as fit two seconds. A GPU's first ones,
     at which kernels are chosen and the step is compiled and recorded, do not count."""
-    times: list[float] = []
-    for seconds in islice(epochs_timed(run, clips, 1), WARM_UP + 1 if clips.flow.is_cuda else 0, None):
-        times.append(seconds)
-        if len(times) == 4 or sum(times) >= 2:
-            break
+    epochs = epochs_timed(run, clips, 1)
+    for _ in range(WARM_UP + 1 if clips.flow.is_cuda else 0):
+        next(epochs)
+    times = [next(epochs)]
+    while len(times) < 4 and sum(times) < 2:
+        times.append(next(epochs))
     return min(times)
