@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -119,7 +120,7 @@ class Input(Part):
         if info.field_name == "channels" and value in COLOURS:
             return value
         allowed = {"channels": "nrsz", "components": "uvo"}[info.field_name]
-        if not value or len(set(value)) != len(value) or set(value) - set(allowed):
+        if not value or len(value) != len(set(value) & set(allowed)):
             raise ValueError(f"must be distinct letters out of {allowed!r}")
         return value
 
@@ -216,6 +217,17 @@ class Units(Part):
     chosen_by: Literal["train", "test"] = "train"  # the first stage's epoch; test: by the test person, which leaks
 
 
+GOES_WITH: tuple[tuple[str, Value, str, tuple[Value, ...]], ...] = (  # a path, a value, and what another must be then
+    ("flow.method", "difference", "input.channels", ("rgb",)),
+    ("input.channels", "rgb", "flow.method", ("difference",)),
+    ("train.resampling", "nearest", "flow.method", ("difference",)),
+    ("model.temporal", "none", "frames.maps", (1,)),
+    ("model.temporal", "keep", "frames.maps", (3, 4)),  # so that one map is left, as with the next two
+    ("model.temporal", "keep", "model.blocks", (4,)),
+    ("model.temporal", "keep", "model.depth", (1,)),
+)
+
+
 class Run(Part):
     """One experiment: with a seed and a subject, it determines the predictions."""
 
@@ -242,26 +254,21 @@ class Run(Part):
     @property
     def epochs(self) -> int:
         """Epochs of a fold, over both stages."""
-        return self.train.epochs + (self.units.epochs if self.units.use != "none" else 0)
+        return self.train.epochs + self.units.epochs * (self.units.use != "none")
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        frames, prep, flow, model, train = self.frames, self.prep, self.flow, self.model, self.train
+        frames, prep, flow, train = self.frames, self.prep, self.flow, self.train
+        for key, value, other, allowed in GOES_WITH:
+            if value_at(self, key) == value and value_at(self, other) not in allowed:
+                wanted, found = " or ".join(map(json.dumps, allowed)), json.dumps(value_at(self, other))
+                raise ValueError(f"{key} = {json.dumps(value)} goes with {other} = {wanted}, but it is {found}")
         if flow.size % 16 and flow.size != 28:
             raise ValueError(f"flow.size must be a multiple of 16, or 28 as MEGC 2019's images, but is {flow.size}")
-        if (flow.method == "difference") != (self.input.channels == "rgb"):
-            raise ValueError(
-                'flow.method = "difference" and input.channels = "rgb" go together, but they are '
-                f"{flow.method!r} and {self.input.channels!r}"
-            )
         if frames.crops and (train.rotate or train.pad or flow.method == "difference"):
             raise ValueError(
                 "frames.crops goes with optical flow, train.rotate = 0 and train.pad = 0, but they are "
                 f"{flow.method!r}, {train.rotate:g} and {train.pad:g}"
-            )
-        if train.resampling == "nearest" and flow.method != "difference":
-            raise ValueError(
-                'train.resampling = "nearest" goes with flow.method = "difference", whose values point nowhere'
             )
         if flow.method == "dis":
             # OpenCV's rule for the coarsest level; where it is finer than the finest, OpenCV takes settings of its own
@@ -272,13 +279,6 @@ class Run(Part):
                     f"{prep.size} pixels, which must hold one and a half of them, but it is {flow.dis_finest_scale}; "
                     "lower it or flow.dis_patch, or raise prep.size"
                 )
-        if model.temporal == "none" and frames.maps != 1:
-            raise ValueError(f'model.temporal = "none" needs frames.maps = 1, but it is {frames.maps}')
-        if model.temporal == "keep" and (frames.maps < 3 or model.blocks != 4 or model.depth != 1):
-            raise ValueError(
-                'model.temporal = "keep" needs frames.maps of 3 or 4, model.blocks = 4 and model.depth = 1, so that '
-                f"one map is left, but they are {frames.maps}, {model.blocks} and {model.depth}"
-            )
         return self
 
 
@@ -293,6 +293,7 @@ def digest(*parts: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@cache
 def keys() -> dict[str, type[Part]]:
     """Every dotted path into Run, with the part that it belongs to."""
     return {f"{name}.{field}": type(part) for name, part in Run() for field in type(part).model_fields}
@@ -354,15 +355,14 @@ def _nearest(key: str, known: Sequence[str]) -> str:
     learning_rate and batch for batch_size; "" if there is none."""
     words = key.rpartition(".")[2].split("_")
     short = {"_".join(words), "".join(word[:1] for word in words), *words}
-    alike = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
     abbreviated = [each for each in known if each.rpartition(".")[2] in short]
-    same_part = [each for each in abbreviated if each.partition(".")[0] == key.partition(".")[0]]
-    return next(iter([*alike, *same_part, *abbreviated, *difflib.get_close_matches(key, known, n=1)]), "")
+    abbreviated.sort(key=lambda each: each.partition(".")[0] != key.partition(".")[0])  # of the same part first
+    alike, less_so = (difflib.get_close_matches(key, known, n=1, cutoff=cutoff) for cutoff in (0.8, 0.6))
+    return next(iter([*alike, *abbreviated, *less_so]), "")
 
 
 def explain(error: Exception) -> str:
-    """The first complaint of a validation error as one line: where, what must hold, what was found; another error's own
-    words."""
+    """A validation error's first complaint in one line: where, what must hold, what was found; or an error's words."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]

@@ -29,10 +29,8 @@ class DiskError(MerSearchError):
 
 
 class Infeasible(MerSearchError):  # noqa: N818 (a property of the configuration)
-    """A configuration cannot be trained: it diverges or does not fit the device. A trial learns from it.
-
-    `constraint` names what was violated, in words that stand in the study's storage.
-    """
+    """A configuration cannot be trained: it diverges or does not fit the device. A trial learns from it: `constraint`
+    names what was violated, in words that stand in the study's storage."""
 
     def __init__(self, message: str, constraint: str) -> None:
         super().__init__(message, constraint)  # both, so that it can be sent from one process to another

@@ -55,13 +55,11 @@ def disk(path: Path | None = None) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
-    """Write a file so that it is whole or absent, whenever the process dies or the power fails.
+    """Write a file so that it is whole or absent, whenever the process dies or the power fails; a DiskError if the disk
+    is full or cannot be written.
 
     Write, fsync, rename, fsync of the folder. A process that is killed leaves at most a temporary file (see `sweep`).
     If it need not be durable, nothing waits for the disk, and after a power cut the file may be torn.
-
-    Raises:
-        DiskError: if the disk is full, or the folder cannot be written.
     """
     temporary = path.parent / f".{path.name}.{HOST}-{os.getpid()}.partial"
     with disk(path):
@@ -148,10 +146,8 @@ def _delete(path: Path) -> None:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # another user's may not be asked
     return True
 
 
@@ -176,33 +172,23 @@ def _sync(folder: Path) -> None:
 
 
 def content_of(path: Path, most: int = MAX_BYTES) -> bytes:
-    """What stands in a file.
-
-    Raises:
-        DataError: if it is no regular file, such as a pipe, which never ends, or has more bytes than `most`.
-        OSError: if it cannot be read.
-    """
-    if (size := _size(path)) > most:
+    """What stands in a file; a DataError if it is no regular file, or has more bytes than `most`."""
+    _check_regular(path)
+    if (size := path.stat().st_size) > most:
         raise DataError(f"{path} must have {most:,} bytes at most, but has {size:,}; is it the right file?")
     return path.read_bytes()
 
 
-def _size(path: Path) -> int:
-    facts = path.stat()
-    if not stat.S_ISREG(facts.st_mode):
+def _check_regular(path: Path) -> None:
+    """Raise DataError for a pipe, which never ends, or a device; OSError if there is nothing."""
+    if not stat.S_ISREG(path.stat().st_mode):
         raise DataError(f"{path} must be a file, but is something else; put the file there")
-    return facts.st_size
 
 
 def check_archive(path: Path, most: int = MAX_UNPACKED) -> None:
-    """Refuse an archive (.xlsx, .npz) by what its list of contents says, before anything is unpacked; zipfile gives
-    no process more than that.
-
-    Raises:
-        DataError: if that is more bytes than `most`.
-        OSError, zipfile.BadZipFile: if it is no archive.
-    """
-    _size(path)
+    """Refuse an archive (.xlsx, .npz) with a DataError if its list of contents says that it has more bytes than `most`,
+    before anything is unpacked; zipfile gives no process more than that."""
+    _check_regular(path)
     with zipfile.ZipFile(path) as archive:
         size = sum(part.file_size for part in archive.infolist())
     if size > most:
@@ -222,41 +208,25 @@ def toml_names(folder: Path) -> list[str]:
 
 
 def toml_text(what: str, folder: Path, name_or_path: str) -> str:
-    """The text of a TOML file that is given by its path, or by its name in a folder.
-
-    Args:
-        what: it is, such as "study".
-        folder: with the files that have names.
-        name_or_path: given by a user.
-
-    Raises:
-        UsageError: if there is none, or it cannot be read.
-    """
+    """The text of a TOML file (`what` it is: "study") that a user gives by its path, or by its name in a folder; a
+    UsageError if there is none, or it cannot be read."""
     path, names = Path(name_or_path), toml_names(folder)
-    if path.suffix != ".toml" and not path.is_file():
-        if name_or_path not in names:
-            near = "".join(f"; did you mean {name}?" for name in get_close_matches(name_or_path, names, 1))
-            raise UsageError(
-                f"a {what} must be a .toml file or one of {', '.join(names)}, but got {name_or_path!r}{near}"
-            )
+    if name_or_path in names and not path.is_file():
         path = folder / f"{name_or_path}.toml"
     try:
         return content_of(path, MAX_TEXT).decode()
     except FileNotFoundError as error:
+        near = "".join(f"; did you mean {name}?" for name in get_close_matches(name_or_path, names, 1))
         raise UsageError(
-            f"a {what} must be a .toml file or one of {', '.join(names)}, but {path} does not exist"
+            f"a {what} must be a .toml file or one of {', '.join(names)}, but {path} does not exist{near}"
         ) from error
-    except (OSError, UnicodeDecodeError, DataError) as error:
+    except (OSError, ValueError, DataError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"a {what} must be a readable file, but {path} is not ({reason})") from error
 
 
 def tree_of(text: str) -> dict[str, Any]:
-    """What a TOML text says.
-
-    Raises:
-        UsageError: if it is none, or holds an integer that is no sensible one.
-    """
+    """What a TOML text says; a UsageError if it is none, or holds an integer that is no sensible one."""
     try:
         tree = tomllib.loads(text)
     except RecursionError:

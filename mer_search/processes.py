@@ -16,9 +16,8 @@ PRELOADED = ["mer_search.engine.local", "torch._dynamo"]  # an optimiser loads t
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """A process that is started within, by this thread, hears neither signal, nor do those that it starts: a terminal
-    and a batch system send them to all of a command's processes, and it is the command that ends the others. What comes
-    for this thread meanwhile comes afterwards."""
+    """A process that is started within, by this thread, hears neither SIGINT nor SIGTERM, nor do those that it starts:
+    the command ends them. What comes for this thread meanwhile comes afterwards."""
     resource_tracker.ensure_running()  # which every first start does itself, and then unblocks both signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -28,16 +27,14 @@ def shielded() -> Iterator[None]:
 
 
 def warm_up(*modules: str) -> None:
-    """Have the server started, if it is not, and load what its processes need, and these modules, while this process
-    does something else."""
+    """Have the server started, if it is not, and load what its processes need, and these modules, meanwhile."""
     get_context("forkserver").set_forkserver_preload([*PRELOADED, *modules])
     with shielded():
         forkserver.ensure_running()
 
 
 def forked() -> ForkServerContext:
-    """What processes that train are started with: they are shielded, and have neither this one's cores nor its
-    environment."""
+    """What starts processes that train: they are shielded, and do not have this one's cores and environment."""
     warm_up()
     return get_context("forkserver")
 
@@ -55,11 +52,11 @@ def without_main() -> Iterator[None]:
 
 
 def leave_with_parent() -> None:
-    """End this process as soon as its parent has ended, however that was: who waits for its word waits for ever."""
-    threading.Thread(target=_leave, daemon=True).start()
+    """End this process as soon as its parent has ended, however that was: it would wait for its word for ever."""
 
+    def leave() -> None:
+        if parent := parent_process():
+            parent.join()
+            os._exit(1)
 
-def _leave() -> None:
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=leave, daemon=True).start()

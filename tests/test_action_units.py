@@ -14,7 +14,8 @@ from sklearn.metrics import f1_score
 from mer_search.config import Units
 from mer_search.evaluation.folds import Fold
 from mer_search.evaluation.metrics import units_f1
-from mer_search.training.action_units import table, units_loss
+from mer_search.model.losses import units_loss
+from mer_search.training.dataset import units_table
 
 CODES = [("4", "R10"), ("12",), ("L12",), ("?",), (), ("1", "?"), ("4", "17")]
 
@@ -22,7 +23,7 @@ CODES = [("4", "R10"), ("12",), ("L12",), ("?",), (), ("1", "?"), ("4", "17")]
 def units(codes=CODES, train=6, **config):
     """The table of a fold that trains on the first clips and tests the others."""
     train, test, none = np.split(np.arange(len(codes)), [train, len(codes)])
-    return table(codes, Fold("sub01", train, test, none), Units(**config))
+    return units_table(codes, Fold("sub01", train, test, none), Units(**config))
 
 
 def test_the_vocabulary_is_the_training_clips_alone():

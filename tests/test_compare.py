@@ -237,7 +237,9 @@ def test_a_wrong_plan_is_one_clear_line(tmp_path, text, words):
 
 
 def test_a_plan_that_is_not_there_or_no_toml(tmp_path):
-    with pytest.raises(UsageError, match="one of ablation, decision, but got 'decisoin'"):
+    with pytest.raises(
+        UsageError, match="one of ablation, decision, but decisoin does not exist; did you mean decision"
+    ):
         load_plan("decisoin")
     (tmp_path / "none.toml").write_text("this is no TOML")
     with pytest.raises(UsageError, match=r"plan .*none\.toml: not valid TOML: Expected '='"):

@@ -15,13 +15,6 @@ def test_with_values_replaces_only_what_is_given():
     assert Run().train.lr != 0.5
 
 
-def test_an_unknown_key_fails_with_the_nearest_right_one():
-    with pytest.raises(UsageError, match=r"'train.lrr' is none; did you mean 'train.lr'"):
-        with_values(Run(), {"train.lrr": 1})
-    with pytest.raises(UsageError, match=r"did you mean 'train.lr'"):
-        with_values(Run(), {"lr": 1})
-
-
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
@@ -59,11 +52,11 @@ def test_dense_inverse_search_needs_frames_for_its_patches_at_the_finest_scale(s
     ("key", "meant"),
     [
         ("train.learning_rate", "train.lr"), ("learning_rate", "train.lr"), ("train.batch_size", "train.batch"),
-        ("train.lrr", "train.lr"), ("epochs", "train.epochs"), ("model.dropot", "model.dropout"),
+        ("train.lrr", "train.lr"), ("lr", "train.lr"), ("epochs", "train.epochs"), ("model.dropot", "model.dropout"),
     ],
 )  # fmt: skip
 def test_the_key_that_is_meant_is_named(key, meant):
-    with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
+    with pytest.raises(UsageError, match=f"'{key}' is none; did you mean '{meant}'"):
         with_values(Run(), {key: 1})
 
 
@@ -71,9 +64,6 @@ def test_digest_tells_values_apart_and_never_changes():
     assert digest(Run()) != digest(with_values(Run(), {"train.lr": 0.1}))
     assert digest(Frames(), Prep(), Flow()) == digest(Frames(), Prep(), Flow()) == "82e81eff8fdb5188"
     assert digest(with_values(Run(), {"train.lr": 0.1}).train) == "8ddb6555a738f1bf"
-
-
-def test_a_value_that_is_written_out_but_equals_the_default_changes_no_digest():
     assert digest(with_values(Run(), {"train.lr": Run().train.lr})) == digest(Run())
 
 

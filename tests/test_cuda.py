@@ -22,7 +22,7 @@ from mer_search.engine.worker import execute, on_device, settle
 from mer_search.errors import CLIPS_DO_NOT_FIT
 from mer_search.model.network import Network
 from mer_search.presets import PRESETS, preset
-from mer_search.training import compiled, cuda_graph
+from mer_search.training import gpu
 from mer_search.training.loop import train_fold
 from mer_search.training.predict_proba import network_input
 
@@ -124,8 +124,8 @@ def test_a_compiled_network_is_the_network_itself():
     device = torch.device("cuda")
     network, inputs = _input(run, noise(run, 8), device)
     network.to(device)
-    features = compiled.features(with_values(run, {"train.epochs": 2000}), device)
-    assert compiled.compiler_works() and features is not Network.features
+    features = gpu.features(with_values(run, {"train.epochs": 2000}), device)
+    assert gpu.compiler_works() and features is not Network.features
     found = []
     for compute in (Network.features, features):
         network.zero_grad()
@@ -149,7 +149,7 @@ def test_a_compiled_network_is_the_network_itself():
 def test_a_recorded_step_is_the_step_itself(run, exact, monkeypatch):
     clips = noise(run, 32, subjects=4).to("cuda")
     recorded = _probabilities(run, clips)
-    monkeypatch.setattr(cuda_graph, "WARM_UP", 10**9)
+    monkeypatch.setattr(gpu, "WARM_UP", 10**9)
     np.testing.assert_array_equal(recorded, _probabilities(run, clips))
 
 

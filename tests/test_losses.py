@@ -15,14 +15,10 @@ ONES = torch.ones(4)
 WEIGHTS = torch.tensor([0.2, 1.0, 3.0, 0.5])
 
 
-def test_ce_with_class_weights_is_torchs():
-    torch.testing.assert_close(loss(LOGITS, TARGETS, WEIGHTS, Train()), F.cross_entropy(LOGITS, LABELS, weight=WEIGHTS))
-
-
-def test_ce_with_label_smoothing_is_torchs():
-    torch.testing.assert_close(
-        loss(LOGITS, TARGETS, ONES, Train(label_smoothing=0.2)), F.cross_entropy(LOGITS, LABELS, label_smoothing=0.2)
-    )
+@pytest.mark.parametrize(("weights", "smoothing"), [(WEIGHTS, 0.0), (ONES, 0.2)])
+def test_ce_is_torchs(weights, smoothing):
+    expected = F.cross_entropy(LOGITS, LABELS, weights, label_smoothing=smoothing)
+    torch.testing.assert_close(loss(LOGITS, TARGETS, weights, Train(label_smoothing=smoothing)), expected)
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.7, 1.5), (0.5, 0.0)])
@@ -41,17 +37,11 @@ def test_focal_defaults_are_the_papers():
     assert loss(LOGITS, TARGETS, ONES, Train(loss="focal")) == loss(LOGITS, TARGETS, ONES, explicit)
 
 
-def test_softmax_focal_without_gamma_is_ce():
-    torch.testing.assert_close(
-        loss(LOGITS, TARGETS, WEIGHTS, Train(loss="softmax_focal", focal_gamma=0.0)),
-        loss(LOGITS, TARGETS, WEIGHTS, Train()),
-    )
-
-
-def test_softmax_focal_weighs_a_clip_by_what_the_truth_lacks():
+@pytest.mark.parametrize("gamma", [0.0, 3.0])
+def test_softmax_focal_weighs_a_clip_by_what_the_truth_lacks(gamma):
     truth = F.softmax(LOGITS.double(), dim=1).numpy()[np.arange(7), LABELS.numpy()]
-    found = loss(LOGITS, TARGETS, ONES, Train(loss="softmax_focal", focal_gamma=3.0))
-    assert float(found) == pytest.approx(np.mean(-((1 - truth) ** 3) * np.log(truth)), rel=1e-5)
+    found = loss(LOGITS, TARGETS, ONES, Train(loss="softmax_focal", focal_gamma=gamma))
+    assert float(found) == pytest.approx(np.mean(-((1 - truth) ** gamma) * np.log(truth)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -87,14 +77,6 @@ def test_ce_is_linear_in_soft_targets(smoothing):
     mixed = loss(LOGITS, 0.3 * TARGETS + 0.7 * other, ONES, config)
     ends = [loss(LOGITS, targets, ONES, config) for targets in (TARGETS, other)]
     torch.testing.assert_close(mixed, 0.3 * ends[0] + 0.7 * ends[1])
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_step_down_the_gradient_lowers_the_loss(name):
-    logits = LOGITS.clone().requires_grad_()
-    before = loss(logits, TARGETS, WEIGHTS, Train(loss=name))
-    (slope,) = torch.autograd.grad(before, logits)
-    assert loss(LOGITS - 0.1 * slope, TARGETS, WEIGHTS, Train(loss=name)) < before
 
 
 @pytest.mark.parametrize("name", ["focal", "softmax_focal"])

@@ -1,3 +1,7 @@
+"""The networks of all axes; what those of the presets compute is compared with the published code in test_public.py."""
+
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -34,40 +38,35 @@ def test_a_clip_gets_one_logit_a_class(size, blocks, stride):
         assert network(maps, onset).shape == (3, 5)
 
 
-@pytest.mark.parametrize("maps", [1, 2, 3, 4])
-@pytest.mark.parametrize("position", [True, False])
-@pytest.mark.parametrize("head_grid", [0, 1, 3])
-def test_every_parameter_gets_a_finite_gradient(maps, position, head_grid):
-    _assert_all_learn(frames__maps=maps, model__position=position, model__head_grid=head_grid)
+AXES = [
+    {"model__temporal": "keep", "frames__maps": 3},
+    {"model__temporal": "keep", "frames__maps": 4},
+    {"model__temporal": "none", "frames__maps": 1},
+    {"model__attention": False},
+    {"model__depth": 3, "model__blocks": 2},
+    {"model__position_depth": 1},
+    {"model__position_width": 8, "model__position_depth": 3},
+    {"units__use": "as_they_are"},
+    *(
+        {"frames__maps": maps, "model__position": position, "model__head_grid": head_grid}
+        for maps, position, head_grid in product((1, 2, 3, 4), (True, False), (0, 1, 3))
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"model__temporal": "keep", "frames__maps": 3},
-        {"model__temporal": "keep", "frames__maps": 4},
-        {"model__temporal": "none", "frames__maps": 1},
-        {"model__attention": False},
-        {"model__depth": 3, "model__blocks": 2},
-        {"model__position_depth": 1},
-        {"model__position_width": 8, "model__position_depth": 3},
-        {"units__use": "as_they_are"},
-    ],
-    ids=str,
-)
-def test_every_parameter_of_the_further_axes_gets_a_finite_gradient(values):
-    sizes = [sum(item.numel() for item in each.parameters()) for each in (_assert_all_learn(**values), _build(4)[0])]
-    assert sizes[0] != sizes[1]
-
-
-def _assert_all_learn(**values):
+@pytest.mark.parametrize("values", AXES, ids=str)
+def test_every_parameter_gets_a_finite_gradient(values):
     network, x, onset = _build(4, **values)
     out = network(x, onset if values.get("model__position", True) else None)
     assert out.shape == (4, 5)
     F.cross_entropy(out, torch.tensor([0, 1, 2, 3])).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.any(), name
-    return network
+
+
+def test_no_two_axes_make_the_same_network():
+    shapes = {str([(key, item.shape) for key, item in _build(**values)[0].state_dict().items()]) for values in AXES}
+    assert len(shapes) == len(AXES) - 1  # `keep` is the same of 3 and of 4 maps
 
 
 def test_further_blocks_of_a_stage_keep_its_size_and_a_block_without_attention_is_a_residual_block():
@@ -79,18 +78,6 @@ def test_further_blocks_of_a_stage_keep_its_size_and_a_block_without_attention_i
     features, attention = block(x, None)
     assert attention is None
     torch.testing.assert_close(features, F.relu(block.body(x) + x))
-
-
-def test_what_the_network_says_of_action_units_reaches_its_last_layer():
-    network, maps, onset = _build(units__use="thresholded")
-    network.eval()
-    features = network.features(maps, onset)
-    said = network.action_units(features)
-    assert said.shape == (3, 35)
-    expected = network.head(torch.cat([features, (said > 0).float()], dim=1))
-    torch.testing.assert_close(network(maps, onset), expected)
-    nn.init.constant_(network.units.bias, -1000)
-    assert not torch.allclose(network(maps, onset), expected)
 
 
 def test_temporal_convolutions_start_as_their_3d_forms_do():
@@ -107,11 +94,6 @@ def test_all_logits_depend_on_motion_and_onset():
     assert (network(maps.flip(1), onset) != out).all()
 
 
-def test_the_head_pools_only_when_told():
-    assert _build(model__blocks=2)[0].head.in_features == 4 * 8**2
-    assert _build(model__blocks=2, model__head_grid=3)[0].head.in_features == 4 * 3**2
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_a_batch_of_one_works(training):
     network, maps, onset = _build(1)
@@ -125,7 +107,7 @@ def test_a_clip_is_judged_alone_when_evaluated():
     torch.testing.assert_close(network(maps, onset), alone, rtol=1e-4, atol=1e-5)
 
 
-def _plain(convolution, kernel=(1, 3, 3), stride=(1, 1, 1), padding=(0, 1, 1)):
+def _plain(convolution, kernel, stride, padding):
     """nn.Conv3d and nn.BatchNorm3d with the weights of a folded convolution, on (B, C, T, H, W)."""
     folded, norm = convolution
     channels, bias = folded.in_channels // kernel[0], folded.bias is not None
@@ -150,10 +132,13 @@ def _agree(folded, plain, x):
         assert expected.any()
 
 
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_spatial_convolution_is_a_3d_one_that_leaves_the_maps_apart(stride):
-    folded = SpatialConv(2, 5, 3, stride).double()
-    _agree(folded, _plain(folded, stride=(1, stride, stride)), torch.randn(4, 3, 2, 9, 9, dtype=torch.float64))
+def test_a_spatial_convolution_is_a_3d_one_that_leaves_the_maps_apart(stride, kernel, size):
+    folded = SpatialConv(2, 5, kernel, stride).double()
+    plain = _plain(folded, (1, kernel, kernel), (1, stride, stride), (0, kernel // 2, kernel // 2))
+    _agree(folded, plain, torch.randn(4, 3, 2, size, size, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("time", [Time(4), Time(3, 1, 1), *KEEP_PATH, Time(1, 2)], ids=str)
@@ -166,76 +151,24 @@ def test_a_temporal_convolution_is_a_3d_one(time, bias):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_zeros_in_further_channels_change_nothing(training):
+def test_zeros_in_further_channels_change_nothing(training, monkeypatch):
     """As on a GPU, whose units want a multiple of 8 channels: 5 become 8, and the next convolution takes them."""
-    x, modules = torch.randn(4, 3, 2, 6, 6, dtype=torch.float64), []
-    for aligned in (False, True):
+    x, found = torch.randn(4, 3, 2, 6, 6, dtype=torch.float64), []
+    for device in ("cuda", "cpu"):
+        monkeypatch.setattr(blocks, "ALIGNED_ON", device)
         torch.manual_seed(0)
-        first, second = SpatialConv(2, 5, 3, 2).double(), TemporalConv(5, 9, Time(3, 1, 1)).double()
-        modules.append(nn.ModuleList([first.train(training), second.train(training)]))
-        images = first.convolved(x.flatten(0, 1), first[0].weight, 2, 1, aligned).relu()
-        assert images.shape[1] == (8 if aligned else 5)
-        out = second(images.unflatten(0, (4, 3)))
+        modules = nn.Sequential(SpatialConv(2, 5, 3, 2, aligned=True), nn.ReLU(), TemporalConv(5, 9, Time(3, 1, 1)))
+        out = modules.double().train(training)(x)
         out.square().sum().backward()
-    plain, aligned = modules
-    torch.testing.assert_close(second(first(x).relu()), out if not training else plain[1](plain[0](x).relu()))
-    for one, other in zip(plain.parameters(), aligned.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-9)
-    for one, other in zip(plain.buffers(), aligned.buffers(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-
-
-def test_the_blocks_of_keep_mode_leave_fewer_and_fewer_maps():
-    x, attention, widths = torch.randn(2, 4, 4, 16, 16), None, (4, 4, 4, 8, 16)
-    for k, maps in enumerate((4, 2, 2, 1)):  # what they compute is compared in test_public
-        x, attention = CABlock(widths[k], widths[k + 1], 1 if k == 0 else 2, k)(x, attention)
-        assert x.shape[:3] == (2, maps, widths[k + 1])
-
-
-@pytest.mark.parametrize("size", [7, 8])
-def test_the_shortcut_equals_a_strided_convolution(size):
-    block = CABlock(3, 6, stride=2).eval()
-    x = torch.randn(2, 1, 3, size, size)
-    convolution, norm = block.shortcut
-    shortcut = norm(F.conv2d(x[:, 0], convolution.weight, stride=2))[:, None]
-    features, attention = block(x, None)
-    torch.testing.assert_close(features, F.relu(block.body(x) + shortcut) * attention)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_attention_is_multiplied_by_the_pooled_one_before(stride):
-    block = CABlock(3, 3, stride).eval()
-    x, before = torch.randn(1, 1, 3, 8, 8), torch.zeros(1, 1, 1, 8, 8)
-    before[..., 4, 4], before[..., 4, 5] = 0.25, 0.5
-    pooled = torch.zeros(8, 8)
-    pooled[3:6, 3:4], pooled[3:6, 4:7] = 0.25, 0.5
-    alone, attention = block(x, None)[1], block(x, before)[1]
-    assert (alone > 0).all()
-    torch.testing.assert_close(attention[0, 0, 0], alone[0, 0, 0] * pooled[::stride, ::stride])
-
-
-def test_attention_that_is_shut_in_the_first_block_stays_shut_in_all():
-    network, maps, _ = _build(model__position=False)
-    network.eval()
-    nn.init.constant_(network.blocks[0].attention[0][1].bias, -1000)
-    for block in network.blocks:
-        nn.init.ones_(block.body[-1][1].bias)
-    assert torch.equal(network(maps), network.head.bias.expand(3, 5))
-
-
-def test_a_transformer_block_attends_with_four_heads():
-    block = blocks.TransformerBlock(8)
-    reference = nn.MultiheadAttention(8, num_heads=4, batch_first=True)
-    reference.in_proj_weight, reference.in_proj_bias = block.qkv.weight, block.qkv.bias
-    reference.out_proj.load_state_dict(block.proj.state_dict())
-    x = torch.randn(2, 9, 8)
-    normed = block.norm1(x)
-    middle = x + reference(normed, normed, normed)[0]
-    torch.testing.assert_close(block(x), middle + block.mlp(block.norm2(middle)))
+        assert modules[0](x).shape[2] == (8 if device == "cpu" else 5)
+        found.append(([parameter.grad for parameter in modules.parameters()], [out.detach(), *modules.buffers()]))
+    (gradients, results), (aligned_gradients, aligned_results) = found
+    torch.testing.assert_close(aligned_gradients, gradients, rtol=0, atol=1e-9)
+    torch.testing.assert_close(aligned_results, results, rtol=0, atol=1e-12)
 
 
 def test_the_position_branch_tells_every_cell_from_the_others():
-    out = blocks.PositionBranch(8, grid=3)(torch.full((2, 3, 3, 3), 0.5))
+    out = blocks.PositionBranch(8, grid=3, depth=2, inner=0, ratio=4, drop=0.0)(torch.full((2, 3, 3, 3), 0.5))
     assert out.shape == (2, 8, 3, 3)
     assert torch.cdist(out[0].flatten(1).T, out[0].flatten(1).T).fill_diagonal_(1).min() > 1e-3
 

@@ -18,7 +18,7 @@ from mer_search.engine.worker import execute
 from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.report.speed import print_speed
-from mer_search.training import compiled
+from mer_search.training import gpu
 from mer_search.training.dataset import Clips
 from mer_search.training.loop import train_fold
 
@@ -140,9 +140,9 @@ OVERHEAD = {
     ("V3NR", "cuda", False, Network.features), ("V3NR", "cpu", True, Network.features),
 ])  # fmt: skip
 def test_only_long_training_on_a_gpu_is_compiled(name, device, works, expected, monkeypatch):
-    monkeypatch.setattr(compiled, "compiler_works", lambda: works)
-    monkeypatch.setattr(compiled, "_compiled", lambda run, exact: "compiled")
-    assert compiled.features(preset(name), torch.device(device)) == expected
+    monkeypatch.setattr(gpu, "compiler_works", lambda: works)
+    monkeypatch.setattr(gpu, "_compiled", lambda run, exact: "compiled")
+    assert gpu.features(preset(name), torch.device(device)) == expected
 
 
 def test_a_network_that_torch_cannot_compile_is_trained_as_it_is(monkeypatch):
@@ -155,11 +155,11 @@ def test_a_network_that_torch_cannot_compile_is_trained_as_it_is(monkeypatch):
         calls.append(graph)
         raise ValueError("no kernel for this")
 
-    monkeypatch.setattr(compiled, "REPAYS", 0)
-    monkeypatch.setattr(compiled, "compiler_works", lambda: True)
-    monkeypatch.setattr(compiled, "_compiled", lambda *_: torch.compile(Network.features, backend=refuse))
-    real = compiled.features
-    monkeypatch.setattr(compiled, "features", lambda run, _: real(run, torch.device("cuda")))
+    monkeypatch.setattr(gpu, "REPAYS", 0)
+    monkeypatch.setattr(gpu, "compiler_works", lambda: True)
+    monkeypatch.setattr(gpu, "_compiled", lambda *_: torch.compile(Network.features, backend=refuse))
+    real = gpu.features
+    monkeypatch.setattr(gpu, "features", lambda run, _: real(run, torch.device("cuda")))
     for _ in range(2):  # the second time it is not tried
         found, *_ = execute(task, lambda: clips, lambda epoch: None)
         assert np.array_equal(found.probabilities, plain.probabilities)
@@ -174,7 +174,7 @@ def test_whole_batches_in_training_are_computed_by_what_is_compiled(microbatches
         seen.append((network.training, len(maps)))
         return network.features(maps, onset)
 
-    monkeypatch.setattr(compiled, "features", lambda run, device: features)
+    monkeypatch.setattr(gpu, "features", lambda run, device: features)
     run = with_values(preset("V3NR"), NARROW | {"train.batch": 4, "train.last_batch": "smaller", "train.epochs": 1})
     train_fold(run, speed.noise(run, 15, subjects=3), "s1", 0, microbatches=microbatches)  # 10 clips: 4, 4 and 2
     assert seen == expected

@@ -38,7 +38,7 @@ from mer_search.search.study import Event, Trained, open_study
 from mer_search.search.study import run as run_study
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Loaded, Progress, find_data, load_data, silent
-from mer_search.training.compiled import features
+from mer_search.training.gpu import features
 from mer_search.training.predict_proba import precision
 
 PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")

@@ -11,8 +11,8 @@ from safetensors.torch import save
 from mer_search.engine.task import Task, Timing
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSearchError
 from mer_search.evaluation.predictions import Predictions
-from mer_search.training.compiled import or_plain
 from mer_search.training.dataset import Clips
+from mer_search.training.gpu import or_plain
 from mer_search.training.learner import microbatch_counts
 from mer_search.training.loop import Epoch, Trained, seconds_per_step, train_fold
 

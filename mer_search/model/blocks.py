@@ -11,32 +11,25 @@ from torch import Tensor, nn
 
 
 class Time(NamedTuple):
-    """Kernel, stride and padding over maps, of a convolution or a pooling."""
+    """Kernel, stride and padding over maps, of a convolution or a pooling; by default the maps stay apart."""
 
     kernel: int = 1
     stride: int = 1
     padding: int = 0
 
 
-STILL = Time()  # leaves the maps apart
 # `keep` mode, CA block by block: time of the main path and of the pooling of the attention before it.
 KEEP_PATH = (Time(3, 1, 1), Time(3, 2, 1), Time(2, 1, 0), Time(2, 2, 0))
-KEEP_ATTENTION = (STILL, Time(3, 2, 1), Time(1, 1, 0), Time(2, 2, 0))
-
-
-ALIGNED = 8  # channels of bfloat16 are 16 bytes, which a GPU's units for matrix products read at once
+KEEP_ATTENTION = (Time(), Time(3, 2, 1), Time(1, 1, 0), Time(2, 2, 0))
+ALIGNED_ON, ALIGNED = "cuda", 8  # 8 channels of bfloat16: 16 bytes, which a GPU's units for products read at once
 MAX_MATMUL_WEIGHTS = 4096  # weights of a 1x1 convolution that a CPU computes faster as a product of matrices
 
 
 class SpatialConv(nn.Sequential):
     """A (1, kernel, kernel) convolution and its batch normalisation: (B, T, C, H, W) -> (B, T, C', H', W').
 
-    It is a 2D convolution over B*T images.
-
-    Args:
-        aligned: it may put out zeros in further channels on a GPU, because another convolution follows, which takes
-            them. Units of a GPU for bfloat16 want a multiple of `ALIGNED` channels; else every tensor is copied into
-            such a one.
+    It is a 2D convolution over B*T images. If `aligned`, it puts out zeros in further channels on a GPU, whose units
+    for bfloat16 want a multiple of `ALIGNED`; the convolution that follows takes them.
     """
 
     def __init__(
@@ -46,16 +39,15 @@ class SpatialConv(nn.Sequential):
         self.aligned = aligned
 
     def forward(self, maps: Tensor) -> Tensor:
-        convolution: Any = self[0]
-        align = self.aligned and maps.is_cuda
-        images = self.convolved(maps.flatten(0, 1), convolution.weight, convolution.stride, convolution.padding, align)
+        conv: Any = self[0]
+        images = self.convolved(maps.flatten(0, 1), conv.weight, conv.stride, conv.padding)
         return images.unflatten(0, maps.shape[:2])
 
-    def convolved(self, images: Tensor, weight: Tensor, stride: Any, padding: Any, align: bool) -> Tensor:
+    def convolved(self, images: Tensor, weight: Tensor, stride: Any, padding: Any) -> Tensor:
         """Convolution and normalisation of images (N, C, H, W); with zeros in further channels, if they are aligned."""
-        convolution, norm = cast(Any, self)
-        taken, added = images.shape[1] - weight.shape[1], -len(weight) % ALIGNED if align else 0
-        bias = convolution.bias
+        conv, norm = cast(Any, self)
+        bias, taken = conv.bias, images.shape[1] - weight.shape[1]
+        added = -len(weight) % ALIGNED if self.aligned and images.device.type == ALIGNED_ON else 0
         if taken or added:
             weight = F.pad(weight, (0, 0, 0, 0, 0, taken, 0, added))
             bias = None if bias is None else F.pad(bias, (0, added))
@@ -89,56 +81,48 @@ class TemporalConv(SpatialConv):
     It is a 2D convolution over images of T x H*W pixels, for which nothing is copied where channels are last in memory.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, time: Time = STILL, bias: bool = False, aligned: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, time: Time, bias: bool = False, aligned: bool = False) -> None:
         super().__init__(time.kernel * inputs, outputs, 1, bias=bias, aligned=aligned)
         self.time = time
 
     def forward(self, maps: Tensor) -> Tensor:
         kernel, stride, padding = self.time
-        convolution: Any = self[0]
-        weight = convolution.weight.unflatten(1, (kernel, -1))[..., 0]  # (C', kernel, C, 1)
+        conv: Any = self[0]
+        weight = conv.weight.unflatten(1, (kernel, -1))[..., 0]  # (C', kernel, C, 1)
         weight = weight.transpose(1, 2).contiguous()  # (C', C, kernel, 1): only oneDNN takes others' gradients
-        pixels, align = maps.transpose(1, 2).flatten(3), self.aligned and maps.is_cuda  # (B, C, T, H*W)
-        pixels = self.convolved(pixels, weight, (stride, 1), (padding, 0), align)  # (B, C', T', H*W)
+        pixels = maps.transpose(1, 2).flatten(3)  # (B, C, T, H*W)
+        pixels = self.convolved(pixels, weight, (stride, 1), (padding, 0))  # (B, C', T', H*W)
         return pixels.unflatten(3, maps.shape[-2:]).transpose(1, 2)
 
 
-def middle_width(inputs: int, outputs: int) -> int:
-    """Channels between the halves of a (2+1)D convolution that keep a 3x3x3 one's parameters (R(2+1)D, Tran et al.)."""
-    return (inputs * outputs * 27) // (9 * inputs + 3 * outputs)
+def convolutions(
+    inputs: int, middle: int, outputs: int, time: Time | None, kernel: int = 3, stride: int = 1, aligned: bool = False
+) -> list[nn.Module]:
+    """A convolution over pixels; with `time`, one over pixels to `middle` channels, and one over maps."""
+    if time is None:
+        return [SpatialConv(inputs, outputs, kernel, stride, aligned=aligned)]
+    spatial = SpatialConv(inputs, middle, kernel, stride, aligned=True)
+    return [spatial, nn.ReLU(), TemporalConv(middle, outputs, time, aligned=aligned)]
 
 
 class CABlock(nn.Module):
     """Continuous attention (MMNet, section 3.2): a residual block whose spatial attention is multiplied by the
-    attention of the block before it.
+    attention of the block before it. Without `attention`, it is a plain residual block.
 
-    Args:
-        inputs, outputs: channels.
-        stride: over pixels.
-        keep: its place (from 0) in a network that keeps the maps apart; None where there is only one map.
-        attention: without it, it is a plain residual block.
+    `keep` is its place (from 0) in a network that keeps the maps apart; None where there is only one map.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, keep: int | None = None, attention: bool = True) -> None:
         super().__init__()
         self.stride = stride
-        self.pooling = STILL if keep is None else KEEP_ATTENTION[keep]
-        if keep is None:
-            convolution: list[nn.Module] = [SpatialConv(inputs, outputs, 3, stride)]
-        else:
-            middle, path = middle_width(inputs, outputs), KEEP_PATH[keep]
-            convolution = [
-                SpatialConv(inputs, middle, 3, stride, aligned=True),
-                nn.ReLU(),
-                TemporalConv(middle, outputs, path),
-            ]
+        path, self.pooling = (None, Time()) if keep is None else (KEEP_PATH[keep], KEEP_ATTENTION[keep])
+        middle = (27 * inputs * outputs) // (9 * inputs + 3 * outputs)  # as many parameters as 3x3x3: Tran et al., 2018
+        convolution = convolutions(inputs, middle, outputs, path, stride=stride)
         self.body = nn.Sequential(*convolution, nn.ReLU(), SpatialConv(outputs, outputs, 1))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = SpatialConv(inputs, outputs, 1, stride, bias=keep is not None)
-            if keep is not None:  # in two steps, with biases, as the public code has it
+            self.shortcut = SpatialConv(inputs, outputs, 1, stride, bias=path is not None)
+            if path is not None:  # in two steps, with biases, as the public code has it
                 last = TemporalConv(outputs, outputs, Time(1, path.stride), bias=True)
                 self.shortcut = nn.Sequential(self.shortcut, last)
         self.attention = nn.Sequential(SpatialConv(2, 1, 1), nn.Sigmoid()) if attention else None
@@ -159,10 +143,8 @@ class CABlock(nn.Module):
 
     def _pooled(self, attention: Tensor) -> Tensor:
         """The attention before (B, T, 1, H, W), max-pooled to this block's maps and pixels."""
-        kernel, stride, padding = (
-            (over_time, over_pixels, over_pixels)
-            for over_time, over_pixels in zip(self.pooling, (3, self.stride, 1), strict=True)
-        )
+        over_pixels = 3, self.stride, 1
+        kernel, stride, padding = ((time, side, side) for time, side in zip(self.pooling, over_pixels, strict=True))
         volumes = attention.transpose(1, 2)
         if attention.is_cuda and torch.are_deterministic_algorithms_enabled():  # the pooling's own gradient is not
             pooled, places = F.max_pool3d(volumes, kernel, stride, padding, return_indices=True)
@@ -182,16 +164,13 @@ def _largest(x: Tensor) -> Tensor:
 class TransformerBlock(nn.Module):
     """Pre-norm transformer block on (B, G*G, D): 4 heads, GELU, qkv bias, LayerNorm eps 1e-6.
 
-    Args:
-        width: D.
-        ratio: width of the perceptron's hidden layer, as a multiple of D.
-        drop: share of clips whose attention is left out in training, and of those whose perceptron is (stochastic
-            depth, Huang et al., ECCV 2016).
+    `ratio` is the width of the perceptron's hidden layer, as a multiple of D; `drop` the share of clips whose attention
+    is left out in training, and of those whose perceptron is (stochastic depth, Huang et al., ECCV 2016).
     """
 
     HEADS = 4
 
-    def __init__(self, width: int, ratio: int = 4, drop: float = 0.0) -> None:
+    def __init__(self, width: int, ratio: int, drop: float = 0.0) -> None:
         super().__init__()
         self.drop = drop
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
@@ -212,20 +191,13 @@ class TransformerBlock(nn.Module):
 
 
 class PositionBranch(nn.Module):
-    """Where things are on this face: the onset image (B, 3, G, G) -> position features (B, D, G, G).
+    """Where things are on this face: the onset image (B, 3, G, G) -> position features (B, `width`, G, G).
 
-    Args:
-        width: D.
-        grid: G.
-        depth: transformer blocks.
-        inner: their width, if it is not D; a last linear layer leads to D then.
-        ratio: of their perceptrons.
-        drop: the last block's; the first has none, and those between lie between.
+    Its `depth` transformer blocks may be `inner` wide; a last linear layer leads to `width` then. `drop` is the last
+    block's; the first has none, and those between lie between.
     """
 
-    def __init__(
-        self, width: int, grid: int, depth: int = 2, inner: int = 0, ratio: int = 4, drop: float = 0.0
-    ) -> None:
+    def __init__(self, width: int, grid: int, depth: int, inner: int, ratio: int, drop: float) -> None:
         super().__init__()
         self.grid, inner = grid, inner or width
         self.embed = nn.Conv2d(3, inner, 1)

@@ -18,7 +18,7 @@ FLAT = 1e-6  # a spread at or under this, or this share of the values, is none: 
 def min_max(maps: Tensor) -> Tensor:
     """Each map stretched to [-1, 1]; a flat map becomes 0."""
     low, high = _ends(maps)
-    return _divide(maps - low, (high - low) / 2, torch.maximum(low.abs(), high.abs()), 1.0)
+    return _divide(maps - low, (high - low) / 2, low, high, 1.0)
 
 
 def _ends(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,18 +27,16 @@ def _ends(maps: Tensor) -> tuple[Tensor, Tensor]:
     return ends.min[..., None, None], ends.max[..., None, None]
 
 
-def _divide(above: Tensor, spread: Tensor, largest: Tensor, shift: float = 0.0) -> Tensor:
+def _divide(above: Tensor, spread: Tensor, low: Tensor, high: Tensor, shift: float = 0.0) -> Tensor:
     """above / spread - shift, in one pass; 0 where the spread is no more than rounding makes of values so large."""
-    some = spread > FLAT * (1 + largest)
+    some = spread > FLAT * (1 + torch.maximum(low.abs(), high.abs()))
     return torch.addcmul(torch.where(some, -shift, 0.0), above, torch.where(some, 1 / spread.clamp_min(FLAT), 0.0))
 
 
 def _standardise(maps: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Maps with mean 0 and deviation 1 along some of their dimensions."""
     centred = maps - maps.mean(dims, keepdim=True)
-    deviation = centred.square().mean(dims, keepdim=True).sqrt()
-    low, high = _ends(maps)
-    return _divide(centred, deviation, torch.maximum(low.abs(), high.abs()))
+    return _divide(centred, centred.square().mean(dims, keepdim=True).sqrt(), *_ends(maps))
 
 
 NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -47,8 +45,6 @@ NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "s": lambda maps: _standardise(maps, (-2,)),  # each column of an image, as sklearn's StandardScaler. TM-MMNET's
     "z": lambda maps: _standardise(maps, (-2, -1)),  # each map over all its pixels
 }
-
-
 SHEARS = {"shear_twice": 2, "shear_once": 1}  # how often e_xy^2 counts in the strain's magnitude
 
 
@@ -57,10 +53,8 @@ def strain(flow: Tensor, formula: str) -> Tensor:
 
     With e_xx = du/dx, e_yy = dv/dy and e_xy = e_yx = (du/dy + dv/dx) / 2, the magnitude is the root of
 
-    - `shear_twice`: e_xx^2 + e_yy^2 + e_xy^2 + e_yx^2 (Shreve et al., FG 2011), all four entries of the strain tensor.
-      It is what most public code of the field computes, with 1/2 (du/dy + dv/dx)^2 for the last two terms.
-    - `shear_once`: e_xx^2 + e_yy^2 + e_xy^2, as in some public code, with 1/4 (du/dy + dv/dx)^2. We know of no paper
-      that argues for it.
+    - `shear_twice`: e_xx^2 + e_yy^2 + e_xy^2 + e_yx^2 (Shreve et al., FG 2011), as in most public code of the field.
+    - `shear_once`: e_xx^2 + e_yy^2 + e_xy^2, as in some public code. We know of no paper that argues for it.
     """
     (du_dy, dv_dy), (du_dx, dv_dx) = (_slope(flow, dim).unbind(-3) for dim in (-2, -1))
     shear = SHEARS[formula] * (du_dy + dv_dx).square() / 4
@@ -78,9 +72,8 @@ def _slope(maps: Tensor, dim: int) -> Tensor:
 def hsv(flow: Tensor, colours: str = "exact") -> Tensor:
     """Flow (..., P, H, W) -> its usual colour picture (..., 3, H, W), RGB in [0, 1].
 
-    The direction is the hue, the magnitude (min-max per map) the value, at full saturation. TM-MMNET's V2 takes it as
-    it is, without the normalisation of ImageNet's pictures. In "bytes" hue, value and colours are those of OpenCV's
-    8-bit pictures, as its public code has them.
+    The direction is the hue, the magnitude (min-max per map) the value, at full saturation, as TM-MMNET's V2 takes it.
+    In "bytes" hue, value and colours are those of OpenCV's 8-bit pictures, as its public code has them.
     """
     whole = colours == "bytes"
     u, v = flow[..., 0, :, :], flow[..., 1, :, :]
@@ -93,33 +86,22 @@ def hsv(flow: Tensor, colours: str = "exact") -> Tensor:
     return (picture * 255).round() / 255 if whole else picture
 
 
-def rgb_difference(difference: Tensor) -> Tensor:
-    """Differences of frames (..., 3, H, W) in grey levels -> of frames normalised as ImageNet's pictures."""
-    return _scale(difference / 255, (0.0, 0.0, 0.0))
-
-
-def imagenet(rgb: Tensor) -> Tensor:
-    """Pictures (..., 3, H, W), RGB in [0, 1], normalised as ImageNet's."""
-    return _scale(rgb, IMAGENET_MEAN)
-
-
-def _scale(rgb: Tensor, means: Sequence[float]) -> Tensor:
-    """(rgb - mean) / sd of each colour, without a tensor of constants, which would have to be copied to the device."""
+def imagenet(rgb: Tensor, means: Sequence[float] = IMAGENET_MEAN) -> Tensor:
+    """Pictures (..., 3, H, W), RGB in [0, 1], normalised as ImageNet's; without a tensor of constants, which would have
+    to be copied to the device."""
     return torch.stack([(rgb[..., k, :, :] - means[k]) / IMAGENET_SD[k] for k in range(3)], dim=-3)
 
 
 def n_channels(config: Input) -> int:
     """C, channels of the network's input."""
-    if config.channels in COLOURS:
-        return 3
-    return len(config.channels) * len(config.components)
+    return 3 if config.channels in COLOURS else len(config.channels) * len(config.components)
 
 
 def channels(flow: Tensor, config: Input) -> Tensor:
     """Flow (B, T, P, H, W) -> channels (B, T, C, H, W): for each letter of `config.channels` its normalised copy of
-    the components, so "nr" on "uv" gives u_n v_n u_r v_r; or a colour picture."""
+    the components, so "nr" on "uv" gives u_n v_n u_r v_r; or a colour picture, or a difference of normalised ones."""
     if config.channels in COLOURS:
-        return hsv(flow, config.colours) if config.channels == "hsv" else rgb_difference(flow)
+        return hsv(flow, config.colours) if config.channels == "hsv" else imagenet(flow / 255, (0.0, 0.0, 0.0))
     if "o" in config.components and flow.shape[2] == 2:  # flow images bring their own
         flow = torch.cat([flow, strain(flow, config.strain)], dim=2)
     picked = torch.stack([flow[:, :, COMPONENTS.index(letter)] for letter in config.components], dim=2)

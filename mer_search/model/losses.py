@@ -41,13 +41,18 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Train], Tensor]] = {
 
 
 def loss(logits: Tensor, targets: Tensor, weights: Tensor, config: Train) -> Tensor:
-    """Mean loss of a batch; `weights` (K,) weigh each clip by its class, as torch's cross_entropy averages them."""
+    """Mean loss of a batch; `weights` (K,) weigh each clip by its class, as in torch's cross_entropy."""
     clip_weights = targets @ weights  # (B,)
     return (LOSSES[config.loss](logits, targets, config) * clip_weights).sum() / clip_weights.sum()
 
 
+def units_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean binary cross-entropy of logits (B, A) over the clips whose action units are known; 0 if none is."""
+    known = ~targets.isnan()
+    entropy = F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none")
+    return torch.where(known, entropy, 0.0).sum() / known.sum().clamp_min(1)
+
+
 def probabilities(logits: Tensor, config: Train) -> Tensor:
     """(B, K) class probabilities in the loss's own terms: softmax, or the K sigmoids scaled to sum to one."""
-    if config.loss == "focal":
-        return F.softmax(F.logsigmoid(logits), dim=1)
-    return F.softmax(logits, dim=1)
+    return F.softmax(F.logsigmoid(logits) if config.loss == "focal" else logits, dim=1)

@@ -2,13 +2,14 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mer_search.config import Model, Run
-from mer_search.model.blocks import CABlock, PositionBranch, SpatialConv, TemporalConv, Time
+from mer_search.model.blocks import CABlock, PositionBranch, TemporalConv, Time, convolutions
 from mer_search.model.channels import n_channels
 
 STRIDES = (1, 2, 2, 2)  # of the stages of CA blocks
@@ -24,22 +25,17 @@ def last_map(run: Run) -> int:
 def _external(run: Run) -> nn.Sequential:
     """(B, T, C, H, W) -> (B, T', stem_width, H / stride, W / stride)."""
     model, channels = run.model, n_channels(run.input)
-    if model.temporal == "none":
-        spatial = SpatialConv(channels, model.stem_width, model.stem_kernel, model.stem_stride, aligned=True)
-        return nn.Sequential(spatial, nn.ReLU())
-    time = Time(run.frames.maps, 1, 0) if model.temporal == "collapse" else Time(3, 1, 1)
-    spatial = SpatialConv(channels, model.stem_mid, model.stem_kernel, model.stem_stride, aligned=True)
-    temporal = TemporalConv(model.stem_mid, model.stem_width, time, aligned=True)
-    return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU(inplace=True))
+    time = {"none": None, "keep": Time(3, 1, 1), "collapse": Time(run.frames.maps)}[model.temporal]
+    pixels = model.stem_kernel, model.stem_stride
+    stem = convolutions(channels, model.stem_mid, model.stem_width, time, *pixels, aligned=True)
+    return nn.Sequential(*stem, nn.ReLU(inplace=time is not None))
 
 
 def _internal(model: Model) -> nn.Sequential:
     """(B, T, stem_width, H, W) -> (B, T, attention_width, H, W)."""
-    if model.temporal != "keep":
-        return nn.Sequential(SpatialConv(model.stem_width, model.attention_width, 3), nn.ReLU())
-    spatial = SpatialConv(model.stem_width, model.internal_mid, 3, aligned=True)
-    temporal = TemporalConv(model.internal_mid, model.attention_width, Time(3, 1, 1))
-    return nn.Sequential(spatial, nn.ReLU(), temporal, nn.ReLU(inplace=True))
+    time = Time(3, 1, 1) if model.temporal == "keep" else None
+    stem = convolutions(model.stem_width, model.internal_mid, model.attention_width, time)
+    return nn.Sequential(*stem, nn.ReLU(inplace=time is not None))
 
 
 def _blocks(model: Model) -> list[CABlock]:
@@ -49,7 +45,7 @@ def _blocks(model: Model) -> list[CABlock]:
     blocks = []
     for place, (inputs, outputs) in enumerate(pairwise(widths)):
         blocks.append(CABlock(inputs, outputs, STRIDES[place], place if keeps else None, model.attention))
-        blocks += [CABlock(outputs, outputs, 1, None, model.attention) for _ in range(1, model.depth)]
+        blocks += [CABlock(outputs, outputs, 1, attention=model.attention) for _ in range(1, model.depth)]
     return blocks
 
 
@@ -57,7 +53,7 @@ class Network(nn.Module):
     """Motion maps and the onset image -> class logits.
 
     Source: MMNet (Li et al., IJCAI 2022), TM-MMNET V1 to V6; shapes in the comments are V3's at 224 pixels. `units` is
-    A, how many action units training knows, where the run is trained in two stages.
+    A, how many action units training in two stages knows.
     """
 
     def __init__(self, run: Run, units: int = TYPICAL_UNITS) -> None:
@@ -67,18 +63,12 @@ class Network(nn.Module):
         self.external = _external(run)
         self.internal = _internal(model)
         self.blocks = nn.ModuleList(_blocks(model))
-        width = model.widths[-1]
-        self.position = (
-            PositionBranch(
-                width, self.grid, model.position_depth, model.position_width, model.position_mlp, model.position_drop
-            )
-            if model.position
-            else None
-        )
+        width, position = model.widths[-1], (model.position_depth, model.position_width, model.position_mlp)
+        self.position = PositionBranch(width, self.grid, *position, model.position_drop) if model.position else None
         self.head_grid = model.head_grid or self.grid
         self.dropout = nn.Dropout(model.dropout)
         features, self.thresholded = width * self.head_grid**2, run.units.use == "thresholded"
-        self.units = None if run.units.use == "none" else nn.Linear(features, units)
+        self.units: Any = None if run.units.use == "none" else nn.Linear(features, units)  # logits of action units
         self.head = nn.Linear(features + (0 if self.units is None else units), len(run.data.classes))
         if model.init == "kaiming":
             self.apply(_initialise)
@@ -88,8 +78,8 @@ class Network(nn.Module):
 
     def _initialise_as_published(self, model: Model) -> None:
         """Kaiming-normal for the internal stem and the CA blocks where they are in 2D, a truncated normal of sd .02 for
-        the transformer's linear layers, and torch's defaults for all else. Source: CA_Block.py and PC_module.py of V3
-        to V5; the loop there that looks for Conv2d meets none in V1 and V2."""
+        the transformer's linear layers, else torch's defaults. Source: CA_Block.py and PC_module.py of V3 to V5; the
+        loop there that looks for Conv2d meets none in V1 and V2."""
         for part in () if model.temporal == "keep" else (self.internal, self.blocks):
             part.apply(_initialise)
         for module in () if self.position is None else self.position.modules():
@@ -104,14 +94,9 @@ class Network(nn.Module):
     def emotions(self, features: Tensor) -> Tensor:
         """What `features` gives (B, D * cells) -> logits of the classes (B, K)."""
         if self.units is not None:
-            units = self.action_units(features)
+            units = self.units(features)
             features = torch.cat([features, (units > 0).to(units) if self.thresholded else units], dim=1)
         return self.head(self.dropout(features))
-
-    def action_units(self, features: Tensor) -> Tensor:
-        """What `features` gives (B, D * cells) -> logits of the action units (B, A)."""
-        assert self.units is not None  # noqa: S101 (for the type checker: a run in two stages has them)
-        return self.units(features)
 
     def features(self, maps: Tensor, onset: Tensor | None) -> Tensor:
         """As forward, but -> what the last layer sees of the clip (B, D * cells)."""
@@ -135,10 +120,8 @@ def averaged(x: Tensor, grid: int) -> Tensor:
     size = x.shape[-1]
     if size % grid == 0:
         return F.avg_pool2d(x, size // grid)
-    first = torch.arange(grid, device=x.device) * size // grid
-    last = -((torch.arange(grid, device=x.device) + 1) * -size // grid)
-    places = torch.arange(size, device=x.device)
-    cells = ((places >= first[:, None]) & (places < last[:, None])).to(x)
+    cell, places = torch.arange(grid, device=x.device)[:, None], torch.arange(size, device=x.device)
+    cells = ((places >= cell * size // grid) & (places < -((cell + 1) * -size // grid))).to(x)
     cells = cells / cells.sum(1, keepdim=True)  # (grid, G) what each cell takes of each place
     return cells @ x @ cells.T
 

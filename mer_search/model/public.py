@@ -10,16 +10,15 @@ layer, and `last_layer` follows. Only the thresholded variant (V6c) was seen.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mer_search.errors import UsageError
-from mer_search.model.blocks import SpatialConv, TemporalConv
+from mer_search.model.blocks import TemporalConv
 from mer_search.model.network import Network
 
-CONVOLUTIONS = {"external.0": "conv_act.0 conv_act.1", "external.2": "conv_act.3 conv_act.4"}  # see Layout
+# Our names and the public ones: of modules, and of a convolution with its normalisation, which are two there.
 EVERYWHERE = {
     "position.position": "vit_pos.pos_embed",
     "position.embed": "vit_pos.patch_embed.proj",
@@ -28,55 +27,29 @@ EVERYWHERE = {
 }
 TWO_STAGES = {"units": "main_branch.embedau", "head": "last_layer"}
 FIRST_STAGE = "pretrained."  # before the names of all but the last layer
-TRANSFORMER_BLOCK = {
-    "norm1": "norm1",
-    "norm2": "norm2",
-    "qkv": "attn.qkv",
-    "proj": "attn.proj",
-    "mlp.0": "mlp.fc1",
-    "mlp.2": "mlp.fc2",
+TRANSFORMER = {
+    "norm1": "norm1", "norm2": "norm2", "qkv": "attn.qkv", "proj": "attn.proj", "mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2",
+}  # fmt: skip
+STEM = {"external.0": "conv_act.0 conv_act.1", "external.2": "conv_act.3 conv_act.4"}
+INTERNAL = {"internal.0": "main_branch.conv1 main_branch.bn1"}
+BLOCK = {
+    "body.0": "conv1 bn1",
+    "body.2": "conv2 bn2",
+    "shortcut": "downsample.0 downsample.1",
+    "attention.0": "attn.0 attn.1",
 }
-
-
-class Layout(NamedTuple):
-    """Public names of what depends on the temporal mode, for each SpatialConv or TemporalConv those of its convolution
-    and its normalisation; and which of our modules stand for 3D convolutions there."""
-
-    internal: dict[str, str]
-    block: dict[str, str]  # of a CA block
-    folded: tuple[str, ...]
-
-
-_FLAT = Layout(
-    internal={"internal.0": "main_branch.conv1 main_branch.bn1"},
-    block={
-        "body.0": "conv1 bn1",
-        "body.2": "conv2 bn2",
-        "shortcut": "downsample.0 downsample.1",
-        "attention.0": "attn.0 attn.1",
-    },
-    folded=(),
-)
-LAYOUTS = {
-    "none": _FLAT,
-    "collapse": _FLAT._replace(folded=("external.",)),
-    "keep": Layout(
-        internal={
-            "internal.0": "main_branch.stem.0 main_branch.stem.1",
-            "internal.2": "main_branch.stem.3 main_branch.stem.4",
-        },
-        block={
-            "body.0": "conv1.0 conv1.1",
-            "body.2": "conv1.3 bn1",
-            "body.4": "conv2 bn2",
-            "shortcut.0": "downsample.0 downsample.1",
-            "shortcut.1": "downsample.2 downsample.3",
-            "attention.0": "attn.0 attn.1",
-        },
-        folded=("external.", "internal.", "blocks."),
-    ),
+KEEP_INTERNAL = {  # where the maps are kept apart
+    "internal.0": "main_branch.stem.0 main_branch.stem.1",
+    "internal.2": "main_branch.stem.3 main_branch.stem.4",
 }
-
+KEEP_BLOCK = {
+    "body.0": "conv1.0 conv1.1",
+    "body.2": "conv1.3 bn1",
+    "body.4": "conv2 bn2",
+    "shortcut.0": "downsample.0 downsample.1",
+    "shortcut.1": "downsample.2 downsample.3",
+    "attention.0": "attn.0 attn.1",
+}
 UNUSED = {
     "pos.": "MMNet's 1x1 convolution of the onset image, before the transformer took its place; 2,560 parameters",
     "head.": "a layer from the first attention map to 38 action units, which is never called",
@@ -94,57 +67,60 @@ FIRST = "external.0.0.weight"
 
 
 def load_public_weights(network: Network, state: Mapping[str, Tensor]) -> None:
-    """Fill the network with a published state dict (public name -> tensor), or change nothing.
+    """Fill the network with a published state dict (public name -> tensor); or change nothing and raise UsageError, if
+    a name is missing, unknown, or of the wrong shape, or if the network has no public form.
 
-    A 3D convolution's weight (O, C, k, h, w) becomes ours over windows of maps (O, k*C, h, w), and the channels of the
-    first one are put into our order. That takes the network's `input.channels` as the presets write them ("nr", not
-    "rn") and its components as "uv". A `module.` before every name, as torch's DataParallel leaves it, is dropped.
-
-    Raises:
-        UsageError: if a name is missing, unknown, or of the wrong shape, or if the network has no public form.
+    A 3D convolution's weight (O, C, k, h, w) becomes ours over windows of maps (O, k*C, h, w), the map of the window
+    first. The channels of the first one are put into our order, which takes the network's `input.channels` as the
+    presets write them ("nr", not "rn") and its components as "uv". A `module.` before every name, as torch's
+    DataParallel leaves it, is dropped.
     """
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    names, shapes = public_names(network), _public_shapes(network)
+    names = public_names(network)
     _check_names(set(names.values()), state)
-    wrong = {name: shapes[ours] for ours, name in names.items() if state[name].shape != shapes[ours]}
+    temporal = {name: part for name, part in network.named_modules() if isinstance(part, TemporalConv)}
+    kernels = {f"{name}.0.weight": part.time.kernel for name, part in temporal.items()}
+    weights, wrong = {}, []
+    for ours, own in network.state_dict().items():
+        public, kernel = state[names[ours]], kernels.get(ours, 1)
+        shape = (len(own), own.shape[1] // kernel, kernel, 1, 1) if kernel > 1 else tuple(own.shape)
+        if kernel == 1 and public.ndim == 5:
+            public = public.squeeze(2)  # a 3D convolution of each map alone
+        if public.shape != shape:
+            wrong.append(f"{names[ours]} {tuple(public.shape)} instead of {shape}")
+        weights[ours] = public.transpose(1, 2).flatten(1, 2) if kernel > 1 and public.ndim == 5 else public
     if wrong:
-        found = [f"{name} {tuple(state[name].shape)} instead of {shape}" for name, shape in wrong.items()]
         raise UsageError(
-            f"the weights must have the shapes of this network, but they hold {_some(found)}; give the network the "
+            f"the weights must have the shapes of this network, but they hold {_some(wrong)}; give the network the "
             "widths and the input that they were trained with (TM-MMNET's V3 and V4 have model.stem_mid = 128)"
         )
-    weights = {ours: _folded(state[name]) for ours, name in names.items()}
-    weights[FIRST] = weights[FIRST][:, _order(weights[FIRST].shape[1])]
+    channels = weights[FIRST].shape[1]
+    if channels not in CHANNEL_ORDER:
+        raise UsageError(
+            f"published networks have {', '.join(map(str, CHANNEL_ORDER))} input channels, but this one has {channels};"
+            " change input.channels to those of a preset"
+        )
+    weights[FIRST] = weights[FIRST][:, torch.tensor(CHANNEL_ORDER[channels])]
     network.load_state_dict(weights)
 
 
 def public_names(network: Network) -> dict[str, str]:
-    """Our name of each of the network's parameters and buffers -> its public name.
-
-    Raises:
-        UsageError: if a part of the network has no public counterpart.
-    """
-    layout = LAYOUTS[_temporal(network)]
-    prefixes = EVERYWHERE | _each(CONVOLUTIONS) | _each(layout.internal) | ({} if network.units is None else TWO_STAGES)
+    """Our name of each of the network's parameters and buffers -> its public name; a UsageError if one has none."""
+    keeps, two_stages = isinstance(network.internal[-2], TemporalConv), network.units is not None
+    modules = EVERYWHERE | _each(STEM | (KEEP_INTERNAL if keeps else INTERNAL)) | (TWO_STAGES if two_stages else {})
     for k in range(4):
-        block = _each(layout.block).items()
-        prefixes |= {f"blocks.{k}.{ours}": f"main_branch.layer{k + 1}.0.{name}" for ours, name in block}
-    for k in range(0 if network.position is None else len(network.position.blocks)):
-        prefixes |= {
-            f"position.blocks.{k}.{ours}": f"vit_pos.blocks.{k}.{name}" for ours, name in TRANSFORMER_BLOCK.items()
-        }
+        modules |= _each(KEEP_BLOCK if keeps else BLOCK, f"blocks.{k}.", f"main_branch.layer{k + 1}.0.")
+    for k in range(len(network.position.blocks) if network.position else 0):
+        modules |= {f"position.blocks.{k}.{key}": f"vit_pos.blocks.{k}.{name}" for key, name in TRANSFORMER.items()}
     names = {}
     for ours in network.state_dict():
         module, _, leaf = ours.rpartition(".")
-        if module in prefixes:
-            names[ours] = f"{prefixes[module]}.{leaf}"
-        elif ours in prefixes:
-            names[ours] = prefixes[ours]
-    if network.units is not None:
-        names = {
-            ours: public if ours.startswith("head.") else f"{FIRST_STAGE}{public}" for ours, public in names.items()
-        }
+        prefix = FIRST_STAGE if two_stages and module != "head" else ""
+        if ours in modules:
+            names[ours] = f"{prefix}{modules[ours]}"
+        elif module in modules:
+            names[ours] = f"{prefix}{modules[module]}.{leaf}"
     if strange := [ours for ours in network.state_dict() if ours not in names]:
         raise UsageError(
             f"public weights fit the networks of MMNet and of V1 to V6 only, but this one also has {_some(strange)}; "
@@ -153,28 +129,9 @@ def public_names(network: Network) -> dict[str, str]:
     return names
 
 
-def _each(pairs: Mapping[str, str]) -> dict[str, str]:
-    """Public names of convolutions and normalisations each under our own name."""
-    return {f"{ours}.{k}": name for ours, names in pairs.items() for k, name in enumerate(names.split())}
-
-
-def _temporal(network: Network) -> str:
-    """The network's temporal mode, by the convolutions over maps that it has."""
-    if isinstance(network.internal[-2], TemporalConv):
-        return "keep"
-    return "collapse" if isinstance(network.external[-2], TemporalConv) else "none"
-
-
-def _public_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """Our name of each of the network's parameters and buffers -> its public shape."""
-    shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
-    folded = LAYOUTS[_temporal(network)].folded
-    for name, module in network.named_modules():
-        if isinstance(module, SpatialConv) and name.startswith(folded):
-            kernel = module.time.kernel if isinstance(module, TemporalConv) else 1
-            outputs, inputs, *pixels = shapes[f"{name}.0.weight"]
-            shapes[f"{name}.0.weight"] = (outputs, inputs // kernel, kernel, *pixels)
-    return shapes
+def _each(pairs: Mapping[str, str], ours: str = "", public: str = "") -> dict[str, str]:
+    """Public names of convolutions and normalisations, each under our own name."""
+    return {f"{ours}{key}.{k}": f"{public}{name}" for key, both in pairs.items() for k, name in enumerate(both.split())}
 
 
 def _check_names(needed: set[str], state: Mapping[str, Tensor]) -> None:
@@ -189,20 +146,6 @@ def _check_names(needed: set[str], state: Mapping[str, Tensor]) -> None:
             f"public weights must name each of this network's weights once, but they {' and '.join(lacks + has)}; "
             "build the network from the preset that they belong to, and pass the names and tensors themselves"
         )
-
-
-def _folded(weight: Tensor) -> Tensor:
-    """(O, C, k, h, w) -> (O, k*C, h, w), the map of the window first, as TemporalConv has it; else as it is."""
-    return weight.transpose(1, 2).flatten(1, 2) if weight.ndim == 5 else weight
-
-
-def _order(channels: int) -> Tensor:
-    if channels not in CHANNEL_ORDER:
-        raise UsageError(
-            f"published networks have {', '.join(map(str, CHANNEL_ORDER))} input channels, but this one has {channels};"
-            " change input.channels to those of a preset"
-        )
-    return torch.tensor(CHANNEL_ORDER[channels])
 
 
 def _some(things: Iterable[str], most: int = 3) -> str:

@@ -35,7 +35,6 @@ def draw(clips: int, config: Train, generator: Generator, size: int) -> Moves:
     turned by up to `config.rotate` degrees, padded by `config.pad` and cropped back at a random place; of images of
     `size` pixels by whole ones, if resampling is "nearest".
     """
-
     flip, top, side = torch.rand(3, clips, generator=generator, device=generator.device)
     right = down = turn = torch.zeros_like(top)
     if config.rotate or config.pad:
@@ -44,23 +43,14 @@ def draw(clips: int, config: Train, generator: Generator, size: int) -> Moves:
     if config.resampling == "nearest":
         most = round(config.pad * size)
         shift = (torch.stack([right, down]) * (most + 0.5)).round().clamp(-most, most) / size
-    return Moves(
-        (flip < 0.5) & config.flip,
-        top * config.crop,
-        torch.full_like(top, 1 - config.crop),
-        side * config.crop / 2,
-        shift[0],
-        shift[1],
-        torch.deg2rad(turn * config.rotate),
-    )
+    flipped, height = (flip < 0.5) & config.flip, torch.full_like(top, 1 - config.crop)
+    turned = torch.deg2rad(turn * config.rotate)
+    return Moves(flipped, top * config.crop, height, side * config.crop / 2, shift[0], shift[1], turned)
 
 
 def resample(images: Tensor, moves: Moves, how: str = "bilinear") -> Tensor:
-    """Images (B, C, H, W) flipped, cropped, resized back, turned and moved: (B, C, H, W). H = W.
-
-    With "nearest", what was beyond the edge when the image had been turned stays beyond it, as where one is done after
-    the other.
-    """
+    """Images (B, C, H, W), H = W, flipped, cropped, resized back, turned and moved. With "nearest", what was beyond the
+    edge when the image had been turned stays beyond it, as where one is done after the other."""
     width = 1 - 2 * moves.side
     across, down = torch.where(moves.flip, -width, width), moves.height
     cos, sin = moves.turn.cos(), moves.turn.sin()
@@ -89,16 +79,12 @@ def augment_onset(images: Tensor, moves: Moves, config: Train) -> Tensor:
     return resample(images - mean, moves, config.resampling) + mean
 
 
-def augment(maps: Tensor, moves: Moves, vectors: bool, how: str = "bilinear") -> Tensor:
-    """Motion maps (B, T, P, H, W) as if the frames had been augmented: flow vectors, or differences of pictures."""
-    if vectors:
-        return augment_flow(maps, moves)
-    return resample(maps.flatten(1, 2), moves, how).view_as(maps)
-
-
-def augment_flow(flow: Tensor, moves: Moves) -> Tensor:
-    """Flow (B, T, P, H, W), P = u v or u v o, as if the frames had been augmented."""
-    moved = resample(flow.flatten(1, 2), moves).view_as(flow)
+def augment(maps: Tensor, moves: Moves, vectors: bool = True, how: str = "bilinear") -> Tensor:
+    """Motion maps (B, T, P, H, W) as if the frames had been augmented: flow vectors (P = u v or u v o), or differences
+    of pictures."""
+    moved = resample(maps.flatten(1, 2), moves, how).view_as(maps)
+    if not vectors:
+        return moved
 
     def each(values: Tensor) -> Tensor:
         return values[:, None, None, None]

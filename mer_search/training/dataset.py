@@ -1,4 +1,4 @@
-"""All clips of a run as tensors, ready to train on."""
+"""All clips of a run as tensors, ready to train on, and their action units as targets."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from mer_search.config import Units
 from mer_search.data.clips import Clip
 from mer_search.data.store import Motion
+from mer_search.evaluation.folds import Fold
 
 
 class Clips(NamedTuple):
-    """Shapes: N clips, S frame sets of all of them, T maps, P components, H W pixels. A clip's first frame set is the
-    unjittered one, which tests use."""
+    """N clips, S frame sets of all of them, T maps, P components, H W pixels. A clip's first frame set, for tests, is
+    unjittered."""
 
     names: list[str]  # N, "sub05/EP02_01f"
     subjects: list[str]  # N
@@ -33,10 +36,10 @@ class Clips(NamedTuple):
         where the system has too little of that (/dev/shm of a container). `leave_out` is the run's."""
 
         def shared(array: np.ndarray) -> Tensor:
+            tensor = torch.from_numpy(array)
             with suppress(RuntimeError):  # torch allocates before it copies
-                shared: Tensor = torch.from_numpy(array).share_memory_()
-                return shared
-            return torch.from_numpy(array)
+                tensor.share_memory_()
+            return tensor
 
         return Clips(
             [clip.id for clip in clips],
@@ -47,6 +50,10 @@ class Clips(NamedTuple):
             None if motion.onset is None else shared(motion.onset),
             *map(shared, (motion.first, motion.count, labels)),
         )
+
+    def of_sets(self, sets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Flow (B, T, P, H, W) and onset images (B, 3, H, W) of some frame sets (B,), in single precision."""
+        return self.flow[sets].float(), None if self.onset is None else self.onset[sets].float()
 
     @property
     def nbytes(self) -> int:
@@ -72,3 +79,21 @@ class Clips(NamedTuple):
     def to(self, device: str) -> "Clips":
         """The same clips on another device."""
         return Clips._make(item.to(device) if isinstance(item, Tensor) else item for item in self)
+
+
+def units_table(
+    codes: Sequence[tuple[str, ...]], fold: Fold, config: Units
+) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """The action units that occur in training clips (A names), and for every clip (N, A) 1, 0 or, where unknown, NaN.
+
+    `?` and an empty cell of `codes`, as annotated, mean unknown. Beside others, `?` leaves open what else the clip
+    shows: those it names are targets, and no others. (TM-MMNET's public code makes `?` an action unit of its own, and
+    takes the vocabulary from test subjects too, which `units.unknown` and `units.vocabulary` bring back.)
+    """
+    shown = [tuple(code.lstrip("LR") if config.sides == "merge" else code for code in clip) for clip in codes]
+    seen = [*fold.train, *fold.test] if config.vocabulary == "all" else fold.train
+    unclear = "" if config.unknown == "unit" else "?"
+    vocabulary = tuple(sorted({code for i in seen for code in shown[i]} - {unclear}))
+    absent = [0.0 if clip and unclear not in clip else np.nan for clip in shown]
+    targets = [[1.0 if code in clip else no for code in vocabulary] for clip, no in zip(shown, absent, strict=True)]
+    return vocabulary, np.array(targets, dtype=np.float32).reshape(len(codes), len(vocabulary))

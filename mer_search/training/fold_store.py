@@ -58,11 +58,7 @@ def network_again(checkpoint: Path) -> str:
 
 
 def load_network(path: Path, run: Run, device: str) -> Network:
-    """A fold's network as it was when its training ended, in evaluation mode.
-
-    Raises:
-        DataError: if the file is missing or damaged, or holds another run's network.
-    """
+    """The network in a checkpoint, in evaluation mode; a DataError if it is damaged, missing, or another run's."""
     try:
         state = load_file(path, device)
         network = Network(run, len(state.get("units.bias", ()))).to(device)
@@ -70,19 +66,16 @@ def load_network(path: Path, run: Run, device: str) -> Network:
         if not all(item.isfinite().all() for item in state.values()):
             raise ValueError("it holds weights that are not finite")
     except Exception as error:  # safetensors and torch each have their own
-        reason = str(error).splitlines()[0]
         raise DataError(
-            f"{path} must hold a network of its run, but cannot be read ({reason}); {network_again(path)}"
+            f"{path} must hold a network of its run, but cannot be read ({str(error).splitlines()[0]}); "
+            f"{network_again(path)}"
         ) from error
     return network.eval()
 
 
 def load_folds(folder: Path, seeds: Collection[int] | None = None) -> dict[Key, Predictions]:
-    """All folds in a run's folder, or those of some seeds, by seed and subject, in that order.
-
-    Raises:
-        DataError: if a file is damaged, or the folder is that of an earlier version.
-    """
+    """All folds in a run's folder, or those of some seeds, by seed and subject, in that order; a DataError if a file is
+    damaged, or the folder is that of an earlier version."""
     if (folder / BEFORE).exists():
         raise DataError(
             f"{folder} must hold a file a fold, but has one {BEFORE} as mer-search 0.1 wrote it; use that version, or "
@@ -94,11 +87,7 @@ def load_folds(folder: Path, seeds: Collection[int] | None = None) -> dict[Key, 
 
 
 def load_by_subject(folder: Path, seeds: Collection[int] | None = None) -> dict[Key, Predictions]:
-    """The same by the subjects that the folds test, where one tests a database.
-
-    Raises:
-        DataError: as `load_folds`.
-    """
+    """As `load_folds`, but by the subjects that the folds test, where one tests a database."""
     parts = (part for fold in load_folds(folder, seeds).values() for part in fold.by_subject())
     return {(part.seed, part.subject): part for part in parts}
 
@@ -127,7 +116,8 @@ def named(missing: Sequence[Key]) -> str:
 def keep_fold(folder: Path, fold: Predictions, history: Sequence[Epoch]) -> None:
     """Write a fold's history, and then the fold itself."""
     path = fold_file(folder, fold.seed, fold.subject)
-    _write_history(path.with_suffix(".csv"), history)
+    rows = ([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in history)
+    write_whole(path.with_suffix(".csv"), csv_text(Epoch._fields, rows))
     save(path, fold)
 
 
@@ -147,25 +137,26 @@ def claim(folder: Path, run: Run, motion: str) -> None:
                 "give another --study-name or --out, or delete the folder"
             )
         return
-    write_whole(folder / "env.json", json.dumps(environment(), indent=1))
+    machine = {"python": platform.python_version(), "platform": platform.platform(), "cores": os.cpu_count()}
+    write_whole(folder / "env.json", json.dumps(machine | {name: version(name) for name in PACKAGES}, indent=1))
     told = {"digest": digest(run), "motion": motion, "run": run.model_dump(mode="json")}
     write_whole(path, json.dumps(told, indent=1))
 
 
 def copy_equal_folds(folder: Path, run: Run, motion: str) -> None:
-    """Copy what the folders beside a run's have of the same run on the same motion and it lacks, so that no
-    fold is trained twice: a trial may be where the search started, and two names may stand for one network."""
-    for config in sorted(folder.parent.glob("*/config.json")):
+    """Copy what the folders beside a run's have of the same run on the same motion and it lacks, so that no fold is
+    trained twice: a trial may be where the search started, and two names may stand for one network."""
+    for other in sorted(config.parent for config in folder.parent.glob("*/config.json")):
         with suppress(MerSearchError):  # of what is damaged, or of other pixels
-            if config.parent == folder or digest(read_config(config)) != digest(run):
+            if other == folder or digest(read_config(other / "config.json")) != digest(run):
                 continue
-            check_motion(config.parent, motion)
-            for fold in sorted((config.parent / FOLDS).glob("*.npz")):
+            check_motion(other, motion)
+            for fold in sorted((other / FOLDS).glob("*.npz")):
                 if not (folder / FOLDS / fold.name).exists():
                     claim(folder, run, motion)
-                    networks = (config.parent / "checkpoints").glob(f"{glob.escape(fold.stem)}.*safetensors")
+                    networks = (other / "checkpoints").glob(f"{glob.escape(fold.stem)}.*safetensors")
                     for file in (*networks, fold.with_suffix(".csv"), fold):  # the fold last: it says that all is there
-                        write_whole(folder / file.relative_to(config.parent), file.read_bytes())
+                        write_whole(folder / file.relative_to(other), file.read_bytes())
 
 
 def check_motion(folder: Path, motion: str) -> None:
@@ -179,11 +170,7 @@ def check_motion(folder: Path, motion: str) -> None:
 
 
 def read_config(path: Path) -> Run:
-    """The run in a config.json.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-    """
+    """The run in a config.json, or a DataError if the file is missing or damaged."""
     return _config(path)[0]
 
 
@@ -196,22 +183,8 @@ def _config(path: Path) -> tuple[Run, str | None]:
         raise DataError(f"{path} must hold a run's configuration, but cannot be read ({error})") from error
 
 
-def environment() -> dict[str, object]:
-    """Versions and machine, for the record."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        **{name: version(name) for name in PACKAGES},
-    }
-
-
 def read_history(folder: Path) -> list[Epoch]:
-    """The epochs of all folds in a run's folder, in the order of seeds and subjects.
-
-    Raises:
-        DataError: if a file is damaged.
-    """
+    """The epochs of all folds in a run's folder, by seed and subject, or a DataError if a file is damaged."""
     rows = [row for path in (folder / FOLDS).glob("*.csv") for row in _history(path)]
     return sorted(rows, key=lambda row: (row.seed, row.subject))
 
@@ -225,8 +198,3 @@ def _history(path: Path) -> list[Epoch]:
             ]
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise DataError(f"{path} must be a table of epochs, but is not ({error}); {TRAIN_AGAIN}") from error
-
-
-def _write_history(path: Path, history: Sequence[Epoch]) -> None:
-    rows = ([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in history)
-    write_whole(path, csv_text(Epoch._fields, rows))

@@ -1,12 +1,12 @@
 """What learns in a fold: its network, optimiser and random numbers, and each step of an epoch.
 
-Shapes: N clips, B of them in a batch, n in the test subject, T maps, P components, C channels, K classes, A action
-units.
+Shapes: N clips, B in a batch, n in the test subject, T maps, P components, C channels, K classes, A action units.
 """
 
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -19,32 +19,24 @@ from mer_search.config import Run, Train, Units
 from mer_search.errors import Infeasible
 from mer_search.evaluation.folds import Fold
 from mer_search.evaluation.metrics import units_f1
-from mer_search.model.losses import loss
+from mer_search.model.losses import loss, units_loss
 from mer_search.model.network import Network
-from mer_search.training import compiled
-from mer_search.training.action_units import table, units_loss
+from mer_search.training import gpu
 from mer_search.training.augment import augment, augment_onset, draw
-from mer_search.training.cuda_graph import Graphed
-from mer_search.training.dataset import Clips
+from mer_search.training.dataset import Clips, units_table
+from mer_search.training.gpu import Graphed
 from mer_search.training.predict_proba import mixed_precision, network_input, predict_proba
 
 
 def _batches(indices: Tensor, config: Train, generator: Generator) -> Sequence[Tensor]:
     """One epoch of batches (B,). All have the same size, for the last is filled from the next permutation, unless it is
     to be smaller."""
-    size = min(config.batch, len(indices))
-    steps = math.ceil(len(indices) / size)
-    order = torch.cat(
-        [indices[torch.randperm(len(indices), generator=generator, device=indices.device)] for _ in range(2)]
-    )
-    seen = steps * size if config.last_batch == "filled" else len(indices)
-    batches: Sequence[Tensor] = order[:seen].split(size)
+    clips = len(indices)
+    size = min(config.batch, clips)
+    order = torch.cat([torch.randperm(clips, generator=generator, device=indices.device) for _ in range(2)])
+    seen = math.ceil(clips / size) * size if config.last_batch == "filled" else clips
+    batches: Sequence[Tensor] = indices[order[:seen]].split(size)
     return batches
-
-
-def _class_weights(labels: Tensor, n_classes: int, power: float) -> Tensor:
-    """(K,) loss weights proportional to (clips of the class)^-power; a class without clips weighs as one clip."""
-    return torch.bincount(labels, minlength=n_classes).clamp_min(1).float().pow(-power)
 
 
 def learning_rate(config: Train | Units, epoch: float) -> float:
@@ -69,16 +61,6 @@ SCHEDULES: dict[str, Callable[[Any, float], float]] = {
 }
 
 
-def _under(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What stands under a name and a dot."""
-    return {key.removeprefix(f"{name}."): item for key, item in state.items() if key.startswith(f"{name}.")}
-
-
-def _laid_out(moment: Tensor, parameter: Tensor) -> Tensor:
-    """A moment in its parameter's memory format, as the fused optimiser takes for granted."""
-    return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment
-
-
 MIN_MICROBATCH = 4  # clips of a microbatch: batch statistics of fewer are noise
 
 
@@ -90,35 +72,31 @@ def microbatch_counts(batch: int) -> list[int]:
 class Learner:
     """One fold's training, a step after the other.
 
-    Args:
-        microbatches: how many a batch is cut into. Their gradients add up to the batch's, but batch normalisation sees
-            one microbatch at a time, and class weights are averaged within it.
+    A batch is cut into `microbatches`, whose gradients add up to the batch's; but batch normalisation sees one of them
+    at a time, and class weights are averaged within it.
     """
 
     def __init__(self, run: Run, clips: Clips, fold: Fold, seed: int, microbatches: int = 1) -> None:
         self.run, self.clips, self.microbatches = run, clips, microbatches
-        device = clips.flow.device
+        device, config, classes = clips.flow.device, run.train, len(run.data.classes)
         self.on_gpu = device.type == "cuda"
         torch.manual_seed(seed)
         self.random = torch.Generator(device).manual_seed(seed)
         self.dropped: Any = torch.cuda if self.on_gpu else torch  # whose random numbers dropout takes
         self.mixing = np.random.default_rng(seed)
-        names, units = table(clips.units, fold, run.units)
-        if run.units.use != "none" and not names:
+        self.unit_names, units = units_table(clips.units, fold, run.units)  # A
+        if run.units.use != "none" and not self.unit_names:
             raise Infeasible(
                 f"training in two stages needs clips whose action units are known, but beside {fold.left_out}'s there "
                 'is none; set units.use = "none"',
                 "known action units",
             )
-        self.unit_names = names  # A
         self.units = torch.as_tensor(units, device=device)  # (N, A)
-        self.emotions = F.one_hot(clips.labels, len(run.data.classes)).float()  # (N, K)
-        self.network = Network(run, len(names)).to(device)
-        self.vectors = run.flow.method != "difference"  # whether a map's values point somewhere
-        self.train = torch.as_tensor(fold.train, device=device)
-        self.test = torch.as_tensor(fold.test, device=device)
-        self.val = torch.as_tensor(fold.val, device=device)
-        config = run.train
+        self.emotions = F.one_hot(clips.labels, classes).float()  # (N, K)
+        self.network = Network(run, len(self.unit_names)).to(device)
+        self.train, self.test, self.val = (
+            torch.as_tensor(part, device=device) for part in (fold.train, fold.test, fold.val)
+        )
         if self.network.grid == 1 and config.last_batch == "smaller" and len(self.train) % config.batch == 1:
             raise Infeasible(
                 f"a batch must have two clips or more where the last map is one place, but {len(self.train)} clips "
@@ -126,20 +104,18 @@ class Learner:
                 'train.last_batch to "filled"',
                 "two clips a batch",
             )
-        self.weights = _class_weights(clips.labels[self.train], len(run.data.classes), run.train.class_weights)
+        counts = torch.bincount(clips.labels[self.train], minlength=classes).clamp_min(1)  # clips of a class, or 1
+        self.weights = counts.float().pow(-config.class_weights)  # (K,)
         self.precision = mixed_precision(run, device)
-        self.compiled = compiled.features(run, device)
+        self.compiled = gpu.features(run, device)
         self.graphed: dict[Any, Graphed] = {}  # on a GPU, by what it does
 
     def start(self, schedule: Train | Units) -> None:
         """A stage begins: with an optimiser of its own."""
         rate: Any = torch.tensor(schedule.lr, device=self.train.device) if self.on_gpu else schedule.lr
+        decay = self.run.train.weight_decay
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            rate,
-            weight_decay=self.run.train.weight_decay,
-            fused=True,
-            capturable=self.on_gpu,
+            self.network.parameters(), rate, weight_decay=decay, fused=True, capturable=self.on_gpu
         )
         self.graphed = {}
 
@@ -158,28 +134,33 @@ class Learner:
 
     def resume(self, schedule: Train | Units, state: dict[str, Tensor]) -> None:
         """Take a stage up where another learner of this fold left it."""
-        self.network.load_state_dict(_under("network", state))
+
+        def under(name: str) -> dict[str, Tensor]:
+            return {key.removeprefix(name): item for key, item in state.items() if key.startswith(name)}
+
+        self.network.load_state_dict(under("network."))
         self.start(schedule)
-        fresh = self.optimiser.state_dict()
-        moments = {
-            place: {name: _laid_out(item, parameter) for name, item in _under(f"moments.{place}", state).items()}
-            for place, parameter in enumerate(self.network.parameters())
-        }
-        self.optimiser.load_state_dict(fresh | {"state": moments})
+        moments = {}
+        for place, parameter in enumerate(self.network.parameters()):
+            moments[place] = under(f"moments.{place}.")
+            for name, moment in moments[place].items():
+                if moment.shape == parameter.shape:  # laid out in memory as the parameter, as the fused AdamW expects
+                    moments[place][name] = torch.empty_like(parameter).copy_(moment)
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         self.random.set_state(state["random"])
         self.dropped.set_rng_state(state["dropout"])
         self.mixing.bit_generator.state = json.loads(state["mixing"].numpy().tobytes())
 
-    def batch(self, indices: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Clips (B,) -> augmented channels, onset images and their rows of targets (N, ...)."""
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Clips (B,) -> augmented channels and onset images."""
         clips, config = self.clips, self.run.train
         plain = int(self.run.frames.crops > 0)  # how many of a clip's are not trained on: the others are augmented
         pick = torch.rand(len(indices), generator=self.random, device=indices.device) * (clips.sets[indices] - plain)
         sets = clips.first[indices] + plain + pick.long()
-        flow, onset = clips.flow[sets].float(), None if clips.onset is None else clips.onset[sets].float()
+        flow, onset = clips.of_sets(sets)
         if not plain:
             moves = draw(len(indices), config, self.random, flow.shape[-1])
-            flow = augment(flow, moves, self.vectors, config.resampling)
+            flow = augment(flow, moves, self.run.flow.method != "difference", config.resampling)
             onset = None if onset is None else augment_onset(onset, moves, config)
         maps, small = network_input(self.run, flow, onset, self.network.grid)
         if config.noise:
@@ -187,39 +168,22 @@ class Learner:
             spread = torch.linalg.vector_norm(centred, dim=(-2, -1), keepdim=True) / math.sqrt(maps[0, 0, 0].numel())
             noise = torch.randn(maps.shape, generator=self.random, device=maps.device)
             maps = torch.addcmul(maps, spread, noise, value=config.noise)
-        return maps, small, targets[indices]
-
-    def mixed(
-        self, share: Tensor, maps: Tensor, small: Tensor | None, targets: Tensor
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The batch and its reversal, blended (mixup, Zhang et al., 2018)."""
-        if not self.run.train.mixup:
-            return maps, small, targets
-
-        def blend(x: Tensor) -> Tensor:
-            return share * x + (1 - share) * x.flip(0)
-
-        return blend(maps), None if small is None else blend(small), blend(targets)
+        return maps, small
 
     def train_units(self, epoch: int) -> tuple[float, float]:
         """An epoch of the first stage: mean loss, and the macro F1 of the epoch's own outputs."""
         self._freeze(False)
-        value, logits, targets = self._epoch(self.run.units, epoch, self.units, self.network.action_units, units_loss)
+        value, logits, targets = self._epoch(self.run.units, epoch, self.units, self.network.units, units_loss)
         return value, units_f1(targets.round(), logits > 0, self.run.units.f1_over)
 
     def train_emotions(self, epoch: int) -> tuple[float, float]:
         """An epoch of the only or second stage: mean loss and accuracy of its batches."""
-        units = self.run.units
+        config, units = self.run.train, self.run.units
         frozen = units.use != "none" and epoch < units.unfreeze_epoch
         weights_alone = units.use != "none" and units.unfreeze == "statistics"
         self._freeze(frozen or weights_alone, weights_alone and (epoch == 0 or not frozen))
-        value, logits, targets = self._epoch(
-            self.run.train,
-            epoch,
-            self.emotions,
-            self.network.emotions,
-            lambda logits, targets: loss(logits, targets, self.weights, self.run.train),
-        )
+        criterion = partial(loss, weights=self.weights, config=config)
+        value, logits, targets = self._epoch(config, epoch, self.emotions, self.network.emotions, criterion)
         return value, float((logits.argmax(1) == targets.argmax(1)).mean())
 
     def _freeze(self, frozen: bool, statistics_go_on: bool = False) -> None:
@@ -239,18 +203,35 @@ class Learner:
         criterion: Callable[[Tensor, Tensor], Tensor],
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """Mean loss of the epoch's batches, and their logits and targets; the host waits for the device once."""
+        config, losses, seen = self.run.train, [], []
+        trains, moves = next(self.network.internal.parameters()).requires_grad, self.network.internal.training
+        compiled = trains and moves and self.microbatches == 1
 
         def step(indices: Tensor, share: Tensor) -> Tensor:
-            features = self.compiled if every and len(indices) == self.run.train.batch else Network.features
-            return self._step(features, indices, share, targets, head, criterion)
+            """Train on a batch (B,): its logits and targets (2 * B * K), and its loss at the end."""
+            features = self.compiled if compiled and len(indices) == config.batch else Network.features
+            parts: list[Any] = [*self.batch(indices), targets[indices]]
+            if config.mixup:  # blended with its reversal (Zhang et al., 2018)
+                parts = [None if part is None else share * part + (1 - share) * part.flip(0) for part in parts]
+            cut = [repeat(None) if part is None else part.chunk(self.microbatches) for part in parts]
+            values, outputs = [], []
+            self.optimiser.zero_grad(set_to_none=True)
+            for maps, small, rows in zip(*cut, strict=False):
+                with self.precision:
+                    logits = head(features(self.network, maps, small))
+                value = criterion(logits.float(), rows) * (len(rows) / len(indices))
+                value.backward()
+                values.append(value.detach())
+                outputs.append(torch.stack([logits.detach().float(), rows]))
+            self.optimiser.step()
+            return torch.cat([torch.cat(outputs, dim=1).flatten(), torch.stack(values).sum()[None]])
 
-        batches = _batches(self.train, self.run.train, self.random)
-        trains, moves = next(self.network.internal.parameters()).requires_grad, self.network.internal.training
-        every = trains and moves and self.microbatches == 1  # what is compiled
-        losses, seen = [], []
+        batches = _batches(self.train, config, self.random)
         for number, indices in enumerate(batches):
             self._set_rate(learning_rate(schedule, epoch + number / len(batches)))
-            told = self._call(("step", trains, moves, len(indices)), step, indices, self._share())
+            own = self.mixing.beta(config.mixup, config.mixup) if config.mixup else 1.0  # share of the batch itself
+            share = torch.full((), own, dtype=torch.double, device=indices.device)
+            told = self._call(("step", trains, moves, len(indices)), step, indices, share)
             losses.append(told[-1])
             seen.append(told[:-1].view(2, len(indices), -1))
         logits, rows = torch.cat(seen, 1).cpu().numpy()
@@ -260,34 +241,6 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = group["lr"].fill_(rate) if self.on_gpu else rate
 
-    def _share(self) -> Tensor:
-        """How much of a batch is itself, where it is blended with its reversal."""
-        mixup = self.run.train.mixup
-        share = self.mixing.beta(mixup, mixup) if mixup else 1.0
-        return torch.full((), share, dtype=torch.double, device=self.train.device)
-
-    def _step(
-        self,
-        features: compiled.Features,
-        indices: Tensor,
-        share: Tensor,
-        targets: Tensor,
-        head: Callable[[Tensor], Tensor],
-        criterion: Callable[[Tensor, Tensor], Tensor],
-    ) -> Tensor:
-        """Train on a batch (B,): its logits and targets (2 * B * K), and its loss at the end."""
-        losses, outputs = [], []
-        self.optimiser.zero_grad(set_to_none=True)
-        for maps, small, rows in self._cut(*self.mixed(share, *self.batch(indices, targets))):
-            with self.precision:
-                logits = head(features(self.network, maps, small))
-            value = criterion(logits.float(), rows) * (len(rows) / len(indices))
-            value.backward()
-            losses.append(value.detach())
-            outputs.append(torch.stack([logits.detach().float(), rows]))
-        self.optimiser.step()
-        return torch.cat([torch.cat(outputs, dim=1).flatten(), torch.stack(losses).sum()[None]])
-
     def _call(self, what: Any, work: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Call a function, which a GPU records at its first calls; `what` tells functions apart."""
         if not self.on_gpu or self.microbatches > 1:
@@ -296,33 +249,24 @@ class Learner:
             self.graphed[what] = Graphed(self.random)
         return self.graphed[what](work, *inputs)
 
-    def _cut(self, maps: Tensor, small: Tensor | None, targets: Tensor) -> Iterator[tuple[Tensor, Any, Tensor]]:
-        """A batch's microbatches."""
-        images = repeat(None) if small is None else small.chunk(self.microbatches)
-        return zip(maps.chunk(self.microbatches), images, targets.chunk(self.microbatches), strict=False)
-
     def predict(self, indices: Tensor) -> np.ndarray:
         """(n, K) half-precision probabilities of clips (n,), unjittered and unaugmented."""
         if not len(indices):
             return np.empty((0, len(self.run.data.classes)), np.float16)
         self.network.eval()
-        return self._call(("predict", len(indices)), self._predict, indices).half().cpu().numpy()
 
-    @torch.no_grad()
-    def _predict(self, indices: Tensor) -> Tensor:
-        return torch.cat([predict_proba(self.network, self.run, *clips) for clips in self._plain(indices)])
+        def predicted(indices: Tensor) -> Tensor:
+            return torch.cat([predict_proba(self.network, self.run, *clips) for clips in self._plain(indices)])
+
+        return self._call(("predict", len(indices)), predicted, indices).half().cpu().numpy()
 
     @torch.no_grad()
     def test_units(self) -> tuple[float, float, np.ndarray]:
         """Of the test subject: the macro F1 of its action units and their mean loss, NaN where none is known, and the
         probability of each (n, A)."""
         self.network.eval()
-        logits = torch.cat(
-            [
-                self.network.action_units(self.network.features(*network_input(self.run, *clips, self.network.grid)))
-                for clips in self._plain(self.test)
-            ]
-        )
+        inputs = (network_input(self.run, *clips, self.network.grid) for clips in self._plain(self.test))
+        logits = torch.cat([self.network.units(self.network.features(*parts)) for parts in inputs])
         truth = self.units[self.test]
         f1 = units_f1(truth.cpu().numpy(), (logits > 0).cpu().numpy(), self.run.units.f1_over)
         return f1, float(units_loss(logits, truth)), logits.sigmoid().half().cpu().numpy()
@@ -330,5 +274,4 @@ class Learner:
     def _plain(self, indices: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Flow (B, T, P, H, W) and onset images (B, 3, H, W) of clips (n,) as they are, B of them at a time."""
         for batch in indices.split(self.run.train.batch):
-            sets = self.clips.first[batch]
-            yield self.clips.flow[sets].float(), None if self.clips.onset is None else self.clips.onset[sets].float()
+            yield self.clips.of_sets(self.clips.first[batch])

@@ -11,8 +11,6 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +26,8 @@ from mer_search.evaluation.metrics import best_epoch, f1_by_epoch, mean_log
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.model.network import Network
-from mer_search.training.cuda_graph import WARM_UP
 from mer_search.training.dataset import Clips
+from mer_search.training.gpu import WARM_UP
 from mer_search.training.learner import Learner, learning_rate
 
 LAST = "last"
@@ -71,7 +69,7 @@ class _SoFar(NamedTuple):
     history: list[Epoch]
     probabilities: list[np.ndarray]  # of each epoch (n, K)
     val_log_likelihood: list[float]  # of each epoch, if subjects are held out: their mean log-likelihood
-    units: list[np.ndarray]  # probabilities of the action units (n, A) at the end of the first of two stages
+    units: list[np.ndarray]  # probabilities of the action units (n, A), once, at the end of the first of two stages
 
 
 def train_fold(
@@ -89,11 +87,9 @@ def train_fold(
     folds.EVERYBODY in the subject's place on all clips, and predict none.
 
     Args:
-        run: the configuration.
         clips: all clips, on the device.
         subject: who is tested; the name of a database where run.data.leave_out is "database"; or EVERYBODY.
         seed: of the run; the fold's own is made of it and of the subject.
-        on_epoch: called after every epoch that is trained.
         max_epochs: (of emotions) after which to stop; all of the run's if None.
         checkpoint: a file. If it is there and whole, training resumes from it, to the bit as if it had never stopped;
             if epochs are left in the end, the fold is saved there.
@@ -110,15 +106,17 @@ def train_fold(
     final = subject == EVERYBODY and subject not in folds
     place = len(folds) if final else folds.index(subject)
     own_seed = fold_seed(seed, subject) if run.train.seeding == "fold" else stream_seed(seed, place)
-    left_out = (clips.folds, clips.subjects, subject, run.train.val_subjects, own_seed)
-    fold = everybody(len(clips.names)) if final else leave_one_out(*left_out)
+    if final:
+        fold = everybody(len(clips.names))
+    else:
+        fold = leave_one_out(clips.folds, clips.subjects, subject, run.train.val_subjects, own_seed)
     learner = Learner(run, clips, fold, own_seed, microbatches)
     so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [], [])
     weights: dict[str, dict[str, Tensor]] = {}
 
     def kept(name: str) -> None:
         if name in keep:
-            weights[name] = {key: item.clone() for key, item in learner.network.state_dict().items()}
+            weights[name] = _copied(learner.network)
 
     def add(row: Epoch) -> None:
         so_far.history.append(row._replace(microbatches=microbatches))
@@ -146,11 +144,11 @@ def train_fold(
         if final:
             add(row)
             continue
-        shown = f1_by_epoch(Predictions(seed, subject, names, labels, np.stack(so_far.probabilities)))
+        f1, accuracy = f1_by_epoch(Predictions(seed, subject, names, labels, np.stack(so_far.probabilities)))
         row = row._replace(test_log_loss=-mean_log(predicted, labels))
-        add(row._replace(test_f1=float(shown[0][-1]), test_accuracy=float(shown[1][-1])))
+        add(row._replace(test_f1=float(f1[-1]), test_accuracy=float(accuracy[-1])))
         for ties, name in BEST.items():
-            if best_epoch(*shown, latest=ties == "latest") == epoch:
+            if best_epoch(f1, accuracy, latest=ties == "latest") == epoch:
                 kept(name)
         if run.train.stop_when_perfect and (predicted.argmax(1) == labels).all():
             so_far.probabilities.extend([predicted] * (max_epochs - epoch - 1))
@@ -160,12 +158,9 @@ def train_fold(
     if checkpoint and max_epochs < run.train.epochs:
         _save(checkpoint, learner, so_far)
     chosen_by = np.array(so_far.val_log_likelihood) if len(held_out) else None
-    predictions = Predictions(seed, subject, names, labels, np.stack(so_far.probabilities), chosen_by)
-    if so_far.units:
-        truth = learner.units[learner.test].cpu().numpy()
-        predictions = replace(
-            predictions, unit_names=learner.unit_names, unit_truth=truth, unit_probabilities=so_far.units[0]
-        )
+    truth = learner.units[learner.test].cpu().numpy()
+    units = (learner.unit_names, truth, so_far.units[0]) if so_far.units else ((), None, None)
+    predictions = Predictions(seed, subject, names, labels, np.stack(so_far.probabilities), chosen_by, *units)
     return Trained(predictions, so_far.history, learner.network, weights)
 
 
@@ -212,12 +207,15 @@ def _first_stage(learner: Learner, subject: str, seed: int) -> Iterator[Epoch]:
         test_f1, test_loss, _ = learner.test_units()
         found = (f1, 0.0) if schedule.chosen_by == "train" else (test_f1, -test_loss)
         if found > best:
-            best, weights = found, {name: item.clone() for name, item in learner.network.state_dict().items()}
-        yield Epoch(
-            seed, subject, epoch + 1, learning_rate(schedule, epoch), value, stage=1,
-            train_au_f1=f1, test_au_f1=test_f1, seconds=time.perf_counter() - start,
-        )  # fmt: skip
+            best, weights = found, _copied(learner.network)
+        rate, seconds = learning_rate(schedule, epoch), time.perf_counter() - start
+        yield Epoch(seed, subject, epoch + 1, rate, value, stage=1, train_au_f1=f1, test_au_f1=test_f1, seconds=seconds)
     learner.network.load_state_dict(weights)
+
+
+def _copied(network: Network) -> dict[str, Tensor]:
+    """A network's weights and statistics as they are now."""
+    return {name: item.clone() for name, item in network.state_dict().items()}
 
 
 def _check_finite(subject: str, epoch: int, value: float, *predicted: np.ndarray | float) -> None:
@@ -243,9 +241,10 @@ def epochs_timed(run: Run, clips: Clips, steps: int) -> Iterator[float]:
 def seconds_per_step(run: Run, clips: Clips) -> float:
     """How long a training step takes here: the fastest of four, or of as many as fit two seconds. A GPU's first ones,
     at which kernels are chosen and the step is compiled and recorded, do not count."""
-    times: list[float] = []
-    for seconds in islice(epochs_timed(run, clips, 1), WARM_UP + 1 if clips.flow.is_cuda else 0, None):
-        times.append(seconds)
-        if len(times) == 4 or sum(times) >= 2:
-            break
+    epochs = epochs_timed(run, clips, 1)
+    for _ in range(WARM_UP + 1 if clips.flow.is_cuda else 0):
+        next(epochs)
+    times = [next(epochs)]
+    while len(times) < 4 and sum(times) < 2:
+        times.append(next(epochs))
     return min(times)

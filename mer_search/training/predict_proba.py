@@ -47,19 +47,15 @@ def fills_gpu(run: Run) -> bool:
 
 def precision(run: Run, device: str) -> torch.dtype:
     """What convolutions and matrix products are computed in: bfloat16 where a step is not too small, on a GPU or CPU
-    (AMX) that has units for it; elsewhere it is emulated, and slower. Weights, losses and statistics are float32
-    everywhere."""
-    if device == "cuda":
-        units = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        units = torch.cpu._is_amx_tile_supported()
+    (AMX) that has units for it; elsewhere it is emulated, and slower. All else is float32."""
+    on_gpu = device == "cuda"
+    units = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if units and step_flop(run) >= LOW_STEP else torch.float32
 
 
 def mixed_precision(run: Run, device: torch.device) -> torch.autocast:
     """The context in which a network computes in its `precision`."""
-    kind = precision(run, device.type)
-    return torch.autocast(device.type, torch.bfloat16, enabled=kind is torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision(run, device.type) is torch.bfloat16)
 
 
 @torch.no_grad()
@@ -71,17 +67,14 @@ def predict_proba(network: Network, run: Run, flow: Tensor, onset: Tensor | None
 
 
 def mean_proba(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
-    """As `predict_proba`, but plain arithmetic, which can be exported: in the precision of what is given.
+    """As `predict_proba`, but plain arithmetic, which can be exported, in the precision of what is given. If the run
+    says so, it is the mean with the probabilities of the mirrored clips."""
 
-    If the run says so, it is the mean with the probabilities of the mirrored clips.
-    """
-    probs = _once(network, run, flow, onset)
+    def once(flow: Tensor, onset: Tensor | None) -> Tensor:
+        logits: Tensor = network(*network_input(run, flow, onset, network.grid))
+        return probabilities(logits.float(), run.train)
+
     if not run.train.mirror:
-        return probs
+        return once(flow, onset)
     mirrored = mirror(flow, vectors=run.flow.method != "difference")
-    return (probs + _once(network, run, mirrored, None if onset is None else onset.flip(-1))) / 2
-
-
-def _once(network: Network, run: Run, flow: Tensor, onset: Tensor | None) -> Tensor:
-    logits = network(*network_input(run, flow, onset, network.grid))
-    return probabilities(logits.float(), run.train)
+    return (once(flow, onset) + once(mirrored, None if onset is None else onset.flip(-1))) / 2
