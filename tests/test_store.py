@@ -167,7 +167,7 @@ def test_a_clip_whose_landmarks_are_missing_is_a_problem_and_the_others_are_used
     assert kept == [landmarked[0], landmarked[3]]
     assert_right(motion, kept, masked)
     assert [(problem.clip, problem.usable) for problem in problems] == [(clip.id, False) for clip in landmarked[1:3]]
-    assert "1.csv must be readable" in problems[0].what and "there is none" in problems[1].what
+    assert "1.csv (No such file" in problems[0].what and "there is none" in problems[1].what
 
 
 def test_flow_images_need_no_landmarks(tmp_path, root):

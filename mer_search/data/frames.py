@@ -16,12 +16,10 @@ def frame_sets(clip: Clip, config: Frames) -> list[tuple[int, ...]]:
 
     The onset moves forward by up to int(jitter * (middle - onset) / 4) frames and the offset back by the same rule;
     the frames between follow, and with `jitter_apex` an apex moves back by the onset's rule. So a clip has few sets (1
-    to 9 with the default jitter around the midpoint), and all of them can be measured beforehand. A clip of flow images
+    to 9 with the default jitter around the midpoint), and all of them can be measured beforehand. The middle is the
+    annotated apex, where it is asked for and lies strictly inside the clip, else the midpoint. A clip of flow images
     has one set, that of its maps. Where only onset, apex and offset are there, the apex is the frame between, and
     nothing moves.
-
-    Raises:
-        DataError: for more maps than the frames of such a clip give.
     """
     if clip.is_flow:
         return [tuple(range(min(config.maps, len(clip.frames))))]
@@ -30,16 +28,18 @@ def frame_sets(clip: Clip, config: Frames) -> list[tuple[int, ...]]:
             f"of its frames only onset, apex and offset are there, so that frames.maps must be 1 or 2, but is "
             f"{config.maps}; set it, or add the frames between"
         )
-    middle = _middle(clip, clip.onset, clip.offset, config)
+    inside = clip.apex is not None and clip.onset < clip.apex < clip.offset
+    apex = clip.apex if inside and config.middle == "apex" else None
+    middle = (clip.onset + clip.offset) // 2 if apex is None else apex
     forward = int(config.jitter * (middle - clip.onset) / 4)
     back = int(config.jitter * (clip.offset - middle) / 4)
-    early = forward if config.jitter_apex and config.middle == "apex" and middle == clip.apex else 0
-    sets = [
-        _points(clip, clip.onset + on, clip.offset - off, config, earlier)
-        for on in range(forward + 1)
-        for off in range(back + 1)
-        for earlier in range(early + 1)
-    ]
+    sets = []
+    for onset in range(clip.onset, clip.onset + forward + 1):
+        for offset in range(clip.offset, clip.offset - back - 1, -1):
+            for earlier in range(forward + 1 if config.jitter_apex and apex is not None else 1):
+                middle = (onset + offset) // 2 if apex is None else apex - earlier
+                five = (onset, (onset + middle) // 2, middle, (middle + offset) // 2, offset)
+                sets.append(tuple(five[end] for end in ENDS[config.maps]))
     return list(dict.fromkeys(sets))
 
 
@@ -48,16 +48,3 @@ def pairs(frames: Sequence[int], config: Frames) -> list[tuple[int, int]]:
     if config.pairs == "onset":
         return [(frames[0], frame) for frame in frames[1:]]
     return list(pairwise(frames))
-
-
-def _middle(clip: Clip, onset: int, offset: int, config: Frames) -> int:
-    """The annotated apex, where it is asked for and lies strictly inside the clip; else the midpoint."""
-    if config.middle == "apex" and clip.apex is not None and clip.onset < clip.apex < clip.offset:
-        return clip.apex
-    return (onset + offset) // 2
-
-
-def _points(clip: Clip, onset: int, offset: int, config: Frames, earlier: int) -> tuple[int, ...]:
-    middle = _middle(clip, onset, offset, config) - earlier
-    five = (onset, (onset + middle) // 2, middle, (middle + offset) // 2, offset)
-    return tuple(five[end] for end in ENDS[config.maps])

@@ -40,16 +40,6 @@ def read_image(path: Path) -> MatLike:
         raise DataError(f"a frame must be a whole image, but {path} cannot be decoded") from error
 
 
-def reader(check: Callable[[], None]) -> Read:
-    """`read_image` for a function in threads, which calls its `check` before each image (see data.threads)."""
-
-    def read(path: Path) -> MatLike:
-        check()
-        return read_image(path)
-
-    return read
-
-
 def _decoded(content: bytes) -> MatLike:
     with Image.open(io.BytesIO(content), formats=FORMATS) as header:
         width, height = header.size
