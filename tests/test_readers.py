@@ -4,6 +4,7 @@ import pytest
 from small import smic_row, write_book, write_frames, write_smic
 
 from mer_search.data import DATASETS, open_folder
+from mer_search.data.readers.layouts import LAYOUTS
 
 MMEW = ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion", "remarks"]
 DFME = ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Emotion", "EmotionId", "Fps", "AU"]
@@ -148,8 +149,8 @@ def test_datasets_side_by_side_are_a_composite_of_their_three_classes(tmp_path):
     assert (open_folder(tmp_path).name, _labels(open_folder(tmp_path))) == ("composite", ["negative"])
 
 
-@pytest.mark.parametrize("name", [name for name, dataset in DATASETS.items() if dataset.layout])
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_the_published_name_of_a_spreadsheet_is_its_own_datasets_alone(tmp_path, name):
-    file = tmp_path / DATASETS[name].layout.file
+    file = tmp_path / LAYOUTS[name].file
     file.write_bytes(b"")
     assert [each for each, dataset in DATASETS.items() if dataset.recognise(tmp_path, [file])] == [name]

@@ -39,15 +39,10 @@ def read_table(path: Path, tab: str = "") -> list[list[str]]:
 
 
 def _text(content: bytes) -> list[list[str]]:
-    encodings = ("utf-16",) if content.startswith(BYTE_ORDERS) else ("utf-8-sig", "latin-1")
-    for encoding in encodings:  # the last is what a spreadsheet program writes on an older system
-        try:
-            text = content.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise ValueError("it is neither UTF-8 nor UTF-16 nor Latin-1")
+    try:
+        text = content.decode("utf-16" if content.startswith(BYTE_ORDERS) else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # which a spreadsheet program writes on an older system
     if "\0" in text:
         raise ValueError("it holds a zero byte")
     lines = io.StringIO(text, newline=None)
@@ -74,6 +69,5 @@ def _spreadsheet(path: Path, content: bytes, tab: str) -> list[list[str]]:
 
 def _cell(value: Any) -> str:
     """A cell as it is shown: 12 for 12.0, nothing for an empty one."""
-    if value is None:
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    whole = isinstance(value, float) and value.is_integer()
+    return "" if value is None else str(int(value) if whole else value)
