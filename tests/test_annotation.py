@@ -6,7 +6,7 @@ from small import COLUMNS, silent, write_book, write_casme2, write_frames
 from mer_search.config import Frames, Prep, with_values
 from mer_search.data import open_folder
 from mer_search.data.clips import checksum
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import frame_sets
 from mer_search.data.prepare import neighbours
 from mer_search.data.readers.annotation import action_units, number, without_zeros
 from mer_search.errors import DataError
@@ -128,15 +128,6 @@ def test_a_table_without_titles_is_refused(tmp_path):
         open_folder(tmp_path)
 
 
-def test_missing_frames_at_the_start_leave_a_clip_out(tmp_path):
-    _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02")])
-    (tmp_path / "Cropped" / "sub01" / "EP01_01" / "reg_img11.jpg").unlink()
-    write_frames(tmp_path / "Cropped" / "sub01" / "EP01_01", ["reg_img21.jpg"])  # as many as there must be, but others
-    folder = open_folder(tmp_path)
-    assert [clip.name for clip in folder.clips] == ["EP01_02"]
-    assert "1 of its frames 11-20 are missing (the first: 11)" in folder.problems[0].what
-
-
 @pytest.mark.parametrize(
     ("name", "first"),
     [("{}.jpg", 11), ("img{:04d}_aligned.jpg", 11), ("frame_det_00_{:06d}.bmp", 11), ("{:03d}.jpg", 0), ("{}.png", 1)],
@@ -213,21 +204,18 @@ def test_of_three_frames_none_may_be_another_and_the_apex_must_not_be_the_onset(
     assert not any(problem.usable for problem in folder.problems)
 
 
-def test_processed_frames_are_told_by_their_name_or_their_folder(tmp_path):
-    _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02"), _row(1, "EP01_03")])
-    write_frames(tmp_path / "denoised_masked" / "sub01" / "EP01_02", (f"reg_img{k}.jpg" for k in range(11, 21)))
-    for path in (tmp_path / "Cropped" / "sub01" / "EP01_03").iterdir():
+def test_of_copies_processed_frames_are_taken_before_cropped_ones_and_raw_and_a_full_copy_before_an_empty_one(tmp_path):
+    root = tmp_path / "raw"  # the path to the data does not tell
+    _casme2(root, [_row(1, f"EP01_0{k}") for k in (1, 2, 3)])
+    write_frames(root / "A_raw" / "sub01" / "EP01_01", (f"img{k}.jpg" for k in range(11, 21)))
+    write_frames(root / "denoised_masked" / "sub01" / "EP01_01", [])
+    write_frames(root / "Cropped" / "__MACOSX" / "sub01" / "EP01_01", ["reg_img11.jpg"])
+    write_frames(root / "denoised_masked" / "sub01" / "EP01_02", (f"reg_img{k}.jpg" for k in range(11, 21)))
+    for path in (root / "Cropped" / "sub01" / "EP01_03").iterdir():
         path.rename(path.with_name(f"md_{path.name}"))
-    assert [clip.processed for clip in open_folder(tmp_path).clips] == [False, True, True]
-
-
-def test_an_empty_copy_does_not_take_the_place_of_a_full_one(tmp_path):
-    _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02")])
-    write_frames(tmp_path / "denoised_masked" / "sub01" / "EP01_01", [])
-    write_frames(tmp_path / "Cropped" / "__MACOSX" / "sub01" / "EP01_02", ["reg_img11.jpg"])
-    clips = open_folder(tmp_path).clips
-    assert [len(clip.frames) for clip in clips] == [10, 10]
-    assert not any(clip.processed for clip in clips)
+    clips = open_folder(root).clips
+    assert [clip.processed for clip in clips] == [False, True, True]  # by their folder's name, or their own
+    assert (clips[0].frames[0].name, len(clips[0].frames)) == ("reg_img11.jpg", 10)
 
 
 def test_folders_that_may_not_be_read_are_not_looked_at(tmp_path, monkeypatch):
@@ -242,13 +230,6 @@ def test_folders_that_may_not_be_read_are_not_looked_at(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "listdir", refusing)
     assert len(open_folder(tmp_path).clips) == 1
-
-
-def test_the_path_to_the_data_does_not_tell_which_copy_is_taken(tmp_path):
-    root = tmp_path / "cropped"
-    _casme2(root, [_row(1, "EP01_01")])
-    write_frames(root / "A_raw" / "sub01" / "EP01_01", (f"img{k}.jpg" for k in range(11, 21)))
-    assert open_folder(root).clips[0].frames[0].name == "reg_img11.jpg"
 
 
 def test_clips_outside_the_task_are_counted(tmp_path):

@@ -70,17 +70,19 @@ def test_quirks_of_the_spreadsheet(tmp_path):
         assert (problem.clip, problem.usable) == (clip, usable) and what in problem.what
 
 
-def test_missing_last_frames_shorten_a_clip_and_many_leave_it_out(tmp_path):
+def test_missing_last_frames_shorten_a_clip_and_many_or_the_first_leave_it_out(tmp_path):
     rows = write_casme2(tmp_path, 2)
-    for row, gone in ((rows[0], (25, 26, 27)), (rows[4], range(14, 29))):
+    for row, gone in ((rows[0], (25, 26, 27)), (rows[4], range(14, 29)), (rows[5], [12])):
         for number in gone:
             (tmp_path / "Cropped" / f"sub{row[0]:02d}" / row[1] / f"reg_img{number}.jpg").unlink()
+    write_frames(tmp_path / "Cropped" / "sub02" / rows[5][1], ["reg_img29.jpg"])  # as many as before, but others
     folder = open_folder(tmp_path)
-    first, second = folder.problems
-    assert (folder.clips[0].offset, len(folder.clips)) == (24, 7)
-    assert "3 of its frames 11-27 are missing (the first: 25); offset taken as 24" in first.what
-    assert (first.clip, first.usable) == ("sub01/EP01_01f", True)
-    assert (second.clip, second.usable) == ("sub02/EP01_02f", False)
+    assert (folder.clips[0].offset, len(folder.clips)) == (24, 6)
+    assert [(problem.clip, problem.usable, problem.what) for problem in folder.problems] == [
+        ("sub01/EP01_01f", True, "3 of its frames 11-27 are missing (the first: 25); offset taken as 24"),
+        ("sub02/EP01_02f", False, "15 of its frames 12-28 are missing (the first: 14)"),
+        ("sub02/EP02_02f", False, "1 of its frames 12-28 are missing (the first: 12)"),
+    ]
 
 
 def test_an_unreadable_image_is_found_by_the_check(tmp_path):

@@ -9,8 +9,7 @@ from small import texture, write_casme2
 
 from mer_search.config import Flow, Run, with_values
 from mer_search.data import open_folder
-from mer_search.data.flow import METHODS, measure, motion, read_flow_image, resize_flow
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import METHODS, frame_sets, measure, motion, read_flow_image, resize_flow
 from mer_search.data.synthetic.faces import person_of
 from mer_search.errors import UsageError
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mer_search.config import Frames
 from mer_search.data.clips import Clip
-from mer_search.data.frames import frame_sets, pairs
+from mer_search.data.flow import frame_sets, pairs
 
 repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=100)
 LENGTHS = st.integers(24, 141)  # frames of the shortest and the longest clip of CASME II

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import COLUMNS, texture, write_book, write_casme2, write_flow_images, write_frames
 
-from mer_search.data import images, open_folder
+from mer_search.data import open_folder, prepare
 from mer_search.data.check import check_folder
-from mer_search.data.images import read_image
+from mer_search.data.prepare import read_image
 from mer_search.data.readers import annotation
 from mer_search.data.readers.annotation import number, without_zeros
 from mer_search.data.readers.tables import COLUMNS as WIDEST
@@ -81,7 +81,7 @@ def test_what_is_read_of_a_whole_image_is_what_opencv_decodes(tmp_path, kind, de
 
 def test_an_image_is_refused_by_the_size_in_its_header_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(prepare, "MAX_PIXELS", 10_000)
     (tmp_path / "a.png").write_bytes(png_bomb(101))
     (tmp_path / "b.jpg").write_bytes(jpeg_of(_jpeg(), 60000, 60000))
     (tmp_path / "c.png").write_bytes(png(2**31 - 1, 2**31 - 1, b""))

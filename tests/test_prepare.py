@@ -9,8 +9,7 @@ from small import face_points, texture, write_openface
 from mer_search.config import Prep
 from mer_search.data import masks, prepare
 from mer_search.data.clips import Clip
-from mer_search.data.images import read_image
-from mer_search.data.prepare import denoised, neighbours, prepared, resized
+from mer_search.data.prepare import denoised, neighbours, prepared, read_image, resized
 from mer_search.errors import DataError
 
 DENOISE = Prep(size=40, denoise=5)

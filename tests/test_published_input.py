@@ -18,8 +18,7 @@ from small import face_points, texture, write_clip, write_openface
 from mer_search.config import Flow, Frames, Prep, Run, Train, digest, with_values
 from mer_search.data import masks
 from mer_search.data.clips import Clip
-from mer_search.data.flow import cropped, farneback, measure, motion, with_copies
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import cropped, farneback, frame_sets, measure, motion, with_copies
 from mer_search.data.prepare import prepared
 from mer_search.errors import DataError, UsageError
 from mer_search.model.channels import IMAGENET_MEAN, channels

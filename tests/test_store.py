@@ -12,8 +12,7 @@ from small import face_points, texture, write_casme2, write_flow_images, write_o
 
 from mer_search.config import Run, with_values
 from mer_search.data import open_folder, store
-from mer_search.data.flow import measure
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import frame_sets, measure
 from mer_search.errors import DataError
 
 

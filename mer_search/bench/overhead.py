@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from mer_search.bench.speed import Times, timed
 from mer_search.config import with_values
-from mer_search.data.flow import measure
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import frame_sets, measure
 from mer_search.engine.executor import Executor
 from mer_search.engine.where import open_executor
 from mer_search.search import space

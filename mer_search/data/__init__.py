@@ -28,7 +28,7 @@ class Folder:
     clips: tuple[Clip, ...] = field(repr=False)
     problems: tuple[Problem, ...] = field(repr=False)
     synthetic: bool
-    outside: Mapping[str, int]  # emotion: how many clips are left out because it is no part of the task
+    outside: Mapping[str, int]  # emotion that is no part of the task: how many rows of the annotation have it
     source: str = ""  # the spreadsheet that was read
 
     @property

@@ -38,7 +38,7 @@ OBJECTIVE = {
     for count in (5, 7)
 }
 
-Content = tuple[list[Clip], list[Problem], Mapping[str, int]]  # the last: emotion outside a task -> number of its clips
+Content = tuple[list[Clip], list[Problem], Mapping[str, int]]  # the last: emotion outside a task -> rows that have it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,7 @@ import cv2
 from mer_search.config import Prep
 from mer_search.data import Folder
 from mer_search.data.clips import Clip
-from mer_search.data.images import Read
-from mer_search.data.prepare import prepared
+from mer_search.data.prepare import Read, prepared
 from mer_search.data.readers.annotation import PROCESSED, tables
 from mer_search.data.threads import each_clip
 from mer_search.errors import DataError, UsageError

@@ -22,8 +22,7 @@ from mer_search.config import Flow, Prep, Run
 from mer_search.data import Folder
 from mer_search.data.clips import Clip
 from mer_search.data.flow import farneback
-from mer_search.data.images import Read, read_image
-from mer_search.data.prepare import prepared
+from mer_search.data.prepare import Read, prepared, read_image
 from mer_search.data.readers.annotation import IMAGES, MIN_FRAMES, pictures, processed
 from mer_search.data.readers.flow_images import maps_of
 from mer_search.errors import DataError
@@ -71,84 +70,68 @@ def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Mo
     Raises:
         DataError: if there is no such clip, it cannot be read, or it cannot be told who of the dataset is in it.
     """
-    path = Path(text)
-    if path.exists() and not data.exists():
-        return _loose(text, path, "", run, given, flow_images)
-    folder = known()
-    clip, owner = next((each for each in folder.clips if each.id == text), None), ""
-    inside = path.resolve().is_relative_to(data.resolve())
-    if clip is None and inside:
-        clip = _at(path.resolve(), folder)
-    elif clip is None:
-        clip, owner = _copied(path, folder)
-    if clip is None and path.exists():
-        return _loose(text, path, _whose(path, folder) if inside else owner, run, given, flow_images)
-    if clip is None:
-        near = difflib.get_close_matches(text, [each.id for each in folder.clips], n=3, cutoff=0)
-        raise DataError(
-            f"CLIP must be the id of a clip of {folder.path} (such as {', '.join(near)}) or the path of a folder of "
-            f"frames, a video or a flow image, but {text} is neither"
-        )
-    if given == Moments() or flow_images:
+    path, clip, subject = Path(text), None, ""
+    if data.exists() or not path.exists():
+        clip, subject = _of_dataset(text, path, known())
+    if clip and (given == Moments() or flow_images):
         numbers = clip.numbers or tuple(range(clip.onset, clip.onset + len(clip.frames)))
-        return Found(text, clip, clip.subject, ANNOTATED, numbers)
-    film = _folder(clip.frames[0].parent)
-    film = replace(film, clip=replace(film.clip, label=clip.label, landmarks=clip.landmarks))
-    ends = clip.onset, clip.apex, clip.onset + len(clip.frames) - 1
-    annotated = (None if k is None else film.clip.frames.index(clip.frames[k - clip.onset]) for k in ends)
-    return _between(text, film, clip.subject, run, given, Moments(*annotated))
-
-
-def _at(path: Path, folder: Folder) -> Clip | None:
-    """The dataset's clip whose frames lie in the folder `path`, or that has the name of the flow image there: a
-    subject's u_train folder has other people's clips."""
-    if folder.dataset.flow_images:
-        return next((clip for clip in folder.clips if path.stem.strip() == clip.name), None)
-    return next((clip for clip in folder.clips if clip.frames[0].parent.resolve() == path), None)
-
-
-def _copied(path: Path, folder: Folder) -> tuple[Clip | None, str]:
-    """The dataset's clip of which all frames are elsewhere, too; and whose clip the most frames are of, "" if none."""
-
-    def shared(clip: Clip) -> int:
-        twins = ((path if folder.dataset.flow_images else path / frame.name, frame) for frame in clip.frames)
-        return sum(twin.is_file() and filecmp.cmp(twin, frame, shallow=False) for twin, frame in twins)
-
-    found = max(folder.clips, key=shared)
-    frames = shared(found)
-    return found if frames == len(found.frames) else None, found.subject if frames else ""
-
-
-def _whose(path: Path, folder: Folder) -> str:
-    """The subject that something in the dataset's folder is of, by the nearest folder that is one subject's."""
-    names = {clip.subject.lower(): clip.subject for clip in folder.clips}
-    around = [] if folder.dataset.flow_images else [path.resolve(), *path.resolve().parents]
-    for above in itertools.takewhile(lambda above: above != folder.path.resolve(), around):
-        owners = {clip.subject for clip in folder.clips if above in clip.frames[0].resolve().parents}
-        owners |= {names[above.name.lower()]} if above.name.lower() in names else set()
-        if len(owners) == 1:
-            return owners.pop()
-    raise DataError(
-        f"{path} lies among the clips that the networks were trained on, but it cannot be told whose it is; copy it "
-        "elsewhere and say --subject, or leave that out if the study has no subject of that name"
-    )
-
-
-def _loose(text: str, path: Path, subject: str, run: Run, given: Moments, flow_images: bool) -> Found:
-    """A clip that no dataset lists."""
+        return Found(text, clip, subject, ANNOTATED, numbers)
+    if clip:
+        film = _folder(clip.frames[0].parent)
+        film = replace(film, clip=replace(film.clip, label=clip.label, landmarks=clip.landmarks))
+        ends = clip.onset, clip.apex, clip.onset + len(clip.frames) - 1
+        annotated = (None if k is None else film.clip.frames.index(clip.frames[k - clip.onset]) for k in ends)
+        return _between(text, film, subject, run, given, Moments(*annotated))
     image = path.is_file() and path.suffix.lower() in IMAGES
     if image != flow_images:
         must = "a flow image" if flow_images else "a folder of frames or a video"
         raise DataError(f"a clip must be {must} for networks of this study, but {path} is none")
-    if image:
-        clip = Clip("", subject, path.stem.strip(), "", maps_of(path), 0, 0, 0, 0)
-        if len(clip.frames) < run.frames.maps:
-            raise DataError(
-                f"networks of this study take {run.frames.maps} flow images a clip, but {path} is one alone; put "
-                f"{clip.name}_1.png beside it"
-            )
-        return Found(text, clip, subject, "a flow image", tuple(range(len(clip.frames))))
-    return _between(text, _folder(path) if path.is_dir() else _video(path), subject, run, given, Moments())
+    if not image:
+        return _between(text, _folder(path) if path.is_dir() else _video(path), subject, run, given, Moments())
+    clip = Clip("", subject, path.stem.strip(), "", maps_of(path), 0, 0, 0, 0)
+    if len(clip.frames) < run.frames.maps:
+        raise DataError(
+            f"networks of this study take {run.frames.maps} flow images a clip, but {path} is one alone; put "
+            f"{clip.name}_1.png beside it"
+        )
+    return Found(text, clip, subject, "a flow image", tuple(range(len(clip.frames))))
+
+
+def _of_dataset(text: str, path: Path, folder: Folder) -> tuple[Clip | None, str]:
+    """The dataset's clip of that id, at that place in its folder, or of which that is a copy; else None, and whose it
+    is: by the nearest folder above that is one subject's, or elsewhere by the clip that shares the most frames."""
+    place, root, flow_images = path.resolve(), folder.path.resolve(), folder.dataset.flow_images
+    if found := next((clip for clip in folder.clips if clip.id == text), None):
+        return found, found.subject
+    if not path.exists():
+        near = difflib.get_close_matches(text, [clip.id for clip in folder.clips], n=3, cutoff=0)
+        raise DataError(
+            f"CLIP must be the id of a clip of {folder.path} (such as {', '.join(near)}) or the path of a folder of "
+            f"frames, a video or a flow image, but {text} is neither"
+        )
+    if not place.is_relative_to(root):
+
+        def shared(clip: Clip) -> int:
+            twins = ((path if flow_images else path / frame.name, frame) for frame in clip.frames)
+            return sum(twin.is_file() and filecmp.cmp(twin, frame, shallow=False) for twin, frame in twins)
+
+        found = max(folder.clips, key=shared)
+        frames = shared(found)
+        return found if frames == len(found.frames) else None, found.subject if frames else ""
+    for clip in folder.clips:  # a flow image is known by its name: a subject's u_train folder has other people's clips
+        if place.stem.strip() == clip.name if flow_images else clip.frames[0].parent.resolve() == place:
+            return clip, clip.subject
+    names = {clip.subject.lower(): clip.subject for clip in folder.clips}
+    around = [] if flow_images else [place, *place.parents]
+    for above in itertools.takewhile(lambda above: above != root, around):
+        owners = {clip.subject for clip in folder.clips if above in clip.frames[0].resolve().parents}
+        owners |= {names[above.name.lower()]} if above.name.lower() in names else set()
+        if len(owners) == 1:
+            return None, owners.pop()
+    raise DataError(
+        f"{path} lies among the clips that the networks were trained on, but it cannot be told whose it is; copy it "
+        "elsewhere and say --subject, or leave that out if the study has no subject of that name"
+    )
 
 
 def _between(text: str, film: Found, subject: str, run: Run, given: Moments, annotated: Moments) -> Found:

@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 
 from mer_search.config import Run, digest
 from mer_search.data.clips import Clip, Problem
-from mer_search.data.flow import Measured, measure, with_copies
-from mer_search.data.frames import frame_sets
-from mer_search.data.images import Read
+from mer_search.data.flow import Measured, frame_sets, measure, with_copies
 from mer_search.data.masks import BY_LANDMARKS, landmark_file, onset_row
-from mer_search.data.prepare import in_force, neighbours
+from mer_search.data.prepare import Read, in_force, neighbours
 from mer_search.data.threads import each_clip
 from mer_search.errors import DataError, DiskError
 from mer_search.files import content_of, sweep, write_whole

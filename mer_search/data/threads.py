@@ -11,7 +11,7 @@ import cv2
 from cv2.typing import MatLike
 
 from mer_search.data.clips import Clip, Problem
-from mer_search.data.images import Read, read_image
+from mer_search.data.prepare import Read, read_image
 from mer_search.errors import DataError
 
 S = TypeVar("S")

@@ -139,11 +139,10 @@ class Layout(Dataset):
 
     def _rows(self, path: Path) -> list[Row]:
         cells = read_table(path, self.tab)
-        bare = [list(map(_bare, row)) for row in cells]
-        start = next((line for line, row in enumerate(bare) if {"subject", "filename"} <= set(row)), None)
+        start = next((k for k, row in enumerate(cells) if {"subject", "filename"} <= set(map(_bare, row))), None)
         if start is None:
             raise DataError(f"{path} must have a row of titles with Subject and Filename, but has none")
-        titles = bare[start]
+        titles = list(map(_bare, cells[start]))
         found = {title: titles.count(_bare(title)) for title in self.columns.values()}
         if wrong := [f"{title} {count} times" for title, count in found.items() if count != 1]:
             raise DataError(f"{path} must have each of the columns {', '.join(found)} once, but has {', '.join(wrong)}")

@@ -160,12 +160,11 @@ def render_clip(clip: Clip, person: Person, check: Check = lambda: None) -> NDAr
 def _write_clip(out: Path, clip: Clip, person: Person, check: Check) -> None:
     """A clip's frames and, as OpenFace writes them, the landmarks of the face at rest, the same in all frames."""
     place = f"sub{clip.subject:02d}/{clip.name}"
-    (out / "Cropped" / place).mkdir(parents=True)
+    folder = out / "Cropped" / place
+    folder.mkdir(parents=True)
     for number, frame in enumerate(render_clip(clip, person, check), clip.onset):
         jpeg = cv2.imencode(".jpg", frame, (cv2.IMWRITE_JPEG_QUALITY, 95))[1]
-        (out / "Cropped" / place / f"reg_img{number}.jpg").write_bytes(
-            jpeg.tobytes()
-        )  # unlike imwrite, says why it fails
+        (folder / f"reg_img{number}.jpg").write_bytes(jpeg.tobytes())  # unlike imwrite, says why it fails
     head = ["success", *(f"{axis}_{point}" for point in range(68) for axis in "xy")]
     row = ["1", *(f"{value:.2f}" for value in landmarks(person).ravel())]
     lines = [head, *[row] * (clip.offset - clip.onset + 1)]
@@ -197,8 +196,8 @@ def write_dataset(
 
 
 def _check(height: int, width: int, seed: int, subjects: Sequence[int]) -> None:
-    for name, value, low, high in (("height", height, 64, 512), ("width", width, 64, 512), ("seed", seed, 0, 2**63)):
-        if not low <= value <= high:
-            raise UsageError(f"{name} must be {low} to {high}, but got {value}; choose one in that range.")
-    if not subjects or set(subjects) - set(COUNTS):
-        raise UsageError(f"subjects must be some of 1 to 26, but got {list(subjects)}; name those to write.")
+    if not (64 <= height <= 512 and 64 <= width <= 512 and seed >= 0 and set() < set(subjects) <= set(COUNTS)):
+        raise UsageError(
+            "height and width must be 64 to 512, seed 0 or more, and subjects some of 1 to 26, but got "
+            f"{height}, {width}, {seed} and {list(subjects)}"
+        )
