@@ -72,17 +72,13 @@ def enough(clips: Sequence[Clip]) -> bool:
 
 
 def checksum(clips: Sequence[Clip]) -> str:
-    """16 hexadecimal digits of the clips' names, labels, frame numbers and action units.
-
-    Neither the order of the clips nor their folder matters. Clips without action units, such as flow images, keep the
-    checksum that they had before action units were taken in.
-    """
+    """16 hexadecimal digits of the clips' names, labels, frame numbers and action units, whatever their order."""
     rows = []
     for clip in clips:
         onset, apex, offset = clip.numbers or (clip.onset, clip.apex, clip.offset)
         units = "+".join(clip.action_units)
         row = f"{clip.dataset} {clip.subject} {clip.name} {clip.label} {onset} {apex} {offset} {units}"
-        rows.append(row.rstrip())
+        rows.append(row.rstrip())  # as it was before action units were taken in, where there are none
     return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
 
 

@@ -97,14 +97,10 @@ def tvl1(before: MatLike, after: MatLike, config: Flow) -> NDArray[np.float32]:
             "pip install 'mer-search[tvl1]', or choose farneback or dis"
         ) from None
     v, u = optical_flow_tvl1(
-        before.astype(np.float32) / 255,
-        after.astype(np.float32) / 255,
-        attachment=config.tvl1_attachment,
-        tightness=config.tvl1_tightness,
-        num_warp=config.tvl1_warps,
-        num_iter=config.tvl1_iterations,
-        tol=config.tvl1_tolerance,
-    )
+        before.astype(np.float32) / 255, after.astype(np.float32) / 255,
+        attachment=config.tvl1_attachment, tightness=config.tvl1_tightness, num_warp=config.tvl1_warps,
+        num_iter=config.tvl1_iterations, tol=config.tvl1_tolerance,
+    )  # fmt: skip
     return np.stack([u, v]).astype(np.float32)
 
 

@@ -151,7 +151,6 @@ def resized(image: MatLike, size: int, how: str = "area") -> MatLike:
 
 
 def pillow_resized(image: MatLike, width: int, height: int) -> MatLike:
-    """An image (H, W, 3) -> (height, width, 3) by Pillow's bilinear filter, as torchvision resizes what it is given as
-    a PIL image."""
+    """An image (H, W, 3) -> (height, width, 3) by Pillow's bilinear filter, as torchvision resizes PIL images."""
     picture = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(picture)

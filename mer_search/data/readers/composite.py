@@ -1,11 +1,9 @@
 """Composites from clips: a folder with a sub-folder for each of CASME II, SAMM and SMIC, or for two; or with others.
 
-Of these three it is MEGC 2019's, with others or another it is one of our own, by each database's task "3"; or by the
-objective classes of those databases that have them, as MEGC 2018's composite of CASME II and SAMM.
-The challenge's full set has 442 clips of 68 subjects: 88 negative, 32 positive and 25 surprise of CASME II, 92, 26 and
-15 of SAMM, 70, 51 and 43 of SMIC. Each database's task "3" gives these. Where the organisers' own list lies in the
-folder, `combined_3class_gt.csv` or as it is called in copies of it, it is what counts. Source: See et al., "MEGC 2019",
-FG 2019.
+Of these three it is MEGC 2019's, with others or another it is one of our own, by each database's task "3", which gives
+the challenge's 442 clips of 68 subjects; or by the objective classes of those databases that have them, as MEGC 2018's
+composite of CASME II and SAMM. Where the organisers' own list lies in the folder, `combined_3class_gt.csv` or a copy of
+it, it is what counts. Source: See et al., "MEGC 2019", FG 2019.
 """
 
 import re
@@ -52,13 +50,11 @@ class Composite(Dataset):
                     f"{folder} must hold {layout.title} once, but it is in "
                     f"{' and in '.join(path.name for path in paths)}; move all but one away"
                 )
-            if task in OBJECTIVE and task in layout.tasks:
-                some, wrong, others = layout.read(paths[0], task)
-                outside.update(others)
-            elif task in OBJECTIVE:
+            if task not in layout.tasks:
                 continue
-            elif listed is None:
-                some, wrong, _ = layout.read(paths[0], "3")
+            if task in OBJECTIVE or listed is None:
+                some, wrong, others = layout.read(paths[0], task)
+                outside.update(others if task in OBJECTIVE else {})
             else:
                 raw, wrong, _ = layout.read(paths[0])
                 some, wrong = _by_list(raw, wrong, layout, [row[1:] for row in listed if row[0] == name])

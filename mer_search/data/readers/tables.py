@@ -19,15 +19,8 @@ BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")  # what a text in UTF-16 begins with
 
 
 def read_table(path: Path, tab: str = "") -> list[list[str]]:
-    """A table's cells as text, whatever its line lengths.
-
-    Args:
-        path: a spreadsheet (.xlsx), or text with commas, semicolons or tabs (.csv and the like), whatever its encoding.
-        tab: name of the spreadsheet's sheet, in any case; the first where there is none of that name.
-
-    Raises:
-        DataError: if it is no such file, or too large for one.
-    """
+    """The cells as text of a spreadsheet (.xlsx; its sheet `tab`, else the first), or of text with commas, semicolons or
+    tabs, whatever its encoding and line lengths; a DataError if it is no such file, or too large for one."""
     try:
         content = content_of(path, MAX_BYTES)
         return _spreadsheet(path, content, tab) if path.suffix.lower() == ".xlsx" else _text(content)
