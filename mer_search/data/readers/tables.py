@@ -19,8 +19,8 @@ BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")  # what a text in UTF-16 begins with
 
 
 def read_table(path: Path, tab: str = "") -> list[list[str]]:
-    """The cells as text of a spreadsheet (.xlsx; its sheet `tab`, else the first), or of text with commas, semicolons or
-    tabs, whatever its encoding and line lengths; a DataError if it is no such file, or too large for one."""
+    """The cells, as text, of a spreadsheet (.xlsx; its sheet `tab`, else the first), or of a text with commas,
+    semicolons or tabs, whatever its encoding; a DataError if it is no such file, or too large for one."""
     try:
         content = content_of(path, MAX_BYTES)
         return _spreadsheet(path, content, tab) if path.suffix.lower() == ".xlsx" else _text(content)
