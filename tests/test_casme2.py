@@ -44,7 +44,7 @@ def test_quirks_of_the_spreadsheet(tmp_path):
     rows[0][4] = "/"  # sub04 EP12_01f in the real one
     rows[1][4] = rows[1][3]  # apex = onset is kept: sub05 EP09_05f
     rows[2][8] = "sadness"  # annotated, no class of the task
-    rows[3][8] = "joy"
+    rows[3][8], rows[3][4] = "joy", "/"  # one problem is told of it
     rows[4][4] = 999
     rows[5][1] = "EP99_99"
     rows[6][8] = " Others "  # stray spaces and capitals
@@ -63,7 +63,7 @@ def test_quirks_of_the_spreadsheet(tmp_path):
             ("sub02/EP01_02f", "but is '999'; taken as unknown", True),
             ("sub02/EP99_99", "folder is missing", False),
             ("sub03/EP01_03f", "onset must come before offset", False),
-            ("sub01/EP04_01f", "label must be one of", False),
+            ("sub01/EP04_01f", "label must be one of disgust, fear, happiness, others, repression", False),
         ],
         strict=True,
     ):

@@ -68,14 +68,8 @@ def test_every_setting_reaches_its_method(method, setting, value):
     assert not np.array_equal(before, after)  # the same settings give the same flow to the last bit
 
 
-def test_every_method_of_the_configuration_has_its_function(tmp_path, tiny):
-    write_casme2(tmp_path, 1, per_subject=1)  # moves to the right, then back
-    (clip,) = open_folder(tmp_path).clips
-    for method in set(get_args(Flow.model_fields["method"].annotation)) - {"difference"}:
-        run = with_values(tiny, {"flow.method": method, "prep.size": 48, "flow.size": 48})
-        flow = measure(clip, frame_sets(clip, run.frames)[:1], run).flow.astype(float)
-        assert flow.shape == (1, 2, 2, 48, 48)
-        assert flow[0, 0, 0].mean() > 1 > -1 > flow[0, 1, 0].mean()
+def test_every_method_of_the_configuration_has_its_function():
+    assert {*METHODS, "difference"} == set(get_args(Flow.model_fields["method"].annotation))
 
 
 def test_flow_can_be_measured_in_threads_at_once():

@@ -105,14 +105,12 @@ def test_clips_that_were_drawn_once_are_drawn_again_where_they_were_deleted(tmp_
     assert workspace.find_data(tmp_path / "other", workspace.silent) == tmp_path / "other"
 
 
-def test_a_folder_with_something_in_it_is_refused_and_kept(tmp_path):
+def test_a_folder_with_something_in_it_is_refused_and_kept_and_an_empty_one_filled(tmp_path):
     (tmp_path / "mine.txt").write_text("x", encoding="utf-8")
     with pytest.raises(UsageError, match="new or empty"):
         write_dataset(tmp_path, subjects=(22,), **SMALL)
     assert contents(tmp_path) == {"mine.txt": b"x"}
-
-
-def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "mine.txt").unlink()
     seen = []
     write_dataset(tmp_path, subjects=(22,), on_clip=lambda *progress: seen.append(progress), **SMALL)
     assert (tmp_path / SHEET).is_file() and seen[-1] == (2, 2)

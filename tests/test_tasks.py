@@ -35,17 +35,6 @@ def test_a_task_has_classes_and_leaves_the_other_emotions_out(folder):
     assert five.problems == seven.problems == three.problems == ()
 
 
-def test_a_clip_of_an_unknown_emotion_is_one_problem_whatever_else_is_wrong_with_it(folder):
-    rows = write_casme2(folder / "new", 1)
-    rows[0][8], rows[0][4] = "Joy", "/"
-    write_sheet(folder / "new" / "CASME2-coding-20140508.xlsx", rows)
-    opened = open_folder(folder / "new", "3")
-    assert _labels(opened) == ["negative", "surprise"]
-    assert [(problem.clip, problem.usable) for problem in opened.problems] == [("sub01/EP01_01f", False)]
-    assert "label must be one of disgust, fear, happiness" in opened.problems[0].what
-    assert "but is 'joy'" in opened.problems[0].what
-
-
 def test_every_emotion_of_a_task_has_one_of_its_classes():
     for dataset in DATASETS.values():
         for name, task in dataset.tasks.items():
