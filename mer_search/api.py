@@ -26,8 +26,7 @@ from mer_search.confirmation.summary import Comparison, Summary
 from mer_search.confirmation.target import FIRST_SEED, Target
 from mer_search.data import Folder, open_folder
 from mer_search.data.clips import Clip, Problem
-from mer_search.data.flow import measure
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import frame_sets, measure
 from mer_search.data.loose import Moments
 from mer_search.engine.local import choose_device
 from mer_search.engine.where import Where

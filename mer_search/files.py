@@ -84,7 +84,13 @@ def csv_text(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A new folder to fill. In the end it becomes `path`, which must be absent or empty; on an error it is deleted."""
+    """A new folder to fill. In the end it becomes `path`; on an error it is deleted.
+
+    Raises:
+        UsageError: unless `path` is absent or empty.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"{path} must be a new or empty folder, but something is there; remove it or name another")
     building = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.part")
     _sweep(path.parent.glob(f".{glob.escape(path.name)}.{HOST}-*.part"))
     with _unfinished(building):

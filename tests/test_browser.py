@@ -20,7 +20,7 @@ from small import copied_study
 
 from mer_search import cli
 from mer_search.confirmation.summary import read_summary
-from mer_search.data.readers.casme2 import CLASSES
+from mer_search.data.readers.layouts import CLASSES
 from mer_search.report.summaries import summary_table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -3,14 +3,8 @@ from small import COLUMNS, write_book, write_casme2, write_frames, write_sheet
 
 from mer_search.data import open_folder
 from mer_search.data.check import check_folder
-from mer_search.data.readers.casme2 import LAYOUT
+from mer_search.data.readers.layouts import CASME2
 from mer_search.errors import DataError
-
-read = LAYOUT.read
-
-
-def _problems(folder):
-    return {problem.clip: problem for problem in folder.problems}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +44,7 @@ def test_quirks_of_the_spreadsheet(tmp_path):
     rows[0][4] = "/"  # sub04 EP12_01f in the real one
     rows[1][4] = rows[1][3]  # apex = onset is kept: sub05 EP09_05f
     rows[2][8] = "sadness"  # annotated, no class of the task
-    rows[3][8] = "joy"
+    rows[3][8], rows[3][4] = "joy", "/"  # one problem is told of it
     rows[4][4] = 999
     rows[5][1] = "EP99_99"
     rows[6][8] = " Others "  # stray spaces and capitals
@@ -58,34 +52,37 @@ def test_quirks_of_the_spreadsheet(tmp_path):
     rows[8][3] = rows[8][5]
     write_sheet(tmp_path / "CASME2-coding-20140508.xlsx", rows)
     folder = open_folder(tmp_path)
-    clips, problems = {clip.id: clip for clip in folder.clips}, _problems(folder)
-    assert clips["sub01/EP01_01f"].apex is None
-    assert problems["sub01/EP01_01f"].usable
-    assert clips["sub01/EP02_01f"].apex == 11
+    clips = {clip.id: clip for clip in folder.clips}
+    assert [clips[name].apex for name in ("sub01/EP01_01f", "sub01/EP02_01f", "sub02/EP01_02f")] == [None, 11, None]
+    assert (clips["sub02/EP03_02f"].label, clips["sub02/EP04_02f"].action_units) == ("others", ("?",))
     assert "sub01/EP03_01f" not in clips
-    assert "sub01/EP03_01f" not in problems
-    assert "label must be one of" in problems["sub01/EP04_01f"].what
-    assert clips["sub02/EP01_02f"].apex is None
-    assert "folder is missing" in problems["sub02/EP99_99"].what
-    assert clips["sub02/EP03_02f"].label == "others"
-    assert clips["sub02/EP04_02f"].action_units == ("?",)
-    assert "onset must come before offset" in problems["sub03/EP01_03f"].what
+    for problem, (clip, what, usable) in zip(
+        folder.problems,
+        [
+            ("sub01/EP01_01f", "apex must lie between onset 11 and offset 27, but is '/'", True),
+            ("sub02/EP01_02f", "but is '999'; taken as unknown", True),
+            ("sub02/EP99_99", "folder is missing", False),
+            ("sub03/EP01_03f", "onset must come before offset", False),
+            ("sub01/EP04_01f", "label must be one of disgust, fear, happiness, others, repression", False),
+        ],
+        strict=True,
+    ):
+        assert (problem.clip, problem.usable) == (clip, usable) and what in problem.what
 
 
-def test_missing_last_frames_shorten_a_clip_and_many_leave_it_out(tmp_path):
+def test_missing_last_frames_shorten_a_clip_and_many_or_the_first_leave_it_out(tmp_path):
     rows = write_casme2(tmp_path, 2)
-    first, second = (tmp_path / "Cropped" / f"sub{row[0]:02d}" / row[1] for row in (rows[0], rows[4]))
-    for number in (25, 26, 27):
-        (first / f"reg_img{number}.jpg").unlink()
-    for number in range(14, 29):
-        (second / f"reg_img{number}.jpg").unlink()
+    for row, gone in ((rows[0], (25, 26, 27)), (rows[4], range(14, 29)), (rows[5], [12])):
+        for number in gone:
+            (tmp_path / "Cropped" / f"sub{row[0]:02d}" / row[1] / f"reg_img{number}.jpg").unlink()
+    write_frames(tmp_path / "Cropped" / "sub02" / rows[5][1], ["reg_img29.jpg"])  # as many as before, but others
     folder = open_folder(tmp_path)
-    problems = _problems(folder)
-    assert folder.clips[0].offset == 24
-    assert "3 of its frames 11-27 are missing (the first: 25); offset taken as 24" in problems["sub01/EP01_01f"].what
-    assert problems["sub01/EP01_01f"].usable
-    assert not problems["sub02/EP01_02f"].usable
-    assert len(folder.clips) == 7
+    assert (folder.clips[0].offset, len(folder.clips)) == (24, 6)
+    assert [(problem.clip, problem.usable, problem.what) for problem in folder.problems] == [
+        ("sub01/EP01_01f", True, "3 of its frames 11-27 are missing (the first: 25); offset taken as 24"),
+        ("sub02/EP01_02f", False, "15 of its frames 12-28 are missing (the first: 14)"),
+        ("sub02/EP02_02f", False, "1 of its frames 12-28 are missing (the first: 12)"),
+    ]
 
 
 def test_an_unreadable_image_is_found_by_the_check(tmp_path):
@@ -96,8 +93,7 @@ def test_an_unreadable_image_is_found_by_the_check(tmp_path):
     report = check_folder(open_folder(tmp_path), lambda done, total: None)
     assert [problem.clip for problem in report.problems] == ["sub01/EP01_01f", "sub02/EP01_02f"]
     assert "reg_img15.jpg cannot be decoded" in report.problems[0].what
-    assert report.usable
-    assert report.facts["n_clips"] == 6
+    assert len(report.clips) == 6
 
 
 def test_a_spreadsheet_without_its_columns_or_frames(tmp_path):
@@ -106,13 +102,13 @@ def test_a_spreadsheet_without_its_columns_or_frames(tmp_path):
     sheet.parent.mkdir()
     write_sheet(sheet, rows)
     with pytest.raises(DataError, match="needs frames"):
-        read(sheet.parent)
+        CASME2.read(sheet.parent, "5")
     sheet.write_text("Subject,Filename\n1,EP01\n")
-    with pytest.raises(DataError, match=r"OnsetFrame, ApexFrame.* are missing"):
-        read(sheet.parent)
+    with pytest.raises(DataError, match=r"columns Subject, Filename, .* once, but has OnsetFrame 0 times, ApexFrame 0"):
+        CASME2.read(sheet.parent, "5")
     sheet.rename(sheet.with_suffix(".xlsx"))
     with pytest.raises(DataError, match="must be a readable table"):
-        read(sheet.parent)
+        CASME2.read(sheet.parent, "5")
 
 
 def test_of_several_spreadsheets_the_newest_is_read_and_named(mer_search, tmp_path):

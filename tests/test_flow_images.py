@@ -49,7 +49,7 @@ def test_a_clip_may_have_two_maps(tmp_path):
     assert (two.motion.flow[:, 1] == one.motion.flow[:, 0, :, ::-1]).all()
     assert load_data(data, ONE, silent).motion_digest == one.motion_digest
     assert np.isfinite(train_fold(two.run, two.tensors, "sub01", 0).predictions.probabilities).all()
-    with pytest.raises(UsageError, match=r"have 2 motion maps and no frames, so frames.maps must be 1 to 2"):
+    with pytest.raises(UsageError, match=r"have 2 motion maps and no frames, so frames.maps must be 2 at most"):
         load_data(data, with_values(ONE, {"frames.maps": 3, "model.temporal": "collapse"}), silent)
     (data / "sub02" / "u_test" / "0" / "sub02_EP00_1 .png").unlink()
     (problem,) = open_folder(data).problems

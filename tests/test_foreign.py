@@ -102,6 +102,6 @@ def test_flow_images_further_down_are_pointed_at(tmp_path, depth):
 def test_a_flat_folder_of_flow_images_is_told_what_it_lacks(tmp_path):
     (tmp_path / "006_006_1_2 .png").touch()
     with pytest.raises(
-        DataError, match=r"006_006_1_2 .png looks like a flow image, but its label is not told by its place"
+        DataError, match=r"is none: it needs one of the spreadsheets .* flow images as <subject>/u_test/<0, 1 or 2>/"
     ):
         open_folder(tmp_path)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mer_search.config import Frames
 from mer_search.data.clips import Clip
-from mer_search.data.frames import frame_sets, pairs
+from mer_search.data.flow import frame_sets, pairs
 
 repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=100)
 LENGTHS = st.integers(24, 141)  # frames of the shortest and the longest clip of CASME II
@@ -61,11 +61,6 @@ def test_offset_jitter_that_no_frame_shows_gives_no_further_set():
     assert frame_sets(clip(17, 10, apex=18), config) == [(10, 18), (11, 18), (12, 18)]
 
 
-def test_the_middle_is_the_midpoint_or_the_apex():
-    assert still(41, apex=20, middle="midpoint") == (10, 20, 30, 40, 50)
-    assert still(41, apex=20, middle="apex") == (10, 15, 20, 35, 50)
-
-
 def test_the_apex_stays_while_onset_and_offset_move():
     sets = frame_sets(clip(41, 10, apex=20), Frames(middle="apex", jitter=1))
     assert len(sets) == 3 * 8
@@ -73,33 +68,28 @@ def test_the_apex_stays_while_onset_and_offset_move():
     assert (12, 16, 20, 31, 43) in sets
 
 
-@pytest.mark.parametrize("apex", [None, 10, 50, 9, 51])
-def test_an_apex_that_is_missing_or_not_inside_the_clip_falls_back_to_the_midpoint(apex):
-    assert still(41, apex, middle="apex") == (10, 20, 30, 40, 50)
-
-
-@pytest.mark.parametrize("apex", [11, 49])
-def test_an_apex_just_inside_the_clip_is_taken(apex):
-    assert still(41, apex, middle="apex")[2] == apex
+@pytest.mark.parametrize(
+    ("apex", "middle"), [(20, 20), (11, 11), (49, 49), (None, 30), (10, 30), (50, 30), (9, 30), (51, 30)]
+)
+def test_the_middle_is_the_apex_inside_the_clip_else_the_midpoint(apex, middle):
+    assert still(41, apex, middle="apex") == (10, (10 + middle) // 2, middle, (middle + 50) // 2, 50)
+    assert still(41, apex, middle="midpoint") == (10, 20, 30, 40, 50)
 
 
 @pytest.mark.parametrize(
-    ("maps", "frames"), [(1, (10, 30)), (2, (10, 30, 50)), (3, (10, 20, 30, 50)), (4, (10, 20, 30, 40, 50))]
+    ("length", "maps", "frames"),
+    [(41, 1, (10, 30)), (41, 2, (10, 30, 50)), (41, 3, (10, 20, 30, 50)), (41, 4, (10, 20, 30, 40, 50)),
+     (24, 4, (10, 15, 21, 27, 33))],
+)  # fmt: skip
+def test_maps_choose_the_frames_and_an_odd_span_rounds_down(length, maps, frames):
+    assert still(length, maps=maps) == frames
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("consecutive", [(1, 4), (4, 7), (7, 9)]), ("onset", [(1, 4), (1, 7), (1, 9)])]
 )
-def test_maps_choose_the_frames(maps, frames):
-    assert still(41, maps=maps) == frames
-
-
-def test_an_odd_span_rounds_down():
-    assert still(24) == (10, 15, 21, 27, 33)
-
-
-def test_consecutive_pairs_begin_where_the_last_one_ended():
-    assert pairs((1, 4, 7, 9), Frames(pairs="consecutive")) == [(1, 4), (4, 7), (7, 9)]
-
-
-def test_onset_pairs_all_begin_at_the_onset():
-    assert pairs((1, 4, 7, 9), Frames(pairs="onset")) == [(1, 4), (1, 7), (1, 9)]
+def test_pairs_begin_where_the_last_one_ended_or_at_the_onset(kind, expected):
+    assert pairs((1, 4, 7, 9), Frames(pairs=kind)) == expected
 
 
 @pytest.mark.parametrize("maps", [1, 4])

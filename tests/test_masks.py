@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from small import face_points, texture, write_openface
 
+from mer_search.config import Prep
 from mer_search.data.clips import Clip
-from mer_search.data.masks import landmarks, onset_points, onset_row, template
+from mer_search.data.masks import by_landmarks, landmarks, onset_row, template
 from mer_search.data.synthetic import faces
 from mer_search.errors import DataError
 
@@ -33,7 +34,7 @@ def at(mask: np.ndarray, x: float, y: float) -> int:
 @pytest.mark.parametrize("subject", range(1, 27))
 def test_the_template_hides_eyes_and_lashes_and_shows_brows_and_chin_of_every_drawn_face(subject, monkeypatch):
     monkeypatch.setattr(faces, "CANVAS", 8)  # pixels a side of what is painted; where the parts are is drawn before
-    mask, place = template(224), faces.person_of(0, subject, False, 8, 8).place
+    mask, place = template(224), faces.person_of(0, subject, 8, 8).place
     (eye, wide, eye_size), (brow, brow_wide, brow_size), (jaw, _, _) = (place[part] for part in ("eye", "brow", "jaw"))
     for side in (-1, 1):
         for off in (-0.06, 0, 0.06):
@@ -85,15 +86,16 @@ def test_the_ellipse_turns_with_the_eye():
     assert (at(mask, *down), at(mask, *up)) == (0, 1)
 
 
+def masked(clip: Clip, size: int = 64) -> np.ndarray:
+    """The mask by the clip's landmarks, for frames that are larger by 9 pixels."""
+    return by_landmarks(clip, np.zeros((HEIGHT + 9, WIDTH + 9, 3)), Prep(size=size, mask="landmarks"))
+
+
 def test_the_onset_row_is_the_place_of_the_frame_in_order_of_name(clip):
-    assert onset_row(clip) == 6  # img10 img11 img12 img13 img14 img8 img9
-    np.testing.assert_allclose(onset_points(clip, HEIGHT + 9, WIDTH + 9), FACE + 6)
-
-
-def test_files_that_openface_does_not_read_have_no_row(clip):
-    for name in ("a.txt", "a.JPG", "a.csv"):
+    for name in ("a.txt", "a.JPG", "a.csv"):  # which OpenFace does not read
         (clip.frames[0].parent / name).write_text("")
-    assert onset_row(clip) == 6
+    assert onset_row(clip) == 6  # img10 img11 img12 img13 img14 img8 img9
+    np.testing.assert_array_equal(masked(clip), landmarks(FACE + 6, HEIGHT + 9, WIDTH + 9, 64))
 
 
 def rewritten(clip: Clip, change) -> Clip:
@@ -105,49 +107,39 @@ def rewritten(clip: Clip, change) -> Clip:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.drop(columns=" x_40"), "must have the columns success, .* but x_40 is missing"),
-        (lambda t: t.drop(columns=" success"), "but success is missing"),
-        (lambda t: t[:6], "must have a row for each image of the clip's folder, 7 in all, but has 6"),
-        (lambda t: t[:0], "7 in all, but has 0"),
+        (lambda t: t.drop(columns=" x_40"), "must have the columns success, .* but has 7 rows and lacks x_40"),
+        (lambda t: t.drop(columns=" success"), "lacks success"),
+        (lambda t: t[:6], "a row for each image of the clip's folder, 7 in all, but has 6 rows and all columns"),
         (lambda t: pd.concat([t, t]), "7 in all, but has 14"),
-        (lambda t: t.assign(**{" success": 0}), r"must have success 1 in row 7 \(.*img9\.jpg\), but has 0"),
-        (lambda t: t.assign(**{" x_5": np.nan}), "must have finite points in row 7 .*, but point 5 is not"),
-        (lambda t: t.assign(**{" y_5": np.inf}), "must have finite points .* point 5 is not"),
-        (lambda t: t.assign(**{" y_67": "n/a?"}), "must have finite points .* point 67 is not"),
-        (lambda t: t.assign(**{" x_45": 300}), "eyes inside the frame, 57 x 69 pixels, .* but one is at 300, "),
-        (lambda t: t.assign(**{f" {a}_{p}": 20 for a in "xy" for p in (36, 39)}), "corners of one are the same"),
+        (lambda t: t.assign(**{" success": 0}), r"must have success 1, .* in row 7 \(.*img9\.jpg\), but has success 0"),
+        (lambda t: t.assign(**{" x_5": np.nan}), "finite points, .* but has success 1 and point 5 at nan, "),
+        (lambda t: t.assign(**{" y_5": np.inf}), "point 5 at .*, inf"),
+        (lambda t: t.assign(**{" y_67": "n/a?"}), "point 67 at .*, nan"),
+        (lambda t: t.assign(**{" x_45": 300}), "eyes of some width inside the frame, 57 x 69 pixels, .* 45 at 300, "),
+        (lambda t: t.assign(**{f" {a}_{p}": 20 for a in "xy" for p in (36, 39)}), "eyes of some width .* point 36"),
     ],
 )
 def test_a_csv_that_does_not_fit_says_what_must_hold_and_what_to_do(clip, change, words):
     with pytest.raises(DataError, match=f"{words}.*; run OpenFace on .*, or set prep.mask = "):
-        onset_points(rewritten(clip, change), HEIGHT + 9, WIDTH + 9)
+        masked(rewritten(clip, change))
 
 
 @pytest.mark.parametrize("far", [300, 1e12])
 def test_a_jaw_may_lie_outside_the_frame(clip, far):
     rewritten(clip, lambda t: t.assign(**{f" y_{point}": far for point in range(17)}))
-    mask = landmarks(onset_points(clip, HEIGHT + 9, WIDTH + 9), HEIGHT + 9, WIDTH + 9, 64)
-    assert [at(mask, 0.55, y) for y in (0.1, 0.6, 0.97)] == [1, 1, 1]
+    assert [at(masked(clip), 0.55, y) for y in (0.1, 0.6, 0.97)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x81", b'a,b\n1,2\n1,2,3,4\n"'])
 def test_a_file_that_is_no_csv_is_refused(clip, content):
     clip.landmarks.write_bytes(content)
     with pytest.raises(DataError, match=r"landmarks\.csv must be a CSV file, but is not"):
-        onset_points(clip, HEIGHT, WIDTH)
+        masked(clip)
 
 
-def test_a_csv_that_is_missing_or_was_never_given_is_refused(clip, tmp_path):
-    gone = dataclasses.replace(clip, landmarks=tmp_path / "gone.csv")
-    with pytest.raises(DataError, match=r"gone\.csv must be readable, but is not \(No such file"):
-        onset_points(gone, HEIGHT, WIDTH)
-    with pytest.raises(
-        DataError, match=r'prep.mask = "landmarks" and "notebook" need a CSV .* but there is none; write it with'
-    ):
-        onset_points(dataclasses.replace(clip, landmarks=None), HEIGHT, WIDTH)
-
-
-def test_an_onset_frame_that_openface_does_not_read_is_refused(clip):
+def test_a_csv_that_was_never_given_and_an_onset_frame_that_openface_does_not_read_are_refused(clip):
+    with pytest.raises(DataError, match=r'"landmarks" and "notebook" need a CSV .* but there is none; write it with'):
+        masked(dataclasses.replace(clip, landmarks=None))
     odd = clip.frames[0].rename(clip.frames[0].with_suffix(".JPG"))
     with pytest.raises(DataError, match=r"of img9\.JPG OpenFace writes none: it reads \.jpg"):
-        onset_points(dataclasses.replace(clip, frames=(odd, *clip.frames[1:])), HEIGHT, WIDTH)
+        masked(dataclasses.replace(clip, frames=(odd, *clip.frames[1:])))

@@ -17,9 +17,8 @@ from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data import loose, open_folder
-from mer_search.data.loose import Moments, find
+from mer_search.data.loose import Moments, find, strongest
 from mer_search.data.prepare import read_image
-from mer_search.data.spotting import strongest
 from mer_search.engine.local import LocalExecutor
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.predictions import load, save
@@ -228,7 +227,7 @@ def test_the_strongest_motion_is_found_between_still_frames(tmp_path, tiny):
     assert 20 <= onset <= 23
     assert 37 <= offset <= 40
     assert found.origin == "the strongest motion found"
-    assert strongest(found.clip, found.clip.onset, None, found.clip.offset, tiny, read_image)[1] == found.clip.apex
+    assert strongest(found.clip, found.clip.onset, None, found.clip.offset, tiny.prep, read_image)[1] == found.clip.apex
 
 
 @pytest.mark.parametrize("level", [None, 0, 128])

@@ -9,8 +9,7 @@ from small import face_points, texture, write_openface
 from mer_search.config import Prep
 from mer_search.data import masks, prepare
 from mer_search.data.clips import Clip
-from mer_search.data.images import read_image
-from mer_search.data.prepare import denoised, neighbours, prepared, resized
+from mer_search.data.prepare import denoised, neighbours, prepared, read_image, resized
 from mer_search.errors import DataError
 
 DENOISE = Prep(size=40, denoise=5)
@@ -76,7 +75,7 @@ def test_denoising_takes_noise_away_and_keeps_an_edge():
     clean, rng = np.full((40, 60, 3), (60.0, 120.0, 180.0)), np.random.default_rng(0)
     clean[:, 30:] += 50
     three = [(clean + rng.normal(0, 4, clean.shape)).astype(np.uint8) for _ in range(3)]
-    noisy, quiet = three[1] - clean, denoised(three, 5) - clean
+    noisy, quiet = three[1] - clean, denoised(three, DENOISE) - clean
     assert quiet.std() < 0.5 * noisy.std()
     assert np.abs(quiet[:, 29:31]).mean() < 5  # of a step of 50
 
@@ -90,8 +89,8 @@ def test_a_frame_is_denoised_at_its_own_size_together_with_its_neighbours(clip):
 def test_at_the_ends_of_a_clip_the_frame_stands_in_for_the_missing_neighbour(clip):
     first, second, *_, ninth, tenth = (read_image(path) for path in clip.frames)
     images = prepared(clip, [7, 16], DENOISE)
-    np.testing.assert_array_equal(images[7], resized(denoised([first, first, second], 5), 40))
-    np.testing.assert_array_equal(images[16], resized(denoised([ninth, tenth, tenth], 5), 40))
+    np.testing.assert_array_equal(images[7], resized(denoised([first, first, second], DENOISE), 40))
+    np.testing.assert_array_equal(images[16], resized(denoised([ninth, tenth, tenth], DENOISE), 40))
     assert [neighbours(clip, number, DENOISE) for number in (7, 8, 16)] == [[0, 0, 1], [0, 1, 2], [8, 9, 9]]
 
 

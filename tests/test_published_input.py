@@ -16,10 +16,9 @@ from PIL import Image, ImageDraw
 from small import face_points, texture, write_clip, write_openface
 
 from mer_search.config import Flow, Frames, Prep, Run, Train, digest, with_values
-from mer_search.data import crops, masks
+from mer_search.data import masks
 from mer_search.data.clips import Clip
-from mer_search.data.flow import farneback, measure
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import cropped, farneback, frame_sets, measure, motion, with_copies
 from mer_search.data.prepare import prepared
 from mer_search.errors import DataError, UsageError
 from mer_search.model.channels import IMAGENET_MEAN, channels
@@ -62,7 +61,7 @@ def test_grey_has_the_weights_of_red_and_blue_exchanged():
 
     def flow(**config):
         run = Run(frames=Frames(maps=1), prep=Prep(size=64), flow=Flow(size=64, **config))
-        return crops.motion(clip_of, [(1, 2)], run).flow[0, 0]
+        return motion(clip_of, [(1, 2)], run).flow[0, 0]
 
     weights = np.array([0.299, 0.587, 0.114])  # of what the public code takes for blue, green and red, and is R, G, B
     grey = [np.round(image[:, :, ::-1].astype(float) @ weights[::-1]).astype(np.uint8) for image in (before, after)]
@@ -74,7 +73,7 @@ def test_grey_has_the_weights_of_red_and_blue_exchanged():
 def test_a_copys_frames_lose_the_same_rows_and_sides_of_their_own_and_end_in_black(flip):
     frames, sides = [colourful(k) for k in range(3)], [0, 7, 4]
     random = Scripted(flip, 11, *sides)
-    found = crops.cropped(frames, Train(), random)
+    found = cropped(frames, Train(), random)
     assert random.below == [2, 16, 8, 8, 8]  # flip 0 or 1, top 0 to 15, sides 0 to 7
     for frame, image, side in zip(frames, found, sides, strict=True):
         picture = Image.fromarray(frame[:, ::-1] if flip else frame).crop((0, 11, 224, 11 + 209))
@@ -88,14 +87,14 @@ def test_flow_of_copies_is_measured_after_they_are_cropped(moving):
         Run(), {"prep.size": 64, "flow.size": 64, "frames.crops": 6, "frames.jitter": 0.0, "train.crop": 0.1}
     )
     sets = frame_sets(moving, run.frames)
-    plain, copies = measure(moving, sets, run), crops.with_copies(moving, sets, run)
+    plain, copies = measure(moving, sets, run), with_copies(moving, sets, run)
     assert copies.flow.shape == (7, 4, 2, 64, 64)
     np.testing.assert_array_equal(copies.flow[0], plain.flow[0])
     np.testing.assert_array_equal(copies.onset[0], plain.onset[0])
     assert (copies.onset[1:, :, -6:] == 0).all()  # the band
     spread = np.abs(copies.flow[..., 0, :50, 8:-8].astype(float)).mean((2, 3))
     assert spread[1:].mean() > 2 * spread[0].mean()  # most of it is the difference of two crops
-    again = crops.with_copies(moving, sets, run)
+    again = with_copies(moving, sets, run)
     np.testing.assert_array_equal(copies.flow, again.flow)
 
 

@@ -4,6 +4,7 @@ import pytest
 from small import smic_row, write_book, write_frames, write_smic
 
 from mer_search.data import DATASETS, open_folder
+from mer_search.data.readers.layouts import LAYOUTS
 
 MMEW = ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion", "remarks"]
 DFME = ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Emotion", "EmotionId", "Fps", "AU"]
@@ -33,14 +34,10 @@ def test_mmew(tmp_path):
     assert (clip.onset, clip.apex, clip.offset, len(clip.frames)) == (1, 5, 9, 9)
     assert clip.frames[0] == tmp_path / "Micro_Expression" / "happiness" / "S01-01-001" / "1.jpg"
     assert folder.clips[1].action_units == ("L12",)
-
-
-def test_the_tasks_of_mmew(tmp_path):
-    _mmew(tmp_path)
-    found = {task: _labels(open_folder(tmp_path, task)) for task in ("6", "4", "7", "3")}
-    assert (found["6"], found["7"]) == (EMOTIONS, [*EMOTIONS, "others"])
-    assert found["4"] == ["happiness", "surprise", "disgust", "others"]
-    assert found["3"] == ["positive", "surprise", *["negative"] * 4]
+    assert _labels(folder) == EMOTIONS
+    assert _labels(open_folder(tmp_path, "7")) == [*EMOTIONS, "others"]
+    assert _labels(open_folder(tmp_path, "4")) == ["happiness", "surprise", "disgust", "others"]
+    assert _labels(open_folder(tmp_path, "3")) == ["positive", "surprise", *["negative"] * 4]
 
 
 @pytest.mark.parametrize("between", ["", "sub0003"])
@@ -98,6 +95,8 @@ def test_casme3_where_a_film_has_several_expressions(tmp_path, films):
     place = "part_A/spNO.1/b/color" if films else "Part_A_ME_clip/frame/spNO.1_b_166"
     assert folder.clips[0].frames[0] == tmp_path / place / "166.jpg"
     assert {clip.fps for clip in folder.clips} == {30}
+    assert _labels(open_folder(tmp_path, "4")) == ["negative", "positive", "others", "surprise", "negative"]
+    assert _labels(open_folder(tmp_path, "3")) == ["negative", "positive", "surprise", "negative"]
     (problem,) = folder.problems
     assert (problem.clip, problem.usable) == ("spNO.149/d", True)
     assert "apex must lie between onset 112 and offset 120, but is '83'" in problem.what
@@ -109,12 +108,6 @@ def test_exported_frames_of_an_expression_go_before_the_films(tmp_path):
     first, second, *_ = open_folder(tmp_path).clips
     assert (first.frames[0].name, first.processed) == ("md_img166.png", True)
     assert (second.frames[0].name, second.processed) == ("30.jpg", False)
-
-
-def test_the_tasks_of_casme3(tmp_path):
-    _casme3(tmp_path, False)
-    assert _labels(open_folder(tmp_path, "4")) == ["negative", "positive", "others", "surprise", "negative"]
-    assert _labels(open_folder(tmp_path, "3")) == ["negative", "positive", "surprise", "negative"]
 
 
 def test_a_row_that_is_there_twice_makes_no_second_expression(tmp_path):
@@ -148,8 +141,8 @@ def test_datasets_side_by_side_are_a_composite_of_their_three_classes(tmp_path):
     assert (open_folder(tmp_path).name, _labels(open_folder(tmp_path))) == ("composite", ["negative"])
 
 
-@pytest.mark.parametrize("name", [name for name, dataset in DATASETS.items() if dataset.layout])
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_the_published_name_of_a_spreadsheet_is_its_own_datasets_alone(tmp_path, name):
-    file = tmp_path / DATASETS[name].layout.file
+    file = tmp_path / LAYOUTS[name].file
     file.write_bytes(b"")
     assert [each for each, dataset in DATASETS.items() if dataset.recognise(tmp_path, [file])] == [name]

@@ -17,8 +17,7 @@ from mer_search.config import with_values
 from mer_search.confirmation.reproduce import VARIANTS, Reproduced, decide, without_each
 from mer_search.confirmation.target import preset_target, seeds_of
 from mer_search.data import open_folder
-from mer_search.data.flow import measure
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import frame_sets, measure
 from mer_search.data.synthetic import faces
 from mer_search.data.synthetic.dataset import MARKER, write_dataset
 from mer_search.errors import UsageError

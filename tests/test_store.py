@@ -12,8 +12,7 @@ from small import face_points, texture, write_casme2, write_flow_images, write_o
 
 from mer_search.config import Run, with_values
 from mer_search.data import open_folder, store
-from mer_search.data.flow import measure
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import frame_sets, measure
 from mer_search.errors import DataError
 
 
@@ -68,7 +67,7 @@ def test_a_second_load_reads_and_measures_nothing(clips, tiny, root, monkeypatch
     assert_right(load(clips, tiny, root), clips, tiny)
 
 
-def test_flow_images_are_stored_without_an_onset_image(tmp_path, root, monkeypatch):
+def test_flow_images_are_stored_without_an_onset_image_and_need_no_landmarks(tmp_path, root, monkeypatch):
     write_flow_images(tmp_path, subjects=1)
     run, images = with_values(Run(), {"flow.size": 28}), open_folder(tmp_path).clips
     first = load(images, run, root)
@@ -76,6 +75,9 @@ def test_flow_images_are_stored_without_an_onset_image(tmp_path, root, monkeypat
     second = load(images, run, root)
     assert first.flow.shape == (6, 1, 3, 28, 28) and first.onset is None and second.onset is None
     np.testing.assert_array_equal(first.flow, second.flow)
+    monkeypatch.undo()
+    masked = with_values(run, {"prep.mask": "landmarks", "prep.denoise": 3})
+    np.testing.assert_array_equal(load(images, masked, root).flow, first.flow)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +169,7 @@ def test_a_clip_whose_landmarks_are_missing_is_a_problem_and_the_others_are_used
     assert kept == [landmarked[0], landmarked[3]]
     assert_right(motion, kept, masked)
     assert [(problem.clip, problem.usable) for problem in problems] == [(clip.id, False) for clip in landmarked[1:3]]
-    assert "1.csv must be readable" in problems[0].what and "there is none" in problems[1].what
-
-
-def test_flow_images_need_no_landmarks(tmp_path, root):
-    write_flow_images(tmp_path, subjects=1)
-    run = with_values(Run(), {"flow.size": 28, "prep.mask": "landmarks", "prep.denoise": 3})
-    assert load(open_folder(tmp_path).clips, run, root).flow.shape == (6, 1, 3, 28, 28)
+    assert "1.csv (No such file" in problems[0].what and "there is none" in problems[1].what
 
 
 np.save(ARRAY := io.BytesIO(), np.zeros(3))

@@ -13,6 +13,7 @@ from mer_search.data.synthetic.dataset import clip_motion, displacement, plan_cl
 from mer_search.errors import UsageError
 from mer_search.search import workspace
 
+SHEET = "CASME2-coding-20140508.xlsx"
 SMALL = {"height": 64, "width": 64, "threads": 1}
 
 
@@ -35,7 +36,7 @@ def test_same_seed_gives_the_same_bytes_whatever_the_number_of_threads(written, 
 def test_another_seed_gives_other_frames_and_another_sheet(written, tmp_path):
     write_dataset(tmp_path / "other", subjects=(21, 22), seed=1, **SMALL)
     first, other = contents(written), contents(tmp_path / "other")
-    assert first[synthetic.SHEET] != other[synthetic.SHEET]
+    assert first[SHEET] != other[SHEET]
     assert not {v for k, v in first.items() if k.endswith(".jpg")} & set(other.values())
 
 
@@ -70,7 +71,7 @@ def test_plan_has_casme2_lengths_and_oddities():
 
 
 def test_sheet_and_folder_agree(written):
-    header, *rows = openpyxl.load_workbook(written / synthetic.SHEET)["Sheet1"].values
+    header, *rows = openpyxl.load_workbook(written / SHEET)["Sheet1"].values
     assert header == ("Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None,
                       "Action Units", "Estimated Emotion")  # fmt: skip
     assert {path.name for path in (written / "Cropped").iterdir()} == {f"sub{row[0]:02d}" for row in rows}
@@ -104,17 +105,15 @@ def test_clips_that_were_drawn_once_are_drawn_again_where_they_were_deleted(tmp_
     assert workspace.find_data(tmp_path / "other", workspace.silent) == tmp_path / "other"
 
 
-def test_a_folder_with_something_in_it_is_refused_and_kept(tmp_path):
+def test_a_folder_with_something_in_it_is_refused_and_kept_and_an_empty_one_filled(tmp_path):
     (tmp_path / "mine.txt").write_text("x", encoding="utf-8")
     with pytest.raises(UsageError, match="new or empty"):
         write_dataset(tmp_path, subjects=(22,), **SMALL)
     assert contents(tmp_path) == {"mine.txt": b"x"}
-
-
-def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "mine.txt").unlink()
     seen = []
     write_dataset(tmp_path, subjects=(22,), on_clip=lambda *progress: seen.append(progress), **SMALL)
-    assert (tmp_path / synthetic.SHEET).is_file() and seen[-1] == (2, 2)
+    assert (tmp_path / SHEET).is_file() and seen[-1] == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -161,13 +160,13 @@ def test_motion_starts_at_zero_and_peaks_at_the_apex():
     course = profile(50, 20, 0.2)
     assert course[0] == 0 and course.argmax() == 20 and course[20] == 1 and course[-1] < 0.2
     for clip in plan_clips(subjects=(9, 17)):
-        courses, fields = clip_motion(clip, synthetic.person_of(0, clip.subject, clip.subject == 17, 64, 64))
+        courses, fields = clip_motion(clip, synthetic.person_of(0, clip.subject, 64, 64))
         assert not courses[0].any() and fields.shape == (courses.shape[1], 64, 64, 2)
         assert courses[:, 0].argmax() == clip.apex - clip.onset
 
 
 def test_frames_follow_the_size_of_casme2():
     clip = min(plan_clips(), key=lambda clip: clip.offset - clip.onset)
-    frames = render_clip(clip, 0, 340, 280)
+    frames = render_clip(clip, synthetic.person_of(0, clip.subject, 340, 280))
     assert frames.shape == (clip.offset - clip.onset + 1, 340, 280, 3) and frames.dtype == np.uint8
     assert 30 < frames.mean() < 220

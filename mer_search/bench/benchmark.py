@@ -20,8 +20,8 @@ import torch
 
 from mer_search.bench import speed
 from mer_search.config import Run, with_values
+from mer_search.data.flow import frame_sets
 from mer_search.data.flow import measure as measure_motion
-from mer_search.data.frames import frame_sets
 from mer_search.engine.executor import Executor, cores, train_all
 from mer_search.engine.local import LocalExecutor
 from mer_search.engine.task import Task

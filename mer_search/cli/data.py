@@ -28,24 +28,25 @@ def check(given: Given, path: Path | None, picture: Path | None) -> None:
     Without PATH: MER_SEARCH_DATA, else synthetic clips.
     """
     from mer_search.data import open_folder
-    from mer_search.data.check import check_folder
+    from mer_search.data.check import check_folder, facts_of
+    from mer_search.data.clips import enough
     from mer_search.files import write_whole
     from mer_search.report import datasets, terminal
     from mer_search.search.workspace import find_data
 
     with terminal.working() as progress:
         folder = open_folder(find_data(path, progress), given.task)
-        report = check_folder(folder, partial(progress, "reading images"))
-    if picture and report.clips:
-        write_whole(picture, datasets.picture(report))
+        folder = check_folder(folder, partial(progress, "reading images"))
+    if picture and folder.clips:
+        write_whole(picture, datasets.picture(folder))
 
     def show() -> None:
-        datasets.print_check(report)
-        if picture and report.clips:
+        datasets.print_check(folder)
+        if picture and folder.clips:
             terminal.out.print(f"to look at: {picture}")
 
-    given.tell(report.facts, show)
-    sys.exit(0 if report.usable else 1)
+    given.tell(facts_of(folder), show)
+    sys.exit(0 if enough(folder.clips) else 1)
 
 
 @data.command(epilog=example("mer-search data preview sub03/EP01_2 --preset V3NS --set flow.method=dis"))

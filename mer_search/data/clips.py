@@ -61,7 +61,6 @@ class Problem:
     clip: str
     what: str
     usable: bool = False
-    label: str = ""  # the clip's emotion, where it is known
 
     def __str__(self) -> str:
         return f"{self.clip}: {self.what} ({'used' if self.usable else 'left out'})"
@@ -69,31 +68,18 @@ class Problem:
 
 def enough(clips: Sequence[Clip]) -> bool:
     """Whether somebody can be left out and something be told apart: two subjects at least, and two classes."""
-    return len(subjects(clips)) > 1 and len({clip.label for clip in clips}) > 1
-
-
-def presentable(clips: Sequence[Clip]) -> tuple[list[Clip], list[Problem]]:
-    """The clips whose names can be printed, written to a table and made a file's name of, and what is wrong with the
-    others: control characters, or bytes that are no text."""
-    strange = [clip for clip in clips if not clip.id.isprintable()]
-    what = "its subject and name must be printable text; rename them"
-    return [clip for clip in clips if clip not in strange], [
-        Problem(ascii(clip.id)[1:-1], what, label=clip.label) for clip in strange
-    ]
+    return len({clip.subject for clip in clips}) > 1 and len({clip.label for clip in clips}) > 1
 
 
 def checksum(clips: Sequence[Clip]) -> str:
-    """16 hexadecimal digits of the clips' names, labels, frame numbers and action units.
-
-    Neither the order of the clips nor their folder matters. Clips without action units, such as flow images, keep the
-    checksum that they had before action units were taken in.
-    """
-    moments = [c.numbers or (c.onset, c.apex, c.offset) for c in clips]
-    rows = sorted(
-        f"{c.dataset} {c.subject} {c.name} {c.label} {onset} {apex} {offset} {'+'.join(c.action_units)}".rstrip()
-        for c, (onset, apex, offset) in zip(clips, moments, strict=True)
-    )
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+    """16 hexadecimal digits of the clips' names, labels, frame numbers and action units, whatever their order."""
+    rows = []
+    for clip in clips:
+        onset, apex, offset = clip.numbers or (clip.onset, clip.apex, clip.offset)
+        units = "+".join(clip.action_units)
+        row = f"{clip.dataset} {clip.subject} {clip.name} {clip.label} {onset} {apex} {offset} {units}"
+        rows.append(row.rstrip())  # as it was before action units were taken in, where there are none
+    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
 
 
 def with_landmarks(clip: Clip, folder: Path) -> Clip:
@@ -104,10 +90,5 @@ def with_landmarks(clip: Clip, folder: Path) -> Clip:
 
 def counts(clips: Sequence[Clip], classes: Sequence[str]) -> dict[str, list[int]]:
     """Clips per class, in the order of `classes`, for each subject in order of name."""
-    table = Counter((c.subject, c.label) for c in clips)
-    return {subject: [table[subject, label] for label in classes] for subject in subjects(clips)}
-
-
-def subjects(clips: Sequence[Clip]) -> list[str]:
-    """The subjects' names, sorted."""
-    return sorted({c.subject for c in clips})
+    table = Counter((clip.subject, clip.label) for clip in clips)
+    return {name: [table[name, label] for label in classes] for name in sorted({clip.subject for clip in clips})}

@@ -7,6 +7,7 @@ of the dataset is taken to be.
 
 import difflib
 import filecmp
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,20 +15,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 from cv2.typing import MatLike
 
-from mer_search.config import Run
+from mer_search.config import Flow, Prep, Run
 from mer_search.data import Folder
 from mer_search.data.clips import Clip
-from mer_search.data.images import Read, read_image
+from mer_search.data.flow import farneback
+from mer_search.data.prepare import Read, prepared, read_image
 from mer_search.data.readers.annotation import IMAGES, MIN_FRAMES, pictures, processed
 from mer_search.data.readers.flow_images import maps_of
-from mer_search.data.spotting import strongest
 from mer_search.errors import DataError
 
 MAX_VIDEO_BYTES = 2**30  # bytes that a video's decoded frames may take
 ANNOTATED = "as annotated"  # where a clip's onset, apex and offset come from
 MIN_DECODED = 0.9  # a video of which less than this share can be decoded is damaged: its header only estimates
+
+# Of the strongest motion
+SIZE = 128  # pixels a side at which motion is looked for
+BLOCKS, GREATEST = 6, 12
+MAX_REST = 0.2  # share of the apex's motion that an onset or offset has at most
+STILL = 1.01  # times what the flow of the first frame from itself has, which rounding makes
+MAX_FRAMES = 2000  # frames that are looked through
 
 
 class Moments(NamedTuple):
@@ -39,176 +48,130 @@ class Moments(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Footage:
-    """Numbered frames, and how they are read."""
-
-    path: Path
-    numbers: tuple[int, ...]  # as in the files' names; of a video from 0
-    frames: tuple[Path, ...]  # of a video <its path>/<number>, which are no files
-    read: Read
-
-    def places(self, moments: Moments) -> Moments:
-        """Numbers of frames -> their places among all.
-
-        Raises:
-            DataError: for a number that no frame has.
-        """
-        for name, number in moments._asdict().items():
-            if number is not None and number not in self.numbers:
-                raise DataError(
-                    f"--{name} must be a frame of {self.path} ({self.numbers[0]} to {self.numbers[-1]}), but none has "
-                    f"the number {number}"
-                )
-        return Moments(*(None if number is None else self.numbers.index(number) for number in moments))
-
-
-@dataclass(frozen=True)
 class Found:
-    """A clip to judge. Its frame numbers are places in `numbers`, counted from `first`."""
+    """A clip to judge."""
 
     name: str  # as it was asked for
     clip: Clip  # without a label where no dataset knows it
     subject: str  # of the dataset; "" where no subject of it is in the clip
     origin: str  # where onset, apex and offset come from
-    numbers: tuple[int, ...]
-    first: int = 0
+    numbers: tuple[int, ...]  # of the clip's frames, as the files have them
     read: Read = read_image
 
     def shown(self, number: int) -> int:
         """A frame number of `clip` as the files have it."""
-        return self.numbers[number - self.first]
+        return self.numbers[number - self.clip.onset]
 
 
 def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Moments, flow_images: bool) -> Found:
-    """The clip of that id, or at that path.
-
-    Args:
-        text: an id such as sub05/EP02_01f, or a path.
-        data: the dataset's folder.
-        known: opens it; called only where it matters.
-        run: how frames are prepared and which are looked at.
-        given: onset, apex and offset, as the frames are numbered; what is not given is as annotated, else found.
-        flow_images: whether the clip must be a flow image.
+    """The clip of that id, such as sub05/EP02_01f, or at that path, for networks of a run on the folder `data`, which
+    `known` opens where that matters. Of onset, apex and offset what is not given is as annotated, else found.
 
     Raises:
         DataError: if there is no such clip, it cannot be read, or it cannot be told who of the dataset is in it.
     """
-    path = Path(text)
-    inside = path.resolve().is_relative_to(data.resolve())
-    if path.exists() and not data.exists():
-        return _loose(text, path, "", run, given, flow_images)
-    folder = known()
-    clip = next((each for each in folder.clips if each.id == text), None)
-    owner = ""
-    if clip is None and inside:
-        clip = _at(path.resolve(), folder)
-    elif clip is None:
-        clip, owner = _copied(path, folder)
-    if clip is None and path.exists():
-        return _loose(text, path, _whose(path, folder) if inside else owner, run, given, flow_images)
-    if clip is None:
-        near = difflib.get_close_matches(text, [each.id for each in folder.clips], n=3, cutoff=0)
+    path, clip, subject = Path(text), None, ""
+    if data.exists() or not path.exists():
+        clip, subject = _of_dataset(text, path, known())
+    if clip and (given == Moments() or flow_images):
+        numbers = clip.numbers or tuple(range(clip.onset, clip.onset + len(clip.frames)))
+        return Found(text, clip, subject, ANNOTATED, numbers)
+    if clip:
+        film = _folder(clip.frames[0].parent)
+        film = replace(film, clip=replace(film.clip, label=clip.label, landmarks=clip.landmarks))
+        ends = clip.onset, clip.apex, clip.onset + len(clip.frames) - 1
+        annotated = (None if k is None else film.clip.frames.index(clip.frames[k - clip.onset]) for k in ends)
+        return _between(text, film, subject, run, given, Moments(*annotated))
+    image = path.is_file() and path.suffix.lower() in IMAGES
+    if image != flow_images:
+        must = "a flow image" if flow_images else "a folder of frames or a video"
+        raise DataError(f"a clip must be {must} for networks of this study, but {path} is none")
+    if not image:
+        return _between(text, _folder(path) if path.is_dir() else _video(path), subject, run, given, Moments())
+    clip = Clip("", subject, path.stem.strip(), "", maps_of(path), 0, 0, 0, 0)
+    if len(clip.frames) < run.frames.maps:
+        raise DataError(
+            f"networks of this study take {run.frames.maps} flow images a clip, but {path} is one alone; put "
+            f"{clip.name}_1.png beside it"
+        )
+    return Found(text, clip, subject, "a flow image", tuple(range(len(clip.frames))))
+
+
+def _of_dataset(text: str, path: Path, folder: Folder) -> tuple[Clip | None, str]:
+    """The dataset's clip of that id, at that place in its folder, or of which that is a copy; else None, and whose it
+    is: by the nearest folder above that is one subject's, or elsewhere by the clip that shares the most frames."""
+    place, root, flow_images = path.resolve(), folder.path.resolve(), folder.dataset.flow_images
+    if found := next((clip for clip in folder.clips if clip.id == text), None):
+        return found, found.subject
+    if not path.exists():
+        near = difflib.get_close_matches(text, [clip.id for clip in folder.clips], n=3, cutoff=0)
         raise DataError(
             f"CLIP must be the id of a clip of {folder.path} (such as {', '.join(near)}) or the path of a folder of "
             f"frames, a video or a flow image, but {text} is neither"
         )
-    if given == Moments() or flow_images:
-        numbers = clip.numbers or tuple(range(clip.onset, clip.onset + len(clip.frames)))
-        return Found(text, clip, clip.subject, ANNOTATED, numbers, clip.onset)
-    footage = _folder(clip.frames[0].parent)
-    apex = None if clip.apex is None else footage.frames.index(clip.frames[clip.apex - clip.onset])
-    annotated = Moments(footage.frames.index(clip.frames[0]), apex, footage.frames.index(clip.frames[-1]))
-    return _between(text, footage, clip.subject, run, given, annotated, clip)
+    if not place.is_relative_to(root):
 
+        def shared(clip: Clip) -> int:
+            twins = ((path if flow_images else path / frame.name, frame) for frame in clip.frames)
+            return sum(twin.is_file() and filecmp.cmp(twin, frame, shallow=False) for twin, frame in twins)
 
-def _at(path: Path, folder: Folder) -> Clip | None:
-    """The dataset's clip whose frames lie in the folder `path`, or that is the flow image there.
-
-    A flow image is known by its name, too: a subject's u_train folder has other people's clips.
-    """
-    if folder.dataset.flow_images:
-        return next((clip for clip in folder.clips if path.stem.strip() == clip.name), None)
-    return next((clip for clip in folder.clips if clip.frames[0].parent.resolve() == path), None)
-
-
-def _copied(path: Path, folder: Folder) -> tuple[Clip | None, str]:
-    """The dataset's clip of which something elsewhere is a copy, all of its frames; and the subject of the clip with
-    which it shares the most frames, "" if with none."""
-
-    def shared(clip: Clip) -> int:
-        twins = ((path if folder.dataset.flow_images else path / frame.name, frame) for frame in clip.frames)
-        return sum(twin.is_file() and filecmp.cmp(twin, frame, shallow=False) for twin, frame in twins)
-
-    found = max(folder.clips, key=shared)
-    frames = shared(found)
-    return found if frames == len(found.frames) else None, found.subject if frames else ""
-
-
-def _whose(path: Path, folder: Folder) -> str:
-    """The subject that something in the dataset's folder is of, by the nearest folder that is one subject's."""
-    names, root = {clip.subject.lower(): clip.subject for clip in folder.clips}, folder.path.resolve()
-    if not folder.dataset.flow_images:
-        for above in (path.resolve(), *path.resolve().parents):
-            if above == root:
-                break
-            owners = {clip.subject for clip in folder.clips if above in clip.frames[0].resolve().parents}
-            owners |= {names[above.name.lower()]} if above.name.lower() in names else set()
-            if len(owners) == 1:
-                return owners.pop()
+        found = max(folder.clips, key=shared)
+        frames = shared(found)
+        return found if frames == len(found.frames) else None, found.subject if frames else ""
+    for clip in folder.clips:  # a flow image is known by its name: a subject's u_train folder has other people's clips
+        if place.stem.strip() == clip.name if flow_images else clip.frames[0].parent.resolve() == place:
+            return clip, clip.subject
+    names = {clip.subject.lower(): clip.subject for clip in folder.clips}
+    around = [] if flow_images else [place, *place.parents]
+    for above in itertools.takewhile(lambda above: above != root, around):
+        owners = {clip.subject for clip in folder.clips if above in clip.frames[0].resolve().parents}
+        owners |= {names[above.name.lower()]} if above.name.lower() in names else set()
+        if len(owners) == 1:
+            return None, owners.pop()
     raise DataError(
         f"{path} lies among the clips that the networks were trained on, but it cannot be told whose it is; copy it "
         "elsewhere and say --subject, or leave that out if the study has no subject of that name"
     )
 
 
-def _loose(text: str, path: Path, subject: str, run: Run, given: Moments, flow_images: bool) -> Found:
-    """A clip that no dataset lists."""
-    image = path.is_file() and path.suffix.lower() in IMAGES
-    if image != flow_images:
-        must = "a flow image" if flow_images else "a folder of frames or a video"
-        raise DataError(f"a clip must be {must} for networks of this study, but {path} is none")
-    if image:
-        clip = Clip("", subject, path.stem.strip(), "", maps_of(path), 0, 0, 0, 0)
-        if len(clip.frames) < run.frames.maps:
+def _between(text: str, film: Found, subject: str, run: Run, given: Moments, annotated: Moments) -> Found:
+    """A film between onset and offset: those given, else those annotated, else where the motion is strongest."""
+    numbers, whole = film.numbers, film.clip
+    for name, number in given._asdict().items():
+        if number is not None and number not in numbers:
             raise DataError(
-                f"networks of this study take {run.frames.maps} flow images a clip, but {path} is one alone; put "
-                f"{clip.name}_1.png beside it"
+                f"--{name} must be a frame of {whole.frames[0].parent} ({numbers[0]} to {numbers[-1]}), but none has "
+                f"the number {number}"
             )
-        return Found(text, clip, subject, "a flow image", tuple(range(len(clip.frames))))
-    footage = _folder(path) if path.is_dir() else _video(path)
-    return _between(text, footage, subject, run, given, Moments())
-
-
-def _between(
-    text: str, footage: Footage, subject: str, run: Run, given: Moments, annotated: Moments, clip: Clip | None = None
-) -> Found:
-    """The clip between onset and offset: those given, else those annotated, else where the motion is strongest."""
-    told = footage.places(given)
-    chosen = Moments(*(own if own is not None else other for own, other in zip(told, annotated, strict=True)))
-    near = footage.path.with_name(f"{footage.path.name}.csv")
-    whole = Clip(
-        "", subject, footage.path.name, "", footage.frames, 0, None, len(footage.frames) - 1, 0,
-        processed=processed(footage.frames), landmarks=near if near.is_file() else None,
-    )  # fmt: skip
-    if clip is not None:
-        whole = replace(whole, label=clip.label, landmarks=clip.landmarks)
-    parts = ["as told"] * (given != Moments()) + ["as annotated"] * (annotated != Moments())
-    if None in (chosen.onset, chosen.offset) or (chosen.apex is None and run.frames.middle == "apex"):
-        chosen = Moments(*strongest(whole, *chosen, run, footage.read))
+    told = [None if number is None else numbers.index(number) for number in given]
+    onset, apex, offset = (other if own is None else own for own, other in zip(told, annotated, strict=True))
+    parts = ["as told"] * (given != Moments()) + [ANNOTATED] * (annotated != Moments())
+    if onset is None or offset is None or (apex is None and run.frames.middle == "apex"):
+        onset, apex, offset = strongest(whole, onset, apex, offset, run.prep, film.read)
         parts.append("the strongest motion found")
-    onset, apex, offset = chosen
-    assert onset is not None and offset is not None  # noqa: S101 (given, annotated or found)
+    origin = ", ".join(parts)
     if offset - onset + 1 < MIN_FRAMES or not (apex is None or onset <= apex <= offset):
-        shown = [None if place is None else footage.numbers[place] for place in chosen]
+        shown = ", ".join("None" if place is None else str(numbers[place]) for place in (onset, apex, offset))
         raise DataError(
             f"a clip must have {MIN_FRAMES} frames from onset to offset, and its apex between, but onset, apex and "
-            f"offset are {', '.join(map(str, shown))} ({', '.join(parts)}); give --onset, --apex and --offset"
+            f"offset are {shown} ({origin}); give --onset, --apex and --offset"
         )
-    chosen_clip = replace(whole, frames=footage.frames[onset : offset + 1], onset=onset, apex=apex, offset=offset)
-    return Found(text, chosen_clip, subject, ", ".join(parts), footage.numbers, 0, footage.read)
+    frames = whole.frames[onset : offset + 1]
+    clip = replace(whole, subject=subject, frames=frames, onset=onset, apex=apex, offset=offset)
+    return Found(text, clip, subject, origin, numbers[onset : offset + 1], film.read)
 
 
-def _folder(path: Path) -> Footage:
+def _film(path: Path, numbers: tuple[int, ...], frames: tuple[Path, ...], read: Read = read_image) -> Found:
+    """All frames at a path, numbered as in the files' names, in one clip; the clip's own numbers are their places."""
+    near = path.with_name(f"{path.name}.csv")
+    clip = Clip(
+        "", "", path.name, "", frames, 0, None, len(frames) - 1, 0,
+        processed=processed(frames), landmarks=near if near.is_file() else None,
+    )  # fmt: skip
+    return Found(path.name, clip, "", "", numbers, read)
+
+
+def _folder(path: Path) -> Found:
     """The images in a folder, by the last number in their names."""
     by_number: dict[int, Path] = {}
     for picture in pictures(path):
@@ -220,26 +183,25 @@ def _folder(path: Path) -> Footage:
         raise DataError(
             f"a clip's folder must hold {MIN_FRAMES} frames or more such as img46.jpg, but {path} has {len(by_number)}"
         )
-    numbers = tuple(sorted(by_number))
-    return Footage(path, numbers, tuple(by_number[number] for number in numbers), read_image)
+    numbers, frames = zip(*sorted(by_number.items()), strict=True)
+    return _film(path, numbers, frames)
 
 
-def _video(path: Path) -> Footage:
-    """A video's frames, decoded into memory."""
+def _video(path: Path) -> Found:
+    """A video's frames, decoded into memory, numbered from 0; their paths <path>/<number> are no files."""
     capture = cv2.VideoCapture(str(path))
-    said, width, height = (
-        int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-    )
+    keys = cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
+    said, width, height = (int(capture.get(key)) for key in keys)
     images: list[MatLike] = []
-    size, step = 0, 3 * width * height  # bytes so far, and of a frame
-    while size + step <= MAX_VIDEO_BYTES and (decoded := capture.read())[0]:
+    size = 0  # bytes so far
+    while size <= MAX_VIDEO_BYTES and (decoded := capture.read())[0]:
         images.append(decoded[1])
         size += decoded[1].nbytes
     capture.release()
-    if size + step > MAX_VIDEO_BYTES:
+    if size > MAX_VIDEO_BYTES:
         raise DataError(
             f"a video's frames must take at most {MAX_VIDEO_BYTES >> 20} MiB when decoded, but "
-            f"{max(said, len(images) + 1)} frames of {width} x {height} pixels of {path} take more; cut it around the "
+            f"{max(said, len(images))} frames of {width} x {height} pixels of {path} take more; cut it around the "
             "expression, or make it smaller"
         )
     if len(images) < max(MIN_FRAMES, MIN_DECODED * said):
@@ -247,5 +209,51 @@ def _video(path: Path) -> Footage:
             f"a clip must be a folder of frames or a video of {MIN_FRAMES} frames or more, but of {path} "
             f"{len(images) or 'none'} can be decoded{f', where it says {said}' if said > len(images) else ''}"
         )
-    frames = tuple(path / str(number) for number in range(len(images)))
-    return Footage(path, tuple(range(len(images))), frames, lambda frame: images[int(frame.name)])
+    numbers = tuple(range(len(images)))
+    return _film(path, numbers, tuple(path / str(k) for k in numbers), lambda frame: images[int(frame.name)])
+
+
+def strongest(
+    clip: Clip, onset: int | None, apex: int | None, offset: int | None, prep: Prep, read: Read
+) -> tuple[int, int, int]:
+    """Onset, apex and offset of the strongest motion, as the clip's frame numbers; those that are known bound it.
+
+    The first frame is the reference, as a neutral face (Liong et al., "Less is more", 2018): the apex is the frame that
+    moved most from it, by optical flow. As micro-expressions are local, a frame counts by its face's parts that move
+    most: the mean of the 12 greatest of 6 x 6 blocks (as Moilanen, Zhao, Pietikäinen, "Spotting rapid facial movements
+    from videos", ICPR 2014, do with differences of appearance). What the whole face moves, the median flow, is taken
+    off first. Onset and offset are the nearest frames on either side in which little of that motion is left: our own
+    choice. Frames are masked as `prep` has it, so that blinks do not count.
+
+    Raises:
+        DataError: if there are too many frames, one cannot be read, or nothing moves.
+    """
+    first = clip.onset if onset is None else onset
+    last = clip.offset if offset is None else offset
+    numbers = range(first, last + 1)
+    if not 1 < len(numbers) <= MAX_FRAMES:
+        raise DataError(
+            f"the strongest motion is looked for in 2 to {MAX_FRAMES} frames, but there are {len(numbers)}; give "
+            "--onset and --offset"
+        )
+    prep = prep.model_copy(update={"size": SIZE, "denoise": 0.0})
+    images = {k: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for k, image in prepared(clip, numbers, prep, read).items()}
+    moved = {number: _motion(images[first], images[number]) for number in numbers}
+    peak = max(moved, key=moved.__getitem__) if apex is None else apex
+    if not moved.get(peak, 0) > STILL * moved[first]:
+        raise DataError("its strongest motion cannot be found, for nothing moves; give --onset, --apex and --offset")
+    still = [number for number in numbers if moved[number] <= MAX_REST * moved[peak]]
+    before = max((number for number in still if number < peak), default=first)
+    after = min((number for number in still if number > peak), default=last)
+    return before if onset is None else onset, peak, after if offset is None else offset
+
+
+def _motion(reference: MatLike, image: MatLike) -> float:
+    """Pixels that the parts of the face that move most have moved, beyond what the whole face has."""
+    seen = reference > 0  # not masked
+    if not seen.any():
+        return 0.0
+    flow = farneback(reference, image, Flow())
+    moved = np.hypot(*(component - np.median(component[seen]) for component in flow)) * seen
+    blocks = cv2.resize(moved, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
+    return float(np.sort(blocks, axis=None)[-GREATEST:].mean())

@@ -10,8 +10,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
+from mer_search.config import Prep
 from mer_search.data.clips import Clip
 from mer_search.errors import DataError
 from mer_search.files import content_of
@@ -31,7 +33,7 @@ SHIFT = 4  # OpenCV draws to a sixteenth of a pixel
 
 
 def template(size: int) -> NDArray[np.uint8]:
-    """The mask (size, size) for aligned faces: eyes a third down, the chin at the bottom. The same for every clip."""
+    """The mask (size, size) of every aligned face: eyes a third down, the chin at the bottom."""
     jaw = _ellipse(JAW_CENTRE, JAW_RADII)[: RIM // 2 + 1]  # from the right of the image, down and to its left
     return _draw(size, jaw, [_ellipse((0.5 + side * EYE[0], EYE[1]), EYE_RADII) for side in (-1, 1)])
 
@@ -85,45 +87,58 @@ def _ellipse(centre: Sequence[float] | Points, radii: Sequence[float], turn: flo
 
 
 def _draw(size: int, jaw: Points, eyes: Iterable[Points]) -> NDArray[np.uint8]:
-    """What lies above the jaw line, up to the image's upper edge, but for the eyes."""
+    """What lies above the jaw line, up to the image's upper edge, but for the eyes; all are fractions of the image."""
     mask = np.zeros((size, size), np.uint8)
-    above = [(jaw[-1, 0], -1.0), (jaw[0, 0], -1.0)]
-    cv2.fillPoly(mask, [_pixels(np.concatenate([jaw, above]), size)], (1,), shift=SHIFT)
-    cv2.fillPoly(mask, [_pixels(eye, size) for eye in eyes], (0,), shift=SHIFT)
+    above = np.concatenate([jaw, [(jaw[-1, 0], -1.0), (jaw[0, 0], -1.0)]])
+    for lines, value in (([above], 1), (eyes, 0)):  # far points stay in range
+        pixels = [np.round((line.clip(-9, 9) * size - 0.5) * 2**SHIFT).astype(np.int32) for line in lines]
+        cv2.fillPoly(mask, pixels, (value,), shift=SHIFT)
     return mask
 
 
-def _pixels(points: Points, size: int) -> NDArray[np.int32]:
-    """Fractions -> pixels as OpenCV draws them; the middle of the first pixel is 0. Far points stay in range."""
-    return np.asarray(np.round((points.clip(-9, 9) * size - 0.5) * 2**SHIFT), np.int32)
+def by_landmarks(clip: Clip, onset: MatLike, prep: Prep) -> NDArray[np.uint8]:
+    """The mask (size, size) that the clip's landmarks make, which are in pixels of its onset frame's size.
+
+    Raises:
+        DataError: unless their file is such as OpenFace writes, and the face was found in the onset frame, with its
+            eyes inside it, or for the notebook's mask in one of the clip's frames.
+    """
+    row, rows, (height, width) = onset_row(clip), _rows(clip), onset.shape[:2]
+    if prep.mask == "notebook":
+        own = {frame.name for frame in clip.frames}
+        rows = rows[[name in own for name in _images(clip)]]
+        rows = rows[(rows[:, 0] == 1) & np.isfinite(rows).all(1)]
+        if not len(rows):
+            raise _refusal(clip, "have success 1 and finite points for one of the clip's frames, but has none")
+        return notebook(rows[:, 1:].reshape(-1, 68, 2), height, width, prep.size)
+    success, points = rows[row, 0], rows[row, 1:].reshape(68, 2)
+    outside = np.any((points < 0) | (points > (width - 1, height - 1)), axis=1).tolist()
+    bad = set(np.flatnonzero(~np.isfinite(points).all(1)).tolist())
+    for eye in EYES:
+        shut = np.array_equal(points[eye][0], points[eye][3])
+        bad |= {k for k in range(68)[eye] if outside[k] or shut}
+    if success != 1 or bad:
+        shown = [f" and point {k} at {points[k, 0]:g}, {points[k, 1]:g}" for k in sorted(bad)[:1]]
+        raise _refusal(
+            clip,
+            f"have success 1, finite points, and eyes of some width inside the frame, {width} x {height} pixels, in "
+            f"row {row + 1} (the onset frame, {clip.frames[0].name}), but has success {success:g}{''.join(shown)}",
+        )
+    return landmarks(points, height, width, prep.size)
 
 
 def landmark_file(clip: Clip) -> bytes:
-    """What stands in the clip's OpenFace CSV.
-
-    Raises:
-        DataError: if the clip has none, or it cannot be read.
-    """
+    """What stands in the clip's OpenFace CSV."""
     if clip.landmarks is None:
         raise DataError(
             'prep.mask = "landmarks" and "notebook" need a CSV of landmarks for the clip, but there is none; write it '
             f'with OpenFace\'s FeatureExtraction -fdir {clip.frames[0].parent}, or set prep.mask = "template"'
         )
-    try:
-        return content_of(clip.landmarks)
-    except OSError as error:
-        raise _refusal(clip, f"be readable, but is not ({error.strerror})") from error
+    return content_of(clip.landmarks)
 
 
 def onset_row(clip: Clip) -> int:
-    """The row of the onset frame in an OpenFace CSV, from 0.
-
-    OpenFace numbers its rows, not the frames: row k belongs to the k-th image of the folder in order of name, in which
-    img10 comes before img9.
-
-    Raises:
-        DataError: if the onset frame is not among the images of its folder.
-    """
+    """The row of the onset frame in an OpenFace CSV, from 0."""
     name, images = clip.frames[0].name, _images(clip)
     if name not in images:
         kinds = " ".join(OPENFACE_READS)
@@ -132,54 +147,8 @@ def onset_row(clip: Clip) -> int:
 
 
 def _images(clip: Clip) -> list[str]:
-    folder = clip.frames[0].parent
-    try:
-        return sorted(path.name for path in folder.iterdir() if path.suffix in OPENFACE_READS)
-    except OSError as error:
-        raise DataError(f"the clip's frames must lie in a readable folder, but {folder} is not ({error})") from error
-
-
-def onset_points(clip: Clip, height: int, width: int) -> Points:
-    """The 68 points (68, 2) of the face in the onset frame (height, width), in its pixels; 0 is the first's middle.
-
-    The file is OpenFace's: the columns `success`, `x_0` to `x_67` and `y_0` to `y_67`, in pixels of the frame, and one
-    row for each image of the clip's folder.
-
-    Raises:
-        DataError: unless the file is such, and the face was found in the onset frame, with its eyes inside it.
-    """
-    row = onset_row(clip)
-    found = _rows(clip)[row]
-    where = f"row {row + 1} (the onset frame, {clip.frames[0].name})"
-    if found[0] != 1:
-        raise _refusal(clip, f"have success 1 in {where}, but has {found[0]:g}: OpenFace found no face")
-    points = found[1:].reshape(68, 2)
-    if not np.isfinite(points).all():
-        raise _refusal(clip, f"have finite points in {where}, but point {_first_bad(~np.isfinite(points))} is not")
-    outside = (points < 0) | (points > (width - 1, height - 1))
-    if outside[36:48].any():
-        x, y = points[36 + _first_bad(outside[36:48])]
-        raise _refusal(
-            clip, f"have the eyes inside the frame, {width} x {height} pixels, in {where}, but one is at {x:g}, {y:g}"
-        )
-    if any(np.array_equal(points[eye][0], points[eye][3]) for eye in EYES):
-        raise _refusal(clip, f"have eyes of some width in {where}, but the two corners of one are the same")
-    return np.asarray(points)
-
-
-def clip_points(clip: Clip) -> Points:
-    """The 68 points (F, 68, 2) of the face in each of the clip's frames in which it was found, in the order of their
-    files' names; the file is as for `onset_points`, whoever wrote it: dlib's points can stand in it, too.
-
-    Raises:
-        DataError: unless the file is such, and the face was found in a frame.
-    """
-    own = {frame.name for frame in clip.frames}
-    rows = _rows(clip)[[name in own for name in _images(clip)]]
-    points = rows[(rows[:, 0] == 1) & np.isfinite(rows).all(1), 1:].reshape(-1, 68, 2)
-    if not len(points):
-        raise _refusal(clip, "have success 1 and finite points for one of the clip's frames, but has none")
-    return points
+    """What the rows of an OpenFace CSV belong to: the folder's images by name, in which img10 is before img9."""
+    return sorted(path.name for path in clip.frames[0].parent.iterdir() if path.suffix in OPENFACE_READS)
 
 
 def _rows(clip: Clip) -> NDArray[np.float64]:
@@ -192,17 +161,13 @@ def _rows(clip: Clip) -> NDArray[np.float64]:
     except ValueError as error:  # an empty file, no text, ragged rows
         raise _refusal(clip, f"be a CSV file, but is not ({error})") from error
     table.columns = table.columns.astype(str).str.strip()
-    names = [f"{axis}_{point}" for point in range(68) for axis in "xy"]
-    if missing := [name for name in ("success", *names) if name not in table.columns]:
-        raise _refusal(clip, f"have the columns success, x_0 to x_67 and y_0 to y_67, but {missing[0]} is missing")
-    files = len(_images(clip))
-    if len(table) != files:
-        raise _refusal(clip, f"have a row for each image of the clip's folder, {files} in all, but has {len(table)}")
-    return np.asarray(table[["success", *names]].apply(pd.to_numeric, errors="coerce"), np.float64)
-
-
-def _first_bad(bad: NDArray[np.bool_]) -> int:
-    return int(np.flatnonzero(bad.any(1))[0])
+    names = ["success", *(f"{axis}_{point}" for point in range(68) for axis in "xy")]
+    files, missing = len(_images(clip)), [name for name in names if name not in table.columns]
+    if missing or len(table) != files:
+        what = "have the columns success, x_0 to x_67 and y_0 to y_67, and a row for each image of the clip's folder"
+        found = f"has {len(table)} rows and {f'lacks {missing[0]}' if missing else 'all columns'}"
+        raise _refusal(clip, f"{what}, {files} in all, but {found}")
+    return np.asarray(table[names].apply(pd.to_numeric, errors="coerce"), np.float64)
 
 
 def _refusal(clip: Clip, what: str) -> DataError:

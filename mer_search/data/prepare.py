@@ -1,20 +1,63 @@
-"""Frames become the images whose motion is measured: read, denoised, resized, masked."""
+"""Files become the images whose motion is measured: decoded, denoised, resized, masked.
 
-from collections.abc import Iterable, Sequence
+OpenCV decodes. It fills what a damaged JPEG or TIFF lacks with grey or rubbish and says so on stderr alone, so a
+stricter decoder is asked first: libjpeg-turbo through simplejpeg, at an eighth of the size, whose warnings are errors,
+or libtiff through Pillow. A header that announces more than `MAX_PIXELS` is refused before anything is decoded.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+import simplejpeg
 from cv2.typing import MatLike
 from PIL import Image
 
 from mer_search.config import Prep
 from mer_search.data import masks
 from mer_search.data.clips import Clip
-from mer_search.data.images import Read, read_image
 from mer_search.errors import DataError
+from mer_search.files import content_of
 
+Read = Callable[[Path], MatLike]  # a frame's path -> image (H, W, 3), BGR; see `read_image`
+MAX_PIXELS = 40_000_000  # pixels; SAMM's frames have 2 million, an 8K film's 33
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is less than Pillow's own limit, which warns on stderr
 PATCH, SEARCH = 7, 21  # pixels a side of what denoising compares and where it looks for it; OpenCV's defaults
 NOTEBOOK_COLOUR, NOTEBOOK_PATCH = 7.0, 21  # TM-MMNET's notebook gives hColor what was meant for the patch
+
+
+def read_image(path: Path) -> MatLike:
+    """A colour image (H, W, 3), BGR, 8 bits a channel whatever the file has; what is transparent is not.
+
+    Raises:
+        DataError: if the file is no whole image, or of more than `MAX_PIXELS` pixels.
+        OSError: if it cannot be read.
+    """
+    content = content_of(path)
+    try:
+        return _decoded(content)
+    except DataError as error:
+        raise DataError(f"a frame must be a whole image, but {path} {error}") from None
+    except Exception as error:  # Pillow, simplejpeg and OpenCV each have their own
+        raise DataError(f"a frame must be a whole image, but {path} cannot be decoded") from error
+
+
+def _decoded(content: bytes) -> MatLike:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as header:
+        width, height = header.size
+        if width * height > MAX_PIXELS:
+            raise DataError(f"has {width} x {height} pixels, and {MAX_PIXELS:,} in all are the most")
+        if header.format == "TIFF":
+            header.load()
+    if content.startswith(b"\xff\xd8"):
+        simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
+    image: MatLike | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DataError("cannot be decoded")
+    return image
 
 
 def prepared(clip: Clip, numbers: Iterable[int], prep: Prep, read: Read = read_image) -> dict[int, MatLike]:
@@ -24,45 +67,36 @@ def prepared(clip: Clip, numbers: Iterable[int], prep: Prep, read: Read = read_i
     `processed` already is only resized. One mask serves the whole clip: a mask that moves makes motion that is not
     there. No frame is decoded or denoised twice. TM-MMNET's notebook resizes first, and keeps what it has denoised and
     masked as JPEG.
-
-    Raises:
-        DataError: for a frame that cannot be decoded, frames of different sizes, or landmarks that do not fit.
-        OSError: for a frame that cannot be read.
     """
     prep = in_force(clip, prep)
     window: dict[int, MatLike] = {}  # place in clip.frames -> what has been decoded and may be needed again
+    mask = masks.template(prep.size) if prep.mask == "template" else None
     if prep.mask in masks.BY_LANDMARKS:
         window[0] = read(clip.frames[0])
-    mask = _mask(clip, prep, window.get(0))
+        mask = masks.by_landmarks(clip, window[0], prep)
     images: dict[int, MatLike] = {}
     sizes: set[tuple[int, int]] = set()
     for number in sorted(set(numbers)):
         places = neighbours(clip, number, prep)
         window = {k: window[k] if k in window else read(clip.frames[k]) for k in set(places)}
-        check_sizes(sizes := sizes | {size_of(frame) for frame in window.values()})
-        image = _denoised([window[k] for k in places], prep) if prep.denoise else window[places[0]]
+        sizes = check_sizes(window.values(), sizes)
+        image = denoised([window[k] for k in places], prep) if prep.denoise else window[places[0]]
         images[number] = resized(image, prep.size, prep.resize)
         if mask is not None:
-            images[number] = images[number] * mask
+            images[number] = images[number] * mask[:, :, None]
             if prep.mask == "notebook":
                 images[number] = _as_jpeg(images[number])
     return images
 
 
-def size_of(image: MatLike) -> tuple[int, int]:
-    """Width and height."""
-    return image.shape[1], image.shape[0]
-
-
-def check_sizes(sizes: Iterable[tuple[int, int]]) -> None:
-    """Raise DataError unless the frames of a clip have one size: motion from one crop to another is none of the
-    face's."""
-    if len(two := sorted(set(sizes))[:2]) > 1:
-        (width, height), (other_width, other_height) = two
-        raise DataError(
-            f"the frames of a clip must have one size, but are {width} x {height} and {other_width} x {other_height} "
-            "pixels; crop them alike"
-        )
+def check_sizes(images: Iterable[MatLike], met: Iterable[tuple[int, int]] = ()) -> set[tuple[int, int]]:
+    """The one size that the frames (H, W, 3) of a clip must have, of which some were `met` before: motion from one crop
+    to another is none of the face's."""
+    sizes = {image.shape[1::-1] for image in images} | {*met}
+    if len(sizes) > 1:
+        sides = " and ".join(f"{width} x {height}" for width, height in sorted(sizes)[:2])
+        raise DataError(f"the frames of a clip must have one size, but are {sides} pixels; crop them alike")
+    return sizes
 
 
 def in_force(clip: Clip, prep: Prep) -> Prep:
@@ -90,23 +124,17 @@ def neighbours(clip: Clip, number: int, prep: Prep) -> list[int]:
     return [order[rank - 1 if rank else min(1, last)], place, order[min(rank + 1, last)]]
 
 
-def denoised(three: Sequence[MatLike], strength: float) -> MatLike:
+def denoised(three: Sequence[MatLike], prep: Prep) -> MatLike:
     """The middle one of three frames (H, W, 3) uint8, by non-local means over all three.
 
-    `strength` is OpenCV's h and hColor, in grey levels. Source: Buades, Coll, Morel, "Denoising image sequences does
+    Prep.denoise is OpenCV's h and hColor, in grey levels. Source: Buades, Coll, Morel, "Denoising image sequences does
     not require motion estimation", AVSS 2005.
     """
-    return cv2.fastNlMeansDenoisingColoredMulti(list(three), 1, 3, None, strength, strength, PATCH, SEARCH)
-
-
-def _denoised(three: Sequence[MatLike], prep: Prep) -> MatLike:
-    if prep.denoiser == "clip":
-        return denoised(three, prep.denoise)
-    small = [resized(frame, prep.size, prep.resize) for frame in three]
-    found = cv2.fastNlMeansDenoisingColoredMulti(
-        small, 1, 3, None, prep.denoise, NOTEBOOK_COLOUR, NOTEBOOK_PATCH, SEARCH
-    )
-    return _as_jpeg(found)
+    notebook = prep.denoiser == "notebook"
+    frames = [resized(frame, prep.size, prep.resize) if notebook else frame for frame in three]
+    colour, patch = (NOTEBOOK_COLOUR, NOTEBOOK_PATCH) if notebook else (prep.denoise, PATCH)
+    found = cv2.fastNlMeansDenoisingColoredMulti(frames, 1, 3, None, prep.denoise, colour, patch, SEARCH)
+    return _as_jpeg(found) if notebook else found
 
 
 def _as_jpeg(image: MatLike) -> MatLike:
@@ -123,17 +151,6 @@ def resized(image: MatLike, size: int, how: str = "area") -> MatLike:
 
 
 def pillow_resized(image: MatLike, width: int, height: int) -> MatLike:
-    """An image (H, W, 3) -> (height, width, 3) by Pillow's bilinear filter, as torchvision resizes what it is given as
-    a PIL image."""
+    """An image (H, W, 3) -> (height, width, 3) by Pillow's bilinear filter, as torchvision resizes PIL images."""
     picture = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(picture)
-
-
-def _mask(clip: Clip, prep: Prep, onset: MatLike | None) -> MatLike | None:
-    """The clip's mask (size, size, 1) of 1 and 0, or None; `onset` is its first frame, where landmarks are used."""
-    if onset is not None:
-        height, width = onset.shape[:2]
-        if prep.mask == "notebook":
-            return masks.notebook(masks.clip_points(clip), height, width, prep.size)[:, :, None]
-        return masks.landmarks(masks.onset_points(clip, height, width), height, width, prep.size)[:, :, None]
-    return masks.template(prep.size)[:, :, None] if prep.mask == "template" else None

@@ -20,13 +20,10 @@ from numpy.typing import NDArray
 
 from mer_search.config import Run, digest
 from mer_search.data.clips import Clip, Problem
-from mer_search.data.crops import with_copies
-from mer_search.data.flow import Measured, measure
-from mer_search.data.frames import frame_sets
-from mer_search.data.images import reader
+from mer_search.data.flow import Measured, frame_sets, measure, with_copies
 from mer_search.data.masks import BY_LANDMARKS, landmark_file, onset_row
-from mer_search.data.prepare import in_force, neighbours
-from mer_search.data.threads import Check, in_threads
+from mer_search.data.prepare import Read, in_force, neighbours
+from mer_search.data.threads import each_clip
 from mer_search.errors import DataError, DiskError
 from mer_search.files import content_of, sweep, write_whole
 
@@ -44,7 +41,7 @@ class Motion:
     flow: NDArray[np.float16]  # (S, T, P, H, W), pixels of the flow's own size
     onset: NDArray[np.uint8] | None  # (S, 3, H, W) RGB; None for flow images
     first: NDArray[np.int64]  # (N,) a clip's first frame set, the one without jitter
-    count: NDArray[np.int64]  # (N,) how many frame sets it has, or that one and its cropped copies (data.crops)
+    count: NDArray[np.int64]  # (N,) how many frame sets it has, or that one and its cropped copies
     digest: str = ""  # of what it was measured from and how: frames' pixels, their choice, preparation and flow
 
 
@@ -53,67 +50,44 @@ def load(
 ) -> tuple[list[Clip], Motion, list[Problem]]:
     """The clips that can be used, their motion, and what is wrong with the others; builds what the store lacks.
 
-    Args:
-        clips: what a reader found.
-        run: its Data.dataset, Frames, Prep and Flow are used.
-        root: the store's folder; made if need be.
-        on_clip: called with (done, total) whenever clips are done, and several times a second.
-
     Raises:
         DataError: if no clip can be used, or the store cannot be written.
     """
     folder = root / digest(*run.motion)
-    sweep(folder)
-    found = in_threads(lambda clip, check: _one(clip, run, folder, check), clips, on_clip)
-    kept = [(clip, *item) for clip, item in zip(clips, found, strict=True) if not isinstance(item, Problem)]
-    problems = [item for item in found if isinstance(item, Problem)]
-    if not kept:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        used, found, problems = each_clip(lambda clip, read: _one(clip, run, folder, read), clips, on_clip)
+    except (OSError, DiskError) as error:
         raise DataError(
-            f"a run needs clips, but none of {len(clips)} can be used; the first: {problems[0]}"
-            if problems
-            else "a run needs clips, but the data has none"
-        )
-    return [clip for clip, _, _ in kept], _join([item for _, _, item in kept], [key for _, key, _ in kept]), problems
-
-
-def _join(items: Sequence[Measured], keys: Sequence[str]) -> Motion:
-    count = np.array([len(item.flow) for item in items], dtype=np.int64)
-    onsets = [item.onset for item in items if item.onset is not None]
-    return Motion(
-        np.concatenate([item.flow for item in items]),
+            f"the flow store {folder} must be writable, but is not ({error.__cause__ or error}); "
+            "free some space or set XDG_CACHE_HOME to another folder"
+        ) from error
+    if not used:
+        first = f"none of {len(clips)} can be used; the first: {problems[0]}" if problems else "the data has none"
+        raise DataError(f"a run needs clips, but {first}")
+    count = np.array([len(item.flow) for _, item in found], dtype=np.int64)
+    onsets = [item.onset for _, item in found if item.onset is not None]
+    motion = Motion(
+        np.concatenate([item.flow for _, item in found]),
         np.concatenate(onsets) if onsets else None,
         np.cumsum(count) - count,
         count,
-        _sha256(" ".join(keys).encode())[:16],
+        _sha256(" ".join(key for key, _ in found).encode())[:16],
     )
+    return used, motion, problems
 
 
-def _one(clip: Clip, run: Run, folder: Path, check: Check) -> tuple[str, Measured] | Problem:
+def _one(clip: Clip, run: Run, folder: Path, read: Read) -> tuple[str, Measured]:
     """A clip's key and its motion, out of the store, or measured and stored."""
-    try:
-        sets = frame_sets(clip, run.frames)
-        key = _key(clip, sets, run)
-        path = folder / f"{f'{clip.subject}_{clip.name}'[:NAMED]}_{key}.motion"
-        stored = _read(path, key)
-        if stored is None:
-            stored = (with_copies if run.frames.crops else measure)(clip, sets, run, reader(check))
-            _write(path, key, stored)
-        return key, stored
-    except DataError as error:
-        return Problem(clip.id, str(error))
-    except OSError as error:
-        if error.filename and Path(error.filename) in clip.frames:
-            return Problem(clip.id, f"cannot read {error.filename} ({error.strerror})")
-        raise _unusable(folder, error) from error
-    except DiskError as error:
-        raise _unusable(folder, error.__cause__ or error) from error
-
-
-def _unusable(folder: Path, error: BaseException) -> DataError:
-    return DataError(
-        f"the flow store {folder} must be writable, but is not ({error}); "
-        "free some space or set XDG_CACHE_HOME to another folder"
-    )
+    sets = frame_sets(clip, run.frames)
+    key = _key(clip, sets, run)
+    path = folder / f"{f'{clip.subject}_{clip.name}'[:NAMED]}_{key}.motion"
+    stored = _read(path, key)
+    if stored is None:
+        stored = (with_copies if run.frames.crops else measure)(clip, sets, run, read)
+        _write(path, key, stored)
+    return key, stored
 
 
 def _key(clip: Clip, sets: Sequence[Sequence[int]], run: Run) -> str:

@@ -17,8 +17,7 @@ from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import read_summary
 from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Problem
-from mer_search.data.flow import Measured, measure
-from mer_search.data.frames import frame_sets
+from mer_search.data.flow import Measured, frame_sets, measure
 from mer_search.data.loose import ANNOTATED, Found, Moments, find
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.predictions import load

@@ -2,7 +2,8 @@
 
 import shlex
 
-from mer_search.data.check import Report
+from mer_search.data import Folder
+from mer_search.data.check import facts_of
 from mer_search.data.clips import counts
 from mer_search.report import figures
 from mer_search.report.document import Table
@@ -10,9 +11,9 @@ from mer_search.report.terminal import note, out, plural, say, show
 from mer_search.search.workspace import Loaded
 
 
-def print_check(report: Report) -> None:
+def print_check(folder: Folder) -> None:
     """A dataset's clips per subject and class, and its problems."""
-    facts = report.facts
+    facts = facts_of(folder)
     say(f"{facts['dataset']}: {facts['n_clips']} clips, {facts['n_subjects']} subjects, checksum {facts['checksum']}")
     if facts["annotation"]:
         say(f"annotation: {facts['annotation']}")
@@ -24,26 +25,26 @@ def print_check(report: Report) -> None:
         say(f"classes of {name}: {made}")
     if outside := facts["outside_the_task"]:
         say(f"not in this task: {', '.join(f'{count} {emotion}' for emotion, count in outside.items())}")
-    if not report.folder.dataset.flow_images:
+    if not folder.dataset.flow_images:
         say(f"action units are known of {facts['n_with_action_units']} clips")
     if few := facts["n_of_three_frames"]:
         say(f"of {few} clips only the onset, apex and offset frames are there: enough for frames.maps 1 or 2")
-    for problem in sorted(report.problems, key=lambda problem: problem.clip):
+    for problem in sorted(folder.problems, key=lambda problem: problem.clip):
         out.print(f"- {problem}")
-    say(plural(len(report.problems), "problem") if report.problems else "no problems")
-    if report.usable:
-        task = f" --task {report.folder.other_task}" if report.folder.other_task else ""
+    say(plural(len(folder.problems), "problem") if folder.problems else "no problems")
+    if facts["usable"]:
+        task = f" --task {folder.other_task}" if folder.other_task else ""
         out.print(f"next: mer-search run --data {shlex.quote(facts['path'])}{task}")
     else:
         say("A run cannot use this: it needs clips of two subjects and two classes at least.")
 
 
-def picture(report: Report) -> bytes:
+def picture(folder: Folder) -> bytes:
     """A dataset at a look, as PNG."""
-    films = [clip for clip in report.clips if not clip.is_flow]
+    films = [clip for clip in folder.clips if not clip.is_flow]
     drawing = figures.clips(
-        counts(report.clips, report.folder.classes),
-        report.folder.classes,
+        counts(folder.clips, folder.classes),
+        folder.classes,
         [clip.offset - clip.onset + 1 for clip in films],
         [(clip.apex - clip.onset) / max(clip.offset - clip.onset, 1) for clip in films if clip.apex is not None],
     )

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from mer_search.config import COLOURS, Input, Run
 from mer_search.data.clips import Clip
-from mer_search.data.flow import measure, motion
-from mer_search.data.frames import frame_sets, pairs
-from mer_search.data.images import read_image
-from mer_search.data.prepare import in_force, prepared
+from mer_search.data.flow import frame_sets, measure, motion, pairs
+from mer_search.data.prepare import in_force, prepared, read_image
 from mer_search.model.channels import channels
 
 USUAL = 0.99  # share of a map's pixels that its colours are stretched for

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from mer_search.config import Run, with_values
 from mer_search.data.clips import Clip
-from mer_search.data.flow import measure
-from mer_search.data.frames import frame_sets
-from mer_search.data.images import read_image
-from mer_search.data.prepare import resized
+from mer_search.data.flow import frame_sets, measure
+from mer_search.data.prepare import read_image, resized
 from mer_search.report.document import Tile
 from mer_search.report.preview import colours
 

@@ -3,7 +3,7 @@
 All of it is one bilinear resampling, and the flow vectors change with it: a flip negates u, a stretch multiplies u and
 v, a turn turns them. Optical strain, which knows no direction, is not changed. What comes from beyond the image's edge
 is black, or no motion. (TM-MMNET's public code draws the side crop frame by frame, which adds motion that is not
-there: see data.crops.) Shapes: B clips, T maps, P components, H W pixels.
+there: see data.flow.) Shapes: B clips, T maps, P components, H W pixels.
 """
 
 from typing import NamedTuple

@@ -1,17 +1,19 @@
-"""What CASME II, SAMM and SMIC have in common: a table of clips, folders of frames, and how they go together.
+"""A table of clips, folders of frames, and how they go together. A `Layout` holds what differs between datasets.
 
-A `Layout` holds what differs. Cells are read as text, because the same column has 12, "12" and 12.0; letters in names
-may be upper or lower case; whatever else lies about (Thumbs.db, shortcuts, `._` files) is not looked at.
+Cells are read as text, because the same column has 12, "12" and 12.0; letters in names may be upper or lower case;
+whatever else lies about (Thumbs.db, shortcuts, `._` files) is not looked at.
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from mer_search.data.clips import Clip, Problem
+from mer_search.data.clips import Clip, Problem, with_landmarks
+from mer_search.data.dataset import Content, Dataset
 from mer_search.data.readers.tables import read_table
 from mer_search.errors import DataError
 
@@ -21,14 +23,9 @@ MIN_SHARE = 0.5  # a clip whose last frames are missing is used if this share of
 MIN_FRAMES = 5  # frames that a shortened clip must have
 DEPTH = 8  # levels of folders that are looked through
 COLUMNS = {  # field of Row: its title in CASME II's spreadsheet, and in those that follow it
-    "subject": "Subject",
-    "name": "Filename",
-    "onset": "OnsetFrame",
-    "apex": "ApexFrame",
-    "offset": "OffsetFrame",
-    "units": "Action Units",
-    "emotion": "Estimated Emotion",
-}
+    "subject": "Subject", "name": "Filename", "onset": "OnsetFrame", "apex": "ApexFrame", "offset": "OffsetFrame",
+    "units": "Action Units", "emotion": "Estimated Emotion",
+}  # fmt: skip
 # Names of frames that any dataset may have: OpenFace's, and those with no other number than the frame's.
 FRAMES = (r"^frame_det_\d+_(\d+)$", r"^\D*(\d+)\D*$")
 PROCESSED = "denoised_masked"  # in the path of frames that were denoised and masked; their names begin with md_
@@ -36,8 +33,7 @@ PROCESSED = "denoised_masked"  # in the path of frames that were denoised and ma
 Key = tuple[str, str]  # a subject and Layout.key of a clip's name
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One row of the table, as text; "" where the dataset has no such column."""
 
     subject: str
@@ -53,18 +49,16 @@ class Row:
     film: str = ""  # what the frames' folder is called, if not as the clip is
 
 
-@dataclass(frozen=True)
-class Layout:
+@dataclass(frozen=True, kw_only=True)
+class Layout(Dataset):
     """A dataset's spreadsheet and folders."""
 
-    dataset: str  # the clips' dataset
-    title: str
     fps: int
     sheet: str  # pattern that the spreadsheet's name has in lower case, without .xlsx or .csv
     columns: Mapping[str, str]  # field of Row: title of its column
     prefix: str  # of subjects' names
     digits: int  # of subjects' names, at most
-    example: str  # path of a frame, for messages
+    example: str  # path of a frame, for messages; its number is the spreadsheet's
     optional: Mapping[str, str] = field(default_factory=dict)  # as `columns`, of those that only some copies have
     file: str = ""  # the spreadsheet's name as published, for messages
     padded: bool = True  # numbers in subjects' names have that many digits, with zeros in front
@@ -75,7 +69,7 @@ class Layout:
     frame: str = r"(\d+)$"  # pattern that gives a frame's number, in the file's name in lower case without extension
     renumbered: bool = False  # frames may be numbered anew: as many as there must be are taken in order
     key: Callable[[str], str] = str.lower  # what two spellings of a clip's name have in common
-    spelling: Mapping[str, str] | None = None  # emotion in lower case: the name it goes by here
+    spelling: Mapping[str, str] = field(default_factory=dict)  # emotion in lower case: the name it goes by here
     skip: str = r"(?!)"  # pattern of folders in lower case that are not looked at
 
     def sheets(self, files: Sequence[Path]) -> list[Path]:
@@ -84,15 +78,7 @@ class Layout:
         return sorted(found, key=lambda path: path.name.lower(), reverse=True)
 
     def recognise(self, folder: Path, files: Sequence[Path]) -> bool:
-        """Whether a folder looks like this dataset: one of its tables is the annotation."""
         return bool(self.sheets(files))
-
-    def fits(self, path: Path) -> bool:
-        """Whether a table has this dataset's columns, whatever its name is."""
-        try:
-            return bool(self._rows(path))
-        except DataError:
-            return False
 
     def source(self, folder: Path) -> str:
         """The spreadsheet that is read, and which are not."""
@@ -109,81 +95,78 @@ class Layout:
         """What stands for a clip however it is spelt."""
         return self.subject(subject) or subject.lower(), self.key(name)
 
-    def read(self, folder: Path, by: str = "emotion") -> tuple[list[Clip], list[Problem]]:
-        """All clips, labelled with their emotion or another field of their rows, and what is wrong with them.
-
-        Raises:
-            DataError: if the spreadsheet cannot be read or has other columns, or no clip has a folder.
-        """
+    def read(self, folder: Path, task: str = "") -> Content:
+        """As of a Dataset; "" for all clips, labelled with their emotions."""
+        chosen = self.tasks.get(task)
+        by = chosen.by if chosen else "emotion"
+        known = {emotion for each in self.tasks.values() if each.by == by for emotion in each.table}
         path = self.sheets(tables(folder))[0]
-        rows = [replace(row, emotion=getattr(row, by)) for row in self._rows(path)]
-        if rows and by in self.optional and not any(row.emotion for row in rows):
+        rows = self._rows(path)
+        if rows and by in self.optional and not any(getattr(row, by) for row in rows):
             raise DataError(
                 f"{path} must have the column {self.optional[by]} for this task, but has none; take another copy of "
                 "the spreadsheet, or another task"
             )
-        folders = self._folders(folder, {key for row in rows for key in self._keys(row)})
+        wanted = {key for row in rows if self.subject(row.subject) for key in self._keys(row)}
+        found = sorted(self._walk(folder, wanted), key=lambda item: _preference(item[1], folder), reverse=True)
+        folders = dict(found)  # of several copies of a clip the last
         if rows and not folders:
             raise DataError(
                 f"{self.title} needs frames such as {self.example}, but {folder} has none; "
                 "unpack them beside the spreadsheet"
             )
         clips: dict[Key, Clip] = {}
-        problems: list[Problem] = []
+        problems, strange = [], []
+        outside: Counter[str] = Counter()
         for row in rows:
-            clip, found = self._clip(row, folders)
-            if clip and clips.setdefault(self.clip_key(clip.subject, clip.name), clip) is not clip:
-                found = [Problem(clip.id, "it has two rows in the spreadsheet; the first is taken", True, clip.label)]
-            problems += found
-        return list(clips.values()), problems
+            identity, emotion = f"{row.subject}/{row.name}", getattr(row, by).lower()
+            label = self.spelling.get(emotion, emotion)
+            if chosen and (label not in chosen.table or identity.lower() in chosen.without):
+                outside[label] += 1
+                if label not in known:
+                    what = f"label must be one of {', '.join(sorted(known))}, but is {label!r}; correct the annotation"
+                    strange.append(Problem(identity, what))
+                continue
+            try:
+                clip, mended = self._clip(row, chosen.table[label] if chosen else label, folders)
+            except DataError as error:
+                problems.append(Problem(identity, str(error)))
+                continue
+            if clips.setdefault(self.clip_key(clip.subject, clip.name), clip) is not clip:
+                mended = ["it has two rows in the spreadsheet; the first is taken"]
+            problems += [Problem(identity, what, usable=True) for what in mended]
+        return [with_landmarks(clip, folder) for clip in clips.values()], [*problems, *strange], outside
 
     def _rows(self, path: Path) -> list[Row]:
         cells = read_table(path, self.tab)
-        titles: list[str] = []
-        start = 0  # of the clips: below the row of titles
-        while start < len(cells) and not {"subject", "filename"} <= set(titles):
-            titles = [_bare(cell) for cell in cells[start]]
-            start += 1
-        if not {"subject", "filename"} <= set(titles):
+        start = next((k for k, row in enumerate(cells) if {"subject", "filename"} <= set(map(_bare, row))), None)
+        if start is None:
             raise DataError(f"{path} must have a row of titles with Subject and Filename, but has none")
-        short = {field: _bare(title) for field, title in self.columns.items()}
-        missing = [title for field, title in self.columns.items() if short[field] not in titles]
-        if missing:
-            raise DataError(
-                f"{path} must have the columns {', '.join(self.columns.values())}, but {', '.join(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} missing"
-            )
-        if twice := [title for field, title in self.columns.items() if titles.count(short[field]) > 1]:
-            raise DataError(f"{path} must have one column {twice[0]}, but has {titles.count(_bare(twice[0]))}")
-        short |= {field: title for field, text in self.optional.items() if (title := _bare(text)) in titles}
-        place = {field: titles.index(title) for field, title in short.items()}
-        filled = [row + [""] * (len(titles) - len(row)) for row in cells[start:]]
+        titles = list(map(_bare, cells[start]))
+        found = {title: titles.count(_bare(title)) for title in self.columns.values()}
+        if wrong := [f"{title} {count} times" for title, count in found.items() if count != 1]:
+            raise DataError(f"{path} must have each of the columns {', '.join(found)} once, but has {', '.join(wrong)}")
+        named = {field: _bare(title) for field, title in {**self.optional, **self.columns}.items()}
+        place = {field: titles.index(title) for field, title in named.items() if title in titles}
+        filled = [row + [""] * (len(titles) - len(row)) for row in cells[start + 1 :]]
         rows = [Row(**{field: row[column].strip() for field, column in place.items()}) for row in filled]
+        rows = [row._replace(subject=self.subject(row.subject) or row.subject) for row in rows]
         # Notes below a table have neither; a clip whose subject's cell was merged with the one above has both.
         rows = [row for row in rows if (row.name or row.onset) and (row.subject or number(row.offset) is not None)]
         if not self.several:
             return rows
         films = Counter((subject, film) for subject, film, _ in {(row.subject, row.name, row.onset) for row in rows})
         return [
-            replace(row, film=row.name, name=f"{row.name}_{row.onset}") if films[row.subject, row.name] > 1 else row
+            row._replace(film=row.name, name=f"{row.name}_{row.onset}") if films[row.subject, row.name] > 1 else row
             for row in rows
         ]
 
     def _keys(self, row: Row) -> list[Key]:
         """What the folder of a row's frames may be known by; "" stands for any subject."""
-        subject, film = self.subject(row.subject), row.film or row.name
-        if subject is None:
-            return []
-        own = self.folder.format(subject=subject, name=film, onset=row.onset)
-        names = dict.fromkeys([(subject, row.name), (subject, film), *([("", own)] if own else [])])
+        film = row.film or row.name
+        own = self.folder.format(subject=row.subject, name=film, onset=row.onset)
+        names = dict.fromkeys([(row.subject, row.name), (row.subject, film), *([("", own)] if own else [])])
         return [(owner, self.key(name)) for owner, name in names]
-
-    def _folders(self, root: Path, wanted: set[Key]) -> dict[Key, Path]:
-        """The folder of each clip; of several copies the first in the order processed, cropped, raw."""
-        found: dict[Key, Path] = {}
-        for key, path in sorted(self._walk(root, wanted), key=lambda item: _preference(item[1], root)):
-            found.setdefault(key, path)
-        return found
 
     def _walk(self, root: Path, wanted: set[Key]) -> Iterator[tuple[Key, Path]]:
         """Clips' folders below the root, level by level: of a subject, whose name one of the folders above has. None is
@@ -207,84 +190,71 @@ class Layout:
                         below.append((path, place[1]))
             level = below
 
-    def _clip(self, row: Row, folders: Mapping[Key, Path]) -> tuple[Clip | None, list[Problem]]:
-        """One row's clip, or None, with what is wrong."""
-        subject = self.subject(row.subject)
-        identity = f"{subject or row.subject}/{row.name}"
-        emotion = row.emotion.lower()
-        label = (self.spelling or {}).get(emotion, emotion)
+    def _clip(self, row: Row, label: str, folders: Mapping[Key, Path]) -> tuple[Clip, list[str]]:
+        """One row's clip, and what was mended; a DataError if it cannot be used."""
         onset, offset = number(row.onset), number(row.offset)
-        if subject is None:
-            return None, [Problem(identity, f"subject must be a number, but is {row.subject!r}", label=label)]
+        if self.subject(row.subject) is None:
+            raise DataError(f"subject must be a number, but is {row.subject!r}")
         if onset is None or offset is None or onset >= offset:
-            what = f"onset must come before offset, but they are {row.onset!r:.50} and {row.offset!r:.50}"
-            return None, [Problem(identity, what, label=label)]
+            raise DataError(f"onset must come before offset, but they are {row.onset!r:.50} and {row.offset!r:.50}")
         folder = next((folders[key] for key in self._keys(row) if key in folders), None)
         if folder is None:
-            return None, [Problem(identity, "its frame folder is missing or empty", label=label)]
+            raise DataError("its frame folder is missing or empty")
         images, wanted, apex = pictures(folder), range(onset, offset + 1), number(row.apex)
-        by_number = self._numbered(images, wanted)
+        by_number = self._by_number(images, wanted)
         there = {number for number in by_number if number in wanted}
         alone: tuple[int, ...] = ()
+        mended: list[str] = []
         if apex is not None and onset < apex and there == {onset, apex, offset} and len(there) < len(wanted):
             alone = (onset, apex, offset)
-            frames, what, last = tuple(by_number[number] for number in alone), "", offset
+            frames = tuple(by_number[number] for number in alone)
         else:
-            frames, what = self._frames(images, by_number, wanted)
-            last = onset + len(frames) - 1
-        problems = [Problem(identity, what, bool(frames), label)] if what else []
-        if not frames:
-            return None, problems
-        if twice := [path.name for path in images if path not in frames and self._number(path) in there]:
-            what = f"its folder has more than one image of a frame (such as {twice[0]}); the first by name is taken"
-            problems.append(Problem(identity, what, True, label))
-        if "apex" in self.columns and (apex is None or not onset <= apex <= last):
-            what = f"apex must lie between onset {onset} and offset {last}, but is {row.apex!r}; taken as unknown"
-            problems.append(Problem(identity, what, True, label))
+            frames, mended = self._frames(images, by_number, wanted)
+            offset = onset + len(frames) - 1
+        if twice := [path.name for k, path in _numbered(images, self.frame) if k in there and path not in frames]:
+            mended.append(
+                f"its folder has more than one image of a frame (such as {twice[0]}); the first by name is taken"
+            )
+        if "apex" in self.columns and (apex is None or not onset <= apex <= offset):
+            mended.append(
+                f"apex must lie between onset {onset} and offset {offset}, but is {row.apex!r}; taken as unknown"
+            )
             apex = None
         if number(row.again) is not None:
-            what = f"it has another expression, from frame {row.again} on; the first is taken"
-            problems.append(Problem(identity, what, True, label))
-        units, what = _known(action_units(row.units))
-        problems += [Problem(identity, what, True, label)] if what else []
-        fps = number(row.fps) or self.fps
-        clip = Clip(self.dataset, subject, row.name, label, frames, onset, apex, last, fps, units, processed(frames))
-        return replace(clip, onset=0, apex=1, offset=2, numbers=alone) if alone else clip, problems
+            mended.append(f"it has another expression, from frame {row.again} on; the first is taken")
+        units, what = action_units(row.units)
+        mended += [what] if what else []
+        moments = (0, 1, 2) if alone else (onset, apex, offset)
+        fps, done = number(row.fps) or self.fps, processed(frames)
+        return Clip(self.name, row.subject, row.name, label, frames, *moments, fps, units, done, numbers=alone), mended
 
     def _frames(
         self, images: Sequence[Path], by_number: Mapping[int, Path], wanted: range
-    ) -> tuple[tuple[Path, ...], str]:
-        """The files of the frames wanted, and what is wrong; shorter if the last are missing, () if too many are."""
+    ) -> tuple[tuple[Path, ...], list[str]]:
+        """The files of the frames wanted, fewer if the last are missing, and what is said of that."""
         onset, offset = wanted[0], wanted[-1]
         first, last = min(by_number, default=0), max(by_number, default=0)
         anew = self.renumbered or (first in (0, 1) and last - first == offset - onset)
         if anew and len(by_number) == len(wanted):
-            return tuple(by_number.values()), ""
-        named = ""
-        if not any(number in wanted for number in by_number):
-            named = f"; its frames must be named such as {Path(self.example).name}, with the spreadsheet's number, "
-            named += f"but are {images[0].name} to {images[-1].name}"
-        if len(by_number) < MIN_SHARE * len(wanted):  # before they are counted one by one: there may be 10^9
-            return (), f"of its {len(wanted)} frames {onset}-{offset}, its folder has {len(by_number)} at most{named}"
-        missing = [number for number in wanted if number not in by_number]
-        if not missing:
-            return tuple(by_number[number] for number in wanted), ""
-        what = f"{len(missing)} of its frames {onset}-{offset} are missing (the first: {missing[0]}){named}"
-        frames = tuple(by_number[number] for number in range(onset, missing[0]))
-        if len(frames) < MIN_FRAMES or len(frames) < MIN_SHARE * len(wanted):
-            return (), what
-        return frames, f"{what}; offset taken as {onset + len(frames) - 1}"
+            return tuple(by_number.values()), []
+        missing = next((number for number in wanted if number not in by_number), None)
+        if missing is None:
+            return tuple(by_number[number] for number in wanted), []
+        there = sum(number in wanted for number in by_number)
+        what = f"{len(wanted) - there} of its frames {onset}-{offset} are missing (the first: {missing})"
+        if not there:
+            what += f"; its frames must be named such as {Path(self.example).name}, with the spreadsheet's number, "
+            what += f"but are {images[0].name} to {images[-1].name}"
+        frames = tuple(by_number[number] for number in range(onset, missing))
+        if len(frames) < max(MIN_FRAMES, MIN_SHARE * len(wanted)):
+            raise DataError(what)
+        return frames, [f"{what}; offset taken as {missing - 1}"]
 
-    def _number(self, path: Path) -> int | None:
-        """The number of an image's frame, by the dataset's own kind of name."""
-        match = re.search(self.frame, path.stem.lower())
-        return int(match[1]) if match else None
-
-    def _numbered(self, images: Sequence[Path], wanted: range) -> dict[int, Path]:
+    def _by_number(self, images: Sequence[Path], wanted: range) -> dict[int, Path]:
         """A folder's images by their frames' numbers, by the first kind of name that gives one of those wanted."""
         kinds = []
         for pattern in (self.frame, *FRAMES):
-            found = [(int(match[1]), path) for path in images if (match := re.search(pattern, path.stem.lower()))]
+            found = _numbered(images, pattern)
             by_number = dict(sorted(dict(sorted(found, reverse=True)).items()))  # of two the first by name
             if pattern != self.frame and len(by_number) < len(found):
                 continue  # other names must tell every image apart
@@ -292,6 +262,11 @@ class Layout:
                 return by_number
             kinds.append(by_number)
         return next(filter(None, kinds), {})
+
+
+def _numbered(images: Sequence[Path], pattern: str) -> list[tuple[int, Path]]:
+    """The images whose names tell a number by a pattern, with that."""
+    return [(int(match[1]), path) for path in images if (match := re.search(pattern, path.stem.lower()))]
 
 
 def number(cell: str) -> int | None:
@@ -305,38 +280,30 @@ def without_zeros(name: str) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", name.lower())
 
 
-def action_units(cell: str) -> tuple[str, ...]:
-    """The codes in a cell: R1, L2 for "R1+L2" and "1R+2L"; 4, 7 for "AU4+AU7"; 12 for "12.0"; "?" for each unit that is
-    left open, so ?, R15 for "(R6 or R12)+R15". What is none is given as it stands.
+def action_units(cell: str) -> tuple[tuple[str, ...], str]:
+    """The units in a cell, and what is wrong with it: R1, L2 for "R1+L2" and "1R+2L"; 4, 7 for "AU4+AU7"; "?" for each
+    unit that is left open, so ?, R15 for "(R6 or R12)+R15". Words take nothing away, all else is unknown.
 
     Of FACS's other signs only the number is kept: A (asymmetric: on both sides), B and T before it, an intensity A to E
     behind it, and ref(). Source: the key in SAMM's spreadsheet.
     """
     text = re.sub("AU ?|REF|[()]", "", " ".join(cell.upper().split()).removesuffix(".0"))
     text = re.sub(" ?((?<![A-Z])OR(?![A-Z])|/) ?", "/", text)
-    return tuple(_unit(code) for code in re.split("[+,;& ]+", text) if code)
-
-
-def _unit(code: str) -> str:
-    if "/" in code and len(re.findall(r"\d+", code)) > 1:
-        return "?"  # one unit or another
-    match = re.fullmatch(r"([ABTLR/]*)(\d{1,2})([A-E/]*|[LR])", code)
-    if not match:
-        return code
-    side = next((sign for sign in (match[1], match[3]) if sign in ("L", "R")), "")
-    return side + match[2]
-
-
-def _known(codes: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """The codes that are units, and what is wrong with the others: words take nothing away, all else is unknown."""
-    units = tuple(code for code in codes if re.fullmatch(r"[LR]?\d{1,2}|\?", code))
-    strange = " ".join(code for code in codes if code not in units)
+    units, strange = [], []
+    for code in filter(None, re.split("[+,;& ]+", text)):
+        if code == "?" or ("/" in code and len(re.findall(r"\d+", code)) > 1):  # one unit or another
+            units.append("?")
+        elif match := re.fullmatch(r"([ABTLR/]*)(\d{1,2})([A-E/]*|[LR])", code):
+            side = next((sign for sign in (match[1], match[3]) if sign in ("L", "R")), "")
+            units.append(side + match[2])
+        else:
+            strange.append(code)
     if not strange:
-        return units, ""
-    what = f"action units must be numbers such as 4+L12, but {strange!r} is none; "
-    if units and not re.search(r"\d", strange):
-        return units, f"{what}the others are taken"
-    return (*units, "?"), f"{what}taken as unknown"
+        return tuple(units), ""
+    words, what = " ".join(strange), "the others are taken"
+    if not units or re.search(r"\d", words):
+        units, what = [*units, "?"], "taken as unknown"
+    return tuple(units), f"action units must be numbers such as 4+L12, but {words!r} is none; {what}"
 
 
 def _bare(title: str) -> str:
@@ -353,14 +320,20 @@ def _listed(folder: Path) -> list[Path]:
     return [folder / name for name in names if not name.startswith((".", "~", "__MACOSX"))]
 
 
-def tables(folder: Path, kinds: Collection[str] = TABLES) -> list[Path]:
+def _preference(path: Path, root: Path) -> tuple[int, str]:
+    """Processed frames are taken before cropped, cropped before raw."""
+    text, kinds = str(path.relative_to(root)).lower(), (PROCESSED, "cropped", "raw")
+    return next((rank for rank, kind in enumerate(kinds) if kind in text), len(kinds)), text
+
+
+def tables(folder: Path) -> list[Path]:
     """The tables in a folder and down to two levels below it, but those of landmarks; the nearest first."""
     found: dict[str, Path] = {}
     level = [folder]
     for _ in range(3):
         listed = [path for each in level for path in _listed(each) if path.suffix.lower() not in IMAGES]
         for path in listed:
-            if path.suffix.lower() in kinds and path.is_file():
+            if path.suffix.lower() in TABLES and path.is_file():
                 found.setdefault(os.path.realpath(path), path)
         level = [path for path in listed if path.name != "landmarks" and path.is_dir()]
     return list(found.values())
@@ -374,9 +347,3 @@ def pictures(folder: Path) -> list[Path]:
 def processed(frames: Sequence[Path]) -> bool:
     """Whether a clip's frames were denoised and masked already, by their folder's name or their own."""
     return PROCESSED in str(frames[0].parent).lower() or frames[0].name.lower().startswith("md_")
-
-
-def _preference(path: Path, root: Path) -> tuple[int, str]:
-    text = str(path.relative_to(root)).lower()
-    kinds = (PROCESSED, "cropped", "raw")
-    return next((rank for rank, kind in enumerate(kinds) if kind in text), len(kinds)), text

@@ -19,15 +19,8 @@ BYTE_ORDERS = (b"\xff\xfe", b"\xfe\xff")  # what a text in UTF-16 begins with
 
 
 def read_table(path: Path, tab: str = "") -> list[list[str]]:
-    """A table's cells as text, whatever its line lengths.
-
-    Args:
-        path: a spreadsheet (.xlsx), or text with commas, semicolons or tabs (.csv and the like), whatever its encoding.
-        tab: name of the spreadsheet's sheet, in any case; the first where there is none of that name.
-
-    Raises:
-        DataError: if it is no such file, or too large for one.
-    """
+    """The cells, as text, of a spreadsheet (.xlsx; its sheet `tab`, else the first), or of a text with commas,
+    semicolons or tabs, whatever its encoding; a DataError if it is no such file, or too large for one."""
     try:
         content = content_of(path, MAX_BYTES)
         return _spreadsheet(path, content, tab) if path.suffix.lower() == ".xlsx" else _text(content)
@@ -39,15 +32,10 @@ def read_table(path: Path, tab: str = "") -> list[list[str]]:
 
 
 def _text(content: bytes) -> list[list[str]]:
-    encodings = ("utf-16",) if content.startswith(BYTE_ORDERS) else ("utf-8-sig", "latin-1")
-    for encoding in encodings:  # the last is what a spreadsheet program writes on an older system
-        try:
-            text = content.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise ValueError("it is neither UTF-8 nor UTF-16 nor Latin-1")
+    try:
+        text = content.decode("utf-16" if content.startswith(BYTE_ORDERS) else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # which a spreadsheet program writes on an older system
     if "\0" in text:
         raise ValueError("it holds a zero byte")
     lines = io.StringIO(text, newline=None)
@@ -74,6 +62,5 @@ def _spreadsheet(path: Path, content: bytes, tab: str) -> list[list[str]]:
 
 def _cell(value: Any) -> str:
     """A cell as it is shown: 12 for 12.0, nothing for an empty one."""
-    if value is None:
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    whole = isinstance(value, float) and value.is_integer()
+    return "" if value is None else str(int(value) if whole else value)

@@ -1,13 +1,8 @@
 """A folder in CASME II's layout, filled with drawn faces: what the tool runs on where no licensed data is at hand.
 
-    OUT/CASME2-coding-20140508.xlsx    OUT/Cropped/sub01/EP02_01f/reg_img46.jpg    OUT/synthetic.json
-    OUT/landmarks/sub01/EP02_01f.csv
-
 Class counts, action units, clip lengths and file names follow CASME II (Yan et al., PLoS ONE 9(1), 2014). A clip is one
 person's still face, warped by the displacement fields of its action units; only motion tells the classes apart. Every
 random number comes from (seed, subject, clip), so a clip does not depend on which others are written beside it.
-
-Positions are fractions of the image: x from the left, y from the top. Motion is in pixels of a 224 x 224 image.
 """
 
 import io
@@ -23,13 +18,12 @@ import numpy as np
 import openpyxl
 from numpy.typing import NDArray
 
-from mer_search.data.readers.casme2 import CLASSES, HARDEST
+from mer_search.data.readers.layouts import CASME2, CLASSES
 from mer_search.data.synthetic.faces import Floats, Person, bump, displacement, landmarks, person_of
 from mer_search.data.threads import Check, in_threads
 from mer_search.errors import UsageError
 from mer_search.files import whole_folder, write_whole
 
-SHEET = "CASME2-coding-20140508.xlsx"
 MARKER = "synthetic.json"  # says that the clips beside it are drawn
 COUNTS = {  # subject: clips per class, in the order of CLASSES; 246 in all
     1: (1, 0, 2, 0, 6), 2: (1, 5, 0, 3, 4), 3: (0, 0, 4, 1, 2), 4: (0, 0, 3, 0, 2), 5: (1, 0, 1, 5, 12),
@@ -51,27 +45,26 @@ ODD = {  # (subject, name): what the sheet calls its apex; the other names are d
     (9, "EP09f"): "apex", (4, "EP12_01f"): "/", (5, "EP09_05f"): "onset", (5, "EP16_04f"): "offset",
     (12, "EP09_06"): "offset", (20, "EP16_01"): "offset", (25, "EP18_04f"): "offset",
 }  # fmt: skip
-
 SENSOR_NOISE = 2.5  # grey levels
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One row of the sheet. `apex` is where the motion peaks; `sheet_apex` is what the sheet says of it."""
+    """One row of the sheet."""
 
     subject: int
     index: int  # position among the subject's clips; with seed and subject it fixes all randomness
     name: str
     onset: int
-    apex: int
+    apex: int  # where the motion peaks
     offset: int
-    sheet_apex: int | str
+    sheet_apex: int | str  # what the sheet says of it
     action_units: int | str
     emotion: str
 
 
 def plan_clips(seed: int = 0, subjects: Sequence[int] = tuple(COUNTS)) -> list[Clip]:
-    """The rows of the sheet, by subject and name. Renders nothing."""
+    """The rows of the sheet, by subject and name."""
     clips = []
     for subject in sorted(set(subjects)):
         rng = np.random.default_rng([seed, subject, 0])
@@ -81,21 +74,17 @@ def plan_clips(seed: int = 0, subjects: Sequence[int] = tuple(COUNTS)) -> list[C
             names.add(f"EP{rng.integers(1, 20):02d}_{rng.integers(1, 14):02d}{suffix}")
         emotions = np.repeat(CLASSES, COUNTS[subject])
         rng.shuffle(emotions)  # so that neither name nor row order tells the class
-        clips += [_plan_clip(rng, subject, i, name, str(emotions[i])) for i, name in enumerate(sorted(names))]
+        for index, (name, emotion) in enumerate(zip(sorted(names), emotions.tolist(), strict=True)):
+            codes = ACTION_UNITS[emotion]
+            code = str(rng.choice(list(codes), p=np.array(list(codes.values())) / sum(codes.values())))
+            length = int(np.clip(round(rng.normal(65, 22)), 24, 141))
+            onset, peak = int(rng.integers(1, 300)), float(np.clip(rng.normal(0.51, 0.17), 0.15, 0.85))
+            apex, offset = onset + round(peak * (length - 1)), onset + length - 1
+            where = ODD.get((subject, name), "apex")
+            said = {"apex": apex, "onset": onset, "offset": offset}.get(where, where)
+            unit = int(code) if code.isdigit() and rng.random() < 0.7 else code  # the real sheet has both 12 and "12"
+            clips.append(Clip(subject, index, name, onset, apex, offset, said, unit, emotion))
     return clips
-
-
-def _plan_clip(rng: np.random.Generator, subject: int, index: int, name: str, emotion: str) -> Clip:
-    codes = ACTION_UNITS[emotion]
-    code = str(rng.choice(list(codes), p=np.array(list(codes.values())) / sum(codes.values())))
-    length = int(np.clip(round(rng.normal(65, 22)), 24, 141))
-    onset, peak = int(rng.integers(1, 300)), float(np.clip(rng.normal(0.51, 0.17), 0.15, 0.85))
-    apex, offset = onset + round(peak * (length - 1)), onset + length - 1
-    said: int | str = {"apex": apex, "onset": onset, "offset": offset}.get(
-        where := ODD.get((subject, name), "apex"), where
-    )
-    as_int = code.isdigit() and rng.random() < 0.7  # the real sheet has both 12 and "12"
-    return Clip(subject, index, name, onset, apex, offset, said, int(code) if as_int else code, emotion)
 
 
 def _write_sheet(path: Path, clips: Sequence[Clip]) -> None:
@@ -113,8 +102,7 @@ def _write_sheet(path: Path, clips: Sequence[Clip]) -> None:
 
 
 def _ease(t: Floats) -> Floats:
-    """0 up to 0, 1 from 1 on, smooth between."""
-    return 0.5 - 0.5 * np.cos(np.pi * np.clip(t, 0, 1))
+    return 0.5 - 0.5 * np.cos(np.pi * np.clip(t, 0, 1))  # 0 up to 0, 1 from 1 on, smooth between
 
 
 def profile(length: int, apex: int, rest: float = 0.0) -> Floats:
@@ -147,11 +135,11 @@ def _wander(rng: np.random.Generator, length: int) -> Floats:
     return np.asarray((waves - waves[:, :1]).sum(0))
 
 
-def render_clip(clip: Clip, seed: int, height: int, width: int, check: Check = lambda: None) -> NDArray[np.uint8]:
+def render_clip(clip: Clip, person: Person, check: Check = lambda: None) -> NDArray[np.uint8]:
     """The clip's frames from onset to offset, (F, H, W, 3) uint8 BGR. `check` is called before each."""
-    person = person_of(seed, clip.subject, f"sub{clip.subject:02d}" in HARDEST, height, width)
-    rng = np.random.default_rng([seed, clip.subject, 4, clip.index])
+    rng = np.random.default_rng([*person.key, 4, clip.index])
     courses, fields = clip_motion(clip, person)  # (F, K) and (K, H, W, 2)
+    height, width = person.face.shape[:2]
     drift = np.stack([_wander(rng, len(courses)) for _ in range(3)], 1) * (0.4, 0.4, 0.0015) * person.unrest
     pose = rng.normal(0, (1, 1, 0.005)) + drift  # (F, 3): x and y in 224ths, radians
     light = rng.normal(1, 0.04) + 0.01 * _wander(rng, len(pose)) + rng.normal(0, 0.004, len(pose))  # the last: flicker
@@ -169,61 +157,47 @@ def render_clip(clip: Clip, seed: int, height: int, width: int, check: Check = l
     return frames
 
 
-def _write_clip(folder: Path, clip: Clip, seed: int, height: int, width: int, check: Check) -> None:
-    target = folder / "Cropped" / f"sub{clip.subject:02d}" / clip.name
-    target.mkdir()
-    for number, frame in enumerate(render_clip(clip, seed, height, width, check), clip.onset):
+def _write_clip(out: Path, clip: Clip, person: Person, check: Check) -> None:
+    """A clip's frames and, as OpenFace writes them, the landmarks of the face at rest, the same in all frames."""
+    place = f"sub{clip.subject:02d}/{clip.name}"
+    folder = out / "Cropped" / place
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(render_clip(clip, person, check), clip.onset):
         jpeg = cv2.imencode(".jpg", frame, (cv2.IMWRITE_JPEG_QUALITY, 95))[1]
-        (target / f"reg_img{number}.jpg").write_bytes(jpeg.tobytes())  # unlike imwrite, says why it fails
-
-
-def write_landmarks(out: Path, clips: Sequence[Clip], seed: int, height: int, width: int) -> None:
-    """Each clip's CSV of landmarks, in OpenFace's form: those of the face at rest, the same in all frames."""
+        (folder / f"reg_img{number}.jpg").write_bytes(jpeg.tobytes())  # unlike imwrite, says why it fails
     head = ["success", *(f"{axis}_{point}" for point in range(68) for axis in "xy")]
-    for clip in clips:
-        person = person_of(seed, clip.subject, f"sub{clip.subject:02d}" in HARDEST, height, width)
-        row = ["1", *(f"{value:.2f}" for value in landmarks(person, height, width).ravel())]
-        lines = [head, *[row] * (clip.offset - clip.onset + 1)]
-        path = out / "landmarks" / f"sub{clip.subject:02d}" / f"{clip.name}.csv"
-        write_whole(path, "".join(", ".join(line) + "\n" for line in lines))
+    row = ["1", *(f"{value:.2f}" for value in landmarks(person).ravel())]
+    lines = [head, *[row] * (clip.offset - clip.onset + 1)]
+    write_whole(out / "landmarks" / f"{place}.csv", "".join(", ".join(line) + "\n" for line in lines))
 
 
 def write_dataset(
-    out: Path, *, height: int = 128, width: int = 128, seed: int = 0, subjects: Sequence[int] = tuple(range(1, 27)),
+    out: Path, *, height: int = 128, width: int = 128, seed: int = 0, subjects: Sequence[int] = tuple(COUNTS),
     threads: int | None = None, on_clip: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:  # fmt: skip
-    """Write the folder and return the number of clips. A call that fails leaves nothing at `out`.
-
-    Args:
-        out: absent or empty.
-        height, width: of a frame, in pixels.
-        seed: of every random number.
-        subjects: numbers.
-        threads: None for one a core; they do not change the result.
-        on_clip: called with (done, total) whenever clips are done, and several times a second.
+    """Write the folder, with frames of `height` x `width` pixels, and return the number of clips. A call that fails
+    leaves nothing at `out`. Threads (None: one a core) do not change the result; for `on_clip` see data.threads.
 
     Raises:
         UsageError: for a size outside 64 to 512, a negative seed, an unknown subject, or an `out` that is not empty.
     """
-    out = Path(out).absolute()
-    _check(out, height, width, seed, subjects)
+    _check(height, width, seed, subjects)
     clips = plan_clips(seed, subjects)
-    with whole_folder(out) as building:
-        _write_sheet(building / SHEET, clips)
+
+    def write(clip: Clip, check: Check) -> None:
+        _write_clip(building, clip, person_of(seed, clip.subject, height, width), check)
+
+    with whole_folder(out.absolute()) as building:
+        _write_sheet(building / CASME2.file, clips)
         marker = json.dumps({"seed": seed, "height": height, "width": width, "version": 1})
         (building / MARKER).write_text(marker + "\n", encoding="utf-8")
-        for subject in set(subjects):
-            (building / "Cropped" / f"sub{subject:02d}").mkdir(parents=True)
-        in_threads(lambda clip, check: _write_clip(building, clip, seed, height, width, check), clips, on_clip, threads)
-        write_landmarks(building, clips, seed, height, width)
+        in_threads(write, clips, on_clip, threads)
     return len(clips)
 
 
-def _check(out: Path, height: int, width: int, seed: int, subjects: Sequence[int]) -> None:
-    for name, value, low, high in (("height", height, 64, 512), ("width", width, 64, 512), ("seed", seed, 0, 2**63)):
-        if not low <= value <= high:
-            raise UsageError(f"{name} must be {low} to {high}, but got {value}; choose one in that range.")
-    if not subjects or set(subjects) - set(COUNTS):
-        raise UsageError(f"subjects must be some of 1 to 26, but got {list(subjects)}; name those to write.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} must be a new or empty folder, but something is there; remove it or name another.")
+def _check(height: int, width: int, seed: int, subjects: Sequence[int]) -> None:
+    if not (64 <= height <= 512 and 64 <= width <= 512 and seed >= 0 and set() < set(subjects) <= set(COUNTS)):
+        raise UsageError(
+            "height and width must be 64 to 512, seed 0 or more, and subjects some of 1 to 26, but got "
+            f"{height}, {width}, {seed} and {list(subjects)}"
+        )

@@ -1,4 +1,4 @@
-"""Drawn faces and how their muscles move them: identity, painting, displacement fields of action units.
+"""Drawn faces and how their muscles move them.
 
 Positions are fractions of the image: x from the left, y from the top. Motion is in pixels of a 224 x 224 image.
 """
@@ -12,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from mer_search.data.readers.layouts import CASME2
 
 Floats = NDArray[Any]  # of float32, or of float64 where that is what numpy gives
 
@@ -64,19 +66,20 @@ class Person:
 
 
 @functools.lru_cache(maxsize=2)  # a worker meets a subject's clips one after the other
-def person_of(seed: int, subject: int, hard: bool, height: int, width: int) -> Person:
-    """The person who is `subject`; a hard one moves less, and more distracts from it."""
+def person_of(seed: int, subject: int, height: int, width: int) -> Person:
+    """The person who is `subject`; one of the hardest moves less, and more distracts from it."""
     rng = np.random.default_rng([seed, subject, 1])
     place = {f: (rng.normal(0, 0.012), rng.normal(1, 0.05), rng.normal(1, 0.10)) for f in FACE}
-    gain, unrest = (rng.lognormal(0, (0.15, 0.2)) * (HARD if hard else EASY)).tolist()
+    mean = HARD if f"sub{subject:02d}" in CASME2.hardest else EASY
+    gain, unrest = (rng.lognormal(0, (0.15, 0.2)) * mean).tolist()
     face = cv2.resize(_paint_face(rng, place, height / width), (width, height), interpolation=cv2.INTER_AREA)
     return Person((seed, subject), place, gain, unrest, face)
 
 
-def landmarks(person: Person, height: int, width: int) -> Floats:
-    """The 68 points (68, 2) of the face at rest, in pixels of an image (height, width), as OpenFace and dlib number
-    them: the jaw from the right ear, the right eye from its outer corner, the left from its inner one. Points of brows,
-    nose and mouth, which no mask needs, lie in the middle of the face."""
+def landmarks(person: Person) -> Floats:
+    """The 68 points (68, 2) of the face at rest, in its image's pixels, as OpenFace and dlib number them: the jaw from
+    the right ear, the right eye from its outer corner, the left from its inner one. Points of brows, nose and mouth,
+    which no mask needs, lie in the middle of the face."""
     points = np.full((68, 2), 0.5)
     along = np.linspace(np.pi, 0, 17)
     points[:17] = np.stack([0.5 + 0.45 * np.cos(along), 0.55 + 0.42 * np.sin(along)], 1)
@@ -85,7 +88,7 @@ def landmarks(person: Person, height: int, width: int) -> Floats:
     for first, side in ((36, -1), (42, 1)):
         x = 0.5 + side * 0.19 * wide + 0.08 * size * across
         points[first : first + 6] = np.stack([x, 0.365 + shift + 0.03 * size * down], 1)
-    return np.asarray(points * (width, height) - 0.5)
+    return np.asarray(points * person.face.shape[1::-1] - 0.5)
 
 
 def _paint_face(rng: np.random.Generator, place: dict[str, tuple[float, float, float]], aspect: float) -> Floats:
