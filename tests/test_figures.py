@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from mer_search.confirmation.summary import Estimate
 from mer_search.report import document, figures
-from mer_search.report.figures import Interval, Point
+from mer_search.report.figures import BLUE, RED, Point
 
 
 def _size(png: bytes) -> tuple[int, int]:
@@ -20,7 +21,8 @@ def _size(png: bytes) -> tuple[int, int]:
 POINTS = [Point(number, 0.1 * number, number == 2) for number in range(4)]
 RANDOM = np.random.default_rng(0)
 DRAWINGS = {
-    "forest": [figures.forest([Interval("a <network>", 0.6, (0.5, 0.7)), Interval("other", 0.5, None, leaks=True)])],
+    "forest": [figures.forest([("a <network>", Estimate(uf1=0.6, ci95=(0.5, 0.7)), BLUE),
+                               ("other", Estimate(uf1=0.5, ci95=None), RED)])],
     "confusion": [figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"])],
     "subjects": figures.subjects({"s1": 0.5, "s2": 1.0}, {"s1": 3, "s2": 4}, ["s1"]),
     "curves": figures.curves(RANDOM.random((2, 9)), RANDOM.random((2, 9)), 2),

@@ -11,10 +11,21 @@ from rich.console import Console
 from small import PLAIN, SCORE, summary_with
 
 from mer_search.confirmation.compare import Contestant, comparison
-from mer_search.report import document, terminal
-from mer_search.report.confirmation import chosen, classes, estimates, result
-from mer_search.report.confirmation import comparison as comparison_page
-from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
+from mer_search.report import terminal
+from mer_search.report.document import (
+    Code,
+    Document,
+    Picture,
+    Section,
+    Sheet,
+    Table,
+    Text,
+    Tile,
+    to_html,
+    write_document,
+)
+from mer_search.report.page import chosen, classes, estimates, result
+from mer_search.report.page import comparison as comparison_page
 from mer_search.report.summaries import comparison_lines, conclusion, gap, legend, summary_rows, top_table, verdicts
 from mer_search.report.terminal import drawn, duration, operations
 from mer_search.report.trials import values_text
@@ -290,7 +301,7 @@ def test_a_page_is_one_file_and_reads_the_same_as_markdown(tmp_path):
     ):
         assert part in page
     assert "http" not in page
-    document.write_markdown(DOCUMENT, tmp_path / "report.md")
+    write_document(DOCUMENT, tmp_path / "report.html")
     assert (tmp_path / "report.md").read_text() == (
         "# A <title>\n\n> **First.** Mind `this`\n\n## Numbers\n\n"
         "| name | UF1 |\n| --- | ---: |\n| **a\\|b** | **0.5** |\n"
@@ -311,7 +322,7 @@ def test_a_contact_sheet_has_a_strip_a_tile_and_its_words(tmp_path):
         '<b>c</b> none</p><div class="strip"></div>',
     ):
         assert part in page
-    document.write_markdown(shown, tmp_path / "report.md")
+    write_document(shown, tmp_path / "report.html")
     assert (tmp_path / "report.md").read_text() == (
         "# Title\n\n## Clips\n\n**a|b** two <pictures>\n\n| onset | apex |\n| --- | ---: |\n"
         "| ![onset](report/clips-1-1.png) | ![apex](report/clips-1-2.png) |\n\n**c** none\n\nWhat is shown\n"

@@ -11,7 +11,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -21,7 +20,7 @@ from mer_search.confirmation.summary import read_summary
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
-from mer_search.report.document import Cell, Table, markdown_table
+from mer_search.report.document import Table, markdown_table
 from mer_search.report.terminal import interval, plural
 from mer_search.report.trials import state_line, trials_table
 from mer_search.search.progress import progress_of
@@ -38,10 +37,9 @@ STOPPED_EARLY = (
 
 
 def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path) -> None:
-    """Attach a trial's confusion matrix, learning curves and subjects, and write its note, while it runs: a finished
-    trial takes no artifact."""
-    from mer_search.report.confirmation import curves
+    """Attach a trial's pictures and subjects, and write its note, while it runs: a finished trial takes no artifact."""
     from mer_search.report.figures import confusion
+    from mer_search.report.page import curves
 
     rule, classes = RULES[evaluation.rule], evaluation.run.data.classes
     counts = {fold.subject: fold_confusion(fold, rule) for fold in evaluation.folds}
@@ -50,11 +48,12 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     share = f"{len(counts)} of {len(evaluation.subjects)} subjects, {evaluation.epochs} epochs"
     stopped = len(counts) < len(evaluation.subjects) or evaluation.epochs < evaluation.run.train.epochs
     scored, loss = curves(evaluation.folds, read_history(evaluation.folder))
+    by_subject = [f"{subject},{own.sum()},{own.trace()}" for subject, own in counts.items()]
     files: dict[str, bytes | str] = {
         "confusion.png": confusion(matrix, classes)("png"),
         "uf1.png": scored("png"),
         "loss.png": loss("png"),
-        "subjects.csv": _subjects_csv(counts),
+        "subjects.csv": "\n".join(["subject,clips,right", *by_subject, ""]),
     }
     for name, content in files.items():
         write_whole(evaluation.folder / name, content)
@@ -73,12 +72,6 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
         f"Files: `{evaluation.folder}`",
     ]
     _write_note(trial, "\n\n".join(parts))
-
-
-def _subjects_csv(counts: Mapping[str, NDArray[np.int64]]) -> str:
-    """A row a subject, from its confusion matrix (K, K)."""
-    rows = [f"{subject},{matrix.sum()},{matrix.trace()}" for subject, matrix in counts.items()]
-    return "\n".join(["subject,clips,right", *rows, ""])
 
 
 def describe_study(study: optuna.Study) -> None:
@@ -102,7 +95,12 @@ def describe_study(study: optuna.Study) -> None:
             )
         parts.append(markdown_table(trials_table(study, TRIALS_SHOWN)))
     parts.append("Confirm the best with `mer-search confirm`.")
-    if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
+    confirmed = []
+    for number, folder in confirmations(study).items():
+        rules = read_summary(folder / "summary.json").rules
+        honest, leaking = (rules[rule]["all"] for rule in ("tail", "best_test_epoch"))
+        confirmed.append((f"trial {number}", honest.uf1, honest.sd, interval(honest.ci95), leaking.uf1))
+    if confirmed:
         head = ("confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)")
         parts.append(markdown_table(Table(head, confirmed)))
     _write_note(study, "\n\n".join(parts))
@@ -118,15 +116,8 @@ def _write_note(thing: optuna.Study | optuna.Trial, text: str) -> None:
     save_note(thing, f"{before}{OURS[0]}\n\n{text}\n\n{OURS[1]}{rest.partition(OURS[1])[2]}")
 
 
-def _confirmed(number: int, folder: Path) -> tuple[Cell, ...]:
-    rules = read_summary(folder / "summary.json").rules
-    honest, leaking = (rules[rule]["all"] for rule in ("tail", "best_test_epoch"))
-    return f"trial {number}", honest.uf1, honest.sd, interval(honest.ci95), leaking.uf1
-
-
 def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, bytes]) -> None:
-    """Attach the pictures of a trial's confirmation to its study, those of an earlier one replaced, and say in the
-    study's note what was found."""
+    """Attach the pictures of a trial's confirmation to its study, and say in the study's note what was found."""
     _attach(study, {f"confirmed-{trial}-{picture}.png": png for picture, png in pictures.items()})
     describe_study(study)
 

@@ -16,6 +16,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from mer_search.confirmation.summary import Estimate, NetworkScore
+
 Drawing = Callable[[str], bytes]  # "svg", "png" or "pdf" -> the file's content
 
 INK, GREY, BLUE, ORANGE, RED = "#1a1c1f", "#5c6269", "#1c6cb0", "#b35309", "#c0272d"
@@ -57,32 +59,23 @@ def _drawing(axes: Any) -> Drawing:
     return partial(_content, axes.figure)
 
 
-class Interval(NamedTuple):
-    """A row of a forest plot."""
-
-    label: str
-    uf1: float
-    ci95: tuple[float, float] | None
-    leaks: bool = False  # drawn apart
-    own: bool = False  # of the network that a page is of
-
-
 @_styled
-def forest(rows: Sequence[Interval]) -> Drawing:
-    """UF1 with its 95 % interval, a row each, from above; rows that leak stand below a line, hollow."""
+def forest(rows: Sequence[tuple[str, Estimate | NetworkScore, str]]) -> Drawing:
+    """UF1 with its 95 % interval, a row for each (label, estimate, colour); red ones, which leak, are hollow and stand
+    below a line."""
     axes = _axes(0.55 + 0.42 * len(rows))
-    for place, row in enumerate(rows):
-        colour = RED if row.leaks else BLUE if row.own else GREY
-        if row.ci95:
-            axes.plot(row.ci95, (place, place), color=colour, linewidth=2, linestyle=":" if row.leaks else "-")
-        axes.plot(row.uf1, place, "o", color=colour, markersize=7, fillstyle="none" if row.leaks else "full")
-        ends = "[{:.3f}-{:.3f}]".format(*row.ci95) if row.ci95 else "[not estimable]"
+    for place, (label, score, colour) in enumerate(rows):
+        line, fill = (":", "none") if colour == RED else ("-", "full")
+        if score.ci95:
+            axes.plot(score.ci95, (place, place), color=colour, linewidth=2, linestyle=line)
+        axes.plot(score.uf1, place, "o", color=colour, markersize=7, fillstyle=fill)
+        ends = "[{:.3f}-{:.3f}]".format(*score.ci95) if score.ci95 else "[not estimable]"
         look: dict[str, Any] = {"va": "center", "color": colour, "transform": axes.get_yaxis_transform()}
-        label = row.label if len(row.label) <= LABEL else f"{row.label[: LABEL - 3]}..."
-        axes.text(0, place - 0.32, label, ha="left", **look)
-        axes.text(1, place - 0.32, f"{row.uf1:.3f} {ends}", ha="right", **look)
-    if (first := next((place for place, row in enumerate(rows) if row.leaks), 0)) > 0:
-        axes.axhline(first - 0.62, color=GREY, linewidth=0.6)
+        short = label if len(label) <= LABEL else f"{label[: LABEL - 3]}..."
+        axes.text(0, place - 0.32, short, ha="left", **look)
+        axes.text(1, place - 0.32, f"{score.uf1:.3f} {ends}", ha="right", **look)
+    if leaking := [place for place, (_, _, colour) in enumerate(rows) if place and colour == RED]:
+        axes.axhline(leaking[0] - 0.62, color=GREY, linewidth=0.6)
     axes.set(xlabel="UF1, 95 % interval", ylim=(len(rows) - 0.6, -0.7), yticks=[])
     axes.spines["left"].set_visible(False)
     return _drawing(axes)
@@ -129,11 +122,8 @@ def subjects(f1: Mapping[str, float], clips: Mapping[str, int], tuning: Collecti
 
 @_styled
 def curves(uf1: NDArray[Any], loss: NDArray[Any], tail: int) -> list[Drawing]:
-    """UF1 on test subjects (seeds, E) and training loss (seeds, E) by epoch: their mean and range over seeds.
-
-    Args:
-        tail: how many of the last epochs are averaged, shaded.
-    """
+    """UF1 on test subjects (seeds, E) and training loss (seeds, E) by epoch: their mean and range over seeds. The last
+    `tail` epochs, which are averaged, are shaded."""
     epochs, found = np.arange(1, uf1.shape[1] + 1), []
     panels = (("UF1 on test subjects, one epoch alone", uf1, BLUE), ("training loss", loss, ORANGE))
     for label, values, colour in panels:
@@ -160,13 +150,12 @@ def history(points: Sequence[Point], infeasible: Sequence[int]) -> Drawing:
     """The search as it went: every trial's UF1, and the best so far of those that ran to their end."""
     axes = _axes(2.9)
     _scatter(axes, points, [point.number for point in points])
-    whole = [point for point in points if not point.stopped]
-    if whole:
+    if whole := [point for point in points if not point.stopped]:
         best = np.maximum.accumulate([point.score for point in whole])
         numbers = [*(point.number for point in whole), points[-1].number]
         axes.step(numbers, [*best, best[-1]], where="post", color=BLUE, label="best so far")
     if infeasible:
-        floor = min((point.score for point in points), default=0.0)
+        floor = min(point.score for point in points)
         axes.plot(infeasible, [floor] * len(infeasible), "x", color=RED, label="infeasible")
     axes.set(xlabel="trial", ylabel="UF1 of the search's subjects")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -226,9 +215,8 @@ def proxy(tuning: Sequence[float], confirmed: Sequence[float], trials: Sequence[
     axes.plot(tuning, confirmed, "o", color=BLUE)
     for trial, x, y in zip(trials, tuning, confirmed, strict=True):
         axes.annotate(str(trial), (x, y), textcoords="offset points", xytext=(5, 4))
-    axes.set(
-        xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {'other' if on_other else 'all'} subjects"
-    )
+    whom = "other" if on_other else "all"
+    axes.set(xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {whom} subjects")
     return _drawing(axes)
 
 
@@ -236,14 +224,8 @@ def proxy(tuning: Sequence[float], confirmed: Sequence[float], trials: Sequence[
 def clips(
     counts: Mapping[str, Sequence[int]], classes: Sequence[str], frames: Sequence[int], apexes: Sequence[float]
 ) -> Drawing:
-    """A dataset at a look: clips per class of each subject, how long clips are, where their apex lies.
-
-    Args:
-        counts: subject -> clips of each class.
-        classes: their names.
-        frames: of each clip, from onset to offset; none of flow images.
-        apexes: of clips that have one: its place between onset (0) and offset (1).
-    """
+    """A dataset at a look: clips per class of each subject, how many frames clips have from onset to offset, and where
+    between these, 0 to 1, their apex lies. Flow images have neither."""
     figure = Figure(figsize=(max(9.0, 3 + 0.24 * len(counts)), 6), layout="constrained", dpi=120)
     panels = figure.subplot_mosaic([["clips", "clips"], ["frames", "apex"]])
     axes, bottom = panels["clips"], np.zeros(len(counts))

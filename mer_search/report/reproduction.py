@@ -8,9 +8,8 @@ from mer_search.config import Value
 from mer_search.confirmation.reproduce import Decision, Reproduced
 from mer_search.files import write_whole
 from mer_search.presets import PUBLISHED_BY_SUBJECT, PUBLISHED_MARK
-from mer_search.report.confirmation import lead
-from mer_search.report.document import Block, Document, Section, Table, Text, write_document
-from mer_search.report.summaries import better_baseline
+from mer_search.report.document import Document, Section, Table, Text, decimals, write_document
+from mer_search.report.summaries import better_baseline, lead
 from mer_search.report.terminal import interval, plural, say, show
 
 RULES = (
@@ -25,22 +24,14 @@ def networks_table(found: Sequence[Reproduced]) -> Table:
     rows = []
     for each in found:
         same, ours = (each.summary.rules[rule]["all"] for rule in ("best_test_epoch", "tail"))
-        rows.append(
-            (
-                each.name,
-                f"{ours.uf1:.3f}{' (LEAKS)' * each.summary.leaks}",
-                ours.sd,
-                interval(ours.ci95),
-                "" if each.published is None else f"{each.published:.4f}",
-                f"{same.uf1:.4f}",
-                same.sd,
-                None if each.summary.leaks else better_baseline(each.summary, "all"),
-            )
-        )
+        tail = f"{ours.uf1:.3f}{' (LEAKS)' * each.summary.leaks}"
+        published = (decimals(each.published, 4), f"{same.uf1:.4f}", same.sd)
+        baseline = None if each.summary.leaks else better_baseline(each.summary, "all")
+        rows.append((each.name, tail, ours.sd, interval(ours.ci95), *published, baseline))
     head = ("network", "tail", "sd", "95 %", "published", "same rule", "sd", "baseline")
     first = found[0].summary
-    seeds = plural(len(first.seeds), "seed")
-    title = f"As published: {first.dataset}, {first.n_subjects} subjects, {first.n_clips} clips, {seeds}"
+    counted = f"{first.n_subjects} subjects, {first.n_clips} clips, {plural(len(first.seeds), 'seed')}"
+    title = f"As published: {first.dataset}, {counted}"
     return Table(head, rows, RULES, title=title).without_empty()
 
 
@@ -58,18 +49,16 @@ def mark(found: Sequence[Reproduced]) -> str:
 
 
 def subjects_table(found: Sequence[Reproduced]) -> Table | None:
-    """The hard subjects of whom F1 was published, each network's own: published, and here; None if there is none."""
+    """The hard subjects of whom F1 was published: published, and here; None if there is none."""
     there = [each for each in found if each.name in PUBLISHED_BY_SUBJECT]
-    listed = list(dict.fromkeys(subject for each in there for subject in PUBLISHED_BY_SUBJECT[each.name]))
-    subjects = [subject for subject in listed if any(subject in each.subjects for each in there)]
-    if not subjects:
-        return None
     rows = []
-    for subject in subjects:
-        pairs = [(PUBLISHED_BY_SUBJECT[each.name].get(subject), each.subjects.get(subject)) for each in there]
-        rows.append((subject, *(f1 for pair in pairs for f1 in pair)))
+    for subject in dict.fromkeys(subject for each in there for subject in PUBLISHED_BY_SUBJECT[each.name]):
+        if any(subject in each.subjects for each in there):
+            pairs = [(PUBLISHED_BY_SUBJECT[each.name].get(subject), each.subjects.get(subject)) for each in there]
+            rows.append((subject, *(f1 for pair in pairs for f1 in pair)))
     head = ("subject", *(cell for each in there for cell in (f"{each.name} published", "here")))
-    return Table(head, rows, "Macro F1 of a subject alone, over its own classes, at its best test epoch (LEAKS).")
+    caption = "Macro F1 of a subject alone, over its own classes, at its best test epoch (LEAKS)."
+    return Table(head, rows, caption) if rows else None
 
 
 def decision_table(decisions: Sequence[Decision]) -> Table | None:
@@ -83,8 +72,10 @@ def decision_table(decisions: Sequence[Decision]) -> Table | None:
         )
         for each in decisions
     ]
-    caption = "Macro F1 under the published rule (LEAKS); of equals the first. `mer-search compare --plan decision` "
-    caption += "does the same under ours, and says whether a difference is shown."
+    caption = (
+        "Macro F1 under the published rule (LEAKS); of equals the first. `mer-search compare --plan decision` does the "
+        "same under ours, and says whether a difference is shown."
+    )
     return Table(("step", "subjects", "compared", "winner"), rows, caption, left=4) if rows else None
 
 
@@ -93,9 +84,9 @@ def deviations_table(found: Sequence[Reproduced]) -> Table:
     whole = found[0]
     rows = []
     for each in found:
-        same, ours = each.f1 - whole.f1, each.summary.tail.uf1 - whole.summary.tail.uf1
-        differences = ("", "") if each is whole else (f"{same:+.4f}", f"{ours:+.4f}")
-        rows.append((each.title, f"{each.f1:.4f}", differences[0], f"{each.summary.tail.uf1:.4f}", differences[1]))
+        tail, known = each.summary.tail.uf1, each is whole
+        same, ours = ("" if known else f"{by:+.4f}" for by in (each.f1 - whole.f1, tail - whole.summary.tail.uf1))
+        rows.append((each.title, f"{each.f1:.4f}", same, f"{tail:.4f}", ours))
     caption = (
         "One deviation at a time, all else as published; same rule: best test epoch (LEAKS). docs/parity.md says what "
         f"each is. {plural(len(whole.summary.seeds), 'seed')}: a difference below the spread over seeds is none."
@@ -110,13 +101,9 @@ def deviation_sections(found: Sequence[Reproduced]) -> list[Section]:
 
 def network_sections(found: Sequence[Reproduced], decisions: Sequence[Decision]) -> list[Section]:
     """What is shown after `mer-search reproduce`."""
-    parts: list[tuple[str, Sequence[Block | None]]] = [
-        ("Networks", [networks_table(found), Text(mark(found))]),
-        ("Hard subjects", [subjects_table(found)]),
-        ("Which version is the best?", [decision_table(decisions)]),
-    ]
-    kept = [(title, [block for block in each if block is not None]) for title, each in parts]
-    return [Section(title, each) for title, each in kept if each]
+    tables = {"Hard subjects": subjects_table(found), "Which version is the best?": decision_table(decisions)}
+    first = Section("Networks", [networks_table(found), Text(mark(found))])
+    return [first, *(Section(title, [table]) for title, table in tables.items() if table)]
 
 
 def print_sections(sections: Sequence[Section]) -> None:
@@ -141,18 +128,10 @@ def facts(found: Sequence[Reproduced]) -> str:
 def write_page(
     folder: Path, found: Sequence[Reproduced], values: Mapping[str, Value], sections: Sequence[Section]
 ) -> Path:
-    """report.html, the same as report.md, and networks.json in a folder.
-
-    Args:
-        folder: where.
-        found: what was trained.
-        values: dotted paths that were not as published.
-        sections: of the page.
-    """
+    """report.html, the same as report.md, and networks.json in a folder; `values` are those not as published."""
     first = found[0].summary
-    seeds = ", ".join(map(str, first.seeds))
-    said = f"{first.dataset}: {first.n_clips} clips, {first.n_subjects} subjects; {first.protocol}; seeds {seeds}."
-    blocks = lead(first.synthetic, Text(said))
+    counted, seeds = f"{first.n_clips} clips, {first.n_subjects} subjects", ", ".join(map(str, first.seeds))
+    blocks = lead(first.synthetic, Text(f"{first.dataset}: {counted}; {first.protocol}; seeds {seeds}."))
     if values:
         set_here = ", ".join(f"{path} = {value}" for path, value in values.items())
         blocks.append(Text(f"Not as published, but set so: {set_here}.", "unsure"))
