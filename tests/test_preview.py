@@ -7,7 +7,7 @@ from small import face_points, write_casme2, write_flow_images, write_openface
 
 from mer_search.config import Run, with_values
 from mer_search.data import open_folder, prepare
-from mer_search.report.preview import preview
+from mer_search.report.clips import preview
 
 
 @pytest.fixture

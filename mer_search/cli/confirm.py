@@ -70,9 +70,9 @@ def confirm(
         top_targets,
         trial_target,
     )
-    from mer_search.report import datasets, terminal
     from mer_search.report import summaries as shown
-    from mer_search.report.costs import epoch_line, print_baselines, print_copies, print_not_kept
+    from mer_search.report import terminal
+    from mer_search.report.costs import epoch_line, print_baselines, print_copies, print_data, print_not_kept
     from mer_search.search.cost import Cost
     from mer_search.search.storage import finals_over
     from mer_search.training.loop import BEST, LAST, Epoch
@@ -99,7 +99,7 @@ def confirm(
     with terminal.working() as progress:
 
         def announce(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_side: int) -> None:
-            datasets.print_data(jobs[0].loaded)
+            print_data(jobs[0].loaded)
             print_not_kept(jobs)
             given.announcing(progress)(jobs, costs, side_by_side)
             print_baselines(jobs)

@@ -30,7 +30,8 @@ def check(given: Given, path: Path | None, picture: Path | None) -> None:
     from mer_search.data import open_folder
     from mer_search.data.check import check_folder
     from mer_search.files import write_whole
-    from mer_search.report import datasets, terminal
+    from mer_search.report import clips as shown
+    from mer_search.report import terminal
     from mer_search.search.workspace import find_data
 
     with terminal.working() as progress:
@@ -39,11 +40,11 @@ def check(given: Given, path: Path | None, picture: Path | None) -> None:
             partial(progress, "reading images"),
         )
     if picture and report.clips:
-        write_whole(picture, datasets.picture(report))
+        write_whole(picture, shown.dataset_picture(report))
     if given.as_json:
         print_json(report.facts)
     else:
-        datasets.print_check(report)
+        shown.print_check(report)
         if picture and report.clips:
             terminal.out.print(f"to look at: {picture}")
     sys.exit(0 if report.usable else 1)
@@ -62,7 +63,7 @@ def preview(given: Given, clip: str, preset_name: str, out: Path | None) -> None
     from mer_search.files import write_whole
     from mer_search.presets import preset
     from mer_search.report import terminal
-    from mer_search.report.preview import preview as picture
+    from mer_search.report.clips import preview as picture
     from mer_search.search.workspace import find_data
 
     run = with_values(preset(preset_name), given.values)
