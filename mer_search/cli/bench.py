@@ -21,7 +21,7 @@ def bench(context: click.Context, given: Given, full: bool, runs: int) -> None:
     if context.invoked_subcommand:
         return
     from mer_search.bench.benchmark import measure
-    from mer_search.report import speed as shown
+    from mer_search.report import costs as shown
     from mer_search.report import terminal
 
     with terminal.bars() as progress:
@@ -43,7 +43,7 @@ def search(given: Given, study_name: str, table: Path | None, trials: int, repea
     """Replay samplers and pruners on a table of folds: what they find at equal cost, and what as many trials cost."""
     from mer_search.bench import fold_table, strategies
     from mer_search.report import terminal
-    from mer_search.report.networks import print_tournament
+    from mer_search.report.trials import print_tournament
     from mer_search.search import space
 
     path = table or fold_table.shipped(space.load(study_name).name)

@@ -145,7 +145,7 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
     from mer_search.confirmation.target import changes, preset_title
     from mer_search.inference import evaluate as evaluating
     from mer_search.presets import preset
-    from mer_search.report import networks, terminal
+    from mer_search.report import predictions, terminal
     from mer_search.search.workspace import find_data, load_data
 
     values = given.values | given.folds | {"frames.crops": 0}
@@ -155,9 +155,9 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
         files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
         folds = evaluating.evaluate(files, loaded, given.where.device, progress)
     public = any(each.path.suffix != ".safetensors" for each in files)
-    facts = networks.evaluated(folds, loaded, public)
+    facts = predictions.evaluated(folds, loaded, public)
     if given.as_json:
         print_json(facts)
     else:
         changed = changes(preset_name, given.values, given.recipe)
-        networks.print_evaluated(facts, preset_title(preset_name, changed, given.recipe))
+        predictions.print_evaluated(facts, preset_title(preset_name, changed, given.recipe))

@@ -19,7 +19,7 @@ def score(given: Given, file: Path, second: Path | None) -> None:
     """
     from mer_search.confirmation import score as scoring
     from mer_search.evaluation.logs import read_log
-    from mer_search.report import score as report
+    from mer_search.report import predictions as report
 
     logs = [read_log(path) for path in (file, second) if path]
     scored = list(map(scoring.score, logs))
