@@ -1,6 +1,5 @@
 """What optuna-dashboard shows of a trial and a study: notes, and pictures as artifacts."""
 
-import errno
 import socket
 from collections.abc import Mapping
 from copy import copy
@@ -57,7 +56,7 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     }
     for name, content in files.items():
         write_whole(evaluation.folder / name, content)
-        _upload(evaluation.folder / name, artifacts, trial)
+    _attach(trial, files, artifacts)
     rows = [(name, *row) for name, row in zip(classes, matrix.tolist(), strict=True)]
     numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(evaluation.subjects))
     parts = [
@@ -105,7 +104,7 @@ def describe_study(study: optuna.Study) -> None:
         parts.append(markdown_table(Table(head, confirmed)))
     _write_note(study, "\n\n".join(parts))
     if drawn := history(study):
-        _attach(study, {"history.png": drawn.drawings[0]("png")})
+        _attach(study, {"history.png": drawn.drawings[0]("png")}, results(study) / "artifacts")
 
 
 def _write_note(thing: optuna.Study | optuna.Trial, text: str) -> None:
@@ -118,26 +117,22 @@ def _write_note(thing: optuna.Study | optuna.Trial, text: str) -> None:
 
 def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, bytes]) -> None:
     """Attach the pictures of a trial's confirmation to its study, and say in the study's note what was found."""
-    _attach(study, {f"confirmed-{trial}-{picture}.png": png for picture, png in pictures.items()})
+    files = {f"confirmed-{trial}-{picture}.png": png for picture, png in pictures.items()}
+    _attach(study, files, results(study) / "artifacts")
     describe_study(study)
 
 
-def _attach(study: optuna.Study, files: Mapping[str, bytes]) -> None:
-    """Attach pictures to a study; one of the same name is replaced."""
-    artifacts = results(study) / "artifacts"
-    known = {each.filename: artifacts / each.artifact_id for each in get_all_artifact_meta(study)}
-    with TemporaryDirectory() as folder:
-        for name, content in files.items():
-            path = Path(folder) / name
-            write_whole(known.get(name, path), content)
-            if name not in known:
-                _upload(path, artifacts, study)
-
-
-def _upload(file: Path, artifacts: Path, thing: optuna.Study | optuna.Trial) -> None:
+def _attach(thing: optuna.Study | optuna.Trial, files: Mapping[str, bytes | str], artifacts: Path) -> None:
+    """Attach files to a study or a trial; one of the same name is replaced."""
+    known = {each.filename: artifacts / each.artifact_id for each in get_all_artifact_meta(thing)}
     artifacts.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(str(artifacts))
-    upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=thing)
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = known.get(name, Path(folder) / name)
+            write_whole(path, content)
+            if name not in known:
+                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=thing)
 
 
 def exposed(host: str) -> bool:
@@ -146,15 +141,13 @@ def exposed(host: str) -> bool:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise UsageError if this machine has no such address, or something answers on the port already."""
+    """Raise UsageError if this machine has no such address, or the port is taken or may not be listened on."""
     try:
         socket.create_server((host, port)).close()
     except (OSError, UnicodeError, TypeError) as error:  # the latter two of a name that cannot be one
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise UsageError(f"--port must be free, but something answers on {port}; give another") from error
         raise UsageError(
-            f"--host and --port must be an IPv4 address of this machine and a port that may be listened on, but are "
-            f"{host!a} and {port} ({error})"
+            f"--port must be free and --host an IPv4 address of this machine, but are {port} and {host!a} ({error}); "
+            "give others"
         ) from error
 
 

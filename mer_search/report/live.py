@@ -2,13 +2,14 @@
 
 import time
 from pathlib import Path
+from statistics import mean
 
 import optuna
 
 from mer_search.engine.stop import check
 from mer_search.report.dashboard import describe_study, describe_trial
 from mer_search.report.terminal import err, new_bars, note
-from mer_search.report.trials import final_line, trial_line
+from mer_search.report.trials import trial_line
 from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import ENDED, is_stopped, score
@@ -64,8 +65,9 @@ class Live:
                 _line(f"a worker died ({cause}) at {subject} of trial {number}; the fold begins again")
             case Evaluation():
                 describe_trial(event.trial, event, self.artifacts)
-            case Final():
-                _line(final_line(event))
+            case Final(number, scores):
+                each = ", ".join(f"{uf1:.3f}" for uf1 in scores)
+                _line(f"trial {number:3d}  finals, {len(scores)} seeds: UF1 {mean(scores):.3f}, the mean of {each}")
                 describe_study(self.study)
             case Told(trial, best):
                 self.under_way.pop(trial.number, None)

@@ -10,10 +10,9 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from mer_search.confirmation import folders
 from mer_search.confirmation.compare import kept
 from mer_search.confirmation.confirm import Confirmation
-from mer_search.confirmation.folders import confirmation as confirmation_of
-from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.mistakes import mistakes_csv, of_study
 from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import Comparison, Estimate, NetworkScore, Score, Summary, read_summary
@@ -23,22 +22,11 @@ from mer_search.evaluation.metrics import fold_confusion, scores, tail, tail_epo
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.presets import PUBLISHED_MARK
-from mer_search.report import figures, methods, saliency, search
+from mer_search.report import figures, methods, saliency, search, summaries
 from mer_search.report.document import Block, Document, Picture, Section, Table, Text, write_document
 from mer_search.report.figures import BLUE, GREY, RED
 from mer_search.report.networks import network_table
-from mer_search.report.summaries import (
-    BASELINE_TITLES,
-    changes_lines,
-    group_title,
-    lead,
-    people,
-    shown,
-    summary_table,
-    title,
-    top_table,
-    verdicts,
-)
+from mer_search.report.summaries import BASELINE_TITLES, changes_lines, lead
 from mer_search.report.terminal import interval, p_value, plural
 from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import trial_folder
@@ -83,24 +71,17 @@ def write_comparison(found: Comparison, page: Path) -> Path:
 
 def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> Path:
     """The report of a study in its results folder: report.html, the same as report.md, its trials as trials.csv, and
-    the clips that all networks have wrong as always_wrong.csv.
-
-    Args:
-        trial: a confirmed one that the page is of; None for the best of those that are confirmed, if any is.
-        progress: told of what the pictures of clips need.
-
-    Returns:
-        the page.
+    the clips that all networks have wrong as always_wrong.csv. It is of a confirmed trial, by default the best of them.
 
     Raises:
         UsageError: if the trial is not confirmed.
         DataError: if a confirmation cannot be read.
     """
     out, best = results(study), best_trial(study)
-    summaries = {number: read_summary(path / "summary.json") for number, path in confirmations(study).items()}
-    ranked = sorted(summaries, key=lambda number: summaries[number].tail.uf1, reverse=True)
+    confirmed = {number: read_summary(path / "summary.json") for number, path in folders.confirmations(study).items()}
+    ranked = sorted(confirmed, key=lambda number: confirmed[number].tail.uf1, reverse=True)
     trial = ranked[0] if trial is None and ranked else trial
-    folder = None if trial is None else confirmation_of(study, trial)
+    folder = None if trial is None else folders.confirmation(study, trial)
     first = lead(study.user_attrs["synthetic"], NOT_CONFIRMED)
     found: list[Section] = []
     faces: list[Section] = []
@@ -109,11 +90,11 @@ def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> P
         run = read_config(source / "config.json")
         clips, errors = saliency.clips_of(study, run, progress), of_study(study)
         if folder and trial is not None:
-            summary, asked = summaries[trial], list(confirmed_folds(folder).values())
+            summary, asked = confirmed[trial], list(confirmed_folds(folder).values())
             tuning = [each for name in study.user_attrs["subjects"] for each in summary.databases.get(name, (name,))]
             first = result(summary)
             found = [
-                *chosen([summaries[number] for number in ranked], summary),
+                *chosen([confirmed[number] for number in ranked], summary),
                 *_sections(summary, asked, read_history(folder), tuning),
             ]
             faces = [saliency.looked_at(folder, asked, run, clips, progress)]
@@ -147,25 +128,26 @@ def result(summary: Summary) -> list[Block]:
         *((BASELINE_TITLES[name], groups["all"], GREY) for name, groups in summary.baselines.items()),
         ("best test epoch (LEAKS)", summary.rules["best_test_epoch"]["all"], RED),
     ]
+    people, seeds = summaries.people(summary), plural(len(summary.seeds), "seed")
     caption = (
         f"{summary.dataset}, {summary.n_subjects} subjects: UF1, counted over all of them, and its 95 % interval for "
-        f"{people(summary)}; of networks the mean of {plural(len(summary.seeds), 'seed')}. Below the line, the "
-        f"rule of published figures, which picks each {summary.left_out}'s epoch on that very {summary.left_out}."
+        f"{people}; of networks the mean of {seeds}. Below the line, the rule of published figures, which picks each "
+        f"{summary.left_out}'s epoch on that very {summary.left_out}."
     )
-    return lead(summary.synthetic, Picture("result", caption, [figures.forest(rows)]), *verdicts(summary))
+    return lead(summary.synthetic, Picture("result", caption, [figures.forest(rows)]), *summaries.verdicts(summary))
 
 
-def chosen(summaries: Sequence[Summary], shown_first: Summary) -> list[Section]:
+def chosen(confirmed: Sequence[Summary], first: Summary) -> list[Section]:
     """Which of the confirmed trials the page is of, the best first; nothing if there is one alone."""
-    if len(summaries) < 2:
+    if len(confirmed) < 2:
         return []
-    each = ", ".join(f"{summary.title} {summary.tail.uf1:.3f}" for summary in summaries)
+    each = ", ".join(f"{summary.title} {summary.tail.uf1:.3f}" for summary in confirmed)
     said = (
-        f"This page is of {shown_first.title}, UF1 {shown_first.tail.uf1:.3f}. Confirmed are {each}. Choosing the best "
-        "of them by these figures is again a choice: the best looks better than it is. `mer-search report --trial "
-        "NUMBER` shows another."
+        f"This page is of {first.title}, UF1 {first.tail.uf1:.3f}. Confirmed are {each}. Choosing the best of them by "
+        "these figures is again a choice: the best looks better than it is. `mer-search report --trial NUMBER` shows "
+        "another."
     )
-    return [Section("Confirmed trials", [Text(said), top_table(summaries)])]
+    return [Section("Confirmed trials", [Text(said), summaries.top_table(confirmed)])]
 
 
 def _sections(
@@ -202,7 +184,7 @@ def estimates(summary: Summary) -> list[Block]:
             f"The published mark on these clips is {mark[0]}'s macro F1 of {mark[1]}, under the rule that picks each "
             f"subject's best test epoch. Under the same rule this network has {ours:.4f}; compare nothing else with it."
         )
-    return [summary_table(summary), *map(Text, lines)]
+    return [summaries.summary_table(summary), *map(Text, lines)]
 
 
 def classes(summary: Summary) -> list[Block]:
@@ -217,10 +199,10 @@ def classes(summary: Summary) -> list[Block]:
     rows.append(("mean", summary.n_clips, score.uf1, score.uar))
     scored: dict[str, Mapping[str, Score]] = {"tail": summary.rules["tail"], **summary.baselines}
     together = [
-        (called, group_title(summary, group), each.uf1, each.uar, each.accuracy)
+        (called, summaries.group_title(summary, group), each.uf1, each.uar, each.accuracy)
         for name, groups in scored.items()
-        for group, each in shown(groups)
-        for called in [BASELINE_TITLES.get(name) or title(summary, name, group)]
+        for group, each in summaries.shown(groups)
+        for called in [BASELINE_TITLES.get(name) or summaries.title(summary, name, group)]
     ]
     share = "Share of each class's clips, and how many" + ", mean over seeds" * (seeds > 1)
     means = f"Of the same predictions. The means over classes are UF1 and UAR; accuracy is {score.accuracy:.3f}."

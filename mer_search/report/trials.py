@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -15,9 +15,6 @@ from mer_search.files import STORAGE
 from mer_search.report.document import Table
 from mer_search.report.terminal import interval, out, plural, say, show
 from mer_search.search.storage import FINALS, FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
-
-if TYPE_CHECKING:
-    from mer_search.search.finals import Final
 
 
 def values_text(values: dict[str, Any]) -> str:
@@ -41,13 +38,6 @@ def trial_line(trial: FrozenTrial) -> str:
     if "microbatches" in trial.user_attrs:
         result += f", batches cut into {trial.user_attrs['microbatches']}, to fit"
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
-
-
-def final_line(final: "Final") -> str:
-    """How a finalist stands, in one line."""
-    scores = final.uf1_by_seed
-    each = ", ".join(f"{uf1:.3f}" for uf1 in scores)
-    return f"trial {final.number:3d}  finals, {len(scores)} seeds: UF1 {mean(scores):.3f}, the mean of {each}"
 
 
 def trials_table(study: optuna.Study, rows: int = 10) -> Table:
