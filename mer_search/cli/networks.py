@@ -99,7 +99,7 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
     """
     from mer_search.confirmation import reproduce as reproducing
     from mer_search.confirmation.target import check_different
-    from mer_search.report import reproduction, terminal
+    from mer_search.report import networks, terminal
     from mer_search.report.costs import print_copies
     from mer_search.search.workspace import find_data
 
@@ -119,15 +119,15 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
             targets, path, given.subjects, range(seeds), where, progress, given.announcing(progress)
         )
     if deviations:
-        sections = reproduction.deviation_sections(found)
+        sections = networks.deviation_sections(found)
     else:
-        sections = reproduction.network_sections(found, reproducing.decide(found))
+        sections = networks.network_sections(found, reproducing.decide(found))
     folder = given.out / "reproduced" / (f"deviations-{deviations}" if deviations else "networks")
-    page = reproduction.write_page(folder, found, values, sections)
+    page = networks.write_page(folder, found, values, sections)
     if given.as_json:
-        click.echo(reproduction.facts(found))
+        click.echo(networks.reproduced_json(found))
     else:
-        reproduction.print_sections(sections)
+        networks.print_sections(sections)
         terminal.out.print(f"to read in a browser: {page}")
 
 

@@ -20,7 +20,8 @@ from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
 from mer_search.report.document import Table, markdown_table
-from mer_search.report.terminal import interval, plural
+from mer_search.report.summaries import top_table
+from mer_search.report.terminal import plural
 from mer_search.report.trials import state_line, trials_table
 from mer_search.search.progress import progress_of
 from mer_search.search.storage import best_trial, is_stopped, results
@@ -94,14 +95,8 @@ def describe_study(study: optuna.Study) -> None:
             )
         parts.append(markdown_table(trials_table(study, TRIALS_SHOWN)))
     parts.append("Confirm the best with `mer-search confirm`.")
-    confirmed = []
-    for number, folder in confirmations(study).items():
-        rules = read_summary(folder / "summary.json").rules
-        honest, leaking = (rules[rule]["all"] for rule in ("tail", "best_test_epoch"))
-        confirmed.append((f"trial {number}", honest.uf1, honest.sd, interval(honest.ci95), leaking.uf1))
-    if confirmed:
-        head = ("confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)")
-        parts.append(markdown_table(Table(head, confirmed)))
+    if confirmed := [read_summary(folder / "summary.json") for folder in confirmations(study).values()]:
+        parts += ["Confirmed on all subjects:", markdown_table(top_table(confirmed))]
     _write_note(study, "\n\n".join(parts))
     if drawn := history(study):
         _attach(study, {"history.png": drawn.drawings[0]("png")}, results(study) / "artifacts")

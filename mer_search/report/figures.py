@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from mer_search.confirmation.summary import Estimate, NetworkScore
+from mer_search.report.terminal import interval
 
 Drawing = Callable[[str], bytes]  # "svg", "png" or "pdf" -> the file's content
 
@@ -69,11 +70,10 @@ def forest(rows: Sequence[tuple[str, Estimate | NetworkScore, str]]) -> Drawing:
         if score.ci95:
             axes.plot(score.ci95, (place, place), color=colour, linewidth=2, linestyle=line)
         axes.plot(score.uf1, place, "o", color=colour, markersize=7, fillstyle=fill)
-        ends = "[{:.3f}-{:.3f}]".format(*score.ci95) if score.ci95 else "[not estimable]"
         look: dict[str, Any] = {"va": "center", "color": colour, "transform": axes.get_yaxis_transform()}
         short = label if len(label) <= LABEL else f"{label[: LABEL - 3]}..."
         axes.text(0, place - 0.32, short, ha="left", **look)
-        axes.text(1, place - 0.32, f"{score.uf1:.3f} {ends}", ha="right", **look)
+        axes.text(1, place - 0.32, f"{score.uf1:.3f} [{interval(score.ci95)}]", ha="right", **look)
     if leaking := [place for place, (_, _, colour) in enumerate(rows) if place and colour == RED]:
         axes.axhline(leaking[0] - 0.62, color=GREY, linewidth=0.6)
     axes.set(xlabel="UF1, 95 % interval", ylim=(len(rows) - 0.6, -0.7), yticks=[])

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from mer_search.confirmation.score import AS_GIVEN, LogComparison, LogScore, ScoredLog
+from mer_search.confirmation.score import AS_GIVEN, LogComparison, LogScore, ScoredLog, pooled
 from mer_search.data.clips import Problem
 from mer_search.evaluation.folds import EVERYBODY
 from mer_search.evaluation.metrics import fold_confusion, last, scores
 from mer_search.evaluation.predictions import Predictions
-from mer_search.evaluation.statistics import uf1_interval
 from mer_search.inference.export import Exported
 from mer_search.inference.final import SCRIPT, script_refusal
 from mer_search.inference.predict import ClipPrediction, Confirmed
@@ -97,37 +96,24 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
 
 def evaluated(folds: Sequence[Predictions], loaded: Loaded, public: bool) -> dict[str, Any]:
     """What networks from files scored: each subject alone, and all together."""
-    matrices = np.array([[fold_confusion(fold, last) for fold in folds]])
-    alone, together = map(scores, matrices[0]), scores(matrices[0].sum(0))
-    return {
-        "dataset": loaded.folder.title,
-        "synthetic": loaded.folder.synthetic,
-        "public": public,
-        "subjects": [
-            {"subject": fold.subject, "clips": len(fold.labels), "f1": one.uf1, "accuracy": one.accuracy}
-            for fold, one in zip(folds, alone, strict=True)
-        ],
-        "missing": sorted(set(loaded.subjects) - {fold.subject for fold in folds}),
-        "uf1": together.uf1,
-        "ci95": uf1_interval(matrices),
-        "uar": together.uar,
-        "accuracy": together.accuracy,
-    }
+    matrices = np.array([fold_confusion(fold, last) for fold in folds])
+    subjects = [
+        {"subject": fold.subject, "clips": len(fold.labels), "f1": alone.uf1, "accuracy": alone.accuracy}
+        for fold, alone in zip(folds, map(scores, matrices), strict=True)
+    ]
+    missing = sorted(set(loaded.subjects) - {fold.subject for fold in folds})
+    facts = {"dataset": loaded.folder.title, "synthetic": loaded.folder.synthetic, "public": public}
+    return facts | {"subjects": subjects, "missing": missing} | pooled(matrices).model_dump()
 
 
 def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
     """The same on the terminal."""
     rows = [tuple(each.values()) for each in facts["subjects"]]
     rows.append(("all", sum(each["clips"] for each in facts["subjects"]), facts["uf1"], facts["accuracy"]))
-    show(
-        Table(
-            ("subject", "clips", "macro F1", "accuracy"),
-            rows,
-            "all: counted over all subjects before F1 is taken, as UF1 is; a subject's is over its own classes.",
-            strong=len(rows) - 1,
-            title=f"{name} from files: {facts['dataset']}, {plural(len(facts['subjects']), 'subject')}",
-        )
-    )
+    head = ("subject", "clips", "macro F1", "accuracy")
+    caption = "all: counted over all subjects before F1 is taken, as UF1 is; a subject's is over its own classes."
+    title = f"{name} from files: {facts['dataset']}, {plural(len(facts['subjects']), 'subject')}"
+    show(Table(head, rows, caption, strong=len(rows) - 1, title=title))
     say(f"UF1 {facts['uf1']:.4f}, 95 % {interval(facts['ci95'])}, UAR {facts['uar']:.4f}.")
     if facts["missing"]:
         say(f"There are no weights for {', '.join(facts['missing'])}: UF1 is without them.")
