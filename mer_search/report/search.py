@@ -1,17 +1,16 @@
 """What a search did, as parts of a document: its trials, what mattered, and whether its score can be trusted."""
 
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mer_search.confirmation.proxy import proxy
 from mer_search.files import csv_text
 from mer_search.report import figures
 from mer_search.report.document import Block, Code, Picture, Section, Text
-from mer_search.report.figures import Point
 from mer_search.report.trials import proxy_line, state_line, trials_table
 from mer_search.search.progress import progress_of
 from mer_search.search.resume import file_of
@@ -41,15 +40,21 @@ def sections(study: optuna.Study) -> list[Section]:
     told: list[Block] = [Text(f"{state_line(progress_of(study))}."), drawn, trials_table(study)]
     if study.user_attrs["leaks"]:
         told.insert(0, Text("The search's rule looks at the test subjects' labels: its figures leak.", "bad"))
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    mattered = _importances([trial for trial in ended if ran_to_its_end(trial)])
+    if any(trial.params for trial in ended):
+        mattered.append(
+            Picture("slices", "UF1 against each axis; hollow: stopped early, an estimate", figures.slices(ended))
+        )
     trust: list[Block] = [
         Text("That needs two confirmed trials, and five to tell: `mer-search confirm --top 2`, or more.")
     ]
     if found := proxy(study):
-        picture = figures.proxy(found.tuning_uf1, found.confirmed_uf1, found.trials, found.on_other)
-        trust = [Text(proxy_line(found)), Picture("proxy", "Confirmed trials, by their number", [picture])]
+        picture = Picture("proxy", "Confirmed trials, by their number", [figures.proxy(found)])
+        trust = [Text(proxy_line(found)), picture]
     return [
         Section("The search", told),
-        Section("What mattered", [*_importances(study), *_slices(study)]),
+        Section("What mattered", mattered),
         Section("Can the search's score be trusted?", trust),
         Section("The space", [Code(file_of(study).text, "Study file")]),
     ]
@@ -58,19 +63,13 @@ def sections(study: optuna.Study) -> list[Section]:
 def history(study: optuna.Study) -> Picture | None:
     """The search as it went; None before a trial has ended."""
     trials = study.get_trials(deepcopy=False)
-    points = [_point(trial) for trial in trials if trial.state == TrialState.COMPLETE]
-    infeasible = [trial.number for trial in trials if trial.state == TrialState.PRUNED]
     caption = "UF1 of the search's subjects, trial by trial; hollow: stopped early, an estimate"
-    return Picture("history", caption, [figures.history(points, infeasible)]) if points else None
+    ended = any(trial.state == TrialState.COMPLETE for trial in trials)
+    return Picture("history", caption, [figures.history(trials)]) if ended else None
 
 
-def _point(trial: FrozenTrial) -> Point:
-    return Point(trial.number, score(trial), not ran_to_its_end(trial))
-
-
-def _importances(study: optuna.Study) -> list[Block]:
+def _importances(whole: Sequence[FrozenTrial]) -> list[Block]:
     """By fANOVA on the trials that ran to their end; estimates of the others would follow the sampler's beliefs."""
-    whole = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
     if len(whole) < MIN_TRIALS or len({score(trial) for trial in whole}) < 2:
         return [Text(f"Importances need {MIN_TRIALS} trials that ran to their end; there are {len(whole)}.")]
     alone = optuna.create_study(direction="maximize")
@@ -80,17 +79,6 @@ def _importances(study: optuna.Study) -> list[Block]:
     found = optuna.importance.get_param_importances(alone, evaluator=fanova)
     caption = f"Importances by fANOVA on {len(whole)} trials that ran to their end; of few trials they are rough"
     return [Picture("importances", caption, [figures.importances(found)])] if found else []
-
-
-def _slices(study: optuna.Study) -> list[Block]:
-    """UF1 against every axis."""
-    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    names = dict.fromkeys(name for trial in ended for name in trial.params)
-    pairs = {name: [(_point(trial), trial.params[name]) for trial in ended if name in trial.params] for name in names}
-    kinds = {name: kind for trial in ended for name, kind in trial.distributions.items()}
-    logarithmic = [name for name in names if isinstance(kind := kinds[name], FloatDistribution) and kind.log]
-    caption = "UF1 against each axis; hollow: stopped early, an estimate"
-    return [Picture("slices", caption, figures.slices(pairs, logarithmic))] if names else []
 
 
 def trials_csv(study: optuna.Study) -> str:
