@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from mer_search.confirmation.proxy import Proxy
@@ -21,13 +21,15 @@ def _size(png: bytes) -> tuple[int, int]:
     return image.shape[:2]
 
 
+KINDS = {"a": FloatDistribution(0.1, 0.5, log=True), "b": CategoricalDistribution(["nr"]),
+         "c": CategoricalDistribution([True]), "d": IntDistribution(3, 3)}  # fmt: skip
+
+
 def _trial(number):
     """One of four, the third of which was stopped early."""
     values = {"a": 0.1 * (number + 1), "b": "nr", "c": True, "d": 3}
-    log = {"a": FloatDistribution(0.1, 0.5, log=True)}
-    kinds = {name: log.get(name, CategoricalDistribution([value])) for name, value in values.items()}
     stopped = {"stopped_after": 1} if number == 2 else {}
-    trial = create_trial(value=0.1 * number, params=values, distributions=kinds, user_attrs=stopped)
+    trial = create_trial(value=0.1 * number, params=values, distributions=KINDS, user_attrs=stopped)
     trial.number = number
     return trial
 

@@ -11,19 +11,8 @@ from rich.console import Console
 from small import PLAIN, SCORE, summary_with
 
 from mer_search.confirmation.compare import Contestant, comparison
-from mer_search.report import terminal
-from mer_search.report.document import (
-    Code,
-    Document,
-    Picture,
-    Section,
-    Sheet,
-    Table,
-    Text,
-    Tile,
-    to_html,
-    write_document,
-)
+from mer_search.report import document, terminal
+from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
 from mer_search.report.page import chosen, classes, estimates, result
 from mer_search.report.page import comparison as comparison_page
 from mer_search.report.summaries import comparison_lines, conclusion, gap, legend, summary_rows, top_table, verdicts
@@ -66,12 +55,12 @@ def test_some_subjects_are_called_what_they_are_to_the_search():
     assert {row[-1] for row in rows[1] if "best trial" in row[0]} == {""}
 
 
-def test_the_other_subjects_are_called_easier_where_the_search_took_the_hardest():
+@pytest.mark.parametrize(("tuning", "others"), [("hardest", "16 other, easier"), ("stratified", "16 other")])
+def test_the_other_subjects_are_called_easier_where_the_search_took_the_hardest(tuning, others):
     """And the better baseline on the same subjects stands in their row."""
-    row = next(row for row in summary_rows(SUMMARY) if "other" in row[1])
-    assert (row[1], row[-1]) == ("16 other, easier", "0.600") and "EASIER" in legend(SUMMARY)
-    fair = summary_with(tuning_subjects="stratified")
-    assert "16 other" in {row[1] for row in summary_rows(fair)} and "EASIER" not in legend(fair)
+    summary = summary_with(tuning_subjects=tuning)
+    row = next(row for row in summary_rows(summary) if "other" in row[1])
+    assert (row[1], row[-1]) == (others, "0.600") and ("EASIER" in legend(summary)) == (tuning == "hardest")
 
 
 def test_one_seed_has_no_deviation():
@@ -277,7 +266,7 @@ DOCUMENT = Document(
 
 
 def test_a_page_is_one_file_and_reads_the_same_as_markdown(tmp_path):
-    page = write_document(DOCUMENT, tmp_path / "report.html").read_text()
+    page = document.write_document(DOCUMENT, tmp_path / "report.html").read_text()
     for part in (
         "<title>A &lt;title&gt;</title>",
         "<p class=bad><b>First.</b> Mind <code>this</code></p>",
