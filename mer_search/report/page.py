@@ -83,9 +83,7 @@ def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> P
     trial = ranked[0] if trial is None and ranked else trial
     folder = None if trial is None else folders.confirmation(study, trial)
     first = lead(study.user_attrs["synthetic"], NOT_CONFIRMED)
-    found: list[Section] = []
-    faces: list[Section] = []
-    paper: list[Section] = []
+    found, faces, paper = list[Section](), list[Section](), list[Section]()
     if source := folder or (best and trial_folder(out, best.number)):
         run = read_config(source / "config.json")
         clips, errors = saliency.clips_of(study, run, progress), of_study(study)
@@ -106,9 +104,8 @@ def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> P
     others = [Section("Comparisons that were made", compared)] if compared else []
     write_whole(out / "trials.csv", search.trials_csv(study))
     sections = [*found, *search.sections(study), *others, *faces, *paper]
-    return write_document(
-        Document(f"{study.study_name}: {study.user_attrs['dataset']}", first, sections), out / "report.html"
-    )
+    named = f"{study.study_name}: {study.user_attrs['dataset']}"
+    return write_document(Document(named, first, sections), out / "report.html")
 
 
 def _environment(folder: Path) -> dict[str, Any]:
