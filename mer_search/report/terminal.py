@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import rich.table
 from rich import box
@@ -32,8 +31,9 @@ def show(table: Table) -> None:
 
 def drawn(table: Table) -> RenderableType:
     """A table as rich draws it."""
-    style: dict[str, Any] = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
-    grid = rich.table.Table(title=table.title, title_justify="left", **style)
+    grid = rich.table.Table(
+        title=table.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for place, column in enumerate(table.head):
         grid.add_column(column, justify="left" if place < table.left else "right", overflow="fold")
     for number, cells in enumerate(table.cells):
@@ -54,8 +54,8 @@ def note(line: str) -> None:
 def new_bars(description: str, width: int = 40) -> Progress:
     """Bars on the terminal, which are gone in the end: what is done, how much of how much, the time left."""
     columns = (TextColumn(description, markup=False), BarColumn(width), MofNCompleteColumn(), TimeRemainingColumn())
-    disable, period = not err.is_terminal, WHOLE_RUN
-    return Progress(*columns, console=err, transient=True, disable=disable, speed_estimate_period=period)
+    hidden = not err.is_terminal
+    return Progress(*columns, console=err, transient=True, disable=hidden, speed_estimate_period=WHOLE_RUN)
 
 
 class Bars:

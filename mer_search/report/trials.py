@@ -54,14 +54,14 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
             values_text(trial.params),
             f"{'' if ran_to_its_end(trial) else '~'}{score(trial):.3f}",
             f"{mean(finals):.3f} ({len(finals)})" if (finals := final_scores(study, trial)) else "",
-            *([confirmed.get(trial.number)] if confirmed else []),
+            confirmed.get(trial.number),
             trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"])),
             f"{trial.user_attrs['gflop']:.3g}" if "gflop" in trial.user_attrs else "",
         )
         for trial in chosen
     ]
     return Table(
-        ("trial", "values", "UF1", "finals", *(["confirmed"] if confirmed else []), "folds", "GFLOP"),
+        ("trial", "values", "UF1", "finals", "confirmed", "folds", "GFLOP"),
         cells,
         f"The best first: {in_finals}by UF1{', of what was tried again the mean over its trials' if repeated else ''}; "
         "last, those that were stopped early, with an estimate (~). The best of many looks better than it is.",
