@@ -156,15 +156,10 @@ def subjects_table(found: Sequence[Reproduced]) -> Table | None:
 
 def decision_table(decisions: Sequence[Decision]) -> Table | None:
     """The specification's way to the best version; None if none of its steps could be taken."""
-    rows = [
-        (
-            each.step.name,
-            each.step.subjects,
-            ", ".join(f"{name} {score:.4f}" for name, score in each.scores.items()) or "nothing to compare",
-            each.winner,
-        )
-        for each in decisions
-    ]
+    rows = []
+    for each in decisions:
+        met = ", ".join(f"{name} {score:.4f}" for name, score in each.scores.items()) or "nothing to compare"
+        rows.append((each.step.name, each.step.subjects, met, each.winner))
     caption = (
         "Macro F1 under the published rule (LEAKS); of equals the first. `mer-search compare --plan decision` does the "
         "same under ours, and says whether a difference is shown."
@@ -177,8 +172,10 @@ def deviations_table(found: Sequence[Reproduced]) -> Table:
     whole = found[0]
     rows = []
     for each in found:
-        tail, known = each.summary.tail.uf1, each is whole
-        same, ours = ("" if known else f"{by:+.4f}" for by in (each.f1 - whole.f1, tail - whole.summary.tail.uf1))
+        tail = each.summary.tail.uf1
+        same, ours = f"{each.f1 - whole.f1:+.4f}", f"{tail - whole.summary.tail.uf1:+.4f}"
+        if each is whole:
+            same = ours = ""
         rows.append((each.title, f"{each.f1:.4f}", same, f"{tail:.4f}", ours))
     caption = (
         "One deviation at a time, all else as published; same rule: best test epoch (LEAKS). docs/parity.md says what "

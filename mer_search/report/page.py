@@ -201,7 +201,7 @@ def classes(summary: Summary) -> list[Block]:
         for group, each in summaries.shown(groups)
         for called in [BASELINE_TITLES.get(name) or summaries.title(summary, name, group)]
     ]
-    share = "Share of each class's clips, and how many" + ", mean over seeds" * (seeds > 1)
+    share = "Share of each class's clips, and how many" + (", mean over seeds" if seeds > 1 else "")
     means = f"Of the same predictions. The means over classes are UF1 and UAR; accuracy is {score.accuracy:.3f}."
     return [
         Picture("confusion", f"{share}, under the tail rule.", [figures.confusion(matrix, summary.classes, seeds)]),

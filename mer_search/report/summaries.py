@@ -32,7 +32,7 @@ def title(summary: Summary, rule: str, group: str) -> str:
         return f"{RULE_TITLES[rule]} (LEAKS)"
     if summary.is_leak_free(rule, group):
         return f"{RULE_TITLES[rule]}, leak-free"
-    return RULE_TITLES[rule] + ", no epoch selected" * (rule == "tail")
+    return f"{RULE_TITLES[rule]}, no epoch selected" if rule == "tail" else RULE_TITLES[rule]
 
 
 def group_title(summary: Summary, group: str) -> str:
@@ -114,29 +114,19 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
     n_subjects = {"all": summary.n_subjects, "other": summary.n_subjects - summary.n_tuning}
     n_subjects |= {name: len(members) for name, members in summary.databases.items()}
     n_subjects["tuning"] = summary.uf1_bbc.n_subjects if summary.uf1_bbc else 0
-    return [
-        (
-            name,
-            f"{n_subjects[group]} {group_title(summary, group)}",
-            decimals(score.uf1),
-            decimals(getattr(score, "sd", None)),
-            interval(score.ci95),
-            "" if name in BASELINE_TITLES.values() or summary.leaks else decimals(better_baseline(summary, group)),
-        )
-        for name, group, score in every_estimate(summary)
-    ]
+    rows = []
+    for name, group, score in every_estimate(summary):
+        subjects, sd = f"{n_subjects[group]} {group_title(summary, group)}", decimals(getattr(score, "sd", None))
+        alone = name in BASELINE_TITLES.values() or summary.leaks
+        baseline = "" if alone else decimals(better_baseline(summary, group))
+        rows.append((name, subjects, decimals(score.uf1), sd, interval(score.ci95), baseline))
+    return rows
 
 
 def summary_table(summary: Summary) -> Table:
     """Every estimate of a confirmation, with its interval."""
-    return Table(
-        ("estimate", "subjects", "UF1", "sd", "95 %", "baseline"),
-        summary_rows(summary),
-        legend(summary),
-        left=2,
-        strong=0,
-        title=f"{summary.title}: {_asked(summary)}",
-    ).without_empty()
+    head, named = ("estimate", "subjects", "UF1", "sd", "95 %", "baseline"), f"{summary.title}: {_asked(summary)}"
+    return Table(head, summary_rows(summary), legend(summary), left=2, strong=0, title=named).without_empty()
 
 
 def _asked(summary: Summary) -> str:
@@ -262,22 +252,19 @@ def top_table(summaries: Sequence[Summary]) -> Table:
         for score, other in [(groups["all"], groups.get("other"))]
     ]
     easier = ", which are easier, for it took the hardest" if first.other_are_easier else ""
-    return Table(
-        ("network", "UF1", "sd", "95 % interval", "other", "LEAKS"),
-        rows,
+    caption = (
         "UF1, sd and 95 %: tail, no epoch selected; mean and deviation over seeds, for new people like these. other: "
         f"leak-free, on the {first.n_subjects - first.n_tuning} subjects that the search never scored{easier}. LEAKS: "
-        "best test epoch, the rule of published figures.",
-        title=_asked(first),
+        "best test epoch, the rule of published figures."
     )
+    return Table(("network", "UF1", "sd", "95 % interval", "other", "LEAKS"), rows, caption, title=_asked(first))
 
 
 def subjects_table(rows: Sequence[Ranked], title: str) -> Table:
     """Subjects, the hardest first."""
-    return Table(
-        ("subject", "clips", "log-loss", "sum", "errors"),
-        [(row.subject, row.clips, row.log_loss, f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows],
+    cells = [(row.subject, row.clips, row.log_loss, f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows]
+    caption = (
         "log-loss: under the tail rule, mean over seeds, of a clip; sum: of all its clips, by which subjects are "
-        "ranked. errors: share of all subjects' errors.",
-        title=title,
+        "ranked. errors: share of all subjects' errors."
     )
+    return Table(("subject", "clips", "log-loss", "sum", "errors"), cells, caption, title=title)
