@@ -114,7 +114,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
     n_subjects = {"all": summary.n_subjects, "other": summary.n_subjects - summary.n_tuning}
     n_subjects |= {name: len(members) for name, members in summary.databases.items()}
     n_subjects["tuning"] = summary.uf1_bbc.n_subjects if summary.uf1_bbc else 0
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, group, score in every_estimate(summary):
         subjects, sd = f"{n_subjects[group]} {group_title(summary, group)}", decimals(getattr(score, "sd", None))
         alone = name in BASELINE_TITLES.values() or summary.leaks
