@@ -56,9 +56,8 @@ def test_every_method_and_both_kinds_of_pairs_have_a_preview(clip, tiny, method,
 
 def test_a_flow_image_is_shown_whatever_is_to_be_done_to_frames(flow_image):
     plain = with_values(Run(), {"flow.size": 28})
-    assert preview(clip, with_values(plain, {"prep.mask": "landmarks", "prep.denoise": 3}), "V3NR") == preview(
-        clip, plain, "V3NR"
-    )
+    masked = with_values(plain, {"prep.mask": "landmarks", "prep.denoise": 3})
+    assert preview(flow_image, masked, "V3NR") == preview(flow_image, plain, "V3NR")
 
 
 def test_faces_are_shown_where_there_are_frames(clip):
