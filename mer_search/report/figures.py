@@ -1,6 +1,6 @@
 """Charts of one style: as SVG that takes its colours from the page, and as PNG or PDF.
 
-Every chart is as wide as a telephone's column, so that it reads there; on a wider page they stand side by side.
+Every chart is as wide as a telephone's column; on a wider page they stand side by side.
 """
 
 import io

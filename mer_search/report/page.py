@@ -56,8 +56,8 @@ def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summa
     sections = _sections(summary, folds, history, confirmation.tuning)
     write_document(Document(summary.title, first, sections), confirmation.folder / "report.html")
     blocks = [*first, *(block for section in sections for block in section.blocks)]
-    files = [block.files() for block in blocks if isinstance(block, Picture)]
-    return {name: drawing("png") for each in files for name, drawing in each.items()}
+    drawings = [each for block in blocks if isinstance(block, Picture) for each in block.files().items()]
+    return {name: drawing("png") for name, drawing in drawings}
 
 
 def write_comparison(found: Comparison, page: Path) -> Path:
@@ -254,13 +254,10 @@ def _comparison(found: Comparison) -> list[Block]:
         names, difference = f"{pair.first} - {pair.second}", f"{pair.difference:+.3f}"
         ends = "{:+.3f} to {:+.3f}".format(*pair.ci95) if pair.ci95 else interval(None)
         pairs.append((names, difference, ends, p_value(pair.p), p_value(pair.p_holm)))
-    return [
-        network_table(found.networks),
-        *map(Text, changes_lines((each.name, each.changed) for each in found.networks)),
-        Table(
-            ("difference", "UF1", "95 % interval", "p", "p, Holm"),
-            pairs,
-            "Same seeds and folds. p: how often exchanging the two networks' results, subject by subject, gives as "
-            "large a difference; Holm: corrected for the number of pairs.",
-        ),
-    ]
+    caption = (
+        "Same seeds and folds. p: how often exchanging the two networks' results, subject by subject, gives as large a "
+        "difference; Holm: corrected for the number of pairs."
+    )
+    table = Table(("difference", "UF1", "95 % interval", "p", "p, Holm"), pairs, caption)
+    lines = changes_lines((each.name, each.changed) for each in found.networks)
+    return [network_table(found.networks), *map(Text, lines), table]

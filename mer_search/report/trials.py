@@ -60,15 +60,13 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
         )
         for trial in chosen
     ]
-    return Table(
-        ("trial", "values", "UF1", "finals", "confirmed", "folds", "GFLOP"),
-        cells,
+    head, strong = ("trial", "values", "UF1", "finals", "confirmed", "folds", "GFLOP"), 0 if whole else None
+    caption = (
         f"The best first: {in_finals}by UF1{', of what was tried again the mean over its trials' if repeated else ''}; "
-        "last, those that were stopped early, with an estimate (~). The best of many looks better than it is.",
-        left=2,
-        strong=0 if whole else None,
-        title=f"{study.study_name}: {study.user_attrs['dataset']}",
-    ).without_empty()
+        "last, those that were stopped early, with an estimate (~). The best of many looks better than it is."
+    )
+    title = f"{study.study_name}: {study.user_attrs['dataset']}"
+    return Table(head, cells, caption, left=2, strong=strong, title=title).without_empty()
 
 
 def front_table(facts: dict[str, Any]) -> Table:
