@@ -77,7 +77,7 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
     from mer_search.data import check
     from mer_search.data.synthetic import dataset as synthetic
     from mer_search.engine import local
-    from mer_search.report import dashboard, speed
+    from mer_search.report import costs, dashboard
     from mer_search.search import cost, study
 
     def searched(search: Any, *_: Any) -> tuple[()]:
@@ -104,7 +104,7 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
         (study, "run", searched), (check, "check_folder", checked), (searching, "warm_up", lambda *_: None),
         (cost, "search_cost", lambda *_: cost.NOTHING), (local, "machine_slots", lambda *_: (1, 1)),
         (confirm, "confirm_all", stopped), (fold_table, "build", stopped), (benchmark, "measure", stopped),
-        (speed, "print_speed", stopped), (synthetic, "write_dataset", written), (dashboard, "server", stopped),
+        (costs, "print_speed", stopped), (synthetic, "write_dataset", written), (dashboard, "server", stopped),
     ):  # fmt: skip
         real = getattr(where, name)
         for module in [each for each in sys.modules.values() if vars(each).get(name) is real]:

@@ -1,6 +1,5 @@
 """The report and the dashboard of a small real study in Chromium: everything is there, and nothing complains."""
 
-import csv
 import html
 import json
 import re
@@ -73,6 +72,10 @@ def visit(chromium):
     assert errors == []
 
 
+def _report(study):
+    return (study / "runs/small/report.html").as_uri()
+
+
 def _summary(study):
     (path,) = study.glob("runs/small/confirm/trial-?/summary.json")
     return json.loads(path.read_text())
@@ -80,7 +83,7 @@ def _summary(study):
 
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_report_shows_every_picture_and_the_right_numbers(study, visit, width):
-    page = visit((study / "runs/small/report.html").as_uri(), width)
+    page = visit(_report(study), width)
     assert page.locator("h1").inner_text() == "small: MEGC 2019 flow images, 3 classes"
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
     assert len(widths) == page.locator("figure.sheet img").count() and min(widths) > 100
@@ -98,7 +101,7 @@ def test_the_report_shows_every_picture_and_the_right_numbers(study, visit, widt
 
 def test_on_a_telephone_every_interval_is_seen_without_scrolling(study, visit):
     """In the first picture, which is read there, and in the tables; captions do not scroll."""
-    page = visit((study / "runs/small/report.html").as_uri(), 390)
+    page = visit(_report(study), 390)
     found = _summary(study)["rules"]["tail"]["all"]
     text = page.locator("svg text", has_text="{:.3f} [{:.3f}-{:.3f}]".format(found["uf1"], *found["ci95"]))
     assert text.bounding_box()["height"] > 8
@@ -114,7 +117,7 @@ def test_on_a_telephone_every_interval_is_seen_without_scrolling(study, visit):
 
 
 def test_navigation_and_result_come_first_and_the_search_before_faces(study, visit):
-    page = visit((study / "runs/small/report.html").as_uri())
+    page = visit(_report(study))
     tops = [page.locator(part).first.bounding_box()["y"] for part in ("nav", "header svg", "section")]
     assert tops == sorted(tops)
     leads = page.locator("header p b").all_inner_texts()
@@ -125,16 +128,14 @@ def test_navigation_and_result_come_first_and_the_search_before_faces(study, vis
     assert titles.index("The search") < titles.index("What the network looks at")
 
 
+DARK, BRIGHT = "rgb(26, 28, 31)", "rgb(228, 231, 234)"
+
+
 @pytest.mark.parametrize(
-    ("scheme", "medium", "ink"),
-    [
-        ("light", "screen", "rgb(26, 28, 31)"),
-        ("dark", "screen", "rgb(228, 231, 234)"),
-        ("dark", "print", "rgb(26, 28, 31)"),
-    ],
+    ("scheme", "medium", "ink"), [("light", "screen", DARK), ("dark", "screen", BRIGHT), ("dark", "print", DARK)]
 )
 def test_charts_follow_the_pages_colours(study, visit, scheme, medium, ink):
-    page = visit((study / "runs/small/report.html").as_uri())
+    page = visit(_report(study))
     page.emulate_media(color_scheme=scheme, media=medium)
     label = page.locator("svg text", has_text="UF1, 95 % interval").first
     assert label.evaluate("text => getComputedStyle(text).fill") == ink
@@ -142,7 +143,7 @@ def test_charts_follow_the_pages_colours(study, visit, scheme, medium, ink):
 
 
 def test_words_for_a_paper_are_copied_by_a_button(study, visit):
-    page = visit((study / "runs/small/report.html").as_uri())
+    page = visit(_report(study))
     parts = _section(page, "For a paper").locator(".code")
     assert [part.locator("b").inner_text().split(",")[0] for part in parts.all()] == [
         "Methods", "Results", "Whom to cite",
@@ -158,7 +159,7 @@ def _section(page, title):
 
 @pytest.mark.parametrize(("width", "beside"), [(390, 3), (1200, 5)])
 def test_the_report_shows_what_the_network_looks_at(study, visit, width, beside):
-    page = visit((study / "runs/small/report.html").as_uri(), width)
+    page = visit(_report(study), width)
     part = _section(page, "What the network looks at")
     assert "which never saw its person: that of seed 1000" in part.inner_text()
     classes = part.locator("figure.sheet").first.locator(".tile")
@@ -171,17 +172,6 @@ def test_the_report_shows_what_the_network_looks_at(study, visit, width, beside)
     told = part.locator("tbody").inner_text().splitlines()
     titles = part.locator("figure.sheet").last.locator(".tile b").all_inner_texts()
     assert [row.split("\t")[0] for row in told] == [title.split(":")[0] for title in titles]
-
-
-def test_the_report_lists_and_shows_the_clips_that_are_always_wrong(study, visit):
-    page = visit((study / "runs/small/report.html").as_uri())
-    part = _section(page, "Clips that are always wrong")
-    with (study / "runs/small/always_wrong.csv").open() as file:
-        clips = [row["clip"] for row in csv.DictReader(file)]
-    assert f"{len(clips)} were taken for something else" in part.inner_text()
-    listed = [row.split("\t")[0] for row in part.locator("tbody").inner_text().splitlines()] if clips else []
-    assert listed == clips[:20]
-    assert part.locator(".tile b").all_inner_texts() == clips[:12]
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +202,7 @@ def _seen(picture):
 
 @pytest.mark.parametrize("picture", ["report.png", "report-390.png"])
 def test_pictures_of_the_report_show_headings_that_it_has_today(study, visit, picture):
-    page = visit((study / "runs/small/report.html").as_uri())
+    page = visit(_report(study))
     assert "All estimates" in _seen(picture)
     compared = {"Against other networks, paired"}  # which the small study has not been
     assert {*_seen(picture)} - compared <= {*page.evaluate(HEADINGS)}

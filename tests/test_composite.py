@@ -11,7 +11,7 @@ from mer_search.data.check import facts_of
 from mer_search.data.readers import composite
 from mer_search.errors import DataError
 from mer_search.evaluation.predictions import Predictions
-from mer_search.report.datasets import print_check
+from mer_search.report.clips import print_check
 from mer_search.report.summaries import summary_rows
 from mer_search.search.workspace import load_data
 

@@ -39,7 +39,9 @@ def test_the_note_of_a_study_tells_estimates_from_scores_in_words_and_in_a_pictu
 def test_trials_that_were_stopped_are_not_complete_in_the_dashboard(study, tmp_path, capfd):
     with server(study._storage, tmp_path, "127.0.0.1", 0) as listening:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
+        opened = address(study._storage, "small", "127.0.0.1", listening.server_port)
         url = f"http://127.0.0.1:{listening.server_port}/api/studies/{study._study_id}"
+        assert opened == url.replace("/api/", "/dashboard/")
         with urllib.request.urlopen(url, timeout=60) as answer:
             trials = json.load(answer)["trials"]
         listening.shutdown()
@@ -48,10 +50,3 @@ def test_trials_that_were_stopped_are_not_complete_in_the_dashboard(study, tmp_p
     assert capfd.readouterr().err == ""  # no line for each request
     kept = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path}/small.db").get_trials()
     assert {trial.state for trial in kept} == {TrialState.COMPLETE}
-
-
-def test_the_dashboard_opens_on_the_study(study):
-    assert (
-        address(study._storage, "small", "127.0.0.1", 8080)
-        == f"http://127.0.0.1:8080/dashboard/studies/{study._study_id}"
-    )

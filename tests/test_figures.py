@@ -6,9 +6,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
 
+from mer_search.confirmation.proxy import Proxy
+from mer_search.confirmation.summary import Estimate
 from mer_search.report import document, figures
-from mer_search.report.figures import Interval, Point
+from mer_search.report.figures import BLUE, RED
 
 
 def _size(png: bytes) -> tuple[int, int]:
@@ -17,18 +21,31 @@ def _size(png: bytes) -> tuple[int, int]:
     return image.shape[:2]
 
 
-POINTS = [Point(number, 0.1 * number, number == 2) for number in range(4)]
+KINDS = {"a": FloatDistribution(0.1, 0.5, log=True), "b": CategoricalDistribution(["nr"]),
+         "c": CategoricalDistribution([True]), "d": IntDistribution(3, 3)}  # fmt: skip
+
+
+def _trial(number):
+    """One of four, the third of which was stopped early."""
+    values = {"a": 0.1 * (number + 1), "b": "nr", "c": True, "d": 3}
+    stopped = {"stopped_after": 1} if number == 2 else {}
+    trial = create_trial(value=0.1 * number, params=values, distributions=KINDS, user_attrs=stopped)
+    trial.number = number
+    return trial
+
+
+TRIALS = [*map(_trial, range(4)), create_trial(state=TrialState.PRUNED)]
 RANDOM = np.random.default_rng(0)
 DRAWINGS = {
-    "forest": [figures.forest([Interval("a <network>", 0.6, (0.5, 0.7)), Interval("other", 0.5, None, leaks=True)])],
+    "forest": [figures.forest([("a <network>", Estimate(uf1=0.6, ci95=(0.5, 0.7)), BLUE),
+                               ("other", Estimate(uf1=0.5, ci95=None), RED)])],
     "confusion": [figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"])],
     "subjects": figures.subjects({"s1": 0.5, "s2": 1.0}, {"s1": 3, "s2": 4}, ["s1"]),
     "curves": figures.curves(RANDOM.random((2, 9)), RANDOM.random((2, 9)), 2),
-    "history": [figures.history(POINTS, [4, 5])],
+    "history": [figures.history(TRIALS)],
     "importances": [figures.importances({"train.lr": 0.7, "train.loss": 0.3})],
-    "slices": figures.slices({name: [(each, value) for each in POINTS] for name, value in
-                              (("a", 0.1), ("b", "nr"), ("c", True), ("d", 3))}, ["a"]),
-    "proxy": [figures.proxy([0.1, 0.2], [0.3, 0.2], [1, 7], True)],
+    "slices": figures.slices(TRIALS[:4]),
+    "proxy": [figures.proxy(Proxy((1, 7), (0.1, 0.2), (0.3, 0.2), True, 9, None, None, ""))],
 }  # fmt: skip
 
 

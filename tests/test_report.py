@@ -12,14 +12,15 @@ from small import PLAIN, SCORE, summary_with
 
 from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.report import document, terminal
-from mer_search.report.confirmation import chosen, classes, estimates, result
-from mer_search.report.confirmation import comparison as comparison_page
 from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
+from mer_search.report.page import chosen, classes, estimates, result
+from mer_search.report.page import comparison as comparison_page
 from mer_search.report.summaries import comparison_lines, conclusion, gap, legend, summary_rows, top_table, verdicts
 from mer_search.report.terminal import drawn, duration, operations
 from mer_search.report.trials import values_text
 
 SUMMARY = summary_with()
+ALONE = {"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE}}  # rules, of all subjects together
 
 
 def test_the_leaking_rule_stands_under_its_own_name_after_the_headline():
@@ -35,8 +36,7 @@ def test_leak_free_is_said_of_nothing_on_which_a_choice_was_made():
     rows = {row[:2] for row in summary_rows(SUMMARY)}
     assert {name for name, subjects in rows if "leak-free" in name} == {"tail, leak-free", "last epoch, leak-free"}
     assert {subjects for name, subjects in rows if "leak-free" in name} == {"16 other, easier"}
-    alone = {"all": SCORE}
-    preset = summary_with(rules={"tail": alone, "best_test_epoch": alone}, n_tuning=0, tuning_subjects="", uf1_bbc=None)
+    preset = summary_with(rules=ALONE, n_tuning=0, tuning_subjects="", uf1_bbc=None)
     assert ("tail, leak-free", "26 all") in {row[:2] for row in summary_rows(preset)}
     leaking = SUMMARY.uf1_bbc.model_dump() | {"rule": "best_test_epoch"}
     assert "corrected best trial (LEAKS)" in {row[0] for row in summary_rows(summary_with(uf1_bbc=leaking))}
@@ -44,11 +44,7 @@ def test_leak_free_is_said_of_nothing_on_which_a_choice_was_made():
 
 def test_some_subjects_are_called_what_they_are_to_the_search():
     """And the corrected estimate, of all tuning subjects, has no baseline of some of them beside it."""
-    alone = {"all": SCORE}
-    told = {
-        n_tuning: summary_with(rules={"tail": alone, "best_test_epoch": alone}, n_subjects=4, n_tuning=n_tuning)
-        for n_tuning in (0, 1, 4)
-    }
+    told = {n_tuning: summary_with(rules=ALONE, n_subjects=4, n_tuning=n_tuning) for n_tuning in (0, 1, 4)}
     rows = {n_tuning: summary_rows(summary) for n_tuning, summary in told.items()}
     assert [rows[n_tuning][0][:2] for n_tuning in (0, 1, 4)] == [
         ("tail, leak-free", "4 other, easier"),
@@ -59,26 +55,18 @@ def test_some_subjects_are_called_what_they_are_to_the_search():
     assert {row[-1] for row in rows[1] if "best trial" in row[0]} == {""}
 
 
-def test_the_other_subjects_are_called_easier_where_the_search_took_the_hardest():
+@pytest.mark.parametrize(("tuning", "others"), [("hardest", "16 other, easier"), ("stratified", "16 other")])
+def test_the_other_subjects_are_called_easier_where_the_search_took_the_hardest(tuning, others):
     """And the better baseline on the same subjects stands in their row."""
-    row = next(row for row in summary_rows(SUMMARY) if "other" in row[1])
-    assert (row[1], row[-1]) == ("16 other, easier", "0.600") and "EASIER" in legend(SUMMARY)
-    fair = summary_with(tuning_subjects="stratified")
-    assert "16 other" in {row[1] for row in summary_rows(fair)} and "EASIER" not in legend(fair)
+    summary = summary_with(tuning_subjects=tuning)
+    row = next(row for row in summary_rows(summary) if "other" in row[1])
+    assert (row[1], row[-1]) == (others, "0.600") and ("EASIER" in legend(summary)) == (tuning == "hardest")
 
 
 def test_one_seed_has_no_deviation():
     alone = summary_with(rules={"tail": {"all": SCORE | {"sd": None}}}, seeds=(1000,))
     assert summary_rows(alone)[0][3] == ""
     assert "averaged" not in str(summary_rows(alone)) + conclusion(alone)
-
-
-@pytest.mark.parametrize(("uf1", "words"), [(0.56, "is above the better baseline's"), (0.54, "does NOT beat")])
-def test_the_conclusion_says_it_when_a_baseline_is_better(uf1, words):
-    summary = summary_with(rules={"tail": {"all": SCORE | {"uf1": uf1}}})
-    assert words in conclusion(summary)
-    assert conclusion(summary).endswith("With its 2 seeds averaged: 0.650, above the baseline.")
-    assert "RBF SVM" in conclusion(summary)
 
 
 def test_a_network_that_calls_every_clip_the_same_is_told_so():
@@ -88,7 +76,7 @@ def test_a_network_that_calls_every_clip_the_same_is_told_so():
 
 
 def test_what_the_leaking_rule_adds_is_said_in_points():
-    leaking = summary_with(rules={"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE | {"uf1": 0.68}}})
+    leaking = summary_with(rules=ALONE | {"best_test_epoch": {"all": SCORE | {"uf1": 0.68}}})
     assert "would add +8.0 points (UF1 0.600 -> 0.680)" in gap(leaking)
 
 
@@ -124,12 +112,12 @@ FINE, POOR, MIXED = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9]
     ],
 )
 def test_whether_a_search_found_something_better_than_its_start_is_said_plainly(found, start, words, tone, verdict):
-    lines = comparison_lines(_comparison(found, start, other=("s6", "s7"), start="the search's start"), 1)
-    assert len(lines) == 1  # nothing is said of two subjects
-    assert words in lines[0]
-    if found != start:
-        alone = comparison_lines(_comparison(found, start, other=("s5", "s6", "s7"), start="the search's start"), 1)[1]
-        assert alone.startswith("On the 3 subjects that the search never scored: ")
+    two, three = (
+        comparison_lines(_comparison(found, start, other=other, start="the search's start"), 1)
+        for other in (("s6", "s7"), ("s5", "s6", "s7"))
+    )
+    assert len(two) == 1 and words in two[0]  # nothing is said of two subjects
+    assert found == start or three[1].startswith("On the 3 subjects that the search never scored: ")
     second = verdicts(summary_with(comparison=_comparison(found, start, start="the search's start")))[1]
     assert (second.tone, second.lead) == (tone, f"Better than the search's start? {verdict}")
 
@@ -163,7 +151,7 @@ def test_the_first_picture_has_the_network_the_start_the_baselines_and_apart_fro
     """With the figures of the summary."""
     leaking = SCORE | {"uf1": 0.68, "ci95": (0.6, 0.75)}
     found = _comparison(FINE, MIXED, start="the search's start")
-    summary = summary_with(rules={"tail": {"all": SCORE}, "best_test_epoch": {"all": leaking}}, comparison=found)
+    summary = summary_with(rules=ALONE | {"best_test_epoch": {"all": leaking}}, comparison=found)
     (picture,) = (block for block in result(summary) if isinstance(block, Picture))
     texts = list(map(html.unescape, re.findall("<text.*?>(.*?)</text>", picture.drawings[0]("svg").decode())))
     start = found.networks[1]
@@ -180,18 +168,19 @@ def test_the_first_picture_has_the_network_the_start_the_baselines_and_apart_fro
 
 
 @pytest.mark.parametrize(
-    ("changes", "tone", "words"),
+    ("changes", "tone", "answer", "words"),
     [
-        ({"uf1": 0.7, "ci95": (0.6, 0.8)}, "good", "Beats the baselines? Yes."),
-        ({"uf1": 0.6, "ci95": (0.5, 0.7)}, "unsure", "Beats the baselines? Not clearly."),
-        ({"uf1": 0.5, "ci95": (0.4, 0.6)}, "bad", "Beats the baselines? No."),
+        ({"uf1": 0.7, "ci95": (0.6, 0.8)}, "good", "Yes.", "is above the better baseline's (RBF SVM, 0.550)."),
+        ({"uf1": 0.56}, "unsure", "Not clearly.", "(RBF SVM, 0.550), but its 95 % interval begins below, at 0.500."),
+        ({"uf1": 0.54}, "bad", "No.", "does NOT beat a baseline: RBF SVM reaches 0.550."),
     ],
 )
-def test_the_first_verdict_is_on_the_baselines(changes, tone, words):
+def test_the_first_verdict_is_on_the_baselines_and_is_the_conclusion(changes, tone, answer, words):
     scores = {"all": SCORE | changes}
     summary = summary_with(rules={"tail": scores, "best_test_epoch": scores})
     verdict = verdicts(summary)[0]
-    assert (verdict.tone, verdict.lead, verdict.text) == (tone, words, conclusion(summary))
+    assert (verdict.tone, verdict.lead, verdict.text) == (tone, f"Beats the baselines? {answer}", conclusion(summary))
+    assert verdict.text.endswith(f"{words} With its 2 seeds averaged: 0.650, above the baseline.")
     assert verdicts(summary_with(leaks=True))[0].lead.endswith("Cannot be told.")
 
 
@@ -231,17 +220,13 @@ def test_classes_are_told_one_by_one_and_together_as_the_summary_has_them():
 
 def test_a_database_of_a_composite_has_its_uf1():
     scores = {name: SCORE | {"uf1": uf1} for name, uf1 in (("all", 0.6), ("casme2", 0.7), ("samm", 0.4))}
-    plain = {name: PLAIN for name in scores}
-    databases = {"casme2": ("s1",), "samm": ("s2",)}
-    rules, baselines = {"tail": scores, "best_test_epoch": scores}, {"rbf_svm": plain}
-    rows = classes(summary_with(rules=rules, baselines=baselines, databases=databases, uf1_bbc=None))[2].cells
+    parts = {"databases": {"casme2": ("s1",), "samm": ("s2",)}, "baselines": {"rbf_svm": dict.fromkeys(scores, PLAIN)}}
+    rows = classes(summary_with(rules=dict.fromkeys(ALONE, scores), uf1_bbc=None, **parts))[2].cells
     assert ("casme2", "0.700") in [row[1:3] for row in rows] and ("samm", "0.400") in [row[1:3] for row in rows]
 
 
 def test_of_several_confirmed_trials_all_are_named_with_their_uf1():
-    best = summary_with(
-        title="trial 1", rules={"tail": {"all": SCORE | {"uf1": 0.7}}, "best_test_epoch": {"all": SCORE}}
-    )
+    best = summary_with(title="trial 1", rules=ALONE | {"tail": {"all": SCORE | {"uf1": 0.7}}})
     other = summary_with(title="trial 0")
     assert chosen([best], best) == []
     ((text, table),) = (section.blocks for section in chosen([best, other], best))
@@ -268,18 +253,20 @@ def _drawing(kind):
     return b"<svg/>" if kind == "svg" else kind.encode()
 
 
+TILES = [Tile("a|b", "two <pictures>", [("onset", b"png"), ("apex", b"gnp")]), Tile("c", "none", [])]
 DOCUMENT = Document(
     "A <title>",
     [Text("Mind `this`", "bad", "First.")],
     [
         Section("Numbers", [Table(("name", "UF1"), [("a|b", "0.5"), ("c", "")], "What it is.", strong=0)]),
         Section("Pictures", [Picture("one", "What is shown", [_drawing]), Code("x < 1", "LaTeX")]),
+        Section("Clips", [Sheet("clips", "Of clips", TILES)]),
     ],
 )
 
 
 def test_a_page_is_one_file_and_reads_the_same_as_markdown(tmp_path):
-    page = to_html(DOCUMENT)
+    page = document.write_document(DOCUMENT, tmp_path / "report.html").read_text()
     for part in (
         "<title>A &lt;title&gt;</title>",
         "<p class=bad><b>First.</b> Mind <code>this</code></p>",
@@ -287,43 +274,27 @@ def test_a_page_is_one_file_and_reads_the_same_as_markdown(tmp_path):
         '<div role="img" aria-label="What is shown"><svg/></div>',
         '<b>LaTeX</b> <button type="button">Copy</button>',
         "<pre>x &lt; 1</pre>",
+        "<b>a|b</b> two &lt;pictures&gt;",
+        'alt="a|b: onset" src="data:image/png;base64,cG5n">onset</span>',
+        "<figcaption>Of clips</figcaption>",
+        '<b>c</b> none</p><div class="strip"></div>',
     ):
         assert part in page
     assert "http" not in page
-    document.write_markdown(DOCUMENT, tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text() == (
         "# A <title>\n\n> **First.** Mind `this`\n\n## Numbers\n\n"
         "| name | UF1 |\n| --- | ---: |\n| **a\\|b** | **0.5** |\n"
         "| c |  |\n\nWhat it is.\n\n## Pictures\n\n![What is shown](report/one.png)\n\nLaTeX\n\n```\nx < 1\n```\n"
+        "\n## Clips\n\n**a|b** two <pictures>\n\n| onset | apex |\n| --- | ---: |\n"
+        "| ![onset](report/clips-1-1.png) | ![apex](report/clips-1-2.png) |\n\n**c** none\n\nOf clips\n"
     )
-    assert (tmp_path / "report" / "one.png").read_bytes() == b"png"
-    assert (tmp_path / "report" / "one.pdf").read_bytes() == b"pdf"
+    files = {"one.png": b"png", "one.pdf": b"pdf", "clips-1-1.png": b"png", "clips-1-2.png": b"gnp"}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()} == files
 
 
-def test_a_contact_sheet_has_a_strip_a_tile_and_its_words(tmp_path):
-    tiles = [Tile("a|b", "two <pictures>", [("onset", b"png"), ("apex", b"gnp")]), Tile("c", "none", [])]
-    shown = Document("Title", [], [Section("Clips", [Sheet("clips", "What is shown", tiles)])])
-    page = to_html(shown)
-    for part in (
-        "<b>a|b</b> two &lt;pictures&gt;",
-        'alt="a|b: onset" src="data:image/png;base64,cG5n">onset</span>',
-        "<figcaption>What is shown</figcaption>",
-        '<b>c</b> none</p><div class="strip"></div>',
-    ):
-        assert part in page
-    document.write_markdown(shown, tmp_path / "report.md")
-    assert (tmp_path / "report.md").read_text() == (
-        "# Title\n\n## Clips\n\n**a|b** two <pictures>\n\n| onset | apex |\n| --- | ---: |\n"
-        "| ![onset](report/clips-1-1.png) | ![apex](report/clips-1-2.png) |\n\n**c** none\n\nWhat is shown\n"
-    )
-    assert (tmp_path / "report" / "clips-1-2.png").read_bytes() == b"gnp"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(45, "45 s"), (192, "3.2 min"), (5400, "1.5 h"), (1171 * 3600, "48.8 days")]
-)
-def test_a_time_is_said_as_a_person_says_it(seconds, text):
-    assert duration(seconds) == text
+def test_times_and_operations_are_said_as_a_person_says_them():
+    assert [duration(each) for each in (45, 192, 5400, 1171 * 3600)] == ["45 s", "3.2 min", "1.5 h", "48.8 days"]
+    assert [operations(each) for each in (8.7e12, 39e15, 5e5)] == ["8.7 TFLOP", "39 PFLOP", "0.5 MFLOP"]
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(0.001, 0), (0.2, 10)])
@@ -350,11 +321,6 @@ def test_what_has_begun_is_told_unless_it_is_soon_done(capsys, monkeypatch):
             progress(what, 1, 1)
         assert timer.finished.wait(0) and progress.begun is timer
     assert capsys.readouterr().err.splitlines()[0] == "slow ..."
-
-
-@pytest.mark.parametrize(("flop", "text"), [(8.7e12, "8.7 TFLOP"), (39e15, "39 PFLOP"), (5e5, "0.5 MFLOP")])
-def test_operations_are_said_with_a_unit(flop, text):
-    assert operations(flop) == text
 
 
 def test_values_are_named_without_their_part():

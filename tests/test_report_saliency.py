@@ -4,7 +4,6 @@ import csv
 import shutil
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 from small import (
@@ -14,17 +13,14 @@ from small import (
     drive,
     folds_of,
     silent,
-    write_casme2,
     write_confirmation,
     write_flow_images,
 )
 
 from mer_search.confirmation.mistakes import MIN_NETWORKS, ClipErrors, of_study
-from mer_search.data import open_folder
 from mer_search.errors import DataError
 from mer_search.inference.saliency import fold_predictions, saliency_maps
 from mer_search.report import saliency as page
-from mer_search.report import tiles
 from mer_search.report.document import Sheet, Table, Text
 from mer_search.report.page import write_study
 from mer_search.search.study import open_study
@@ -164,38 +160,3 @@ def test_no_such_clip_and_too_few_networks_are_said():
     few = page.always_wrong([_always("00", 2, MIN_NETWORKS - 1)], ["a"], missing)
     assert _kinds(few) == [Text]
     assert f"{MIN_NETWORKS} networks or more" in few.blocks[0].text
-
-
-def test_faces_are_shown_where_there_are_frames(tmp_path):
-    write_casme2(tmp_path, 1, per_subject=1)
-    (clip,) = open_folder(tmp_path).clips
-    (onset, before), (apex, after) = tiles.frames(clip)
-    assert (onset, apex) == ("onset", "apex")
-    assert before.shape == (tiles.SIDE, tiles.SIDE, 3)
-    assert np.abs(before - after).max() > 0.02
-    frame = cv2.imread(str(clip.frames[0]), cv2.IMREAD_GRAYSCALE) / 255
-    assert tiles.ground(clip).mean() == pytest.approx(frame.mean(), abs=0.02)
-    red, green, blue = tiles.motion(clip).mean((0, 1))  # to the right
-    assert red > 2 * max(green, blue)
-
-
-def test_what_is_still_in_a_flow_image_is_black(tmp_path):
-    write_flow_images(tmp_path, subjects=1, per_class=1)
-    clip = open_folder(tmp_path).clips[0]
-    assert tiles.frames(clip) == []
-    strength = tiles.ground(clip)
-    blob = strength[: tiles.SIDE // 4, tiles.SIDE * 11 // 28 : tiles.SIDE * 17 // 28].mean()
-    assert blob > 2 * strength[tiles.SIDE // 2 :].mean()
-
-
-def test_a_map_reddens_the_ground_where_it_is_high():
-    ground = np.full((tiles.SIDE, tiles.SIDE), 0.5)
-    picture = tiles.over(ground, np.array([[0.0, 0.0], [0.0, 1.0]]))
-    assert picture[0, 0] == pytest.approx([0.5, 0.5, 0.5])
-    assert picture[-1, -1, 0] > 0.7 > 0.3 > picture[-1, -1, 1]
-
-
-def test_flat_and_empty_maps_stay_clear():
-    assert not tiles.stretched(np.full((2, 2), 0.7)).any()
-    assert not tiles.mean_share([np.zeros((2, 2))] * 2).any()
-    assert tiles.mean_share([np.eye(2), 100 * np.eye(2)[::-1]]) == pytest.approx(np.full((2, 2), 0.5))

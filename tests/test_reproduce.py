@@ -26,7 +26,7 @@ from mer_search.inference.evaluate import find_weights
 from mer_search.model.network import Network
 from mer_search.model.public import load_public_weights
 from mer_search.presets import DEVIATIONS, PRESETS, PUBLISHED_BY_SUBJECT, preset
-from mer_search.report.reproduction import decision_table, deviations_table, mark, networks_table, subjects_table
+from mer_search.report.networks import decision_table, deviations_table, mark, networks_table, subjects_table
 from mer_search.search.workspace import load_data
 from mer_search.training.predict_proba import predict_proba
 

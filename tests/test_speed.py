@@ -17,7 +17,7 @@ from mer_search.engine.task import Task
 from mer_search.engine.worker import execute
 from mer_search.model.network import Network
 from mer_search.presets import preset
-from mer_search.report.speed import print_speed
+from mer_search.report.costs import print_speed
 from mer_search.training import gpu
 from mer_search.training.dataset import Clips
 from mer_search.training.loop import train_fold

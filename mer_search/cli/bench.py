@@ -20,11 +20,11 @@ def bench(context: click.Context, given: Given, full: bool, runs: int) -> None:
     if context.invoked_subcommand:
         return
     from mer_search.bench.benchmark import measure
-    from mer_search.report import speed, terminal
+    from mer_search.report import costs, terminal
 
     with terminal.bars() as progress:
         facts = measure(given.where.device, full, runs, progress)
-    given.tell(facts, lambda: speed.print_speed(facts))
+    given.tell(facts, lambda: costs.print_speed(facts))
 
 
 @bench.command(epilog=example("mer-search bench search --study demo"))
@@ -38,7 +38,7 @@ def search(given: Given, study_name: str, table: Path | None, trials: int, repea
     """Replay samplers and pruners on a table of folds: what they find at equal cost, and what as many trials cost."""
     from mer_search.bench import fold_table, replay
     from mer_search.report import terminal
-    from mer_search.report.networks import print_tournament
+    from mer_search.report.trials import print_tournament
     from mer_search.search import space
 
     path = table or fold_table.shipped(space.load(study_name).name)

@@ -52,7 +52,7 @@ def confirm(
     from mer_search.api import confirm_targets, find_targets
     from mer_search.confirmation.confirm import Confirmation
     from mer_search.confirmation.target import data_for, seeds_of
-    from mer_search.report import costs, datasets, summaries, terminal
+    from mer_search.report import costs, summaries, terminal
     from mer_search.search.cost import Cost
     from mer_search.search.storage import finals_over
     from mer_search.training.loop import BEST, LAST, Epoch
@@ -74,7 +74,7 @@ def confirm(
     with terminal.working() as progress:
 
         def announce(jobs: Sequence[Confirmation], taken: Sequence[Cost], side_by_side: int) -> None:
-            datasets.print_data(jobs[0].loaded)
+            costs.print_data(jobs[0].loaded)
             costs.print_not_kept(jobs)
             given.announcing(progress)(jobs, taken, side_by_side)
             costs.print_baselines(jobs)

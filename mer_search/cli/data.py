@@ -31,17 +31,18 @@ def check(given: Given, path: Path | None, picture: Path | None) -> None:
     from mer_search.data.check import check_folder, facts_of
     from mer_search.data.clips import enough
     from mer_search.files import write_whole
-    from mer_search.report import datasets, terminal
+    from mer_search.report import clips as shown
+    from mer_search.report import terminal
     from mer_search.search.workspace import find_data
 
     with terminal.working() as progress:
         folder = open_folder(find_data(path, progress), given.task)
         folder = check_folder(folder, partial(progress, "reading images"))
     if picture and folder.clips:
-        write_whole(picture, datasets.picture(folder))
+        write_whole(picture, shown.dataset_picture(folder))
 
     def show() -> None:
-        datasets.print_check(folder)
+        shown.print_check(folder)
         if picture and folder.clips:
             terminal.out.print(f"to look at: {picture}")
 
@@ -62,7 +63,7 @@ def preview(given: Given, clip: str, preset_name: str, out: Path | None) -> None
     from mer_search.files import write_whole
     from mer_search.presets import preset
     from mer_search.report import terminal
-    from mer_search.report.preview import preview as picture
+    from mer_search.report.clips import preview as picture
     from mer_search.search.workspace import find_data
 
     run = with_values(preset(preset_name), given.values)

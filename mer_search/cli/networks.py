@@ -48,7 +48,7 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
     """
     from mer_search.confirmation import reproduce as reproducing
     from mer_search.confirmation.target import check_different
-    from mer_search.report import reproduction, terminal
+    from mer_search.report import networks, terminal
     from mer_search.report.costs import print_copies
     from mer_search.search.workspace import find_data
 
@@ -65,14 +65,14 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
         print_copies(path, [target.run for target in targets])
         found = reproducing.reproduce(targets, path, given.subjects, range(seeds), where, progress, announce)
     if deviations:
-        name, sections = f"deviations-{deviations}", reproduction.deviation_sections(found)
+        name, sections = f"deviations-{deviations}", networks.deviation_sections(found)
     else:
-        name, sections = "networks", reproduction.network_sections(found, reproducing.decide(found))
-    page = reproduction.write_page(given.out / "reproduced" / name, found, values, sections)
+        name, sections = "networks", networks.network_sections(found, reproducing.decide(found))
+    page = networks.write_page(given.out / "reproduced" / name, found, values, sections)
     if given.as_json:
-        click.echo(reproduction.facts(found))
+        click.echo(networks.reproduced_json(found))
     else:
-        reproduction.print_sections(sections)
+        networks.print_sections(sections)
         terminal.out.print(f"to read in a browser: {page}")
 
 
@@ -90,7 +90,7 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
     from mer_search.confirmation.target import changes, preset_title
     from mer_search.inference import evaluate as evaluating
     from mer_search.presets import preset
-    from mer_search.report import networks, terminal
+    from mer_search.report import predictions, terminal
     from mer_search.search.workspace import find_data, load_data
 
     run = with_values(preset(preset_name, given.recipe), given.values | given.folds | {"frames.crops": 0})
@@ -98,9 +98,9 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
         loaded = load_data(find_data(given.data, progress), run, progress)
         files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
         folds = evaluating.evaluate(files, loaded, given.where.device, progress)
-    facts = networks.evaluated(folds, loaded, any(each.path.suffix != ".safetensors" for each in files))
+    facts = predictions.evaluated(folds, loaded, any(each.path.suffix != ".safetensors" for each in files))
     title = preset_title(preset_name, changes(preset_name, given.values, given.recipe), given.recipe)
-    given.tell(facts, lambda: networks.print_evaluated(facts, title))
+    given.tell(facts, lambda: predictions.print_evaluated(facts, title))
 
 
 @click.command(epilog=example("mer-search predict sub05/EP01_11 ~/clips/one ~/clips/two.avi --json"))

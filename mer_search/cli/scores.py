@@ -25,7 +25,7 @@ def score(given: Given, file: Path, second: Path | None) -> None:
     """
     from mer_search.confirmation import score as scoring
     from mer_search.evaluation.logs import read_log
-    from mer_search.report.score import print_logs
+    from mer_search.report.predictions import print_logs
 
     logs = [read_log(path) for path in (file, second) if path]
     scored = list(map(scoring.score, logs))

@@ -50,7 +50,7 @@ def run(
     check_free(given.storage)
     warm_up()
     from mer_search.engine.stop import polling
-    from mer_search.report import costs, datasets, live, terminal
+    from mer_search.report import costs, live, terminal
     from mer_search.report.trials import print_next, state_line, trials_table
     from mer_search.search.progress import progress_of
     from mer_search.search.resume import start_changed
@@ -66,7 +66,7 @@ def run(
                 chosen, name, given.data, given.folds, seed, given.out, given.storage, where.device, progress,
                 lambda suits, reason: terminal.note(f"study: {suits} ({reason}; --study takes another)"),
             )  # fmt: skip
-        datasets.print_data(search.loaded)
+        costs.print_data(search.loaded)
         terminal.note(f"tuning {search.loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
         with terminal.bars() as progress:
             progress("starting workers", 0, 1)

@@ -1,6 +1,5 @@
 """What optuna-dashboard shows of a trial and a study: notes, and pictures as artifacts."""
 
-import errno
 import socket
 from collections.abc import Mapping
 from copy import copy
@@ -11,7 +10,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -21,8 +19,9 @@ from mer_search.confirmation.summary import read_summary
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
-from mer_search.report.document import Cell, Table, markdown_table
-from mer_search.report.terminal import interval, plural
+from mer_search.report.document import Table, markdown_table
+from mer_search.report.summaries import top_table
+from mer_search.report.terminal import plural
 from mer_search.report.trials import state_line, trials_table
 from mer_search.search.progress import progress_of
 from mer_search.search.storage import best_trial, is_stopped, results
@@ -38,10 +37,9 @@ STOPPED_EARLY = (
 
 
 def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path) -> None:
-    """Attach a trial's confusion matrix, learning curves and subjects, and write its note, while it runs: a finished
-    trial takes no artifact."""
-    from mer_search.report.confirmation import curves
+    """Attach a trial's pictures and subjects, and write its note, while it runs: a finished trial takes no artifact."""
     from mer_search.report.figures import confusion
+    from mer_search.report.page import curves
 
     rule, classes = RULES[evaluation.rule], evaluation.run.data.classes
     counts = {fold.subject: fold_confusion(fold, rule) for fold in evaluation.folds}
@@ -50,15 +48,16 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     share = f"{len(counts)} of {len(evaluation.subjects)} subjects, {evaluation.epochs} epochs"
     stopped = len(counts) < len(evaluation.subjects) or evaluation.epochs < evaluation.run.train.epochs
     scored, loss = curves(evaluation.folds, read_history(evaluation.folder))
+    by_subject = [f"{subject},{own.sum()},{own.trace()}" for subject, own in counts.items()]
     files: dict[str, bytes | str] = {
         "confusion.png": confusion(matrix, classes)("png"),
         "uf1.png": scored("png"),
         "loss.png": loss("png"),
-        "subjects.csv": _subjects_csv(counts),
+        "subjects.csv": "\n".join(["subject,clips,right", *by_subject, ""]),
     }
     for name, content in files.items():
         write_whole(evaluation.folder / name, content)
-        _upload(evaluation.folder / name, artifacts, trial)
+    _attach(trial, files, artifacts)
     rows = [(name, *row) for name, row in zip(classes, matrix.tolist(), strict=True)]
     numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(evaluation.subjects))
     parts = [
@@ -73,12 +72,6 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
         f"Files: `{evaluation.folder}`",
     ]
     _write_note(trial, "\n\n".join(parts))
-
-
-def _subjects_csv(counts: Mapping[str, NDArray[np.int64]]) -> str:
-    """A row a subject, from its confusion matrix (K, K)."""
-    rows = [f"{subject},{matrix.sum()},{matrix.trace()}" for subject, matrix in counts.items()]
-    return "\n".join(["subject,clips,right", *rows, ""])
 
 
 def describe_study(study: optuna.Study) -> None:
@@ -102,12 +95,11 @@ def describe_study(study: optuna.Study) -> None:
             )
         parts.append(markdown_table(trials_table(study, TRIALS_SHOWN)))
     parts.append("Confirm the best with `mer-search confirm`.")
-    if confirmed := [_confirmed(number, folder) for number, folder in confirmations(study).items()]:
-        head = ("confirmed", "UF1, all subjects", "sd", "95 %", "best test epoch (leaks)")
-        parts.append(markdown_table(Table(head, confirmed)))
+    if confirmed := [read_summary(folder / "summary.json") for folder in confirmations(study).values()]:
+        parts += ["Confirmed on all subjects:", markdown_table(top_table(confirmed))]
     _write_note(study, "\n\n".join(parts))
     if drawn := history(study):
-        _attach(study, {"history.png": drawn.drawings[0]("png")})
+        _attach(study, {"history.png": drawn.drawings[0]("png")}, results(study) / "artifacts")
 
 
 def _write_note(thing: optuna.Study | optuna.Trial, text: str) -> None:
@@ -118,35 +110,24 @@ def _write_note(thing: optuna.Study | optuna.Trial, text: str) -> None:
     save_note(thing, f"{before}{OURS[0]}\n\n{text}\n\n{OURS[1]}{rest.partition(OURS[1])[2]}")
 
 
-def _confirmed(number: int, folder: Path) -> tuple[Cell, ...]:
-    rules = read_summary(folder / "summary.json").rules
-    honest, leaking = (rules[rule]["all"] for rule in ("tail", "best_test_epoch"))
-    return f"trial {number}", honest.uf1, honest.sd, interval(honest.ci95), leaking.uf1
-
-
 def attach_confirmation(study: optuna.Study, trial: str, pictures: Mapping[str, bytes]) -> None:
-    """Attach the pictures of a trial's confirmation to its study, those of an earlier one replaced, and say in the
-    study's note what was found."""
-    _attach(study, {f"confirmed-{trial}-{picture}.png": png for picture, png in pictures.items()})
+    """Attach the pictures of a trial's confirmation to its study, and say in the study's note what was found."""
+    files = {f"confirmed-{trial}-{picture}.png": png for picture, png in pictures.items()}
+    _attach(study, files, results(study) / "artifacts")
     describe_study(study)
 
 
-def _attach(study: optuna.Study, files: Mapping[str, bytes]) -> None:
-    """Attach pictures to a study; one of the same name is replaced."""
-    artifacts = results(study) / "artifacts"
-    known = {each.filename: artifacts / each.artifact_id for each in get_all_artifact_meta(study)}
-    with TemporaryDirectory() as folder:
-        for name, content in files.items():
-            path = Path(folder) / name
-            write_whole(known.get(name, path), content)
-            if name not in known:
-                _upload(path, artifacts, study)
-
-
-def _upload(file: Path, artifacts: Path, thing: optuna.Study | optuna.Trial) -> None:
+def _attach(thing: optuna.Study | optuna.Trial, files: Mapping[str, bytes | str], artifacts: Path) -> None:
+    """Attach files to a study or a trial; one of the same name is replaced."""
+    known = {each.filename: artifacts / each.artifact_id for each in get_all_artifact_meta(thing)}
     artifacts.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(str(artifacts))
-    upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=thing)
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = known.get(name, Path(folder) / name)
+            write_whole(path, content)
+            if name not in known:
+                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=thing)
 
 
 def exposed(host: str) -> bool:
@@ -155,15 +136,13 @@ def exposed(host: str) -> bool:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise UsageError if this machine has no such address, or something answers on the port already."""
+    """Raise UsageError if this machine has no such address, or the port is taken or may not be listened on."""
     try:
         socket.create_server((host, port)).close()
     except (OSError, UnicodeError, TypeError) as error:  # the latter two of a name that cannot be one
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
-            raise UsageError(f"--port must be free, but something answers on {port}; give another") from error
         raise UsageError(
-            f"--host and --port must be an IPv4 address of this machine and a port that may be listened on, but are "
-            f"{host!a} and {port} ({error})"
+            f"--port must be free and --host an IPv4 address of this machine, but are {port} and {host!a} ({error}); "
+            "give others"
         ) from error
 
 

@@ -16,7 +16,7 @@ Cell = str | int | float | None
 
 
 class Text(NamedTuple):
-    """A paragraph. One with a tone stands out in its colour; what it says of the question in `lead` comes first."""
+    """A paragraph; one with a tone stands out in its colour, and begins with the answer to a question, its lead."""
 
     text: str
     tone: Tone = ""
@@ -31,7 +31,7 @@ class Code(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of cells; the first `left` columns are words, the others numbers. For a terminal, a page and Markdown."""
+    """Rows of cells; the first `left` columns are words, the others numbers."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -44,8 +44,7 @@ class Table(NamedTuple):
     def cells(self) -> list[tuple[str, ...]]:
         """Its rows as they are shown: of a float three decimals, of None nothing."""
         return [
-            tuple("" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row)
-            for row in self.rows
+            tuple(decimals(cell) if isinstance(cell, float | None) else str(cell) for cell in row) for row in self.rows
         ]
 
     def without_empty(self) -> "Table":
@@ -56,7 +55,7 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A chart, or several side by side, with what they show in words."""
+    """Charts side by side, with what they show in words."""
 
     name: str  # of its files
     caption: str
@@ -64,8 +63,9 @@ class Picture(NamedTuple):
 
     def files(self) -> dict[str, Callable[[str], bytes]]:
         """Its drawings by the names of their files."""
-        numbers = [f"-{number}" for number in range(1, len(self.drawings) + 1)] if len(self.drawings) > 1 else [""]
-        return {f"{self.name}{number}": drawing for number, drawing in zip(numbers, self.drawings, strict=True)}
+        if len(self.drawings) == 1:
+            return {self.name: self.drawings[0]}
+        return {f"{self.name}-{number}": drawing for number, drawing in enumerate(self.drawings, 1)}
 
 
 class Tile(NamedTuple):
@@ -113,21 +113,23 @@ def to_html(document: Document) -> str:
 
 
 def write_document(document: Document, page: Path) -> Path:
-    """The page, the same as Markdown, and beside them, in a folder of their name, every picture as PNG and PDF."""
+    """The page, the same as Markdown, and beside them, in a folder of their name, every picture as PNG, charts as PDF,
+    too."""
+    parts = [f"# {document.title}", *_markdown(document.lead, page)]
+    for section in document.sections:
+        parts += [f"## {section.title}", *_markdown(section.blocks, page)]
+    write_whole(page.with_suffix(".md"), "\n\n".join(parts) + "\n")
     write_whole(page, to_html(document))
-    write_markdown(document, page.with_suffix(".md"))
     return page
 
 
-def write_markdown(document: Document, path: Path) -> None:
-    """The document as Markdown, its pictures beside it in a folder of the same name, charts as PDF, too."""
-    parts = [f"# {document.title}", *_markdown(document.lead, path)]
-    for section in document.sections:
-        parts += [f"## {section.title}", *_markdown(section.blocks, path)]
-    write_whole(path, "\n\n".join(parts) + "\n")
+def _markdown(blocks: Sequence[Block], page: Path) -> list[str]:
+    """The blocks' paragraphs, their pictures written."""
 
+    def image(name: str, caption: str, png: bytes) -> str:
+        write_whole(page.with_suffix("") / f"{name}.png", png)
+        return f"![{caption}]({page.stem}/{name}.png)"
 
-def _markdown(blocks: Sequence[Block], path: Path) -> list[str]:
     parts = []
     for block in blocks:
         match block:
@@ -137,30 +139,26 @@ def _markdown(blocks: Sequence[Block], path: Path) -> list[str]:
                 parts.append(f"{title}\n\n```\n{text.rstrip()}\n```".lstrip())
             case Picture():
                 for name, drawing in block.files().items():
-                    write_whole(path.with_suffix("") / f"{name}.pdf", drawing("pdf"))
-                    parts.append(_image(path, name, block.caption, drawing("png")))
+                    write_whole(page.with_suffix("") / f"{name}.pdf", drawing("pdf"))
+                    parts.append(image(name, block.caption, drawing("png")))
             case Sheet():
-                parts += [*_markdown_sheet(block, path), block.caption]
+                for row, tile in enumerate(block.tiles, 1):
+                    parts.append(f"**{tile.title}** {tile.text}")
+                    images = [
+                        image(f"{block.name}-{row}-{column}", label, png)
+                        for column, (label, png) in enumerate(tile.pictures, 1)
+                    ]
+                    if images:
+                        parts.append(markdown_table(Table([label for label, _ in tile.pictures], [images])))
+                parts.append(block.caption)
             case Table():
                 parts.append(markdown_table(block))
     return parts
 
 
-def _image(path: Path, name: str, caption: str, png: bytes) -> str:
-    write_whole(path.with_suffix("") / f"{name}.png", png)
-    return f"![{caption}]({path.stem}/{name}.png)"
-
-
-def _markdown_sheet(sheet: Sheet, path: Path) -> list[str]:
-    parts = []
-    for row, tile in enumerate(sheet.tiles, 1):
-        parts.append(f"**{tile.title}** {tile.text}")
-        if tile.pictures:
-            images = [
-                _image(path, f"{sheet.name}-{row}-{column}", *each) for column, each in enumerate(tile.pictures, 1)
-            ]
-            parts.append(markdown_table(Table([label for label, _ in tile.pictures], [images])))
-    return parts
+def decimals(score: float | None, digits: int = 3) -> str:
+    """As many decimals; nothing for None."""
+    return "" if score is None else f"{score:.{digits}f}"
 
 
 def markdown_table(table: Table) -> str:

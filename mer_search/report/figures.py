@@ -1,13 +1,13 @@
 """Charts of one style: as SVG that takes its colours from the page, and as PNG or PDF.
 
-Every chart is as wide as a telephone's column, so that it reads there; on a wider page they stand side by side.
+Every chart is as wide as a telephone's column; on a wider page they stand side by side.
 """
 
 import io
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,6 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from mer_search.confirmation.proxy import Proxy
+from mer_search.confirmation.summary import Estimate, NetworkScore
+from mer_search.report.terminal import interval
+from mer_search.search.storage import ran_to_its_end, score
 
 Drawing = Callable[[str], bytes]  # "svg", "png" or "pdf" -> the file's content
 
@@ -57,32 +64,22 @@ def _drawing(axes: Any) -> Drawing:
     return partial(_content, axes.figure)
 
 
-class Interval(NamedTuple):
-    """A row of a forest plot."""
-
-    label: str
-    uf1: float
-    ci95: tuple[float, float] | None
-    leaks: bool = False  # drawn apart
-    own: bool = False  # of the network that a page is of
-
-
 @_styled
-def forest(rows: Sequence[Interval]) -> Drawing:
-    """UF1 with its 95 % interval, a row each, from above; rows that leak stand below a line, hollow."""
+def forest(rows: Sequence[tuple[str, Estimate | NetworkScore, str]]) -> Drawing:
+    """UF1 with its 95 % interval, a row for each (label, estimate, colour); red ones, which leak, are hollow and stand
+    below a line."""
     axes = _axes(0.55 + 0.42 * len(rows))
-    for place, row in enumerate(rows):
-        colour = RED if row.leaks else BLUE if row.own else GREY
-        if row.ci95:
-            axes.plot(row.ci95, (place, place), color=colour, linewidth=2, linestyle=":" if row.leaks else "-")
-        axes.plot(row.uf1, place, "o", color=colour, markersize=7, fillstyle="none" if row.leaks else "full")
-        ends = "[{:.3f}-{:.3f}]".format(*row.ci95) if row.ci95 else "[not estimable]"
+    for place, (label, estimate, colour) in enumerate(rows):
+        line, fill = (":", "none") if colour == RED else ("-", "full")
+        if estimate.ci95:
+            axes.plot(estimate.ci95, (place, place), color=colour, linewidth=2, linestyle=line)
+        axes.plot(estimate.uf1, place, "o", color=colour, markersize=7, fillstyle=fill)
         look: dict[str, Any] = {"va": "center", "color": colour, "transform": axes.get_yaxis_transform()}
-        label = row.label if len(row.label) <= LABEL else f"{row.label[: LABEL - 3]}..."
-        axes.text(0, place - 0.32, label, ha="left", **look)
-        axes.text(1, place - 0.32, f"{row.uf1:.3f} {ends}", ha="right", **look)
-    if (first := next((place for place, row in enumerate(rows) if row.leaks), 0)) > 0:
-        axes.axhline(first - 0.62, color=GREY, linewidth=0.6)
+        short = label if len(label) <= LABEL else f"{label[: LABEL - 3]}..."
+        axes.text(0, place - 0.32, short, ha="left", **look)
+        axes.text(1, place - 0.32, f"{estimate.uf1:.3f} [{interval(estimate.ci95)}]", ha="right", **look)
+    if leaking := [place for place, (_, _, colour) in enumerate(rows) if place and colour == RED]:
+        axes.axhline(leaking[0] - 0.62, color=GREY, linewidth=0.6)
     axes.set(xlabel="UF1, 95 % interval", ylim=(len(rows) - 0.6, -0.7), yticks=[])
     axes.spines["left"].set_visible(False)
     return _drawing(axes)
@@ -129,11 +126,8 @@ def subjects(f1: Mapping[str, float], clips: Mapping[str, int], tuning: Collecti
 
 @_styled
 def curves(uf1: NDArray[Any], loss: NDArray[Any], tail: int) -> list[Drawing]:
-    """UF1 on test subjects (seeds, E) and training loss (seeds, E) by epoch: their mean and range over seeds.
-
-    Args:
-        tail: how many of the last epochs are averaged, shaded.
-    """
+    """UF1 on test subjects (seeds, E) and training loss (seeds, E) by epoch: their mean and range over seeds. The last
+    `tail` epochs, which are averaged, are shaded."""
     epochs, found = np.arange(1, uf1.shape[1] + 1), []
     panels = (("UF1 on test subjects, one epoch alone", uf1, BLUE), ("training loss", loss, ORANGE))
     for label, values, colour in panels:
@@ -147,27 +141,18 @@ def curves(uf1: NDArray[Any], loss: NDArray[Any], tail: int) -> list[Drawing]:
     return found
 
 
-class Point(NamedTuple):
-    """A trial in a picture."""
-
-    number: int
-    score: float
-    stopped: bool  # early: the score is an estimate
-
-
 @_styled
-def history(points: Sequence[Point], infeasible: Sequence[int]) -> Drawing:
+def history(trials: Sequence[FrozenTrial]) -> Drawing:
     """The search as it went: every trial's UF1, and the best so far of those that ran to their end."""
     axes = _axes(2.9)
-    _scatter(axes, points, [point.number for point in points])
-    whole = [point for point in points if not point.stopped]
-    if whole:
-        best = np.maximum.accumulate([point.score for point in whole])
-        numbers = [*(point.number for point in whole), points[-1].number]
+    ended = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    _scatter(axes, ended, [trial.number for trial in ended])
+    if whole := [trial for trial in ended if ran_to_its_end(trial)]:
+        best = np.maximum.accumulate([score(trial) for trial in whole])
+        numbers = [*(trial.number for trial in whole), ended[-1].number]
         axes.step(numbers, [*best, best[-1]], where="post", color=BLUE, label="best so far")
-    if infeasible:
-        floor = min((point.score for point in points), default=0.0)
-        axes.plot(infeasible, [floor] * len(infeasible), "x", color=RED, label="infeasible")
+    if infeasible := [trial.number for trial in trials if trial.state == TrialState.PRUNED]:
+        axes.plot(infeasible, [min(map(score, ended))] * len(infeasible), "x", color=RED, label="infeasible")
     axes.set(xlabel="trial", ylabel="UF1 of the search's subjects")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.figure.legend(loc="outside upper right", ncols=2)
@@ -186,22 +171,22 @@ def importances(found: Mapping[str, float]) -> Drawing:
 
 
 @_styled
-def slices(axes_of: Mapping[str, Sequence[tuple[Point, Any]]], logarithmic: Collection[str]) -> list[Drawing]:
-    """UF1 against each axis of the space: (trial, its value) pairs of the trials that have one."""
-    scores = [point.score for pairs in axes_of.values() for point, _ in pairs]
+def slices(trials: Sequence[FrozenTrial]) -> list[Drawing]:
+    """UF1 of trials that have ended against each axis of the space."""
+    scores = [score(trial) for trial in trials if trial.params]
     margin = 0.05 * (max(scores) - min(scores)) or 0.05
     found = []
-    for name, pairs in axes_of.items():
-        axes = _axes(1.9)
-        points, values = [point for point, _ in pairs], [value for _, value in pairs]
+    for name in dict.fromkeys(name for trial in trials for name in trial.params):
+        axes, own = _axes(1.9), [trial for trial in trials if name in trial.params]
+        values, kind = [trial.params[name] for trial in own], own[-1].distributions[name]
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            _ticks(axes, values, name in logarithmic)
+            _ticks(axes, values, isinstance(kind, FloatDistribution) and kind.log)
         else:
             words = sorted({str(value) for value in values})
             axes.set_xticks(range(len(words)), words, rotation=30 if len(words) > 5 else 0)
             axes.set_xlim(-0.5, len(words) - 0.5)
             values = [words.index(str(value)) for value in values]
-        _scatter(axes, points, values)
+        _scatter(axes, own, values)
         axes.set(title=name, ylabel="UF1", ylim=(min(scores) - margin, max(scores) + margin))
         found.append(_drawing(axes))
     return found
@@ -220,15 +205,14 @@ def _ticks(axes: Any, values: Sequence[float], logarithmic: bool) -> None:
 
 
 @_styled
-def proxy(tuning: Sequence[float], confirmed: Sequence[float], trials: Sequence[int], on_other: bool) -> Drawing:
+def proxy(found: Proxy) -> Drawing:
     """The search's score of trials against their confirmed UF1."""
     axes = _axes(3.2)
-    axes.plot(tuning, confirmed, "o", color=BLUE)
-    for trial, x, y in zip(trials, tuning, confirmed, strict=True):
+    axes.plot(found.tuning_uf1, found.confirmed_uf1, "o", color=BLUE)
+    for trial, x, y in zip(found.trials, found.tuning_uf1, found.confirmed_uf1, strict=True):
         axes.annotate(str(trial), (x, y), textcoords="offset points", xytext=(5, 4))
-    axes.set(
-        xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {'other' if on_other else 'all'} subjects"
-    )
+    whom = "other" if found.on_other else "all"
+    axes.set(xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {whom} subjects")
     return _drawing(axes)
 
 
@@ -236,14 +220,8 @@ def proxy(tuning: Sequence[float], confirmed: Sequence[float], trials: Sequence[
 def clips(
     counts: Mapping[str, Sequence[int]], classes: Sequence[str], frames: Sequence[int], apexes: Sequence[float]
 ) -> Drawing:
-    """A dataset at a look: clips per class of each subject, how long clips are, where their apex lies.
-
-    Args:
-        counts: subject -> clips of each class.
-        classes: their names.
-        frames: of each clip, from onset to offset; none of flow images.
-        apexes: of clips that have one: its place between onset (0) and offset (1).
-    """
+    """A dataset at a look: clips per class of each subject, how many frames clips have from onset to offset, and where
+    between these, 0 to 1, their apex lies. Flow images have neither."""
     figure = Figure(figsize=(max(9.0, 3 + 0.24 * len(counts)), 6), layout="constrained", dpi=120)
     panels = figure.subplot_mosaic([["clips", "clips"], ["frames", "apex"]])
     axes, bottom = panels["clips"], np.zeros(len(counts))
@@ -265,9 +243,9 @@ def clips(
     return _drawing(axes)
 
 
-def _scatter(axes: Any, points: Sequence[Point], places: Sequence[float]) -> None:
+def _scatter(axes: Any, trials: Sequence[FrozenTrial], places: Sequence[float]) -> None:
     """Trials by their score: filled if they ran to their end, else hollow."""
-    for stopped, face, label in ((False, BLUE, "ran to its end"), (True, "none", "stopped early, an estimate")):
-        chosen = [(place, point.score) for place, point in zip(places, points, strict=True) if point.stopped == stopped]
-        if chosen:
-            axes.scatter(*zip(*chosen, strict=True), s=18, facecolors=face, edgecolors=BLUE, label=label)
+    for whole, face, label in ((True, BLUE, "ran to its end"), (False, "none", "stopped early, an estimate")):
+        points = [(x, score(trial)) for x, trial in zip(places, trials, strict=True) if ran_to_its_end(trial) == whole]
+        if points:
+            axes.scatter(*zip(*points, strict=True), s=18, facecolors=face, edgecolors=BLUE, label=label)

@@ -1,21 +1,20 @@
 """What to write in a paper: a paragraph for its methods and a table for its results, from what was run."""
 
+import re
 from typing import Any
 
 from mer_search.config import Run
 from mer_search.confirmation.summary import Summary
 from mer_search.data import DATASETS
 from mer_search.evaluation.metrics import tail_epochs
-from mer_search.report.document import Code, Section
+from mer_search.report.document import Code, Section, decimals
 from mer_search.report.summaries import every_estimate, group_title
-from mer_search.report.terminal import decimals, interval, plural
+from mer_search.report.terminal import interval, plural
 
 FLOWS = {
-    "farneback": "Farneback optical flow",
-    "dis": "DIS optical flow",
-    "tvl1": "TV-L1 optical flow",
+    "farneback": "Farneback optical flow", "dis": "DIS optical flow", "tvl1": "TV-L1 optical flow",
     "difference": "Differences of RGB frames",
-}
+}  # fmt: skip
 LOSSES = {"ce": "cross-entropy", "focal": "the sigmoid focal loss", "softmax_focal": "the softmax focal loss"}
 SCHEDULES = {
     "exponential": "times {train.gamma:.4g} an epoch until epoch {train.plateau}",
@@ -29,11 +28,9 @@ SCALES = {
     "z": "standardised over the map",
 }
 MASKS = {
-    "none": "",
-    "template": "masked by a template",
-    "landmarks": "masked by landmarks",
+    "none": "", "template": "masked by a template", "landmarks": "masked by landmarks",
     "notebook": "masked by landmarks of all frames",
-}
+}  # fmt: skip
 BIBTEX = """\
 @inproceedings{li2022mmnet,
   title = {{MMNet}: Muscle Motion-Guided Network for Micro-Expression Recognition},
@@ -60,22 +57,15 @@ COMPONENTS = {"u": "horizontal flow", "v": "vertical flow", "o": "optical strain
 
 
 def paragraph(run: Run, summary: Summary, study: dict[str, Any], environment: dict[str, Any]) -> str:
-    """The methods section's paragraph.
-
-    Args:
-        run: the configuration that was confirmed.
-        summary: what its summary.json holds.
-        study: of its search {sampler, pruner, trials, subjects, finalists}.
-        environment: what its env.json holds.
-    """
-    seeds = plural(len(summary.seeds), "seed")
+    """The methods section's paragraph, of a confirmed configuration, its summary.json, its search (see `search.facts`)
+    and its env.json."""
+    seeds, classes = plural(len(summary.seeds), "seed"), run.data.classes
     last = tail_epochs(run.train.epochs)
     tail = f"the mean probability over the last {last} epochs" if last > 1 else "the last epoch"
     given = "the mean and standard deviation over seeds, and " if len(summary.seeds) > 1 else ""
     sentences = [
-        f"We used {summary.dataset}: {summary.n_clips} clips of {summary.n_subjects} subjects in "
-        f"{len(run.data.classes)} classes ({', '.join(run.data.classes)}), evaluated "
-        f"leave-one-{run.data.leave_out}-out.",
+        f"We used {summary.dataset}: {summary.n_clips} clips of {summary.n_subjects} subjects in {len(classes)} "
+        f"classes ({', '.join(classes)}), evaluated leave-one-{run.data.leave_out}-out.",
         _motion(run),
         _network(run),
         _training(run),
@@ -96,11 +86,9 @@ def _motion(run: Run) -> str:
         return f"The input is {images} a clip, at {run.flow.size} x {run.flow.size} pixels."
     points = FRAMES[run.frames.maps].format(middle="apex" if run.frames.middle == "apex" else "middle frame")
     pairs = "each of these and the next" if run.frames.pairs == "consecutive" else "the onset and each of the others"
-    prepared = [
-        f"denoised (non-local means, h = {run.prep.denoise:g})" if run.prep.denoise else "",
-        MASKS[run.prep.mask],
-    ]
-    frames = f" Frames were {' and '.join(filter(None, prepared))} first." if any(prepared) else ""
+    denoised = f"denoised (non-local means, h = {run.prep.denoise:g})" if run.prep.denoise else ""
+    prepared = " and ".join(filter(None, (denoised, MASKS[run.prep.mask])))
+    frames = f" Frames were {prepared} first." if prepared else ""
     maps = plural(run.frames.maps, "map")
     motion = (
         f"Of a clip we took {points}. {FLOWS[run.flow.method]} between {pairs} gave {maps} a clip at {run.flow.size} x "
@@ -124,76 +112,56 @@ def _network(run: Run) -> str:
 
 
 def _training(run: Run) -> str:
-    train = run.train
-    added = [
-        "horizontal flips" if train.flip else "",
-        "random crops" if train.crop or train.pad else "",
-        f"rotations up to {train.rotate:.2g} degrees" if train.rotate else "",
-        f"Gaussian noise of {train.noise:g} standard deviations" if train.noise else "",
-        f"mixup (alpha {train.mixup:g})" if train.mixup else "",
+    train, units = run.train, run.units
+    augmentations = [
+        (train.flip, "horizontal flips"),
+        (train.crop or train.pad, "random crops"),
+        (train.rotate, f"rotations up to {train.rotate:.2g} degrees"),
+        (train.noise, f"Gaussian noise of {train.noise:g} standard deviations"),
+        (train.mixup, f"mixup (alpha {train.mixup:g})"),
     ]
-    names = list(filter(None, added))
-    stages = (
-        f" after {run.units.epochs} epochs on action units (learning rate {run.units.lr:.2g})"
-        if run.units.use != "none"
-        else ""
-    )
+    names = ", ".join(name for used, name in augmentations if used)
+    augmented = f", augmented by {names}" if names else ""
+    smoothed = f" with label smoothing {train.label_smoothing:g}" if train.label_smoothing else ""
+    first = f" after {units.epochs} epochs on action units (learning rate {units.lr:.2g})"
     return (
-        f"It was trained for {train.epochs} epochs{stages} with AdamW (learning rate {train.lr:.2g}, "
-        f"{SCHEDULES[train.schedule].format(train=train)}, weight decay {train.weight_decay:.2g}), batches of "
-        f"{train.batch} and {LOSSES[train.loss]}"
-        + (f" with label smoothing {train.label_smoothing:g}" if train.label_smoothing else "")
-        + (f", augmented by {', '.join(names)}." if names else ".")
+        f"It was trained for {train.epochs} epochs{first if units.use != 'none' else ''} with AdamW (learning rate "
+        f"{train.lr:.2g}, {SCHEDULES[train.schedule].format(train=train)}, weight decay {train.weight_decay:.2g}), "
+        f"batches of {train.batch} and {LOSSES[train.loss]}{smoothed}{augmented}."
     )
 
 
 def _search(study: dict[str, Any], summary: Summary) -> str:
-    finals = (
-        f"the best {study['finalists']} were trained with further seeds, and the best mean was chosen; "
-        if study["finalists"]
-        else ""
-    )
+    finals = f"the best {study['finalists']} were trained with further seeds, and the best mean was chosen; "
     pruned = "no trial was stopped early" if study["pruner"] == "none" else f"trials pruned by {study['pruner']}"
-    others = (
-        "the figures of the other subjects had no part in it"
-        if summary.n_tuning < summary.n_subjects
-        else "these are all subjects, so the figures below are too good as far as the choice was luck"
-    )
+    others = "these are all subjects, so the figures below are too good as far as the choice was luck"
+    if summary.n_tuning < summary.n_subjects:
+        others = "the figures of the other subjects had no part in it"
     return (
         f"The configuration was found by {study['trials']} trials of {study['sampler']} search on {study['subjects']} "
-        f"subjects ({pruned}); {finals}{others}."
+        f"subjects ({pruned}); {finals if study['finalists'] else ''}{others}."
     )
 
 
 def section(run: Run, summary: Summary, study: dict[str, Any], environment: dict[str, Any]) -> Section:
     """What to copy: the paragraph, the table, and whom to cite. See `paragraph`."""
-    cited = BIBTEX.replace("VERSION", environment["mer-search"])
     texts = {
         "Methods": paragraph(run, summary, study, environment),
         "Results, LaTeX (booktabs)": latex(summary),
-        "Whom to cite, BibTeX": cited,
+        "Whom to cite, BibTeX": BIBTEX.replace("VERSION", environment["mer-search"]),
     }
     return Section("For a paper", [Code(text, called) for called, text in texts.items()])
 
 
 def latex(summary: Summary) -> str:
     """The results as a LaTeX table (booktabs)."""
-    lines = []
+    lines = [r"\begin{tabular}{llrrrr}", r"\toprule"]
+    lines += [r"estimate & subjects & UF1 & 95\,\% & UAR & accuracy \\", r"\midrule"]
     for called, group, score in every_estimate(summary):
         sd = getattr(score, "sd", None)
         spread = f" $\\pm$ {sd:.3f}" if sd is not None else ""
-        ends = "--".join(f"{end:.3f}" for end in score.ci95) if score.ci95 else interval(None)
+        ends = interval(score.ci95).replace("-", "--")
         rates = " & ".join(decimals(getattr(score, name, None)) for name in ("uar", "accuracy"))
-        subjects = group_title(summary, group)
-        lines.append(f"{_escaped(called)} & {subjects} & {score.uf1:.3f}{spread} & {ends} & {rates} \\\\")
-    body = "\n".join(lines)
-    return (
-        "\\begin{tabular}{llrrrr}\n\\toprule\nestimate & subjects & UF1 & 95\\,\\% & UAR & accuracy \\\\\n\\midrule\n"
-        f"{body}\n\\bottomrule\n\\end{{tabular}}\n"
-    )
-
-
-def _escaped(text: str) -> str:
-    for sign in "&%_#":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+        name, subjects = re.sub("([&%_#])", r"\\\1", called), group_title(summary, group)
+        lines.append(f"{name} & {subjects} & {score.uf1:.3f}{spread} & {ends} & {rates} \\\\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

@@ -1,22 +1,26 @@
-"""Tables of networks that have a name: what they cost, and how they do against each other."""
+"""Tables of networks that have a name: what they cost, how they do against each other and their published figures."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mer_search.config import with_values
+from mer_search.config import Value, with_values
 from mer_search.confirmation.plans import Step
+from mer_search.confirmation.reproduce import Decision, Reproduced
 from mer_search.confirmation.summary import Comparison, NetworkScore
-from mer_search.evaluation.metrics import fold_confusion, last, scores
-from mer_search.evaluation.predictions import Predictions
-from mer_search.evaluation.statistics import uf1_interval
+from mer_search.files import write_whole
 from mer_search.model.flops import cost
-from mer_search.presets import PRESETS, PUBLIC, preset
-from mer_search.report.document import Cell, Table
-from mer_search.report.summaries import changes_lines
+from mer_search.presets import PRESETS, PUBLIC, PUBLISHED_BY_SUBJECT, PUBLISHED_MARK, preset
+from mer_search.report.document import Cell, Document, Section, Table, Text, decimals, write_document
+from mer_search.report.summaries import better_baseline, changes_lines, lead
 from mer_search.report.terminal import interval, plural, say, show
-from mer_search.search.workspace import Loaded
+
+RULES = (
+    "tail: UF1, no epoch selected, but for V6, whose first stage's epoch was chosen on the test person (LEAKS). "
+    "published: macro F1 as published on CASME II, 5 classes. same rule: best test epoch, which LEAKS. sd: over "
+    "seeds. baseline: the better one's UF1 on the same subjects."
+)
 
 
 def preset_rows() -> list[dict[str, Any]]:
@@ -24,27 +28,15 @@ def preset_rows() -> list[dict[str, Any]]:
     rows = []
     for name, item in PRESETS.items():
         parameters, flop = cost(preset(name))
-        rows.append(
-            {
-                "name": name,
-                "parameters": parameters,
-                "gflop": flop / 1e9,
-                "published_f1": item.published_f1,
-                "source": item.source,
-            }
-        )
+        row = {"name": name, "parameters": parameters, "gflop": flop / 1e9}
+        rows.append(row | {"published_f1": item.published_f1, "source": item.source})
     return rows
 
 
 def print_presets(rows: Sequence[dict[str, Any]]) -> None:
+    """The same on the terminal."""
     cells = [
-        (
-            row["name"],
-            f"{row['parameters']:,}",
-            f"{row['gflop']:.1f}",
-            "" if row["published_f1"] is None else f"{row['published_f1']:.4f}",
-        )
-        for row in rows
+        (row["name"], f"{row['parameters']:,}", f"{row['gflop']:.1f}", decimals(row["published_f1"], 4)) for row in rows
     ]
     show(Table(("preset", "parameters", "GFLOP", "published F1"), cells))
     say(
@@ -58,33 +50,27 @@ def parity_rows() -> list[dict[str, Any]]:
     rows = []
     for name, public in PUBLIC.items():
         parameters, flop = cost(with_values(preset(name), public.values))
-        rows.append(
-            {
-                "name": name,
-                "with": dict(public.values),
-                "parameters": parameters,
-                "public_parameters": public.parameters,
-                "gflop": flop / 1e9,
-                "public_gflop": public.gflop,
-                "equal": parameters == public.parameters
-                and public.gflop in (None, float(f"{flop / 1e9:.4g}")),  # as many digits as were noted
-            }
-        )
+        same_flop = public.gflop in (None, float(f"{flop / 1e9:.4g}"))  # which were noted with four digits
+        row = {
+            "name": name,
+            "with": dict(public.values),
+            "parameters": parameters,
+            "public_parameters": public.parameters,
+            "gflop": flop / 1e9,
+            "public_gflop": public.gflop,
+            "equal": parameters == public.parameters and same_flop,
+        }
+        rows.append(row)
     return rows
 
 
 def print_parity(rows: Sequence[dict[str, Any]]) -> None:
-    cells = [
-        (
-            row["name"],
-            f"{row['parameters']:,}",
-            f"{row['public_parameters']:,}",
-            f"{row['gflop']:.4g}",
-            "" if row["public_gflop"] is None else f"{row['public_gflop']:.4g}",
-            "yes" if row["equal"] else "NO",
-        )
-        for row in rows
-    ]
+    """The same on the terminal."""
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        gflop = ["" if value is None else f"{value:.4g}" for value in (row["gflop"], row["public_gflop"])]
+        parameters = [f"{row[key]:,}" for key in ("parameters", "public_parameters")]
+        cells.append((row["name"], *parameters, *gflop, "yes" if row["equal"] else "NO"))
     show(Table(("preset", "parameters", "public", "GFLOP", "public", "equal"), cells))
     say(
         "One clip, forward, 224 pixels; parameters that the forward pass uses. The public V3 and V4 have an external "
@@ -92,64 +78,24 @@ def print_parity(rows: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def evaluated(folds: Sequence[Predictions], loaded: Loaded, public: bool) -> dict[str, Any]:
-    """What networks from files scored: each subject alone, and all together."""
-    rows, matrices = [], np.array([[fold_confusion(fold, last) for fold in folds]])
-    for fold, matrix in zip(folds, matrices[0], strict=True):
-        one = scores(matrix)
-        rows.append({"subject": fold.subject, "clips": len(fold.labels), "f1": one.uf1, "accuracy": one.accuracy})
-    together = scores(matrices[0].sum(0))
-    return {
-        "dataset": loaded.folder.title,
-        "synthetic": loaded.folder.synthetic,
-        "public": public,
-        "subjects": rows,
-        "missing": sorted(set(loaded.subjects) - {fold.subject for fold in folds}),
-        "uf1": together.uf1,
-        "ci95": uf1_interval(matrices),
-        "uar": together.uar,
-        "accuracy": together.accuracy,
-    }
-
-
-def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
-    rows = [
-        *([each[key] for key in ("subject", "clips", "f1", "accuracy")] for each in facts["subjects"]),
-        ["all", sum(each["clips"] for each in facts["subjects"]), facts["uf1"], facts["accuracy"]],
-    ]
-    show(
-        Table(
-            ("subject", "clips", "macro F1", "accuracy"),
-            rows,
-            "all: counted over all subjects before F1 is taken, as UF1 is; a subject's is over its own classes.",
-            strong=len(rows) - 1,
-            title=f"{name} from files: {facts['dataset']}, {plural(len(facts['subjects']), 'subject')}",
-        )
-    )
-    say(f"UF1 {facts['uf1']:.4f}, 95 % {interval(facts['ci95'])}, UAR {facts['uar']:.4f}.")
-    if facts["missing"]:
-        say(f"There are no weights for {', '.join(facts['missing'])}: UF1 is without them.")
-    if facts["public"]:
-        say(
-            "Published networks were saved at the epoch that was best on the very person they are tested on here "
-            "(LEAKS): compare their figures with others under that rule alone."
-        )
-
-
 def print_step(step: Step, networks: Sequence[str], comparison: Comparison | None) -> None:
-    """What a comparison found: each network, each subject, the conclusion of each pair."""
+    """What a comparison found: each network, how many clips of each subject were right, the conclusion of each pair."""
     title = f"{step.name}: " if step.name else ""
     if comparison is None:
         among = " and ".join(networks)
         say(f"{title}{networks[0]}, without a comparison: {step.only_if} is not among {among}")
         return
-    seeds = plural(len(comparison.seeds), "seed")
-    met = f"{title}{' against '.join(each.name for each in comparison.networks)}"
-    say(f"{met}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds}")
-    show(network_table(comparison.networks))
-    for line in changes_lines((each.name, each.changed) for each in comparison.networks):
+    met, seeds = comparison.networks, plural(len(comparison.seeds), "seed")
+    named = " against ".join(each.name for each in met)
+    say(f"{title}{named}: {comparison.dataset}, {len(comparison.subjects)} subjects, {seeds}")
+    show(network_table(met))
+    for line in changes_lines((each.name, each.changed) for each in met):
         say(line)
-    show(_subject_table(comparison))
+    rows: list[Sequence[Cell]] = [
+        (subject, clips, *(f"{each.n_correct_by_subject[subject]:.1f}" for each in met))
+        for subject, clips in comparison.clips_by_subject.items()
+    ]
+    show(Table(("subject", "clips", *(f"{each.name.partition(' with ')[0]} right" for each in met)), rows))
     say(
         "UF1 (tail, no epoch selected) and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
         "networks exchanged subject by subject; of several pairs, corrected for their number (Holm)."
@@ -166,34 +112,118 @@ def network_table(networks: Sequence[NetworkScore]) -> Table:
     return Table(("network", "UF1", "sd", "95 % interval"), rows)
 
 
-def _subject_table(comparison: Comparison) -> Table:
-    """How many clips of each subject were right, mean over seeds."""
-    rows: list[Sequence[Cell]] = [
-        (subject, clips, *(f"{each.n_correct_by_subject[subject]:.1f}" for each in comparison.networks))
-        for subject, clips in comparison.clips_by_subject.items()
-    ]
-    short = (each.name.partition(" with ")[0] for each in comparison.networks)
-    return Table(("subject", "clips", *(f"{name} right" for name in short)), rows)
+def networks_table(found: Sequence[Reproduced]) -> Table:
+    """Each network: what was published, the same rule here, and ours."""
+    rows = []
+    for each in found:
+        same, ours = (each.summary.rules[rule]["all"] for rule in ("best_test_epoch", "tail"))
+        tail = f"{ours.uf1:.3f}{' (LEAKS)' * each.summary.leaks}"
+        published = (decimals(each.published, 4), f"{same.uf1:.4f}", same.sd)
+        baseline = None if each.summary.leaks else better_baseline(each.summary, "all")
+        rows.append((each.name, tail, ours.sd, interval(ours.ci95), *published, baseline))
+    head = ("network", "tail", "sd", "95 %", "published", "same rule", "sd", "baseline")
+    first = found[0].summary
+    counted = f"{first.n_subjects} subjects, {first.n_clips} clips, {plural(len(first.seeds), 'seed')}"
+    title = f"As published: {first.dataset}, {counted}"
+    return Table(head, rows, RULES, title=title).without_empty()
 
 
-def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> None:
-    """What each way to search found in a replay."""
-    say(f"{configurations} configurations, at the cost of {trials} whole trials, {repeats} repeats")
-    cells = [
-        (
-            row["strategy"],
-            row["uf1"]["mean"],
-            interval(row["uf1"]["ci95"]),
-            row["regret"],
-            f"{row['rank']['mean']:.1f}",
-            f"{row['cost_of_as_many_trials']:.0%}",
-            f"{row['equals_stopped']:.0%}",
+def mark(found: Sequence[Reproduced]) -> str:
+    """Whether the best network reaches the published mark, under its rule, in a sentence."""
+    best = max(found, key=lambda each: each.f1)
+    said = f"{best.title} has {best.f1:.4f} under the published rule"
+    if not best.comparable:
+        return (
+            f"{said}. That cannot be set beside the mark of {PUBLISHED_MARK}, nor any figure here beside a published "
+            "one: those are of all subjects of CASME II, in 5 classes."
         )
-        for row in rows
-    ]
-    show(Table(("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals"), cells))
-    say(
-        "UF1: true, of what was chosen; 95 %: over repeats. regret: below the best there is. rank: mean, 1 the best. "
-        "cost: of as many trials, as a share of no pruner's. equals: how often it stops a trial that equals the "
-        "best."
+    side = "reaches" if best.f1 >= PUBLISHED_MARK else "does NOT reach"
+    return f"{said}, which {side} the mark of {PUBLISHED_MARK}."
+
+
+def subjects_table(found: Sequence[Reproduced]) -> Table | None:
+    """The hard subjects of whom F1 was published: published, and here; None if there is none."""
+    there = [each for each in found if each.name in PUBLISHED_BY_SUBJECT]
+    rows = []
+    for subject in dict.fromkeys(subject for each in there for subject in PUBLISHED_BY_SUBJECT[each.name]):
+        if any(subject in each.subjects for each in there):
+            pairs = [(PUBLISHED_BY_SUBJECT[each.name].get(subject), each.subjects.get(subject)) for each in there]
+            rows.append((subject, *(f1 for pair in pairs for f1 in pair)))
+    head = ("subject", *(cell for each in there for cell in (f"{each.name} published", "here")))
+    caption = "Macro F1 of a subject alone, over its own classes, at its best test epoch (LEAKS)."
+    return Table(head, rows, caption) if rows else None
+
+
+def decision_table(decisions: Sequence[Decision]) -> Table | None:
+    """The specification's way to the best version; None if none of its steps could be taken."""
+    rows = []
+    for each in decisions:
+        met = ", ".join(f"{name} {score:.4f}" for name, score in each.scores.items()) or "nothing to compare"
+        rows.append((each.step.name, each.step.subjects, met, each.winner))
+    caption = (
+        "Macro F1 under the published rule (LEAKS); of equals the first. `mer-search compare --plan decision` does the "
+        "same under ours, and says whether a difference is shown."
     )
+    return Table(("step", "subjects", "compared", "winner"), rows, caption, left=4) if rows else None
+
+
+def deviations_table(found: Sequence[Reproduced]) -> Table:
+    """A network as published, and what each deviation of this tool is worth."""
+    whole = found[0]
+    rows = []
+    for each in found:
+        tail = each.summary.tail.uf1
+        same, ours = f"{each.f1 - whole.f1:+.4f}", f"{tail - whole.summary.tail.uf1:+.4f}"
+        if each is whole:
+            same = ours = ""
+        rows.append((each.title, f"{each.f1:.4f}", same, f"{tail:.4f}", ours))
+    caption = (
+        "One deviation at a time, all else as published; same rule: best test epoch (LEAKS). docs/parity.md says what "
+        f"each is. {plural(len(whole.summary.seeds), 'seed')}: a difference below the spread over seeds is none."
+    )
+    return Table(("network", "same rule", "difference", "tail", "difference"), rows, caption)
+
+
+def deviation_sections(found: Sequence[Reproduced]) -> list[Section]:
+    """What is shown after `mer-search reproduce --deviations`."""
+    return [Section("What each deviation is worth", [deviations_table(found)])]
+
+
+def network_sections(found: Sequence[Reproduced], decisions: Sequence[Decision]) -> list[Section]:
+    """What is shown after `mer-search reproduce`."""
+    tables = {"Hard subjects": subjects_table(found), "Which version is the best?": decision_table(decisions)}
+    first = Section("Networks", [networks_table(found), Text(mark(found))])
+    return [first, *(Section(title, [table]) for title, table in tables.items() if table)]
+
+
+def print_sections(sections: Sequence[Section]) -> None:
+    """Their tables and sentences, for the terminal."""
+    for block in (block for section in sections for block in section.blocks):
+        if isinstance(block, Table):
+            show(block)
+        elif isinstance(block, Text):
+            say(block.text)
+
+
+def reproduced_json(found: Sequence[Reproduced]) -> str:
+    """The networks as one JSON document."""
+    rows = [
+        {"name": each.name, "title": each.title, "published_f1": each.published, "f1_by_subject": each.subjects}
+        | {"summary": each.summary.model_dump()}
+        for each in found
+    ]
+    return json.dumps(rows, indent=1)
+
+
+def write_page(
+    folder: Path, found: Sequence[Reproduced], values: Mapping[str, Value], sections: Sequence[Section]
+) -> Path:
+    """report.html, the same as report.md, and networks.json in a folder; `values` are those not as published."""
+    first = found[0].summary
+    counted, seeds = f"{first.n_clips} clips, {first.n_subjects} subjects", ", ".join(map(str, first.seeds))
+    blocks = lead(first.synthetic, Text(f"{first.dataset}: {counted}; {first.protocol}; seeds {seeds}."))
+    if values:
+        set_here = ", ".join(f"{path} = {value}" for path, value in values.items())
+        blocks.append(Text(f"Not as published, but set so: {set_here}.", "unsure"))
+    write_whole(folder / "networks.json", reproduced_json(found))
+    return write_document(Document("As published", blocks, sections), folder / "report.html")

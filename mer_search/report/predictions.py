@@ -1,14 +1,34 @@
-"""What networks say about clips, for the terminal."""
+"""What networks say about clips, and what predictions score, for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+
+from mer_search.confirmation.score import AS_GIVEN, LogComparison, LogScore, ScoredLog, pooled
 from mer_search.data.clips import Problem
 from mer_search.evaluation.folds import EVERYBODY
+from mer_search.evaluation.metrics import fold_confusion, last, scores
+from mer_search.evaluation.predictions import Predictions
 from mer_search.inference.export import Exported
 from mer_search.inference.final import SCRIPT, script_refusal
 from mer_search.inference.predict import ClipPrediction, Confirmed
-from mer_search.report.document import Table
-from mer_search.report.terminal import note, plural, say, show
+from mer_search.report.document import Cell, Table
+from mer_search.report.summaries import RULE_TITLES
+from mer_search.report.terminal import interval, note, plural, say, show
+from mer_search.search.workspace import Loaded
+
+TITLES = {  # of a log's rules
+    "last": f"{RULE_TITLES['last']}, no epoch selected",
+    "best_test_epoch": f"{RULE_TITLES['best_test_epoch']} (LEAKS)",
+    "tail": "tail, seeds averaged: no epoch selected",
+    AS_GIVEN: "as the log has it",
+}
+NOT_KNOWN = (
+    "The log does not say how the epochs of its predictions were chosen. If each subject's was chosen on that very "
+    "subject, as much published code does, these figures LEAK. A log with a column `epoch`, a row for each clip and "
+    "epoch, can be scored both ways."
+)
 
 
 def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> None:
@@ -44,15 +64,15 @@ def _print_one(one: ClipPrediction) -> None:
         say(f"By the mean of the networks that never saw {one.networks[0]}, who was in the training of the others.")
     else:
         say("By the mean of all networks, as of somebody who was not in training; else say who it is with --subject.")
+    best = one.classes.index(one.best)
     rows = [
-        (name, prob, "best" if name == one.best else "")
-        for name, prob in zip(one.classes, one.probabilities, strict=True)
+        (name, prob, "best" * (name == one.best)) for name, prob in zip(one.classes, one.probabilities, strict=True)
     ]
-    show(Table(("class", "probability", ""), rows, strong=one.classes.index(one.best)))
+    show(Table(("class", "probability", ""), rows, strong=best))
     if one.action_units:
-        shown = sorted(one.action_units.items(), key=lambda item: -item[1])
+        units = sorted(one.action_units.items(), key=lambda item: -item[1])
         told = f"; annotated as {' '.join(found.clip.action_units)}" if found.clip.action_units else ""
-        say(f"Action units after the first stage: {', '.join(f'{name} {prob:.2f}' for name, prob in shown)}{told}.")
+        say(f"Action units after the first stage: {', '.join(f'{name} {prob:.2f}' for name, prob in units)}{told}.")
 
 
 def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
@@ -72,3 +92,108 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
         note(f"warning: {refusal}")
     else:
         say(f"On frames, without this package: python {written[0].path.with_name(SCRIPT)} FOLDER")
+
+
+def evaluated(folds: Sequence[Predictions], loaded: Loaded, public: bool) -> dict[str, Any]:
+    """What networks from files scored: each subject alone, and all together."""
+    matrices = np.array([fold_confusion(fold, last) for fold in folds])
+    subjects = [
+        {"subject": fold.subject, "clips": len(fold.labels), "f1": alone.uf1, "accuracy": alone.accuracy}
+        for fold, alone in zip(folds, map(scores, matrices), strict=True)
+    ]
+    missing = sorted(set(loaded.subjects) - {fold.subject for fold in folds})
+    facts = {"dataset": loaded.folder.title, "synthetic": loaded.folder.synthetic, "public": public}
+    return facts | {"subjects": subjects, "missing": missing} | pooled(matrices).model_dump()
+
+
+def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
+    """The same on the terminal."""
+    rows = [tuple(each.values()) for each in facts["subjects"]]
+    rows.append(("all", sum(each["clips"] for each in facts["subjects"]), facts["uf1"], facts["accuracy"]))
+    head = ("subject", "clips", "macro F1", "accuracy")
+    caption = "all: counted over all subjects before F1 is taken, as UF1 is; a subject's is over its own classes."
+    title = f"{name} from files: {facts['dataset']}, {plural(len(facts['subjects']), 'subject')}"
+    show(Table(head, rows, caption, strong=len(rows) - 1, title=title))
+    say(f"UF1 {facts['uf1']:.4f}, 95 % {interval(facts['ci95'])}, UAR {facts['uar']:.4f}.")
+    if facts["missing"]:
+        say(f"There are no weights for {', '.join(facts['missing'])}: UF1 is without them.")
+    if facts["public"]:
+        say(
+            "Published networks were saved at the epoch that was best on the very person they are tested on here "
+            "(LEAKS): compare their figures with others under that rule alone."
+        )
+
+
+def print_logs(scored: Sequence[ScoredLog], compared: LogComparison | None) -> None:
+    """What a log scores, class by class and subject by subject; of two what each scores in all, and the first against
+    the second."""
+    for each in scored:
+        subjects = next(iter(each.rules.values())).subjects
+        say(f"{each.name}: {plural(each.n_clips, 'clip')} of {plural(len(subjects), 'subject')}")
+        rows = [(TITLES[rule], it.uf1, interval(it.ci95), it.uar, it.accuracy) for rule, it in each.rules.items()]
+        show(Table(("estimate", "UF1", "95 %", "UAR", "accuracy"), rows))
+        if not compared:
+            _print_details(each)
+    if compared:
+        _print_comparison(compared, *scored)
+
+
+def _print_details(scored: ScoredLog) -> None:
+    (rule, first), *others = scored.rules.items()
+    leaking = others[0][1] if others else None
+    by_class: list[Sequence[Cell]] = [
+        (f"{name} {scored.names.get(name, '')}".strip(), *(_share(count, counts) for count in counts), sum(counts))
+        for name, counts in zip(scored.classes, first.confusion, strict=True)
+    ]
+    caption = f"{TITLES[rule]}: clips, and their share of the row's."
+    show(Table(("truth \\ predicted", *scored.classes, "clips"), by_class, caption))
+    show(_subject_table(first, leaking))
+    say(
+        "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects; a subject's F1 is over the "
+        "classes that occur or are predicted there. 95 %: for new people like these."
+    )
+    never = [name for name, row in zip(scored.classes, first.confusion, strict=True) if not sum(row)]
+    if never:
+        say(f"No clip is {' or '.join(never)}: where that is predicted, it counts as a class with an F1 of 0.")
+    if not leaking:
+        say(NOT_KNOWN if first.leaks is None else "By the rule of the confirmation beside which the log lies.")
+        return
+    say(
+        f"Last epoch: {scored.epochs[-1]} for each subject. Best test epoch LEAKS: of {len(scored.epochs)} epochs it "
+        "takes for each subject the one with the best F1 on that very subject, then the best accuracy, then the "
+        f"earliest. That alone adds {100 * (leaking.uf1 - first.uf1):+.1f} points ({first.uf1:.3f} -> "
+        f"{leaking.uf1:.3f}): compare it only with figures under the same rule."
+    )
+
+
+def _share(count: int, counts: Sequence[int]) -> str:
+    return f"{count} ({count / max(1, sum(counts)):.0%})"
+
+
+def _subject_table(score: LogScore, leaking: LogScore | None) -> Table:
+    head = ["subject", "clips", "right", "F1"]
+    rows: list[Sequence[Cell]] = [(each.subject, each.n_clips, each.n_correct, each.f1) for each in score.subjects]
+    if leaking:
+        head += ["best epoch", "right (LEAKS)", "F1 (LEAKS)"]
+        best = [(each.epoch, each.n_correct, each.f1) for each in leaking.subjects]
+        rows = [(*row, *added) for row, added in zip(rows, best, strict=True)]
+    return Table(head, rows)
+
+
+def _print_comparison(compared: LogComparison, first: ScoredLog, second: ScoredLog) -> None:
+    found, (one, other) = compared.found, compared.not_shared
+    say(
+        f"In pairs, on {plural(compared.n_shared, 'shared clip')} of {plural(len(found.subjects), 'subject')}; not "
+        f"shared: {plural(one, 'clip')} of {first.name}, {other} of {second.name}."
+    )
+    for pair in found.pairs:
+        say(pair.conclusion)
+    say(
+        "Over the shared clips and the classes of both logs, so UF1 may differ from that above. Of a log with epochs, "
+        "the last one. p: the two exchanged subject by subject."
+    )
+    if unknown := [each.name for each in (first, second) if AS_GIVEN in each.rules]:
+        say(
+            f"How the epochs of {' and '.join(unknown)} were chosen is not known: a choice on the test person would "
+            "be part of the difference."
+        )

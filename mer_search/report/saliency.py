@@ -12,7 +12,7 @@ from mer_search.data.clips import Clip
 from mer_search.errors import DataError, MerSearchError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.inference.saliency import ClipSaliency, FoldPrediction, fold_predictions, saliency_maps
-from mer_search.report import tiles
+from mer_search.report.clips import Map, Picture, faces, grey, ground, mean_share, motion_picture, over, tile
 from mer_search.report.document import Block, Section, Sheet, Table, Text, Tile
 from mer_search.search.workspace import Loaded, Progress, load_data
 
@@ -30,6 +30,10 @@ MAPS = (
 NO_ATTENTION = "This network's blocks have no attention (model.attention = false), so that there is Grad-CAM alone."
 CLASSES = "Means over the clips of a class that were recognised, on their mean {ground}, and then the surest one. "
 MISTAKES = "What spoke for the guess and for the truth, on each clip's {ground}, and the last attention. "
+DOUBTED = (
+    "Often such labels are wrong, or could be doubted: look at a clip with `mer-search data preview CLIP`. Where most "
+    "of a class is here, the class was not learnt, which says nothing of its labels."
+)
 MOTION = "Motion is from the onset to the apex: the hue is its direction, the brightness its strength."
 LOST_ZERO = " Flow images have lost their zero: their median is taken to be still."
 
@@ -50,27 +54,23 @@ def looked_at(
     folder: Path, folds: Sequence[Predictions], run: Run, clips: Loaded | Text, progress: Progress
 ) -> Section:
     """What a confirmation's networks look at, class by class and in their worst mistakes."""
-    seed = min(fold.seed for fold in folds)
+    seed, classes = min(fold.seed for fold in folds), run.data.classes
     told = fold_predictions(folds, seed)
     wrong = sorted((each for each in told if not each.right), key=lambda each: each.probs[each.truth])[:MISTAKES_SHOWN]
-    blocks: list[Block] = [Text(JUDGES.format(seed=seed)), *([] if run.model.attention else [Text(NO_ATTENTION)])]
+    mistakes: Block = Text("No clip was taken for something else.")
+    if wrong:
+        rows = [
+            (each.clip, classes[each.truth], classes[each.guess], each.probs[each.truth], each.probs[each.guess])
+            for each in wrong
+        ]
+        caption = "The worst mistakes: those that gave the truth the least probability p."
+        mistakes = Table(("clip", "truth", "guess", "p(truth)", "p(guess)"), rows, caption, left=3)
     try:
         sheets = [clips] if isinstance(clips, Text) else _sheets(folder, clips, seed, told, wrong, progress)
     except DataError as error:
         sheets = [Text(f"There are no pictures here: {error}.", "unsure")]
-    return Section(
-        "What the network looks at", [*blocks, *sheets[:1], *_mistakes(wrong, run.data.classes), *sheets[1:]]
-    )
-
-
-def _mistakes(wrong: Sequence[FoldPrediction], classes: Sequence[str]) -> list[Block]:
-    rows = [
-        (each.clip, classes[each.truth], classes[each.guess], each.probs[each.truth], each.probs[each.guess])
-        for each in wrong
-    ]
-    head = ("clip", "truth", "guess", "p(truth)", "p(guess)")
-    caption = "The worst mistakes: those that gave the truth the least probability p."
-    return [Table(head, rows, caption, left=3)] if rows else [Text("No clip was taken for something else.")]
+    said = [Text(JUDGES.format(seed=seed)), *([] if run.model.attention else [Text(NO_ATTENTION)])]
+    return Section("What the network looks at", [*said, *sheets[:1], mistakes, *sheets[1:]])
 
 
 def _sheets(
@@ -81,19 +81,24 @@ def _sheets(
     wrong: Sequence[FoldPrediction],
     progress: Progress,
 ) -> list[Block]:
+    """The contact sheets of classes and of mistakes."""
     classes, depth = loaded.run.data.classes, loaded.run.model.depth
     seen = saliency_maps(folder, loaded, seed, [*(each for each in told if each.right), *wrong], progress)
     clips = {clip.id: clip for clip in loaded.clips}
+    under = "onset face" if loaded.tensors.onset is not None else "strength of motion"
     by_class = [
         _class_tile(name, [each for each in told if each.truth == number], seen, clips, depth)
         for number, name in enumerate(classes)
     ]
-    ground = "onset face" if loaded.tensors.onset is not None else "strength of motion"
-    blocks: list[Block] = [Sheet("looks", CLASSES.format(ground=ground) + MAPS, by_class)]
-    if wrong:
-        mistakes = [_mistake_tile(each, seen[each.clip], clips[each.clip], classes, depth) for each in wrong]
-        blocks.append(Sheet("mistakes", MISTAKES.format(ground=ground), mistakes))
-    return blocks
+    mistakes = []
+    for each in wrong:
+        clip, look, truth, guess = clips[each.clip], seen[each.clip], classes[each.truth], classes[each.guess]
+        text = ", ".join(f"{name} {prob:.2f}" for name, prob in zip(classes, each.probs, strict=True))
+        pictures = _one(clip, {f"for {guess}": look.guess, f"for {truth}": look.truth})
+        pictures += _attention(ground(clip), look.attention, depth)[-1:]
+        mistakes.append(tile(f"{each.clip}: {truth}, taken for {guess}", text, pictures))
+    first = Sheet("looks", CLASSES.format(ground=under) + MAPS, by_class)
+    return [first, *([Sheet("mistakes", MISTAKES.format(ground=under), mistakes)] if mistakes else [])]
 
 
 def _class_tile(
@@ -104,45 +109,29 @@ def _class_tile(
     text = f"{len(right)} of {len(told)} clips recognised"
     if not right:
         return Tile(name, text, [])
-    below = np.mean([tiles.ground(clips[each.clip]) for each in right], axis=0)
-    cam = tiles.mean_share([seen[each.clip].truth for each in right])
-    attention = [np.mean(maps, axis=0) for maps in zip(*(seen[each.clip].attention for each in right), strict=True)]
-    best = right[-1]
-    text += f"; the surest: {best.clip}, {best.probs[best.truth]:.2f}"
+    best, maps = right[-1], [seen[each.clip] for each in right]
+    below = np.mean([ground(clips[each.clip]) for each in right], axis=0)
+    attention = [np.mean(each, axis=0) for each in zip(*(map_.attention for map_ in maps), strict=True)]
     pictures = [
-        (f"mean of {len(right)}", tiles.grey(below)),
-        ("Grad-CAM", tiles.over(below, tiles.stretched(cam))),
+        (f"mean of {len(right)}", grey(below)),
+        ("Grad-CAM", over(below, mean_share([map_.truth for map_ in maps]))),
         *_attention(below, attention, depth),
         *_one(clips[best.clip], {"its Grad-CAM": seen[best.clip].truth}),
     ]
-    return tiles.tile(name, text, pictures)
+    return tile(name, f"{text}; the surest: {best.clip}, {best.probs[best.truth]:.2f}", pictures)
 
 
-def _mistake_tile(each: FoldPrediction, look: ClipSaliency, clip: Clip, classes: Sequence[str], depth: int) -> Tile:
-    truth, guess = classes[each.truth], classes[each.guess]
-    text = ", ".join(f"{name} {prob:.2f}" for name, prob in zip(classes, each.probs, strict=True))
-    below = tiles.ground(clip)
-    pictures = [
-        *_one(clip, {f"for {guess}": look.guess, f"for {truth}": look.truth}),
-        *_attention(below, look.attention, depth)[-1:],
-    ]
-    return tiles.tile(f"{each.clip}: {truth}, taken for {guess}", text, pictures)
-
-
-def _one(clip: Clip, cams: Mapping[str, tiles.Map]) -> list[tuple[str, tiles.Picture]]:
+def _one(clip: Clip, cams: Mapping[str, Map]) -> list[tuple[str, Picture]]:
     """A clip: its onset face, its motion, and maps over it."""
-    below = tiles.ground(clip)
-    return [
-        *tiles.frames(clip)[:1],
-        ("motion", tiles.motion(clip)),
-        *((label, tiles.over(below, tiles.stretched(cam))) for label, cam in cams.items()),
-    ]
+    below = ground(clip)
+    maps = [(label, over(below, cam)) for label, cam in cams.items()]
+    return [*faces(clip)[:1], ("motion", motion_picture(clip)), *maps]
 
 
-def _attention(below: tiles.Map, maps: Sequence[tiles.Map], depth: int) -> list[tuple[str, tiles.Picture]]:
+def _attention(below: Map, maps: Sequence[Map], depth: int) -> list[tuple[str, Picture]]:
     """That of each stage's last block, with its range."""
     return [
-        (f"attention {stage}: {map_.min():.2f} to {map_.max():.2f}", tiles.over(below, tiles.stretched(map_)))
+        (f"attention {stage}: {map_.min():.2f} to {map_.max():.2f}", over(below, map_))
         for stage, map_ in enumerate(maps[depth - 1 :: depth], 1)
     ]
 
@@ -151,53 +140,35 @@ def always_wrong(errors: Sequence[ClipErrors], classes: Sequence[str], clips: Lo
     """The clips that no network gets right."""
     wrong = [each for each in errors if each.always_wrong]
     enough = [each for each in errors if each.n_networks >= MIN_NETWORKS]
-    blocks: list[Block] = [Text(_summary(wrong, enough, classes))]
-    if wrong:
-        rows = [
-            (each.clip, classes[each.truth], classes[each.guess], f"{each.n_wrong} of {each.n_networks}", each.prob)
-            for each in wrong[:CLIPS_LISTED]
-        ]
-        head = ("clip", "truth", "mostly taken for", "wrong in", "p(truth)")
-        left = f"The first {CLIPS_LISTED} of {len(wrong)}. " if len(wrong) > CLIPS_LISTED else ""
-        blocks += [
-            Text(
-                "Often such labels are wrong, or could be doubted: look at a clip with `mer-search data preview CLIP`."
-                " Where most of a class is here, the class was not learnt, which says nothing of its labels."
-            ),
-            Table(
-                head,
-                rows,
-                f"{left}p(truth): its mean probability, the least first; always_wrong.csv, beside this page, has all.",
-                left=3,
-            ),
-            clips if isinstance(clips, Text) else _previews(wrong[:CLIPS_SHOWN], classes, clips),
-        ]
-    return Section("Clips that are always wrong", blocks)
-
-
-def _summary(wrong: Sequence[ClipErrors], enough: Sequence[ClipErrors], classes: Sequence[str]) -> str:
+    title, tested = "Clips that are always wrong", f"{MIN_NETWORKS} networks or more were tested"
     if not enough:
-        return f"That needs clips on which {MIN_NETWORKS} networks or more were tested; a confirmation adds one a seed."
+        return Section(title, [Text(f"That needs clips on which {tested}; a confirmation adds one a seed.")])
     shares = [
         f"{name} {sum(each.truth == number for each in wrong)} of {sum(each.truth == number for each in enough)}"
         for number, name in enumerate(classes)
     ]
-    return (
-        f"Of {len(enough)} clips on which {MIN_NETWORKS} networks or more were tested, {len(wrong)} were taken for "
-        f"something else by every one: {', '.join(shares)}. The networks are those of all trials that ran to their end "
-        "and of all confirmations."
+    said = Text(
+        f"Of {len(enough)} clips on which {tested}, {len(wrong)} were taken for something else by every one: "
+        f"{', '.join(shares)}. The networks are those of all trials that ran to their end and of all confirmations."
     )
+    if not wrong:
+        return Section(title, [said])
+    rows = [
+        (each.clip, classes[each.truth], classes[each.guess], f"{each.n_wrong} of {each.n_networks}", each.prob)
+        for each in wrong[:CLIPS_LISTED]
+    ]
+    cut = f"The first {CLIPS_LISTED} of {len(wrong)}. " if len(wrong) > CLIPS_LISTED else ""
+    caption = f"{cut}p(truth): its mean probability, the least first; always_wrong.csv, beside this page, has all."
+    table = Table(("clip", "truth", "mostly taken for", "wrong in", "p(truth)"), rows, caption, left=3)
+    pictures = clips if isinstance(clips, Text) else _previews(wrong[:CLIPS_SHOWN], classes, clips)
+    return Section(title, [said, Text(DOUBTED), table, pictures])
 
 
 def _previews(wrong: Sequence[ClipErrors], classes: Sequence[str], loaded: Loaded) -> Sheet:
-    clips = {clip.id: clip for clip in loaded.clips}
-    sheet = []
+    clips, tiles = {clip.id: clip for clip in loaded.clips}, []
     for each in wrong:
         clip = clips[each.clip]
-        pictures = [
-            *(tiles.frames(clip) or [("strength", tiles.grey(tiles.ground(clip)))]),
-            ("motion", tiles.motion(clip)),
-        ]
+        pictures = faces(clip) or [("strength", grey(ground(clip)))]
         text = f"{classes[each.truth]}, mostly taken for {classes[each.guess]}"
-        sheet.append(tiles.tile(each.clip, text, pictures))
-    return Sheet("always_wrong", MOTION + (LOST_ZERO if loaded.tensors.onset is None else ""), sheet)
+        tiles.append(tile(each.clip, text, [*pictures, ("motion", motion_picture(clip))]))
+    return Sheet("always_wrong", MOTION + (LOST_ZERO if loaded.tensors.onset is None else ""), tiles)

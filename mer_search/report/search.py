@@ -1,17 +1,16 @@
 """What a search did, as parts of a document: its trials, what mattered, and whether its score can be trusted."""
 
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mer_search.confirmation.proxy import proxy
 from mer_search.files import csv_text
 from mer_search.report import figures
 from mer_search.report.document import Block, Code, Picture, Section, Text
-from mer_search.report.figures import Point
 from mer_search.report.trials import proxy_line, state_line, trials_table
 from mer_search.search.progress import progress_of
 from mer_search.search.resume import file_of
@@ -38,65 +37,48 @@ def sections(study: optuna.Study) -> list[Section]:
     drawn = history(study)
     if not drawn:
         return [Section("The search", [Text("No trial has ended yet.")])]
-    told: list[Block] = [Text(f"{state_line(progress_of(study))}."), drawn]
+    told: list[Block] = [Text(f"{state_line(progress_of(study))}."), drawn, trials_table(study)]
     if study.user_attrs["leaks"]:
         told.insert(0, Text("The search's rule looks at the test subjects' labels: its figures leak.", "bad"))
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    mattered = _importances([trial for trial in ended if ran_to_its_end(trial)])
+    if any(trial.params for trial in ended):
+        mattered.append(
+            Picture("slices", "UF1 against each axis; hollow: stopped early, an estimate", figures.slices(ended))
+        )
+    trust: list[Block] = [
+        Text("That needs two confirmed trials, and five to tell: `mer-search confirm --top 2`, or more.")
+    ]
+    if found := proxy(study):
+        picture = Picture("proxy", "Confirmed trials, by their number", [figures.proxy(found)])
+        trust = [Text(proxy_line(found)), picture]
     return [
-        Section("The search", [*told, trials_table(study)]),
-        Section("What mattered", [*_importances(study), *_slices(study)]),
-        Section("Can the search's score be trusted?", _proxy(study)),
+        Section("The search", told),
+        Section("What mattered", mattered),
+        Section("Can the search's score be trusted?", trust),
         Section("The space", [Code(file_of(study).text, "Study file")]),
     ]
 
 
 def history(study: optuna.Study) -> Picture | None:
     """The search as it went; None before a trial has ended."""
-    points = [_point(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
-    infeasible = [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))]
+    trials = study.get_trials(deepcopy=False)
     caption = "UF1 of the search's subjects, trial by trial; hollow: stopped early, an estimate"
-    return Picture("history", caption, [figures.history(points, infeasible)]) if points else None
+    ended = any(trial.state == TrialState.COMPLETE for trial in trials)
+    return Picture("history", caption, [figures.history(trials)]) if ended else None
 
 
-def _point(trial: FrozenTrial) -> Point:
-    return Point(trial.number, score(trial), not ran_to_its_end(trial))
-
-
-def _importances(study: optuna.Study) -> list[Block]:
+def _importances(whole: Sequence[FrozenTrial]) -> list[Block]:
     """By fANOVA on the trials that ran to their end; estimates of the others would follow the sampler's beliefs."""
-    whole = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
     if len(whole) < MIN_TRIALS or len({score(trial) for trial in whole}) < 2:
         return [Text(f"Importances need {MIN_TRIALS} trials that ran to their end; there are {len(whole)}.")]
     alone = optuna.create_study(direction="maximize")
-    alone.add_trials(
-        [
-            optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=score(trial))
-            for trial in whole
-        ]
-    )
-    found = optuna.importance.get_param_importances(
-        alone, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
-    )
+    for trial in whole:
+        alone.add_trial(create_trial(params=trial.params, distributions=trial.distributions, value=score(trial)))
+    fanova = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    found = optuna.importance.get_param_importances(alone, evaluator=fanova)
     caption = f"Importances by fANOVA on {len(whole)} trials that ran to their end; of few trials they are rough"
     return [Picture("importances", caption, [figures.importances(found)])] if found else []
-
-
-def _slices(study: optuna.Study) -> list[Block]:
-    """UF1 against every axis."""
-    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    names = dict.fromkeys(name for trial in ended for name in trial.params)
-    pairs = {name: [(_point(trial), trial.params[name]) for trial in ended if name in trial.params] for name in names}
-    kinds = {name: kind for trial in ended for name, kind in trial.distributions.items()}
-    logarithmic = [name for name in names if isinstance(kind := kinds[name], FloatDistribution) and kind.log]
-    caption = "UF1 against each axis; hollow: stopped early, an estimate"
-    return [Picture("slices", caption, figures.slices(pairs, logarithmic))] if names else []
-
-
-def _proxy(study: optuna.Study) -> list[Block]:
-    found = proxy(study)
-    if found is None:
-        return [Text("That needs two confirmed trials, and five to tell: `mer-search confirm --top 2`, or more.")]
-    picture = figures.proxy(found.tuning_uf1, found.confirmed_uf1, found.trials, found.on_other)
-    return [Text(proxy_line(found)), Picture("proxy", "Confirmed trials, by their number", [picture])]
 
 
 def trials_csv(study: optuna.Study) -> str:
@@ -106,18 +88,12 @@ def trials_csv(study: optuna.Study) -> str:
     head = ("trial", "state", "uf1", "estimated", "uf1_in_finals", "fold_epochs", "gflop", "parameters", *names)
     rows = []
     for trial in trials:
-        done, told = trial.state == TrialState.COMPLETE, trial.user_attrs
-        rows.append(
-            [
-                trial.number,
-                "stopped" if done and not ran_to_its_end(trial) else trial.state.name.lower(),
-                f"{score(trial):.6f}" if done else "",
-                int(not ran_to_its_end(trial)) if done else "",
-                f"{mean(scores):.6f}" if (scores := final_scores(study, trial)) else "",
-                told.get("fold_epochs", [""])[0],
-                told.get("gflop", ""),
-                told.get("parameters", ""),
-                *(trial.params.get(name, "") for name in names),
-            ]
-        )
+        whole, done = ran_to_its_end(trial), trial.state == TrialState.COMPLETE
+        state = "stopped" if done and not whole else trial.state.name.lower()
+        scored = (f"{score(trial):.6f}", int(not whole)) if done else ("", "")
+        in_finals = f"{mean(scores):.6f}" if (scores := final_scores(study, trial)) else ""
+        facts = trial.user_attrs
+        cost = (facts.get("fold_epochs", [""])[0], facts.get("gflop", ""), facts.get("parameters", ""))
+        values = (trial.params.get(name, "") for name in names)
+        rows.append([trial.number, state, *scored, in_finals, *cost, *values])
     return csv_text(head, rows)

@@ -7,8 +7,8 @@ from mer_search.config import Value
 from mer_search.confirmation.difficulty import Ranked
 from mer_search.confirmation.summary import NAMED_VALUES, Comparison, Estimate, Score, Summary
 from mer_search.evaluation.metrics import LEAKS
-from mer_search.report.document import Cell, Table, Text, Tone
-from mer_search.report.terminal import decimals, interval, plural
+from mer_search.report.document import Block, Table, Text, Tone, decimals
+from mer_search.report.terminal import interval, plural
 
 RULE_TITLES = {
     "tail": "tail",
@@ -17,8 +17,13 @@ RULE_TITLES = {
     "best_test_epoch": "best test epoch",
 }
 BASELINE_TITLES = {"logistic_regression": "baseline: logistic reg.", "rbf_svm": "baseline: RBF SVM"}
+SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", "unsure", "Synthetic.")
 AnyScore = TypeVar("AnyScore", bound=Estimate)
-BBC, CROSSED = "corrected best trial", "cross-fitted best trial"
+
+
+def lead(synthetic: bool, *blocks: Block) -> list[Block]:
+    """Blocks that a reader sees first, after a word on clips that are synthetic."""
+    return [SYNTHETIC, *blocks] if synthetic else list(blocks)
 
 
 def title(summary: Summary, rule: str, group: str) -> str:
@@ -27,19 +32,18 @@ def title(summary: Summary, rule: str, group: str) -> str:
         return f"{RULE_TITLES[rule]} (LEAKS)"
     if summary.is_leak_free(rule, group):
         return f"{RULE_TITLES[rule]}, leak-free"
-    return RULE_TITLES[rule] + (", no epoch selected" if rule == "tail" else "")
+    return f"{RULE_TITLES[rule]}, no epoch selected" if rule == "tail" else RULE_TITLES[rule]
 
 
 def group_title(summary: Summary, group: str) -> str:
-    """How a group of subjects is called: by who they are to the search where all asked for are the same to it, and with
-    a word where they are the easier ones by construction."""
+    """How a group of subjects is called: "all" by what they are to the search, where that is the same of all."""
     if group == "all" and summary.tuning_subjects and summary.n_tuning in (0, summary.n_subjects):
         group = "tuning" if summary.n_tuning else "other"
     return f"{group}, easier" if group == "other" and summary.other_are_easier else group
 
 
 def changes_lines(networks: Iterable[tuple[str, Mapping[str, Value]]]) -> list[str]:
-    """What was set in presets, of (title, values), where a title does not say it: a line for equal values."""
+    """What was set in presets, where their titles do not say it: a line for all that have the same values."""
     met: dict[str, list[str]] = {}
     for title, changed in networks:
         if len(changed) > NAMED_VALUES:
@@ -54,43 +58,41 @@ def people(summary: Summary) -> str:
 
 
 def legend(summary: Summary) -> str:
-    """What the table's words mean, of those that stand in it."""
+    """What the words of its table mean, of those that stand in it."""
+    several, by_database = len(summary.seeds) > 1, summary.left_out == "database"
+    scores = "the scores of" if summary.n_tuning == summary.n_subjects else "the scores of some of"
+    has_other = any(group_title(summary, group).startswith("other") for group in summary.rules["tail"])
     easier = ", which are EASIER, for the search took the hardest" if summary.other_are_easier else ""
-    several = len(summary.seeds) > 1
-    of_all = "of" if summary.n_tuning == summary.n_subjects else "of some of"
-    grouped = any(group_title(summary, group).startswith("other") for group in summary.rules["tail"])
-    parts = [
-        "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects. "
-        + ("UF1 and sd: mean and deviation over seeds. " if several else "")
-        + f"95 %: for {people(summary)}. baseline: the better one's UF1 on the same subjects.",
-        "Leave-one-database-out: no network saw a clip of the database that it is tested on."
-        if summary.left_out == "database"
-        else "",
-        "seeds averaged: of the seeds' mean probability, which predict and export give." if several else "",
-        f"no epoch selected: but the configuration was chosen by the scores {of_all} these subjects."
-        if summary.n_tuning
-        else "",
-        f"other: the subjects that the search never scored{easier}." if grouped else "",
-        "corrected, cross-fitted: by BBC-CV over the search's trials, and the best of each half of the subjects scored "
-        "on the other half; of one seed, finals aside."
-        if summary.uf1_bbc
-        else "",
-        "LEAKS, all rules: these networks were trained with the test person in sight, as the public code does."
-        if summary.leaks
-        else "",
-        f"best test epoch: the rule of published figures, which picks each {summary.left_out}'s epoch on that very "
-        f"{summary.left_out}, and is higher for that reason alone.",
+    sentences = [
+        (True, "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects."),
+        (several, "UF1 and sd: mean and deviation over seeds."),
+        (True, f"95 %: for {people(summary)}. baseline: the better one's UF1 on the same subjects."),
+        (by_database, "Leave-one-database-out: no network saw a clip of the database that it is tested on."),
+        (several, "seeds averaged: of the seeds' mean probability, which predict and export give."),
+        (summary.n_tuning, f"no epoch selected: but the configuration was chosen by {scores} these subjects."),
+        (has_other, f"other: the subjects that the search never scored{easier}."),
+        (
+            summary.uf1_bbc,
+            "corrected, cross-fitted: by BBC-CV over the search's trials, and the best of each half of the subjects "
+            "scored on the other half; of one seed, finals aside.",
+        ),
+        (summary.leaks, "LEAKS, all rules: training had the test person in sight, as in the public code."),
+        (
+            True,
+            f"best test epoch: the rule of published figures, which picks each {summary.left_out}'s epoch on that very "
+            f"{summary.left_out}, and is higher for that reason alone.",
+        ),
     ]
-    return " ".join(filter(None, parts))
+    return " ".join(sentence for applies, sentence in sentences if applies)
 
 
 def shown(groups: Mapping[str, AnyScore]) -> list[tuple[str, AnyScore]]:
-    """The groups that have rows: that of the tuning subjects is the best of many there, and has the corrected one."""
+    """The groups that have rows: all but the tuning subjects, of whom the corrected estimate is shown."""
     return [(group, score) for group, score in groups.items() if group != "tuning"]
 
 
 def every_estimate(summary: Summary) -> Iterator[tuple[str, str, Estimate]]:
-    """What a confirmation found: what each estimate is called, its group of subjects, and it."""
+    """Of everything that a confirmation found: how it is called, its group of subjects, and the estimate."""
     for rule, groups in summary.rules.items():
         asked = [(group, score) for group, score in shown(groups) if group not in summary.databases]
         for group, score in shown(groups) if rule == "tail" else asked:
@@ -100,45 +102,31 @@ def every_estimate(summary: Summary) -> Iterator[tuple[str, str, Estimate]]:
                 yield f"tail, seeds averaged{' (LEAKS)' * summary.leaks}", group, score.averaged
     if summary.uf1_bbc:
         leaks = " (LEAKS)" * (summary.uf1_bbc.rule in LEAKS)
-        yield BBC + leaks, "tuning", summary.uf1_bbc
-        yield CROSSED + leaks, "tuning", summary.uf1_bbc.cross_fitted
+        yield f"corrected best trial{leaks}", "tuning", summary.uf1_bbc
+        yield f"cross-fitted best trial{leaks}", "tuning", summary.uf1_bbc.cross_fitted
     for name, baseline in summary.baselines.items():
         for group, estimate in shown(baseline):
             yield BASELINE_TITLES[name], group, estimate
 
 
 def summary_rows(summary: Summary) -> list[tuple[str, ...]]:
-    """What a confirmation found, as rows: estimate, subjects, UF1, sd, 95 % interval, the better baseline's UF1.
-
-    "all" are all that were asked for.
-    """
+    """Every estimate: what it is called, its subjects, UF1, sd, 95 % interval, the better baseline's UF1."""
     n_subjects = {"all": summary.n_subjects, "other": summary.n_subjects - summary.n_tuning}
     n_subjects |= {name: len(members) for name, members in summary.databases.items()}
-    if summary.uf1_bbc:
-        n_subjects["tuning"] = summary.uf1_bbc.n_subjects
-    return [
-        (
-            name,
-            f"{n_subjects[group]} {group_title(summary, group)}",
-            decimals(score.uf1),
-            decimals(getattr(score, "sd", None)),
-            interval(score.ci95),
-            "" if name in BASELINE_TITLES.values() or summary.leaks else decimals(better_baseline(summary, group)),
-        )
-        for name, group, score in every_estimate(summary)
-    ]
+    n_subjects["tuning"] = summary.uf1_bbc.n_subjects if summary.uf1_bbc else 0
+    rows: list[tuple[str, ...]] = []
+    for name, group, score in every_estimate(summary):
+        subjects, sd = f"{n_subjects[group]} {group_title(summary, group)}", decimals(getattr(score, "sd", None))
+        alone = name in BASELINE_TITLES.values() or summary.leaks
+        baseline = "" if alone else decimals(better_baseline(summary, group))
+        rows.append((name, subjects, decimals(score.uf1), sd, interval(score.ci95), baseline))
+    return rows
 
 
 def summary_table(summary: Summary) -> Table:
     """Every estimate of a confirmation, with its interval."""
-    return Table(
-        ("estimate", "subjects", "UF1", "sd", "95 %", "baseline"),
-        summary_rows(summary),
-        legend(summary),
-        left=2,
-        strong=0,
-        title=f"{summary.title}: {_asked(summary)}",
-    ).without_empty()
+    head, named = ("estimate", "subjects", "UF1", "sd", "95 %", "baseline"), f"{summary.title}: {_asked(summary)}"
+    return Table(head, summary_rows(summary), legend(summary), left=2, strong=0, title=named).without_empty()
 
 
 def _asked(summary: Summary) -> str:
@@ -153,11 +141,6 @@ def better_baseline(summary: Summary, group: str) -> float | None:
     if group == "tuning" and summary.n_tuning == summary.n_subjects:
         group = "all"
     return max((groups[group].uf1 for groups in summary.baselines.values() if group in groups), default=None)
-
-
-def on_others(groups: Mapping[str, Score]) -> float | None:
-    """UF1 on the subjects that the search never scored, if there are such."""
-    return groups["other"].uf1 if "other" in groups else None
 
 
 def conclusion(summary: Summary) -> str:
@@ -179,31 +162,28 @@ def _against_baselines(summary: Summary) -> Text:
     called = BASELINE_TITLES[name].removeprefix("baseline: ")
     side = "above" if score.averaged.uf1 > best else "not above"
     ensemble = f" With its {seeds} seeds averaged: {score.averaged.uf1:.3f}, {side} the baseline." if seeds > 1 else ""
-    given = [
-        name for name, column in zip(summary.classes, zip(*score.confusion, strict=True), strict=True) if any(column)
-    ]
-    ensemble += f" It calls every clip {given[0]}: it has learnt nothing." if len(given) == 1 else ""
+    columns = zip(*score.confusion, strict=True)
+    predicted = [name for name, column in zip(summary.classes, columns, strict=True) if any(column)]
+    ensemble += f" It calls every clip {predicted[0]}: it has learnt nothing." if len(predicted) == 1 else ""
     if score.uf1 <= best:
         said = f"mean UF1 {score.uf1:.3f} does NOT beat a baseline: {called} reaches {best:.3f}.{ensemble}"
         return Text(f"{summary.title}: {said}", "bad", f"{question} No.")
-    low = score.ci95[0] if score.ci95 else None
-    reach = f", but its 95 % interval begins below, at {low:.3f}" if low is not None and low <= best else ""
+    clearly = score.ci95 is not None and score.ci95[0] > best
+    reach = "" if clearly or not score.ci95 else f", but its 95 % interval begins below, at {score.ci95[0]:.3f}"
     said = f"mean UF1 {score.uf1:.3f} is above the better baseline's ({called}, {best:.3f}){reach}.{ensemble}"
-    tone: Tone
-    tone, answer = ("good", "Yes.") if low is not None and low > best else ("unsure", "Not clearly.")
-    return Text(f"{summary.title}: {said}", tone, f"{question} {answer}")
+    answer = "Yes." if clearly else "Not clearly."
+    return Text(f"{summary.title}: {said}", "good" if clearly else "unsure", f"{question} {answer}")
 
 
 def _against_start(summary: Summary) -> list[Text]:
-    question, found = "Better than the search's start?", summary.comparison
+    found = summary.comparison
     if found and found.start is not None:
-        question = f"Better than {found.start}?" if found.against_start else question
+        start = found.start if found.against_start else "the search's start"
         tone, answer, lines = _start(found)
-        return [Text(" ".join(lines), tone, f"{question} {answer}")]
-    if not summary.n_tuning:
-        return []  # there was no search
+        return [Text(" ".join(lines), tone, f"Better than {start}? {answer}")]
     said = f"{summary.title} was not compared with it: `mer-search confirm --trial NUMBER` compares."
-    return [Text(said, "unsure", f"{question} Not asked.")]
+    searched = summary.n_tuning > 0
+    return [Text(said, "unsure", "Better than the search's start? Not asked.")] if searched else []
 
 
 def _leak(summary: Summary) -> Text:
@@ -229,12 +209,8 @@ def gap(summary: Summary) -> str:
 
 
 def comparison_lines(comparison: Comparison, trials: int) -> list[str]:
-    """What follows for the first network, which a search found, against each other one.
-
-    Args:
-        comparison: of the confirmed networks; where the search started has the last word.
-        trials: how many of them, the first ones, are trials that were to be confirmed.
-    """
+    """What follows for the first network against each other one, the search's start last; the first `trials` networks
+    are those that were to be confirmed."""
     lines = [f"{pair.conclusion}." for pair in comparison.pairs if pair.second != comparison.start]
     if trials > 1:
         lines.append(
@@ -266,39 +242,29 @@ def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
 def top_table(summaries: Sequence[Summary]) -> Table:
     """Confirmed networks, a row each, and the baselines."""
     first = summaries[0]
-    rows: list[Sequence[Cell]] = [
-        (
-            summary.title,
-            summary.tail.uf1,
-            summary.tail.sd,
-            interval(summary.tail.ci95),
-            on_others(summary.rules["tail"]),
-            summary.rules["best_test_epoch"]["all"].uf1,
-        )
-        for summary in summaries
+    scored: list[tuple[str, Mapping[str, Score], float | None]] = [
+        *((each.title, each.rules["tail"], each.rules["best_test_epoch"]["all"].uf1) for each in summaries),
+        *((BASELINE_TITLES[name], groups, None) for name, groups in first.baselines.items()),
     ]
-    rows += [
-        (BASELINE_TITLES[name], groups["all"].uf1, None, interval(groups["all"].ci95), on_others(groups), None)
-        for name, groups in first.baselines.items()
+    rows = [
+        (name, score.uf1, getattr(score, "sd", None), interval(score.ci95), other.uf1 if other else None, leaking)
+        for name, groups, leaking in scored
+        for score, other in [(groups["all"], groups.get("other"))]
     ]
     easier = ", which are easier, for it took the hardest" if first.other_are_easier else ""
-    return Table(
-        ("network", "UF1", "sd", "95 % interval", "other", "LEAKS"),
-        rows,
+    caption = (
         "UF1, sd and 95 %: tail, no epoch selected; mean and deviation over seeds, for new people like these. other: "
         f"leak-free, on the {first.n_subjects - first.n_tuning} subjects that the search never scored{easier}. LEAKS: "
-        "best test epoch, the rule of published figures.",
-        title=_asked(first),
+        "best test epoch, the rule of published figures."
     )
+    return Table(("network", "UF1", "sd", "95 % interval", "other", "LEAKS"), rows, caption, title=_asked(first))
 
 
 def subjects_table(rows: Sequence[Ranked], title: str) -> Table:
     """Subjects, the hardest first."""
     cells = [(row.subject, row.clips, row.log_loss, f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows]
-    return Table(
-        ("subject", "clips", "log-loss", "sum", "errors"),
-        cells,
+    caption = (
         "log-loss: under the tail rule, mean over seeds, of a clip; sum: of all its clips, by which subjects are "
-        "ranked. errors: share of all subjects' errors.",
-        title=title,
+        "ranked. errors: share of all subjects' errors."
     )
+    return Table(("subject", "clips", "log-loss", "sum", "errors"), cells, caption, title=title)

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
 
 import rich.table
 from rich import box
@@ -14,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from mer_search.engine.stop import check, polling
-from mer_search.report.document import Table
+from mer_search.report.document import Table, decimals
 
 # Names and paths may look like markup, which is off. Lines are never wrapped here, so that a path or a command can be
 # copied; tables are.
@@ -33,11 +32,7 @@ def show(table: Table) -> None:
 def drawn(table: Table) -> RenderableType:
     """A table as rich draws it."""
     grid = rich.table.Table(
-        title=table.title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
+        title=table.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
     for place, column in enumerate(table.head):
         grid.add_column(column, justify="left" if place < table.left else "right", overflow="fold")
@@ -56,60 +51,42 @@ def note(line: str) -> None:
     err.print(line, soft_wrap=False)
 
 
-Kind = TypeVar("Kind", bound=Progress)
-
-
-def new_bars(kind: type[Kind], description: str, width: int | None = 40) -> Kind:
+def new_bars(description: str, width: int = 40) -> Progress:
     """Bars on the terminal, which are gone in the end: what is done, how much of how much, the time left."""
-    return kind(
-        TextColumn(description, markup=False),
-        BarColumn(width),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-        speed_estimate_period=WHOLE_RUN,
-    )
+    columns = (TextColumn(description, markup=False), BarColumn(width), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = not err.is_terminal
+    return Progress(*columns, console=err, transient=True, disable=hidden, speed_estimate_period=WHOLE_RUN)
 
 
 class Bars:
-    """A progress bar for each thing that is being done: call it with (what, done, total), also to see whether the
-    command is to stop.
-
-    Where the output is no terminal, a line for what has begun and is not done soon, and one a tenth that takes longer
-    than a second.
-    """
+    """A progress bar for each thing that is done: call it with (what, done, total), which also stops the command if it
+    is to stop. Where the output is no terminal, a line for what has begun and is not done soon, and for slow tenths."""
 
     def __init__(self) -> None:
-        self.progress = new_bars(Progress, "{task.description}")
+        self.progress = new_bars("{task.description}")
         self.tasks: dict[str, TaskID] = {}
         self.told: dict[str, tuple[int, float]] = {}  # the tenth that was told last, and when
         self.begun = threading.Timer(0, lambda: None)  # tells what was begun last
 
     def __call__(self, what: str, done: int, total: int) -> None:
         check()
-        if what not in self.tasks:
-            self.tasks[what] = self.progress.add_task(what, total=total)
-            self.told[what] = 0, time.monotonic()
-            self._tell_soon(what)
-        self.progress.update(self.tasks[what], completed=done, total=total)
         tenth, now = 10 * done // max(total, 1), time.monotonic()
-        if done == total:
+        if what not in self.tasks:
+            self.tasks[what], self.told[what] = self.progress.add_task(what, total=total), (0, now)
             self.begun.cancel()
+            if not err.is_terminal:
+                self.begun = threading.Timer(SILENT, note, [f"{what} ..."])
+                self.begun.daemon = True
+                self.begun.start()
+        self.progress.update(self.tasks[what], completed=done, total=total)
         before, when = self.told[what]
         late = now - when >= LINES_APART or (before and done == total)
-        if not err.is_terminal and tenth != before and late:
-            self.told[what] = tenth, now
+        tell = not err.is_terminal and tenth != before and late
+        if tell or done == total:
             self.begun.cancel()
+        if tell:
+            self.told[what] = tenth, now
             note(f"{what}: {done} of {total}")
-
-    def _tell_soon(self, what: str) -> None:
-        self.begun.cancel()
-        if not err.is_terminal:
-            self.begun = threading.Timer(SILENT, note, [f"{what} ..."])
-            self.begun.daemon = True
-            self.begun.start()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -155,11 +132,6 @@ def operations(flop: float) -> str:
 def plural(count: int, noun: str) -> str:
     """ "1 slot", "2 slots"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def decimals(score: float | None) -> str:
-    """Three decimals; nothing for None."""
-    return "" if score is None else f"{score:.3f}"
 
 
 def p_value(p: float) -> str:

@@ -1,9 +1,10 @@
 """A study on the terminal: its trials, and what to do next."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -12,19 +13,14 @@ from mer_search.confirmation.folders import confirmed_uf1
 from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
-from mer_search.report.terminal import out, plural
+from mer_search.report.terminal import interval, out, plural, say, show
 from mer_search.search.storage import FINALS, FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
-
-if TYPE_CHECKING:
-    from mer_search.search.finals import Final
 
 
 def values_text(values: dict[str, Any]) -> str:
     """Parameters in one line, without their parts' names: "channels=nr lr=0.0008"."""
-    return " ".join(
-        f"{key.split('.')[1]}={value:.3g}" if isinstance(value, float) else f"{key.split('.')[1]}={value}"
-        for key, value in values.items()
-    )
+    texts = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in values.items()}
+    return " ".join(f"{key.split('.')[1]}={text}" for key, text in texts.items())
 
 
 def trial_line(trial: FrozenTrial) -> str:
@@ -44,13 +40,6 @@ def trial_line(trial: FrozenTrial) -> str:
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
 
 
-def final_line(final: "Final") -> str:
-    """How a finalist stands, in one line."""
-    scores = final.uf1_by_seed
-    each = ", ".join(f"{uf1:.3f}" for uf1 in scores)
-    return f"trial {final.number:3d}  finals, {len(scores)} seeds: UF1 {mean(scores):.3f}, the mean of {each}"
-
-
 def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     """The best trials of a study, the best first; then those that were stopped early."""
     whole = ranked_trials(study)
@@ -65,21 +54,19 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
             values_text(trial.params),
             f"{'' if ran_to_its_end(trial) else '~'}{score(trial):.3f}",
             f"{mean(finals):.3f} ({len(finals)})" if (finals := final_scores(study, trial)) else "",
-            *([confirmed.get(trial.number)] if confirmed else []),
+            confirmed.get(trial.number),
             trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"])),
             f"{trial.user_attrs['gflop']:.3g}" if "gflop" in trial.user_attrs else "",
         )
         for trial in chosen
     ]
-    return Table(
-        ("trial", "values", "UF1", "finals", *(["confirmed"] if confirmed else []), "folds", "GFLOP"),
-        cells,
+    head, strong = ("trial", "values", "UF1", "finals", "confirmed", "folds", "GFLOP"), 0 if whole else None
+    caption = (
         f"The best first: {in_finals}by UF1{', of what was tried again the mean over its trials' if repeated else ''}; "
-        "last, those that were stopped early, with an estimate (~). The best of many looks better than it is.",
-        left=2,
-        strong=0 if whole else None,
-        title=f"{study.study_name}: {study.user_attrs['dataset']}",
-    ).without_empty()
+        "last, those that were stopped early, with an estimate (~). The best of many looks better than it is."
+    )
+    title = f"{study.study_name}: {study.user_attrs['dataset']}"
+    return Table(head, cells, caption, left=2, strong=strong, title=title).without_empty()
 
 
 def front_table(facts: dict[str, Any]) -> Table:
@@ -103,9 +90,9 @@ def state_line(facts: dict[str, Any]) -> str:
 
 def proxy_line(found: Proxy) -> str:
     """Whether the search's subjects can be trusted."""
-    interval = ", 95 % {:+.2f} to {:+.2f}".format(*found.ci95) if found.ci95 else ""
+    ends = ", 95 % {:+.2f} to {:+.2f}".format(*found.ci95) if found.ci95 else ""
     where = "on the subjects that it never scored" if found.on_other else "on the same subjects, with fresh seeds"
-    correlation = "not estimable" if found.spearman is None else f"{found.spearman:+.2f}{interval}"
+    correlation = "not estimable" if found.spearman is None else f"{found.spearman:+.2f}{ends}"
     best = " These are among the best, whose scores lie close together; over all trials it would be higher."
     return (
         f"The search's score against the confirmed UF1 of {len(found.trials)} trials {where}: rank correlation "
@@ -122,3 +109,19 @@ def print_next(storage: str, name: str, folder: Path) -> None:
     out.print(f"  look at it:  mer-search dashboard{options}")
     artifacts = shlex.quote(str(folder / "artifacts"))
     out.print(f"       or:     optuna-dashboard {shlex.quote(shown(storage))} --artifact-dir {artifacts}")
+
+
+def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> None:
+    """What each way to search found in a replay."""
+    say(f"{configurations} configurations, at the cost of {trials} whole trials, {repeats} repeats")
+    cells = []
+    for row in rows:
+        uf1, rank = row["uf1"], f"{row['rank']['mean']:.1f}"
+        shares = (f"{row[key]:.0%}" for key in ("cost_of_as_many_trials", "equals_stopped"))
+        cells.append((row["strategy"], uf1["mean"], interval(uf1["ci95"]), row["regret"], rank, *shares))
+    show(Table(("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals"), cells))
+    say(
+        "UF1: true, of what was chosen; 95 %: over repeats. regret: below the best there is. rank: mean, 1 the best. "
+        "cost: of as many trials, as a share of no pruner's. equals: how often it stops a trial that equals the "
+        "best."
+    )
