@@ -42,15 +42,6 @@ def test_a_study_on_the_same_clips_with_another_task_is_refused(storage, make_se
         open_study(search, storage, "small")
 
 
-def test_a_study_whose_file_meant_another_default_says_how_to_go_on(storage, make_search):
-    search = make_search(STUDY.replace('"none"', '"recall-rungs"'))
-    open_study(search, storage, "small")
-    unsaid = STUDY.replace('pruner = "none"\n', "")
-    (search.out / "study.toml").write_text(unsaid)  # as it was kept when that was the default
-    with pytest.raises(StorageError, match=r'a default has changed.*pruner = "recall-rungs"; write that'):
-        open_study(make_search(unsaid), storage, "small")
-
-
 def test_a_search_ends_when_its_folder_is_deleted_and_says_so_again(begin, storage, executor):
     search, study = begin()
 

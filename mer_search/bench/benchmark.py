@@ -6,7 +6,6 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,7 @@ from mer_search.config import Run, with_values
 from mer_search.engine.executor import cores, train_all
 from mer_search.engine.local import LocalExecutor
 from mer_search.engine.task import Task
-from mer_search.engine.where import open_executor
+from mer_search.engine.where import Where
 from mer_search.engine.worker import settle
 from mer_search.model.flops import memory, step_flop
 from mer_search.model.network import Network
@@ -172,7 +171,7 @@ def _trial(run: Run, loaded: Loaded, subjects: Sequence[str], runs: int) -> dict
     Two epochs are timed; the others cost the same.
     """
     short = with_values(run, {"train.epochs": 2})
-    with closing(open_executor("local", short, "cpu")) as executor:
+    with Where().open(short) as executor:
         executor.put(loaded.dataset, loaded.tensors)
 
         def trial() -> None:

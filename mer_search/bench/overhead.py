@@ -6,7 +6,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ from mer_search.config import with_values
 from mer_search.data.flow import measure
 from mer_search.data.frames import frame_sets
 from mer_search.engine.executor import Executor
-from mer_search.engine.where import open_executor
+from mer_search.engine.where import Where
 from mer_search.search import space
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.space import StudyFile
@@ -67,7 +66,7 @@ def start(runs: int) -> Times:
 def first_epoch(folder: str) -> None:
     """What `run` does until its first epoch has ended."""
     loaded = load_demo(silent)
-    with closing(open_executor("local", loaded.run, "cpu")) as executor:
+    with Where().open(loaded.run) as executor:
         for event in _search(space.load("demo"), loaded, executor, Path(folder), 1):
             if isinstance(event, Trained):
                 os._exit(0)  # what comes after is not measured
@@ -77,7 +76,7 @@ def bookkeeping(file: StudyFile, loaded: Loaded) -> Bookkeeping:
     """Whatever a trial needs beside its training: Optuna, storage, files, processes, evaluation. Epochs are few here,
     so that it can be told from the training."""
     short = replace(loaded, run=with_values(loaded.run, {"train.epochs": 2}))
-    with TemporaryDirectory() as folder, closing(open_executor("local", loaded.run, "cpu")) as executor:
+    with TemporaryDirectory() as folder, Where().open(loaded.run) as executor:
         deque(_search(file, short, executor, Path(folder), 1), 0)  # processes have started, and have the clips
         start, training = time.perf_counter(), 0.0
         for event in _search(file, short, executor, Path(folder), 1 + TRIALS):

@@ -145,14 +145,14 @@ def run_pruner(
     def scores(configuration: int, epochs: int, seed: int = seed) -> NDArray[np.float64]:
         return table.scores(pruner.measure, configuration, seed, epochs)
 
-    def incumbent(epochs: int) -> pruners.Incumbent | None:
+    def scored(epochs: int) -> NDArray[np.float64] | None:
         if rivals is None or not pruner.stops_some:
             return None
         best, others = rivals
-        return pruners.incumbent_of(scores(best, epochs), [scores(other, epochs) for other in others], weights)
+        return np.array([scores(each, epochs) for each in (best, *others)])
 
     configuration, own_seed = trial
-    steps = pruner.run(order, int(table.epochs[configuration]), incumbent, weights)
+    steps = pruner.run(order, int(table.epochs[configuration]), scored, weights)
     need = next(steps)
     while True:
         try:

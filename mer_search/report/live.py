@@ -16,8 +16,8 @@ from mer_search.report.terminal import err, new_bars, note
 from mer_search.report.trials import final_line, trial_line, values_text
 from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.storage import ENDED, is_stopped, score
-from mer_search.search.study import Begun, Event, Lost, Restored, Scored, Trained
+from mer_search.search.storage import ended, is_stopped, score
+from mer_search.search.study import Event, Lost, Restored, Scored, Trained
 from mer_search.search.trial import Evaluation
 from mer_search.training.loop import Epoch
 
@@ -62,10 +62,7 @@ class Live:
 
     def show(self, event: Event | Final) -> None:
         """What has happened."""
-        if isinstance(event, Begun):
-            self.done = event.done
-            self._move()
-        elif isinstance(event, Trained):
+        if isinstance(event, Trained):
             self._epoch(event.epoch, event.of)
             self._tell(f"trial {event.number}: epoch {event.epoch.epoch} of {event.of} without {event.epoch.subject}")
         elif isinstance(event, Scored):
@@ -105,7 +102,7 @@ class Live:
 
     def _told(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
         self.under_way.pop(trial.number, None)
-        self.done += trial.state in ENDED
+        self.done = ended(self.study)
         self._move()
         if best is not None:
             stopped = sum(map(is_stopped, self.study.get_trials(deepcopy=False)))

@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -15,10 +16,10 @@ from mer_search.engine.where import Where
 from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.search.cost import Cost, search_cost
 from mer_search.search.finals import Final, run_finals
-from mer_search.search.resume import kept
+from mer_search.search.resume import check_agrees, folder_of, read_kept
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.space import StudyFile, load
-from mer_search.search.storage import ended
+from mer_search.search.storage import ended, find_study, open_storage
 from mer_search.search.study import Event, hold_study, in_flight_of, restore, run, slots_of
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, chosen_data, find_data, load_data, silent
@@ -105,32 +106,43 @@ def search_of(
     Raises:
         UsageError, DataError, StorageError: what `mer-search run` refuses.
     """
-    there = None
+    there: Mapping[str, Any] = {}  # the study's attributes, if it is there
     if file or not study_name:  # of one that is only named, its own data come before MER_SEARCH_DATA
         data = chosen_data(data)
         file = file or _default_file(data, device, on_choice)
+        name = study_name or file.name
         with suppress(UsageError, StorageError):  # whatever is wrong is told where the study is opened
-            there = kept(storage, study_name or file.name, out)
+            there = find_study(open_storage(storage), name).user_attrs
     else:
-        there = kept(storage, study_name, out)
-        file = there.file()
-    name = study_name or file.name
+        name, there = study_name, find_study(open_storage(storage), study_name).user_attrs
+    results = folder_of(there, name, out) if there else out / name
+    file = file or read_kept(results, there["study_file"])
     if there:
-        values = {**there.folds(data), **values}
-        seed, out = there.facts["seed"] if seed is None else seed, there.out.parent
+        seed = there["seed"] if seed is None else seed
+        values = {**_folds(there, data), **values}
     else:
         file.check_effect()
     file, seed = file.on(values), seed or 0
-    path = find_data(data or (there and there.data), progress)
-    if there and path.resolve() == there.data:
-        there.check(file, seed, out / name)
+    path = find_data(data or (Path(there["data"]) if there else None), progress)
+    if there and str(path.resolve()) == there["data"]:  # before clips are read, what can be told without them
+        here = {"digest": file.digest, "seed": seed, "data": there["data"], "out": str(results.resolve())}
+        check_agrees(name, there, here, file.text)
         if not path.is_dir():
             raise DataError(
                 f"the data of study {name!r} must be in {path}, but there is no such folder; give the --data where it "
                 "is now"
             )
     loaded = load_data(path, file.base, progress, file.subjects)
-    return Search(file, loaded, loaded.select(file.subjects), seed, out / name)
+    return Search(file, loaded, loaded.select(file.subjects), seed, results)
+
+
+def _folds(there: Mapping[str, Any], data: Path | None) -> dict[str, Value]:
+    """The task of a study with these attributes, if other `data`, where they are given, have it, and what its folds
+    leave out."""
+    names = {"task": "data.task", "leave_out": "data.leave_out"}
+    if data and there.get("task") not in open_folder(data).dataset.tasks:
+        del names["task"]
+    return {key: there[name] for name, key in names.items() if name in there}
 
 
 def _default_file(data: Path | None, device: str, on_choice: Callable[[str, str], None]) -> StudyFile:
