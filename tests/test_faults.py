@@ -23,8 +23,8 @@ from mer_search.errors import DataError, DiskError, Infeasible, MerSearchError, 
 from mer_search.search import space
 from mer_search.search import storage as storages
 from mer_search.search import study as studies
-from mer_search.search.storage import held, open_storage, reachable
-from mer_search.search.study import hold_study, open_study, stop_after_failures
+from mer_search.search.storage import held, only_writer, open_storage, reachable
+from mer_search.search.study import open_study, stop_after_failures
 from mer_search.search.trial import Incumbents, Search, trial_folder
 from mer_search.search.workspace import load_data
 
@@ -146,7 +146,7 @@ def test_two_runs_never_write_one_results_folder(tmp_path, flow_folder, make_sea
     refused = pytest.raises(
         StorageError, match=r"small\S* must have one mer-search that writes to it, but another holds it; wait"
     )
-    first, second = (hold_study(search, f"sqlite:///{tmp_path}/{name}.db", "small") for name in "ab")
+    first, second = (only_writer(f"sqlite:///{tmp_path}/{name}.db", search.out) for name in "ab")
     with first, refused, second:
         pass
     loaded = load_data(flow_folder, base, silent)

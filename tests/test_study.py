@@ -175,7 +175,7 @@ def test_sqlite_has_one_writer_however_it_is_spelt(tmp_path, spelt):
     path = tmp_path / "study.db"
     with (
         only_writer(f"sqlite:///{path}", tmp_path / "one"),
-        pytest.raises(StorageError, match=r"another mer-search run holds it; wait for its end"),
+        pytest.raises(StorageError, match=r"study.db must have one mer-search that writes to it, but another holds it; wait"),
         only_writer(spelt.format(path), tmp_path / "other"),
     ):
         pass
@@ -200,14 +200,14 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
         ("postgresql+psycopg2://user:secret@localhost/x", UsageError, "pip install 'psycopg\\[binary\\]'"),
         ("postgresql+psycopg://user:secret@localhost:1/x?password=secret", StorageError, "must be a database"),
         (f"sqlite:///{tmp_path}/none.db", StorageError, "there is no such file"),
-        ("sqlite:///.", StorageError, "must be a file, but . is a folder"),
+        ("sqlite:///.", StorageError, "must be a file in a folder, but . is a folder"),
         ("postgresql+nodriver://user:secret@localhost/x", StorageError, "must be a database that can be opened"),
     ]:
         with pytest.raises(kind, match=words) as caught:
             open_storage(url)
         assert "\n" not in str(caught.value)
         assert "secret" not in str(caught.value)
-    with pytest.raises(StorageError, match="a database needs a folder that exists"):
+    with pytest.raises(StorageError, match="study.db its folder does not exist"):
         open_storage(f"sqlite:///{tmp_path}/no/folder/study.db", create=True)
     (tmp_path / "text.db").write_text("not a database, but long enough to be looked at" * 40)
     with pytest.raises(StorageError, match="must be a database"):

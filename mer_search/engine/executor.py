@@ -4,7 +4,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -86,9 +86,9 @@ class Executor(ABC):
     def put(self, dataset: str, clips: Clips) -> None:
         """Make clips available to tasks under a name. The same name again changes nothing."""
 
-    def drop(self, dataset: str) -> None:
-        """Forget clips that no task needs any more."""
-        self._clips.pop(dataset, None)
+    def keep_only(self, datasets: Collection[str]) -> None:
+        """Forget all clips but these."""
+        self._clips = {name: clips for name, clips in self._clips.items() if name in datasets}
 
     @abstractmethod
     def submit(self, task: Task | Timing) -> None:

@@ -153,7 +153,6 @@ class Scheduler:
         self.trained = self.wasted = 0  # epochs of folds; those of them that were trained ahead and thrown away
         self._flight: deque[Job] = deque()
         self._of: dict[Any, Job] = {}  # the jobs of tasks
-        self._datasets: set[str] = set()
 
     def run(self, ask: Callable[[], Job | None]) -> Generator[tuple[Job, Progress | Finished | Failed | None]]:
         """Yield jobs with what happened to them: an epoch, a fold, a worker's death, or None when the job is over. That
@@ -188,6 +187,7 @@ class Scheduler:
             return False
         self._flight.append(job)
         if not job.over:
+            self.executor.keep_only({each.loaded.dataset for each in self._flight})
             job.start()
         return True
 
@@ -195,18 +195,9 @@ class Scheduler:
         """Fill the free slots."""
         for job in self._flight:
             while not job.over and self.executor.free > 0 and (task := job.next_task()):
-                self._put(job.loaded)
+                self.executor.put(job.loaded.dataset, job.loaded.tensors)
                 self._of[task] = job
                 self.executor.submit(task)
-
-    def _put(self, loaded: Loaded) -> None:
-        """Have clips at hand, and forget those that no job in flight has."""
-        if loaded.dataset not in self._datasets:
-            self.executor.put(loaded.dataset, loaded.tensors)
-            used = {job.loaded.dataset for job in self._flight}
-            for other in self._datasets - used:
-                self.executor.drop(other)
-            self._datasets = self._datasets & used | {loaded.dataset}
 
     def _hear(self, event: Event) -> Iterator[tuple[Job, Progress | Finished | Failed | None]]:
         job = self._of.get(event.task)

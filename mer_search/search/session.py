@@ -1,5 +1,6 @@
 """A search as one call makes it: its study, opened for this process alone, and where its folds are trained."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ from mer_search.search.finals import Final, run_finals
 from mer_search.search.resume import check_agrees, folder_of, read_kept
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.space import StudyFile, load
-from mer_search.search.storage import ended, find_study, open_storage
-from mer_search.search.study import Event, hold_study, in_flight_of, restore, run, slots_of
+from mer_search.search.storage import ended, find_study, only_writer, open_storage
+from mer_search.search.study import Event, open_study, restore, run
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, chosen_data, find_data, load_data, silent
 from mer_search.training.fold_store import go_no_further
@@ -71,13 +72,21 @@ def open_session(
     Raises:
         StorageError: if the study was made with another space, data, subjects or seed, or another process runs it.
     """
-    with hold_study(search, storage, study_name, source) as study:
-        with replace(where, slots=slots_of(study, where.slots)).open(search.loaded.run) as executor:
-            together = in_flight_of(study, in_flight, executor.slots)
-            yield Session(search, study, executor, Scheduler(executor, together))
+    with only_writer(storage, search.out) as opened:
+        study = open_study(search, opened, study_name, source)
+        with replace(where, slots=as_before(study, "slots", where.slots)).open(search.loaded.run) as executor:
+            busy = 1 + math.ceil((executor.slots - 1) / len(search.subjects))  # also while the first trial ends
+            yield Session(search, study, executor, Scheduler(executor, as_before(study, "in_flight", in_flight, busy)))
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():  # a fold that it no longer needed may have been under way
                 go_no_further(search.folder(trial.number))
+
+
+def as_before(study: optuna.Study, key: str, asked: int | None, default: int | None = None) -> Any:
+    """What is asked for, else as it was before, which an attribute of the study tells, else the default."""
+    value = asked or study.user_attrs.get(key) or default
+    study.set_user_attr(key, value)
+    return value
 
 
 def search_of(

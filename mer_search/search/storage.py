@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import lru_cache
 from math import fsum
@@ -308,13 +308,12 @@ def only_writer(url: str, folder: Path) -> Iterator[RDBStorage]:
     Raises:
         UsageError, StorageError: see `open_storage` and `held`.
     """
-    with ExitStack() as locks:
-        if file := _sqlite_file(url):
-            check_url(url)  # before the lock, which would make the folder
-            locks.enter_context(held(file, "--storage"))
+    check_url(url)  # before the lock, which would make the folder
+    file = _sqlite_file(url)
+    with held(file, "--storage") if file else nullcontext():
         storage = open_storage(url, create=True)  # before a folder is made for results
-        locks.enter_context(held(folder))
-        yield storage
+        with held(folder):
+            yield storage
 
 
 def check_free(url: str) -> None:

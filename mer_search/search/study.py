@@ -5,10 +5,9 @@ one is asked for after each that is told. So what the sampler and the pruner kno
 of trials in flight, and not on how many workers there are or how fast they are.
 """
 
-import math
 import traceback
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -33,11 +32,11 @@ from mer_search.errors import (
 )
 from mer_search.files import REFUSALS, disk, sweep, write_whole
 from mer_search.search.memory_limit import BYTES, training_bytes
-from mer_search.search.optuna_internals import enqueued, prune_without_value, wait_again
+from mer_search.search.optuna_internals import prune_without_value, wait_again
 from mer_search.search.resume import MARK, check_agrees, check_folder, file_of, kept_study
 from mer_search.search.samplers import sampler
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
-from mer_search.search.storage import FINALS, TAKEN_FROM, has_ended, has_folds, only_writer, ranked
+from mer_search.search.storage import FINALS, TAKEN_FROM, has_ended, has_folds, ranked
 from mer_search.search.takeover import begin, contained
 from mer_search.search.trial import SEED, TOLD, Evaluation, Search, evaluation_job, failed_job, repeats
 from mer_search.search.workspace import Progress as LoadProgress
@@ -46,29 +45,6 @@ from mer_search.training.fold_store import claim, go_no_further, lacking
 from mer_search.training.loop import Epoch
 
 FAILURES = 3  # consecutive failures that end a run
-
-
-def slots_of(study: optuna.Study, asked: int | None) -> int | None:
-    """How many slots a study is run with: as asked for, else as before; None for as many as the executor has."""
-    slots = study.user_attrs.get("slots") if asked is None else asked
-    study.set_user_attr("slots", slots)
-    return slots
-
-
-def in_flight_of(study: optuna.Study, asked: int | None, slots: int) -> int:
-    """How many trials a study has in flight: as asked for, else as before, else as many as keep the slots busy, also
-    while the first of them ends."""
-    busy = 1 + math.ceil((slots - 1) / len(study.user_attrs["subjects"]))
-    in_flight: int = asked or study.user_attrs.get("in_flight") or busy
-    study.set_user_attr("in_flight", in_flight)
-    return in_flight
-
-
-@contextmanager
-def hold_study(search: Search, url: str, name: str, source: optuna.Study | None = None) -> Iterator[optuna.Study]:
-    """`open_study` in a storage; while it lasts, no other process may run it. StorageError if another one does."""
-    with only_writer(url, search.out) as storage:
-        yield open_study(search, storage, name, source)
 
 
 def open_study(
@@ -212,14 +188,15 @@ def run(
             return None
         # A new sampler for every trial: what it draws depends on the seed, the trial's number and the results that
         # there are, so that a study that was stopped, wherever, draws on as if it had not been.
-        number = next((each.number for each in there if each.state == TrialState.WAITING), len(there))
-        study.sampler = sampler(search.file.sampler, search.seed, number)
+        waiting = next((each for each in there if each.state == TrialState.WAITING), None)
+        study.sampler = sampler(search.file.sampler, search.seed, waiting.number if waiting else len(there))
         trial = study.ask()
         flight[trial.number] = trial
         if TOLD not in trial.user_attrs:
             trial.set_user_attr(TOLD, min(flight))
         try:
-            search.file.check(enqueued(study, trial))  # by somebody, with values that need not be of the space
+            if waiting:  # enqueued by somebody, perhaps, with values that need not be of the space
+                search.file.check(waiting.system_attrs.get("fixed_params", {}))
         except UsageError as error:
             return failed_job(search, trial, Infeasible(str(error), "valid configuration"))
         return evaluation_job(search, study, trial, search.file.suggest(trial), progress)
@@ -300,7 +277,7 @@ def _shown(evaluation: Evaluation, event: Progress | Finished | Failed) -> Event
         return Trained(evaluation.number, event.epoch, schedule.epochs)
     if isinstance(event, Failed):
         return Lost(evaluation.number, event.task.subject, event.cause)
-    return Scored(evaluation.number, event.task.subject, *evaluation.progress)
+    return Scored(evaluation.number, event.task.subject, evaluation.done, len(evaluation.plan))
 
 
 def _tell(search: Search, study: optuna.Study, trial: optuna.Trial, job: Job) -> None:

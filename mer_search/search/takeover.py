@@ -10,7 +10,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mer_search.config import Run, digest, value_at, with_values
 from mer_search.errors import UsageError
-from mer_search.search.space import sampled
 from mer_search.search.storage import results
 from mer_search.search.trial import TOLD, Search, trial_folder
 from mer_search.training.fold_store import read_config
@@ -50,11 +49,9 @@ def contained(search: Search, source: optuna.Study) -> list[Taken]:
 
 def _params(search: Search, run: Run) -> dict[str, Any]:
     """The parameters that a configuration has in the search's space; {} if it does not lie in it."""
-    file = search.file
-    params = sampled({axis.key: value_at(run, axis.key) for axis in file.axes}, file.when)
     try:
-        file.check(params)
-        same = digest(with_values(search.loaded.run, file.tied(params))) == digest(run)
+        params = search.file.params_of({axis.key: value_at(run, axis.key) for axis in search.file.axes})
+        same = digest(with_values(search.loaded.run, search.file.tied(params))) == digest(run)
     except UsageError:  # a value off its axis, or values that do not go together
         return {}
     return params if same else {}

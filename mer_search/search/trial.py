@@ -19,7 +19,6 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.model.flops import cost
 from mer_search.search import pruner as pruners
 from mer_search.search.memory_limit import foretell
-from mer_search.search.optuna_internals import reported
 from mer_search.search.scheduler import Job, Needs, Want
 from mer_search.search.space import StudyFile
 from mer_search.search.storage import FINALS_OVER, ran_to_its_end, ranked
@@ -137,11 +136,12 @@ class Evaluation:
     run: Run
     folder: Path
     subjects: tuple[str, ...]  # S, in the study's order
-    seed: int
-    order: list[int]  # in which the trial meets its subjects
-    incumbents: Incumbents
     rule: str
-    also: str
+    incumbents: Incumbents
+    order: list[int]  # in which the trial meets its subjects
+    plan: list[Want]  # all folds that it may need, in the order in which it needs them
+    reported: Mapping[int, float]  # intermediate values, by a call that was interrupted
+    done: int = 0  # folds of the plan that count
     seen: dict[str, Predictions] = field(default_factory=dict)  # of the subjects that reached its last rung
     epochs: int = 0  # of that
     microbatches: int = 1  # that a batch is cut into, so that its activations fit the device
@@ -155,46 +155,29 @@ class Evaluation:
         return self.trial.number
 
     @property
-    def plan(self) -> list[Want]:
-        """All folds that it may need, in the order in which it needs them."""
-        return [self._want(need) for need in self._pruner.plan(self.order, self.run.train.epochs)]
-
-    @property
     def folds(self) -> tuple[Predictions, ...]:
         """Those that count."""
         return tuple(self.seen.values())
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """How many folds count of how many, all rungs together."""
-        rung = self._milestones.index(self.epochs) if self.seen else 0
-        return rung * len(self.order) + len(self.seen), len(self._milestones) * len(self.order)
-
-    @property
-    def _pruner(self) -> pruners.Pruner:
-        return self.incumbents.pruner
-
-    @property
-    def _milestones(self) -> list[int]:
-        return self._pruner.milestones(self.run.train.epochs)
-
-    def _want(self, need: pruners.Need) -> Want:
-        return Want(self.seed, self.subjects[need.subject], need.epochs)
+    def also(self) -> str:
+        """What is minimised beside UF1."""
+        return self.incumbents.search.file.also
 
     def needs(self) -> Needs:
         """What the pruner asks for; the outcome are the trial's values: UF1 over the study's subjects, or an estimate
         of it if the pruner stops it, and its cost if that is minimised too."""
-        before = reported(self.trial)  # by a call that was interrupted
-        pruner = self._pruner.run(self.order, self.run.train.epochs, self.incumbents.at, self.incumbents.weights)
+        rivals, epochs = self.incumbents, self.run.train.epochs
+        pruner = rivals.pruner.run(self.order, epochs, rivals.at, rivals.weights)
         need = next(pruner)
         while True:
-            fold = yield self._want(need)
+            fold = yield self.plan[self.done]
+            rung, self.done = self.done // len(self.subjects), self.done + 1
             if need.epochs != self.epochs:
                 self.seen, self.epochs = {}, need.epochs
             self.seen[fold.subject] = fold
-            score = self.incumbents.score(fold)
-            step = self._milestones.index(need.epochs) * len(self.order) + need.subject
-            if step not in before and not self.also:  # of two objectives, Optuna takes none in between
+            score, step = rivals.score(fold), rung * len(self.subjects) + need.subject
+            if step not in self.reported and not self.also:  # of two objectives, Optuna takes none in between
                 self.trial.report(score, step)
             try:
                 need = pruner.send(score)
@@ -237,16 +220,19 @@ def evaluation_job(
         seed = search.seed + repeats(trials, trial)
         trial.set_user_attr(SEED, seed)
         told = [other for other in trials if other.number < trial.user_attrs[TOLD]]
+        pruner = pruners.PRUNERS[search.file.pruner]
+        order = pruners.subject_order(len(search.subjects), search.seed, trial.number)
+        needs = pruner.plan(order, loaded.run.train.epochs)
         evaluation = Evaluation(
             trial,
             loaded.run,
             search.folder(trial.number),
             search.subjects,
-            seed,
-            pruners.subject_order(len(search.subjects), search.seed, trial.number),
-            find_incumbents(search, told, pruners.PRUNERS[search.file.pruner]),
             search.file.rule,
-            search.file.also,
+            find_incumbents(search, told, pruner),
+            order,
+            [Want(seed, search.subjects[need.subject], need.epochs) for need in needs],
+            trials[trial.number].intermediate_values,
         )
         claim(evaluation.folder, loaded.run, loaded.motion_digest)
     except Exception as error:
