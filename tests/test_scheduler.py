@@ -3,11 +3,10 @@
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
-from small import STUDY, drive, folds_of
+from small import STUDY, drive
 
 from mer_search.config import with_values
 from mer_search.confirmation.confirm import Confirmation, train
@@ -19,7 +18,7 @@ from mer_search.search.scheduler import Scheduler, Want, list_job
 from mer_search.search.session import open_session
 from mer_search.search.storage import open_storage
 from mer_search.search.study import open_study, run
-from mer_search.search.trial import Search, trial_folder
+from mer_search.search.trial import Search
 from mer_search.training.loop import train_fold
 
 PRUNED = (
@@ -206,10 +205,3 @@ def test_slots_and_trials_in_flight_are_kept_in_the_study(make_search, tmp_path)
             if slots == 1:
                 session.study.set_user_attr("in_flight", None)
     assert found == [(1, 1), (5, 2), (40, 2), (3, 4), (3, 4)]  # of four subjects; then as before
-
-
-def test_what_was_trained_ahead_is_on_disk_and_whole(searched, tmp_path):
-    searched("ahead", Shuffled(5), 3)
-    for number in range(8):
-        folds = folds_of(trial_folder(tmp_path / "runs" / "ahead", number))
-        assert all(fold.epochs in (1, 4) and np.isfinite(fold.probabilities).all() for fold in folds)

@@ -154,10 +154,7 @@ class Executor(ABC):
 
 def train_all(executor: Executor, tasks: Sequence[Task | Timing]) -> list[Any]:
     """What tasks end with, Finished or Timed, in their order; the executor has their clips, and nothing else to train.
-
-    Raises:
-        MerSearchError: if one of them cannot be trained, or its worker died.
-    """
+    MerSearchError if one of them cannot be trained, or its worker died."""
     waiting, done = deque(tasks), dict[Task | Timing, Finished | Timed]()
     while len(done) < len(tasks):
         check()

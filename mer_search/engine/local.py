@@ -30,11 +30,8 @@ SLOTS_OF_GPU = 4  # for small networks: ten folds of `demo` took 1.6 s in four, 
 
 
 def choose_device(wanted: str, executor: str = "local") -> str:
-    """ "cpu" or "cuda" for "auto", "cpu" or "cuda". A cluster may have GPUs where this machine has none.
-
-    Raises:
-        UsageError: if cuda is wanted here and there is none.
-    """
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; UsageError if cuda is wanted here and there is none. A cluster may
+    have GPUs where this machine has none."""
     if wanted not in {"auto", "cpu", "cuda"}:
         raise UsageError(f"the device must be auto, cpu or cuda, but is {wanted!r}")
     if wanted == "cuda" and executor == "local" and not torch.cuda.is_available():

@@ -109,17 +109,8 @@ class _Slot(Slot):
 
 
 class RayExecutor(Executor):
-    """Slots on a Ray cluster: one a CPU for small networks, one a node for large ones, or one a GPU.
-
-    Args:
-        address: "ray://HOST:PORT", or "" for the cluster of RAY_ADDRESS or of this machine; if there is none, one is
-            started that ends with this process.
-        run, device, slots, exact: see Where.
-        silence: how long a worker may be silent.
-
-    Raises:
-        MerSearchError: if the cluster cannot be reached, or no worker can start on it.
-    """
+    """Slots on a Ray cluster (see `connect`): one a CPU for small networks, one a node for large ones, or one a GPU.
+    MerSearchError if the cluster cannot be reached, or no worker can start on it."""
 
     def __init__(
         self, address: str, run: Run, device: str, slots: int | None = None, exact: bool = False,

@@ -21,15 +21,8 @@ class Where:
             raise UsageError(f"--executor must be local, ray or ray://HOST:10001, but got {self.executor!r}")
 
     def open(self, run: Run, exact: bool = False) -> Executor:
-        """The executor, for runs about as large as this; to be closed. Local workers start with their first tasks.
-
-        Args:
-            exact: whether a GPU must give the same result again, which costs speed; a CPU does.
-
-        Raises:
-            UsageError: if Ray is not installed.
-            MerSearchError: if a cluster cannot be reached.
-        """
+        """The executor, for runs about as large as this; to be closed. `exact`: a GPU must give the same result again,
+        which costs speed; a CPU does. UsageError if Ray is not installed, MerSearchError if it cannot be reached."""
         if self.executor == "local":
             from mer_search.engine.local import LocalExecutor, machine_slots
 

@@ -43,11 +43,7 @@ def run_finals(
     search: Search, study: optuna.Study, scheduler: Scheduler, progress: Progress = silent
 ) -> Generator[Scored | Lost | Final]:
     """Score the finalists of a search whose trials have all been told with further seeds, and keep what was found in
-    the study; yield what happens. What an earlier call has trained is not trained again.
-
-    Raises:
-        MerSearchError: if a fold cannot be trained.
-    """
+    the study; yield what happens. What an earlier call has trained is not trained again."""
     left = finalists(search, study)
     jury, rule = find_incumbents(search, [], pruners.FINALS), RULES[search.file.rule]
     folds = {trial.number: [list(load_folds(search.folder(trial.number)).values())] for trial in left}  # of each seed

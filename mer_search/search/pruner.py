@@ -180,13 +180,8 @@ PRUNERS = {
 
 
 def still_in(uf1: ArrayLike, scores: ArrayLike, weights: Floats) -> list[int]:
-    """Which of the finalists do not lie clearly behind the leader, the one with the highest UF1.
-
-    Args:
-        uf1: of each finalist, the mean over its seeds (F,).
-        scores: of each and each subject, the mean over its seeds (F, S).
-        weights: of the subjects (S,).
-    """
+    """Which finalists, with UF1 (F,) and scores (F, S), means over their seeds, do not lie clearly behind the one with
+    the highest UF1, given what the subjects weigh (S,)."""
     leader, each = int(np.argmax(uf1)), np.asarray(scores, np.float64)
     variance = difference_variance(np.delete(each, leader, axis=0), each[leader], weights)
     return [place for place, own in enumerate(each) if not FINALS.is_inferior(own, each[leader], weights, variance)]

@@ -37,8 +37,7 @@ class Session:
     scheduler: Scheduler
 
     def trials(self, asked: int | None) -> int:
-        """How many trials there are to be in all: as asked for, else as in the study's file, or as before if that is
-        more."""
+        """How many trials there are to be in all: as asked for, else the more of the study file's and before's."""
         return asked or max(self.search.file.trials, self.study.user_attrs.get("wanted", 0))
 
     def cost(self, trials: int, progress: Progress = silent) -> Cost:
@@ -66,12 +65,7 @@ def open_session(
     in_flight: int | None = None,
     source: optuna.Study | None = None,
 ) -> Iterator[Session]:
-    """A search's study in a storage, new or resumed, with an executor; while it lasts, no other process may run it.
-    A new one begins with the trials of the study `source`, as far as its space contains them.
-
-    Raises:
-        StorageError: if the study was made with another space, data, subjects or seed, or another process runs it.
-    """
+    """A study in a storage, as `open_study` has it, and an executor; StorageError while another process has it."""
     with only_writer(storage, search.out) as opened:
         study = open_study(search, opened, study_name, source)
         with replace(where, slots=as_before(study, "slots", where.slots)).open(search.loaded.run) as executor:
@@ -101,7 +95,7 @@ def search_of(
     progress: Progress = silent,
     on_choice: Callable[[str, str], None] = lambda name, reason: None,
 ) -> Search:
-    """What a call searches, its motion loaded. Its results have the study's name.
+    """What a call of `mer-search run` searches, its motion loaded. Its results have the study's name.
 
     If the study is in the storage, whatever is not given is as before: file, data, task, folds, seed and folder.
 
@@ -111,9 +105,6 @@ def search_of(
         values: of `data`, which are not the study file's.
         out: the folder for results.
         on_choice: told of a study file that suits, and why.
-
-    Raises:
-        UsageError, DataError, StorageError: what `mer-search run` refuses.
     """
     there: Mapping[str, Any] = {}  # the study's attributes, if it is there
     if file or not study_name:  # of one that is only named, its own data come before MER_SEARCH_DATA

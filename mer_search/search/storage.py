@@ -40,12 +40,8 @@ NOT_TRIED = "foretold_by"  # attribute of a trial that was not tried (see memory
 
 
 def open_storage(url: str, create: bool = False) -> RDBStorage:
-    """The storage at `url`, as SQLAlchemy spells it; a file, and Optuna's tables, are made only if `create`.
-
-    Raises:
-        UsageError: if `url` is no URL of such a database, or its driver is not installed.
-        StorageError: if the database cannot be opened.
-    """
+    """The storage at `url`, as SQLAlchemy spells it; a file, and Optuna's tables, are made only if `create`. UsageError
+    if it is no URL of such a database, or its driver is not installed, StorageError if it cannot be opened."""
     check_url(url)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a user should know, the commands say
     driver, _, place = url.partition("://")
@@ -97,8 +93,8 @@ def check_url(url: str) -> None:
         raise UsageError(f"an @ in a password must be written %40, and the URL is {shown(url)!r}")
     file = _sqlite_file(url)
     if file and (file.is_dir() or not file.absolute().parent.is_dir()):
-        found = "is a folder" if file.is_dir() else "its folder does not exist"
-        raise StorageError(f"a database must be a file in a folder, but {file} {found}; correct {url}")
+        found = "a folder" if file.is_dir() else "in none"
+        raise StorageError(f"a database must be a file in a folder that exists, but {file} is {found}; correct {url}")
 
 
 def _connection(driver: str, place: str) -> dict[str, Any]:
@@ -156,11 +152,8 @@ def shown(url: str) -> str:
 
 
 def find_study(storage: BaseStorage, name: str | None) -> optuna.Study:
-    """The study of that name; without a name the one that was made last, of those that this program made.
-
-    Raises:
-        UsageError: if there is none, with the names that there are.
-    """
+    """The study of that name, without a name the one that was made last, of those that this program made; UsageError,
+    with the names that there are, if there is none."""
     every = studies_by_age(storage)
     known = [each for each, attributes in every.items() if is_ours(attributes)]
     if not known or (name is not None and name not in known):
@@ -238,14 +231,11 @@ def _configuration(of: _Same) -> frozenset[tuple[str, Any]]:
 
 
 def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]]) -> list[FrozenTrial]:
-    """Of the trials those that ran to their end, the best first: finalists before others, and before those that left
-    the finals earlier, for only means over the same seeds can be compared.
+    """Of the trials those that ran to their end, the best first: of those with as many seeds in `finals` by the mean,
+    those with more before, for only means over the same seeds can be compared.
 
     A configuration that was tried again, with another seed, counts once, with the mean over its trials; its first one
     stands for it.
-
-    Args:
-        finals: what the study's finals found, by trial; where they are empty, a trial's own seed decides.
     """
 
     def standing(equals: Sequence[FrozenTrial]) -> tuple[int, float]:
@@ -303,11 +293,7 @@ def results(study: optuna.Study) -> Path:
 
 @contextmanager
 def only_writer(url: str, folder: Path) -> Iterator[RDBStorage]:
-    """The storage, and a study's results folder, held for writing: two writers of an sqlite file lose trials.
-
-    Raises:
-        UsageError, StorageError: see `open_storage` and `held`.
-    """
+    """The storage, and a study's results folder, held for writing: two writers of an sqlite file lose trials."""
     check_url(url)  # before the lock, which would make the folder
     file = _sqlite_file(url)
     with held(file, "--storage") if file else nullcontext():

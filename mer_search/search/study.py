@@ -53,22 +53,16 @@ def open_study(
     """The study of that name, new or to be gone on with, for a process that holds it.
 
     Trials that were interrupted wait to be taken up again under their own numbers, with what they had finished. A new
-    study has the trials of the study `source` that its space contains.
-
-    Raises:
-        StorageError: if a study of that name has another space, data, subjects, seed or source, or its folder is not
-            its own.
-        UsageError: if the source's values cannot be compared with the study's.
+    study has the trials of the study `source` that its space contains: UsageError if the values of the two cannot be
+    compared. StorageError if a study of that name has another space, data, subjects, seed, source or folder.
     """
     if source and name not in optuna.get_all_study_names(storage):
         contained(search, source)  # what cannot be taken is refused before anything is made
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
     study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     if "mark" not in study.user_attrs:  # new, or its creation was interrupted
-        foreign = set(study.user_attrs) - {*search.attributes, TAKEN_FROM} or (
-            not study.user_attrs and study.get_trials()
-        )
-        if foreign or study.directions != directions:
+        others = set(study.user_attrs) - {*search.attributes, TAKEN_FROM}
+        if others or (not study.user_attrs and study.get_trials()) or study.directions != directions:
             raise StorageError(
                 f"study {name!r} in this storage was not made by mer-search, but by another program that uses Optuna; "
                 "give another --study-name"
@@ -102,14 +96,14 @@ def _make(study: optuna.Study, search: Search, source: optuna.Study | None) -> N
             f"{begun['study']}, or another --study-name"
         )
     taken = contained(search, source) if source else []
-    taken = [each for each in taken if each.trial.number in begun["trials"]] if begun else taken
+    taken = [each for each in taken if each[0].number in begun["trials"]] if begun else taken
     if not begun and next(search.out.glob("trial-*"), None):
         raise StorageError(
             f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
             "this storage; give another --study-name or --out, or delete the folder"
         )
     if source:
-        told = {"study": source.study_name, "trials": [each.trial.number for each in taken]}
+        told = {"study": source.study_name, "trials": [trial.number for trial, *_ in taken]}
         study.set_user_attr(TAKEN_FROM, told)
     for key, value in search.attributes.items():
         study.set_user_attr(key, value)
@@ -173,10 +167,7 @@ def run(
     counted in; yield what happens.
 
     A trial that is interrupted (a stop, or the process is killed) keeps its finished folds and is taken up by the next
-    call.
-
-    Raises:
-        MerSearchError: after three failures in a row; the first one's traceback is in its folder.
+    call. MerSearchError after three failures in a row; the first one's traceback is in its folder.
     """
     folder = search.out.resolve()
     known = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.FAIL}
@@ -227,11 +218,7 @@ def restore(
     search: Search, study: optuna.Study, scheduler: Scheduler, progress: LoadProgress = silent
 ) -> Generator[Restored | Lost]:
     """Train again, as they were, the folds that trials which ran to their end lack: files that were damaged and
-    deleted. What is computed of all trials needs them. Yield what happens.
-
-    Raises:
-        MerSearchError: if a fold cannot be trained.
-    """
+    deleted. What is computed of all trials needs them. Yield what happens."""
     trials, jobs = study.get_trials(deepcopy=False), {}
     for trial in filter(has_folds, trials):
         folder = search.folder(trial.number)

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -17,21 +17,12 @@ from mer_search.training.fold_store import read_config
 SHARED = ("checksum", "motion", "leave_out", "subjects", "rule", "also", "seed")  # attributes: values are comparable
 
 
-class Taken(NamedTuple):
-    """A trial of another study."""
-
-    trial: FrozenTrial
-    params: dict[str, Any]  # that it has in the new study's space
-    folder: Path
+Taken = tuple[FrozenTrial, dict[str, Any], Path]  # its parameters in the new study's space, its folder in the other's
 
 
 def contained(search: Search, source: optuna.Study) -> list[Taken]:
-    """The trials of another study that have a value and lie in the search's space, in the order of their numbers.
-
-    Raises:
-        UsageError: if the two studies' values cannot be compared.
-        DataError: if the other study's folder is gone.
-    """
+    """The trials of another study that have a value and lie in the search's space, in the order of their numbers;
+    UsageError if the two studies' values cannot be compared, DataError if the other one's folder is gone."""
     for key in SHARED:
         here, there = search.attributes[key], source.user_attrs.get(key, search.attributes[key])
         if here != there:
@@ -43,7 +34,7 @@ def contained(search: Search, source: optuna.Study) -> list[Taken]:
     for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         folder = trial_folder(results(source), trial.number)
         if params := _params(search, read_config(folder / "config.json")):
-            found.append(Taken(trial, params, folder))
+            found.append((trial, params, folder))
     return found
 
 
@@ -75,6 +66,6 @@ def begin(search: Search, study: optuna.Study, taken: Sequence[Taken]) -> None:
             )
         )
     points = [dict(point) for point in search.file.start]
-    left = [point for point in points if point not in [each.params for each in taken]]
+    left = [point for point in points if point not in [params for _, params, _ in taken]]
     for point in left[max(0, there - len(taken)) :]:
         study.enqueue_trial(point)
