@@ -297,7 +297,10 @@ def test_a_study_whose_file_was_damaged_is_told_how_to_go_on(begin, storage, mak
     search, _ = begin()
     kept = kept_study(search.out)
     kept.write_text(STUDY.replace("1e-2]", "2e-2]"))
-    with pytest.raises(StorageError, match=r"study.toml is not what it was when the study was made.*undo the change"):
+    with pytest.raises(
+        StorageError,
+        match=r"study.toml says the same, so that it, or a default, is not what .* was made\).* or undo the change",
+    ):
         open_study(make_search(kept.read_text()), storage, "small")
     for damage in (b"\xff\xfe", b"[space"):
         kept.write_bytes(damage)

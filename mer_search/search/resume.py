@@ -78,19 +78,14 @@ def start_changed(search: Search) -> bool:
 
 
 def check_agrees(study_name: str, there: Mapping[str, Any], here: Mapping[str, Any], text: str) -> None:
-    """Raise StorageError if a study that is resumed was made with something else.
-
-    Args:
-        there: its attributes.
-        here: those that it is resumed with, as far as they are known.
-        text: of the study file that it is resumed with.
-    """
+    """Raise StorageError if a study with the attributes `there` is resumed with others, as far as they are known
+    `here`, or with a study file of this text that is another."""
     moved = there["data"] != here["data"]  # then other clips come first
     for key in ("checksum", *MUST_AGREE) if moved else MUST_AGREE:
         found, must = there.get(key), here.get(key)  # an earlier version may have kept less
         if found != must and key in there and key in here:
             words, remedy = MUST_AGREE[key]
-            differs = f"{found} there, {must} here"
+            differs, remedy = f"{found} there, {must} here", remedy.format(found)
             if key == "digest":
                 differs = _changed(Path(here["out"]), there["study_file"], text)
             elif key == "checksum" and moved:
@@ -99,7 +94,7 @@ def check_agrees(study_name: str, there: Mapping[str, Any], here: Mapping[str, A
                 differs, remedy = f"{there['data']} there, {here['data']} here{by}", f"give --data {there['data']}"
             raise StorageError(
                 f"study {study_name!r} in this storage was made with {words} ({differs}); give another --study-name, "
-                f"or {remedy.format(found)}"
+                f"or {remedy}"
             )
     was, out = Path(there["out"]), Path(here["out"])
     check_folder(there, out, was)

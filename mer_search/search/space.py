@@ -93,11 +93,14 @@ class Axis:
         low, high = self.values
         return (IntDistribution if self.kind == "int" else FloatDistribution)(low, high, log=self.log)
 
-    def holds(self, value: Any) -> bool:
-        """Whether the value lies on the axis."""
+    def check(self, value: Any) -> None:
+        """Raise UsageError unless the value lies on the axis."""
         if self.kind == "choice":
-            return value in self.values
-        return type(value) in (int, float) and self.values[0] <= value <= self.values[1]
+            on_axis = value in self.values
+        else:
+            on_axis = type(value) in (int, float) and self.values[0] <= value <= self.values[1]
+        if not on_axis:
+            raise UsageError(f"{self.key} must lie on its axis {list(self.values)}, but is {value!r}")
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,8 @@ class StudyFile:
     def check(self, values: Mapping[str, Value]) -> None:
         """Raise UsageError unless each value lies on its axis: a trial that was enqueued by hand may have others."""
         for axis in self.axes:
-            if axis.key in values and not axis.holds(values[axis.key]):
-                raise UsageError(f"{axis.key} must lie on its axis {list(axis.values)}, but is {values[axis.key]!r}")
+            if axis.key in values:
+                axis.check(values[axis.key])
 
     def params_of(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Of values of all axes those of the axes that are sampled, because their conditions hold; UsageError if one
@@ -287,36 +290,34 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
 def _axis(key: str, spec: Any) -> Axis:
     """`{ choice = [...] }`, `{ float = [low, high], log = true }` or `{ int = [low, high] }`."""
     check_key(key)
-    kinds = [kind for kind in ("choice", "float", "int") if isinstance(spec, dict) and kind in spec]
-    if len(kinds) != 1 or set(spec) - {kinds[0], "log"} or type(spec.get("log", False)) is not bool:
+    types = {"choice": (bool, int, float, str), "float": (int, float), "int": (int,)}
+    kind = next((kind for kind in types if isinstance(spec, dict) and kind in spec), "")
+    values, log = (spec[kind], spec.get("log", False)) if kind else ([], False)
+    is_axis = isinstance(values, list) and len(values) > 1 and all(type(value) in types[kind] for value in values)
+    if is_axis and kind == "choice":
+        is_axis = len(set(values)) > 1
+    elif is_axis:
+        is_axis = len(values) == 2 and values[0] < values[1] and (values[0] > 0 or not log)
+    if not is_axis or set(spec) - {kind, "log"} or type(log) is not bool:
         raise UsageError(
-            f"{key}: an axis must be {{ choice = [...] }}, {{ float = [low, high] }} or "
-            f"{{ int = [low, high] }}, the latter two with log = true if wished, but got {spec!r}"
+            f"{key}: an axis must be {{ choice = [...] }} of two plain values or more, {{ float = [low, high] }} or "
+            "{ int = [low, high] }, the latter two with low < high, and with log = true, where low > 0, if wished, but "
+            f"got {spec!r}; one value goes under [set]"
         )
-    kind, values = kinds[0], spec[kinds[0]]
-    types = {"choice": (bool, int, float, str), "float": (int, float), "int": (int,)}[kind]
-    if not isinstance(values, list) or not values or not all(type(value) in types for value in values):
-        raise UsageError(f"{key}: {kind} must be a list of plain values, but got {values!r}")
-    if kind != "choice" and (len(values) != 2 or values[0] >= values[1] or (spec.get("log") and values[0] <= 0)):
-        raise UsageError(f"{key}: [low, high] with low < high (and low > 0 where log) must hold, but got {values!r}")
-    if kind == "choice" and len(set(values)) < 2:
-        raise UsageError(
-            f"{key}: a choice must have two values or more, but got {values!r}; one value goes under [set]"
-        )
-    return Axis(key, kind, tuple(values), bool(spec.get("log", False)))
+    return Axis(key, kind, tuple(values), log)
 
 
 def _conditions(tree: dict[str, Any], axes: Sequence[Axis]) -> dict[str, dict[str, Value]]:
-    keys = {axis.key: axis for axis in axes}
+    known = {axis.key: axis for axis in axes}
+    unconditional = set(known) - set(tree)
     for key, condition in tree.items():
-        if not isinstance(condition, dict):
-            raise UsageError(f"[when]: {key} must have a condition {{ axis = value }}, but got {condition!r}")
-        for name in (key, *condition):
-            if name not in keys or (name in tree and name != key):
-                raise UsageError(f"[when] must speak of unconditional axes of [space], but {name!r} is none")
+        if key not in known or not isinstance(condition, dict) or set(condition) - unconditional:
+            raise UsageError(
+                f"[when] must give an axis of [space] a condition {{ axis = value }} on unconditional axes of it, but "
+                f"{key} has {condition!r}"
+            )
         for name, value in condition.items():
-            if not keys[name].holds(value):
-                raise UsageError(f"[when]: {name} must lie on its axis {list(keys[name].values)}, but is {value!r}")
+            known[name].check(value)
     return tree
 
 
