@@ -94,7 +94,7 @@ def test_a_repeated_configuration_runs_with_another_seed(begin, executor):
 )
 def test_an_axis_that_the_data_cannot_have_is_refused_before_the_search(make_search, key, choice, words):
     with pytest.raises(UsageError, match=words):
-        make_search(STUDY.replace("[space]", f'[space]\n"{key}" = {{ choice = {choice} }}'))
+        make_search(STUDY.replace("[space]", f'"train.val_subjects" = 1\n[space]\n"{key}" = {{ choice = {choice} }}'))
 
 
 def test_a_study_can_be_judged_by_the_epochs_that_subjects_held_out_choose(begin):
