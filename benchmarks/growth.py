@@ -46,7 +46,7 @@ class Nothing:
     def put(self, *_):
         pass
 
-    discard = cancel = drop = put
+    discard = cancel = keep_only = put
 
     def submit(self, task):
         self.task, self.free = task, 0

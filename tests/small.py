@@ -18,8 +18,8 @@ from mer_search import cli
 from mer_search.confirmation import confirm, scoring
 from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import trial_target
-from mer_search.engine import where
 from mer_search.engine.local import LocalExecutor
+from mer_search.engine.where import Where
 from mer_search.inference import export
 from mer_search.search.scheduler import Job, Scheduler
 from mer_search.search.storage import find_study, open_storage
@@ -247,7 +247,7 @@ def copied_study(made: Path, to: Path, **attributes: object):
 def share(executor, patch):
     """Whatever opens an executor gets this one, and leaves it open."""
     patch.setattr(LocalExecutor, "close", lambda self: None)
-    patch.setattr(where, "open_executor", lambda *_: executor)
+    patch.setattr(Where, "open", lambda *_, **__: executor)
     return executor
 
 

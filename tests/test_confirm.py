@@ -12,7 +12,6 @@ from mer_search.confirmation import confirm as confirming
 from mer_search.confirmation import scoring as summaries
 from mer_search.confirmation.compare import compare
 from mer_search.confirmation.target import preset_target, start_target, top_targets, trial_target
-from mer_search.engine import where as engine
 from mer_search.engine.where import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation import baselines
@@ -171,7 +170,7 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
     told = []
     for _ in range(2):
         folds = confirming.confirm_all(jobs, Where(), silent, lambda _, costs, slots: told.append(costs))
-        monkeypatch.setattr(engine, "open_executor", lambda *_: pytest.fail("it was opened for nothing"))
+        monkeypatch.setattr(Where, "open", lambda *_, **__: pytest.fail("it was opened for nothing"))
     assert [sum(cost.folds for cost in costs) for costs in told] == [8, 0]
     assert [pair.same for pair in compare(jobs[1:], folds[1:]).pairs] == [True]
     assert compare(jobs, folds).other == ("sub04",)

@@ -18,7 +18,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
-from small import NARROW, one_graph, one_line, silent, write_casme2, write_clip, write_flow_images
+from small import NARROW, one_graph, one_line, share, silent, write_casme2, write_clip, write_flow_images
 from test_predict import CLIPS
 from test_predict import confirmed as confirm_study
 
@@ -29,8 +29,6 @@ from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.verify import verify_study
 from mer_search.data import fit, open_folder
 from mer_search.data.loose import Moments
-from mer_search.engine import where
-from mer_search.engine.local import LocalExecutor
 from mer_search.engine.where import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import EVERYBODY
@@ -206,8 +204,7 @@ def _final(place: Path, executor, *arguments) -> Result:
     storage = ("--storage", f"sqlite:///{place}/study.db", "--device", "cpu")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(place / "cache"))
-        patched.setattr(LocalExecutor, "close", lambda self: None)
-        patched.setattr(where, "open_executor", lambda *_: executor)
+        share(executor, patched)
         one_graph(patched)
         return CliRunner().invoke(cli.main, ["export", "--final", *map(str, arguments), *storage])
 

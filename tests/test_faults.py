@@ -19,14 +19,13 @@ from mer_search import cli
 from mer_search.confirmation.confirm import Confirmation, confirm_all
 from mer_search.confirmation.target import Target, trial_target
 from mer_search.engine.where import Where
-from mer_search.errors import DataError, DiskError, Infeasible, StorageError
+from mer_search.errors import DataError, DiskError, Infeasible, MerSearchError, StorageError
 from mer_search.search import space
 from mer_search.search import storage as storages
 from mer_search.search import study as studies
-from mer_search.search.incumbent import Incumbents
-from mer_search.search.storage import only_trainer, open_storage, reachable
-from mer_search.search.study import failed_last, hold_study, open_study
-from mer_search.search.trial import Search, trial_folder
+from mer_search.search.storage import held, only_writer, open_storage, reachable
+from mer_search.search.study import open_study, stop_after_failures
+from mer_search.search.trial import Incumbents, Search, trial_folder
 from mer_search.search.workspace import load_data
 
 
@@ -145,14 +144,14 @@ def test_a_results_folder_that_was_moved_is_gone_on_in_and_a_copy_is_refused(sto
 def test_two_runs_never_write_one_results_folder(tmp_path, flow_folder, make_search):
     search, base = make_search(), space.parse(STUDY, "small").base
     refused = pytest.raises(
-        StorageError, match=r"small\S* must have one mer-search that trains, but another holds it; wait"
+        StorageError, match=r"small\S* must have one mer-search that writes to it, but another holds it; wait"
     )
-    first, second = (hold_study(search, f"sqlite:///{tmp_path}/{name}.db", "small") for name in "ab")
+    first, second = (only_writer(f"sqlite:///{tmp_path}/{name}.db", search.out) for name in "ab")
     with first, refused, second:
         pass
     loaded = load_data(flow_folder, base, silent)
     job = Confirmation(Target(base, "small", tmp_path / "runs" / "small"), loaded, loaded.select("all"), (1000,))
-    with only_trainer(job.store), refused:
+    with held(job.store), refused:
         confirm_all([job], Where(), silent, lambda *_: None)
 
 
@@ -198,13 +197,15 @@ def test_a_study_that_is_stopped_after_every_trial_draws_what_one_that_is_not_dr
     assert len({trial.params["train.lr"] for trial in parts.get_trials()[:10]}) == 10  # before there is a model
 
 
-def test_a_clock_that_was_moved_hides_no_failures():
+def test_a_clock_that_was_moved_hides_no_failures(make_search):
     study = optuna.create_study()
     late, early = (optuna.trial.create_trial(state=state, value=value) for state, value in ENDS)
     late.datetime_complete = late.datetime_complete.replace(year=2100)
+    early.set_user_attr("error", "a defect")
     for trial in (late, early, early, early):
         study.add_trial(trial)
-    assert [trial.number for trial in failed_last(study.get_trials(), set())] == [1, 2, 3]
+    with pytest.raises(MerSearchError, match=r"3 in a row failed, the first with: a defect; .*trial-0001"):
+        stop_after_failures(make_search(), study.get_trials(), set())
 
 
 ENDS = ((TrialState.COMPLETE, 0.5), (TrialState.FAIL, None))

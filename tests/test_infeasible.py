@@ -36,7 +36,7 @@ def run_stubbed(make_search, monkeypatch):
         def stub(search, study, trial, values, *_):
             run = with_values(search.loaded.run, values)
             try:
-                foretell(study, trial, run)
+                foretell(study.get_trials(), trial, run)
                 return over(search, trial, [evaluate(trial, values)])
             except Exception as error:
                 job = over(search, trial, error=error)
@@ -169,7 +169,7 @@ def test_a_fold_that_kills_its_process_is_trained_again_and_costs_its_trial_if_i
         real(task)
         if task.run.train.lr == 9e-3 and task.subject == "sub02" and (always or not killed):
             killed.append(task)
-            next(slot for slot in executor._slots.values() if slot.task is task).process.kill()
+            next(slot for slot in executor._slots if slot.task is task).process.kill()
 
     monkeypatch.setattr(executor, "submit", submit)
     seen = drive(search, study, executor, 3)

@@ -13,10 +13,10 @@ from safetensors.torch import load as load_weights
 
 from mer_search.config import with_values
 from mer_search.engine import local, worker
-from mer_search.engine.executor import Silence, seconds_per_step, train_all
+from mer_search.engine.executor import Silence, train_all
 from mer_search.engine.local import LocalExecutor, choose_device, machine_slots
-from mer_search.engine.task import Failed, Finished, Progress, Task
-from mer_search.engine.where import open_executor
+from mer_search.engine.task import Failed, Finished, Progress, Task, Timing
+from mer_search.engine.where import Where
 from mer_search.engine.worker import Defect
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, UsageError
 from mer_search.search.workspace import silent
@@ -122,9 +122,10 @@ def test_a_killed_worker_says_nothing_of_its_task_and_is_replaced(own, loaded, n
 
 
 def test_a_worker_that_dies_between_two_tasks_costs_nothing(own, loaded):
-    assert seconds_per_step(own, loaded.dataset, loaded.run) > 0
-    own._slots[0].process.kill()
-    own._slots[0].process.join()
+    assert train_all(own, [Timing(loaded.run, loaded.dataset)])[0].seconds > 0
+    process = own._slots[0].process
+    process.kill()
+    process.join()
     assert len(train_all(own, _tasks(loaded))) == 4
 
 
@@ -143,15 +144,14 @@ def test_how_long_a_worker_may_be_silent_follows_from_its_epochs(monkeypatch, lo
     now = [0.0]
     monkeypatch.setattr("mer_search.engine.executor.time.monotonic", lambda: now[0])
     (task, other), silence = _tasks(loaded, SUBJECTS[:2]), Silence(patience=1000, factor=20, floor=60)
-    for each in (task, other):
+    both = task, other
+    for each in both:
         silence.started(each)
     for now[0], overdue in ((999, []), (1001, [task, other])):
-        assert silence.overdue() == overdue
+        assert [task for task in both if silence.is_overdue(task)] == overdue
     silence.heard(task)  # an epoch of this configuration takes 1001 s
     now[0] = 1001 + 20 * 1001
-    assert silence.overdue() == [other]
-    silence.ended(other)
-    assert silence.overdue() == []
+    assert [silence.is_overdue(each) for each in both] == [False, True]
 
 
 def test_a_defect_is_told_with_its_traceback_and_its_worker_is_replaced(own, loaded):
@@ -161,7 +161,7 @@ def test_a_defect_is_told_with_its_traceback_and_its_worker_is_replaced(own, loa
     (failed,) = _events(own, Failed)
     assert isinstance(failed.error, Defect)
     assert "Traceback" in str(failed.error)
-    assert own._slots == {}
+    assert own._slots == []
     assert len(train_all(own, _tasks(loaded))) == 4
 
 
@@ -171,7 +171,7 @@ def test_whatever_ends_a_worker_is_a_death_and_not_a_fault_of_the_task(own, load
     own.submit(task)
     (failed,) = _events(own, Failed)
     assert (failed.error, failed.cause) == (None, cause)
-    assert own._slots == {}
+    assert own._slots == []
 
 
 def test_a_cancelled_task_is_heard_of_no_more_and_leaves_nothing(own, loaded, tmp_path):
@@ -193,7 +193,7 @@ def test_closing_does_not_wait_for_an_epoch_and_leaves_no_process(own, loaded):
     _events(own, Progress)
     process = own._slots[0].process
     own.close()
-    assert own._slots == {}
+    assert own._slots == []
     assert not process.is_alive()
     assert len(train_all(own, _tasks(loaded))) == 4
 
@@ -211,7 +211,7 @@ def test_slots_suit_the_network(loaded, monkeypatch):
     assert machine_slots(small, "cuda", None) == (8, 1)
     assert machine_slots(small, "cuda", 4) == (4, 2)
     with pytest.raises(UsageError, match=r"--executor must be local, ray or ray://HOST:10001, but got 'slurm'"):
-        open_executor("slurm", small, "cpu")
+        Where("slurm")
 
 
 def test_a_gpu_that_is_not_there_is_refused():

@@ -108,10 +108,10 @@ def test_nobody_loses_against_oneself_or_somebody_worse(pruner):
 def _ran(pruner, own, best, others=(), epochs=8):
     """The outcome of a pruner with these scores (S, E)."""
 
-    def incumbent(until):
-        return pruners.incumbent_of(best[:, until - 1], [other[:, until - 1] for other in others], np.ones(5))
+    def rivals(until):
+        return np.array([each[:, until - 1] for each in (best, *others)])
 
-    steps = pruner.run(range(5), epochs, incumbent, np.ones(5))
+    steps = pruner.run(range(5), epochs, rivals, np.ones(5))
     need = next(steps)
     while True:
         try:

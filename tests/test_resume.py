@@ -23,32 +23,17 @@ from mer_search.training.fold_store import claim
 
 
 @pytest.mark.parametrize(
-    ("text", "seed", "words"),
+    ("text", "seed", "task", "words"),
     [
-        (STUDY.replace("1e-2]", "2e-2]"), 0, r"settings \(\[space\] train.lr is .*0.01.* there, .*0.02.* here\)"),
-        (STUDY, 1, "another seed"),
+        (STUDY.replace("1e-2]", "2e-2]"), 0, "3", r"settings \(\[space\] train.lr is .*0.01.* there, .*0.02.* here\)"),
+        (STUDY, 1, "3", r"another seed \(0 there, 1 here\); .* or give --seed 0"),
+        (STUDY, 0, "7", r"another task \(7 there, 3 here\); .* or give --task 7"),  # which flow images do not have
     ],
 )
-def test_a_study_with_another_space_or_seed_is_refused(storage, make_search, text, seed, words):
-    open_study(make_search(), storage, "small")
+def test_a_study_with_another_space_seed_or_task_is_refused(storage, make_search, text, seed, task, words):
+    open_study(make_search(), storage, "small").set_user_attr("task", task)
     with pytest.raises(StorageError, match=words):
         open_study(make_search(text, seed), storage, "small")
-
-
-def test_a_study_on_the_same_clips_with_another_task_is_refused(storage, make_search):
-    search = make_search()
-    open_study(search, storage, "small").set_user_attr("task", "7")  # which flow images do not have
-    with pytest.raises(StorageError, match=r"another task \(7 there, 3 here\); .* or give --task 7"):
-        open_study(search, storage, "small")
-
-
-def test_a_study_whose_file_meant_another_default_says_how_to_go_on(storage, make_search):
-    search = make_search(STUDY.replace('"none"', '"recall-rungs"'))
-    open_study(search, storage, "small")
-    unsaid = STUDY.replace('pruner = "none"\n', "")
-    (search.out / "study.toml").write_text(unsaid)  # as it was kept when that was the default
-    with pytest.raises(StorageError, match=r'a default has changed.*pruner = "recall-rungs"; write that'):
-        open_study(make_search(unsaid), storage, "small")
 
 
 def test_a_search_ends_when_its_folder_is_deleted_and_says_so_again(begin, storage, executor):
@@ -72,15 +57,6 @@ def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, storage, 
     drive(search, open_study(search, storage, "small"), executor, 1)
     with pytest.raises(StorageError, match="give another --study-name or --out, or delete the folder"):
         open_study(search, open_storage(f"sqlite:///{tmp_path}/other.db", create=True), "small")
-
-
-def test_a_results_folder_that_is_not_the_one_of_the_study_is_refused(storage, make_search):
-    """As on another machine, where the same path is another disk."""
-    search = make_search()
-    open_study(search, storage, "small")
-    (search.out / "study.id").unlink()
-    with pytest.raises(StorageError, match=r"must keep its results folder, but .*small was deleted or replaced"):
-        open_study(search, storage, "small")
 
 
 def test_a_folder_of_another_run_is_never_overwritten(storage, executor, make_search):

@@ -3,21 +3,22 @@
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
-from small import STUDY, drive, folds_of
+from small import STUDY, drive
 
 from mer_search.config import with_values
 from mer_search.confirmation.confirm import Confirmation, train
 from mer_search.confirmation.target import Target
 from mer_search.engine.task import Failed, Finished, Progress
+from mer_search.engine.where import Where
 from mer_search.errors import Infeasible, MerSearchError
 from mer_search.search.scheduler import Scheduler, Want, list_job
+from mer_search.search.session import open_session
 from mer_search.search.storage import open_storage
-from mer_search.search.study import in_flight_of, open_study, run, slots_of
-from mer_search.search.trial import Search, trial_folder
+from mer_search.search.study import open_study, run
+from mer_search.search.trial import Search
 from mer_search.training.loop import train_fold
 
 PRUNED = (
@@ -44,8 +45,8 @@ class Shuffled:
     def put(self, dataset, clips):
         self.clips[dataset] = clips
 
-    def drop(self, dataset):
-        del self.clips[dataset]
+    def keep_only(self, datasets):
+        self.clips = {name: clips for name, clips in self.clips.items() if name in datasets}
 
     def discard(self, state):
         assert state
@@ -196,17 +197,11 @@ def test_a_confirmation_whose_fold_cannot_be_trained_names_it(executor, make_sea
         train([job], executor, lambda *_: None)
 
 
-def test_slots_and_trials_in_flight_are_kept_in_the_study(make_search, storage):
-    study = open_study(make_search(), storage, "small")
-    assert (slots_of(study, None), in_flight_of(study, None, 1)) == (None, 1)
-    study.set_user_attr("in_flight", None)
-    assert [in_flight_of(study, None, 5), in_flight_of(study, None, 40)] == [2, 2]  # of four subjects; then as before
-    assert (slots_of(study, 3), in_flight_of(study, 4, 3)) == (3, 4)
-    assert (slots_of(study, None), in_flight_of(study, None, 2)) == (3, 4)
-
-
-def test_what_was_trained_ahead_is_on_disk_and_whole(searched, tmp_path):
-    searched("ahead", Shuffled(5), 3)
-    for number in range(8):
-        folds = folds_of(trial_folder(tmp_path / "runs" / "ahead", number))
-        assert all(fold.epochs in (1, 4) and np.isfinite(fold.probabilities).all() for fold in folds)
+def test_slots_and_trials_in_flight_are_kept_in_the_study(make_search, tmp_path):
+    search, found = make_search(), []
+    for slots, in_flight in ((1, None), (5, None), (40, None), (3, 4), (None, None)):
+        with open_session(search, f"sqlite:///{tmp_path}/s.db", "small", Where(slots=slots), in_flight) as session:
+            found.append((session.executor.slots, session.scheduler.in_flight))
+            if slots == 1:
+                session.study.set_user_attr("in_flight", None)
+    assert found == [(1, 1), (5, 2), (40, 2), (3, 4), (3, 4)]  # of four subjects; then as before

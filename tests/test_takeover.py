@@ -42,7 +42,7 @@ def test_a_wider_study_begins_with_the_trials_of_another(narrow, wide, storage, 
 def test_only_what_the_new_space_contains_is_taken(narrow, make_search, storage, tmp_path):
     least = min(trial.params["train.lr"] for trial in narrow.get_trials())
     search = replace(make_search(STUDY.replace("1e-3, 1e-2", f"{least * 1.01}, 1e-2")), out=tmp_path / "runs" / "less")
-    assert [each.trial.params["train.lr"] > least for each in takeover.contained(search, narrow)] == [True, True]
+    assert [trial.params["train.lr"] > least for trial, *_ in takeover.contained(search, narrow)] == [True, True]
     fixed = replace(
         make_search(STUDY.replace('"train.batch" = 8', '"train.batch" = 12')), out=tmp_path / "runs" / "other"
     )

@@ -147,12 +147,12 @@ def run_pruner(
     with `seed`; none at first."""
     weights = table.weights[pruner.measure]
 
-    def incumbent(epochs: int) -> pruners.Incumbent | None:
+    def scored(epochs: int) -> Floats | None:
         scores = [table.scores(pruner.measure, rival, seed, epochs) for rival in rivals]
-        return pruners.incumbent_of(scores[0], scores[1:], weights) if scores else None
+        return np.array(scores) if scores else None
 
     configuration, own_seed = trial
-    steps = pruner.run(order, int(table.epochs[configuration]), incumbent, weights)
+    steps = pruner.run(order, int(table.epochs[configuration]), scored, weights)
     need = next(steps)
     while True:
         try:

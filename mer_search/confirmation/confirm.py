@@ -20,7 +20,7 @@ from mer_search.files import sweep
 from mer_search.model.flops import network_bytes, step_flop
 from mer_search.search.cost import NOTHING, Cost, fold_flop, slot_speed
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
-from mer_search.search.storage import only_trainer
+from mer_search.search.storage import held
 from mer_search.search.workspace import Loaded, Progress, load_data
 from mer_search.training.fold_store import Key, check_motion, check_whole, claim, copy_equal_folds, load_folds
 from mer_search.training.loop import Epoch
@@ -195,7 +195,7 @@ def confirm_all(
         largest = max((job.loaded.run for job in jobs), key=step_flop)
         with ExitStack() as stack:
             for store in sorted(stores):
-                stack.enter_context(only_trainer(store))
+                stack.enter_context(held(store))
             progress("starting workers", 0, 1)
             executor = stack.enter_context(where.open(largest, exact=True))
             progress("starting workers", 1, 1)

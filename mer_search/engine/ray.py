@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mer_search.config import Run
-from mer_search.engine.executor import POLL, Silence
+from mer_search.engine.executor import POLL, Executor, Silence, Slot
 from mer_search.engine.stop import check
-from mer_search.engine.task import Event, Failed, Task, Timing, event_of
-from mer_search.engine.worker import Cancelled, Defect, Result, execute, on_device, settle
+from mer_search.engine.task import Event, Task, Timing
+from mer_search.engine.worker import Cancelled, Result, execute, on_device, settle
 from mer_search.errors import MerSearchError, UsageError
 from mer_search.training.dataset import Clips
 from mer_search.training.loop import Epoch
@@ -94,49 +94,31 @@ class Worker:
         return self._held[1]
 
 
-@dataclass(eq=False)
-class _Slot:
-    """An actor, and the task that it is at."""
-
+@dataclass(eq=False, kw_only=True)
+class _Slot(Slot):
     actor: Any
     node: str
     ready: bool = False  # whether it has told its versions
     news: Any = None  # reference of what it tells next
     state: Any = None  # reference of the state that comes with that
     started: Any = None  # reference of the call that begins the task, until that has returned
-    task: Task | Timing | None = None
     number: int = 0  # of the task
-    wanted: bool = True  # whether the task was not cancelled
 
     def listen(self) -> None:
         self.news, self.state = self.actor.next_news.remote()
 
 
-class RayExecutor:
-    """Slots on a Ray cluster: one a CPU for small networks, one a node for large ones, or one a GPU.
-
-    Args:
-        address: "ray://HOST:PORT", or "" for the cluster of RAY_ADDRESS or of this machine; if there is none, one is
-            started that ends with this process.
-        run: tasks are about as large as this.
-        device: "cpu" or "cuda".
-        slots: how many at most; None for as many as the cluster has.
-        exact: whether a GPU must give the same result again.
-        silence: how long a worker may be silent.
-
-    Raises:
-        MerSearchError: if the cluster cannot be reached, or no worker can start on it.
-    """
+class RayExecutor(Executor):
+    """Slots on a Ray cluster (see `connect`): one a CPU for small networks, one a node for large ones, or one a GPU.
+    MerSearchError if the cluster cannot be reached, or no worker can start on it."""
 
     def __init__(
         self, address: str, run: Run, device: str, slots: int | None = None, exact: bool = False,
         silence: Silence | None = None,
     ) -> None:  # fmt: skip
+        super().__init__(silence)
         self._device, self._limit, self._exact = device, slots, exact
         self._whole_nodes = device == "cpu" and large(run)
-        self._silence = silence or Silence()
-        self._slots: list[_Slot] = []
-        self._clips: dict[str, Any] = {}  # dataset -> reference
         self._states: dict[Path, Any] = {}  # Task.state -> reference
         self._number = 0
         self._next_look, self._patience, self._cause = 0.0, START, "no node has room for it"
@@ -151,10 +133,6 @@ class RayExecutor:
             raise
 
     @property
-    def slots(self) -> int:
-        return len(self._slots)
-
-    @property
     def free(self) -> int:
         self._look()
         return len(self._idle())
@@ -167,18 +145,13 @@ class RayExecutor:
             with answering():
                 self._clips[dataset] = ray.put(clips.arrays())
 
-    def drop(self, dataset: str) -> None:
-        self._clips.pop(dataset, None)
-
     def submit(self, task: Task | Timing) -> None:
         slot = self._idle()[0]
-        self._number += 1
-        slot.task, slot.number, slot.wanted = task, self._number, True
-        state = self._states.get(task.state) if isinstance(task, Task) and task.state else None
+        self._number = slot.number = self._number + 1
+        states = [self._states[task.state]] if task.state in self._states else []
         with answering():
-            clips = [self._clips[task.dataset]]
-            slot.started = slot.actor.start.remote(self._number, task, clips, [state] if state is not None else [])
-        self._silence.started(task)
+            slot.started = slot.actor.start.remote(slot.number, task, [self._clips[task.dataset]], states)
+        self._begin(slot, task)
 
     def cancel(self, task: Task) -> None:
         for slot in self._slots:
@@ -198,11 +171,8 @@ class RayExecutor:
         with answering():
             ray.wait(list(waiting), timeout=timeout, fetch_local=False)
             ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0, fetch_local=False)
-            events = [self._hear(waiting[reference], reference) for reference in ready]
-        for task in self._silence.overdue():
-            slot = next(slot for slot in self._slots if slot.task is task)
-            events.append(self._lose(slot, "a worker that trained no epoch for much too long"))
-        return [event for event in events if event]
+            events = [event for reference in ready for event in self._receive(waiting[reference], reference)]
+        return events + self._lose_hanging()
 
     def close(self) -> None:
         with suppress(Exception):  # of a cluster that is gone, and the workers with it
@@ -255,57 +225,43 @@ class RayExecutor:
         _, takes, threads = self._shape(resources)
         place = NodeAffinitySchedulingStrategy(node, soft=False)
         worker = ray.remote(Worker).options(**takes, max_concurrency=2, scheduling_strategy=place)
-        slot = _Slot(worker.remote(self._device, threads, self._exact), node)
+        slot = _Slot(actor=worker.remote(self._device, threads, self._exact), node=node)
         slot.listen()
         self._slots.append(slot)
 
-    def _hear(self, slot: _Slot, reference: Any) -> Event | None:
+    def _receive(self, slot: _Slot, reference: Any) -> list[Event]:
         """What has come of a call."""
         if slot not in self._slots:  # it was lost a moment ago
-            return None
+            return []
         try:
             told = ray.get(reference)
         except RayError as error:
             return self._lose(slot, _cause(error))
         if reference == slot.started:
             slot.started = None
-        elif not slot.ready:
+            return []
+        state, task = slot.state, slot.task
+        slot.listen()
+        if not slot.ready:
             _check_versions(told)
             slot.ready = True
-            slot.listen()
-        elif isinstance(told, str):
-            return self._lose(slot, told)
-        elif slot.task:
-            return self._take(slot, slot.task, told)
-        return None
-
-    def _take(self, slot: _Slot, task: Task | Timing, told: Epoch | Result) -> Event | None:
-        """The event that a worker's news of its task are."""
-        if isinstance(told, Epoch):
-            self._silence.heard(task)
-        else:
-            self._silence.ended(task)
-            slot.task = None
+        if task is None:
+            return []
         if slot.wanted and (name := _state_left(task, told)):
-            self._states[name] = slot.state
-        if isinstance(told, Defect):
-            self._lose(slot, "a defect")
-        else:
-            slot.listen()
-        return event_of(task, told) if slot.wanted else None
+            self._states[name] = state
+        return self._hear(slot, told)
 
-    def _lose(self, slot: _Slot, cause: str) -> Event | None:
-        """Give up a worker. Another one takes its place at the next look."""
-        self._slots.remove(slot)
+    def _lose(self, slot: Slot, cause: str) -> list[Event]:
         self._cause = cause
+        return super()._lose(slot, cause)
+
+    def _end(self, slot: _Slot) -> None:
+        """Another one takes its place at the next look."""
+        self._slots.remove(slot)
         if slot.ready:
             self._next_look = 0.0
         with suppress(Exception):  # it is dead, or its node is
             ray.kill(slot.actor)
-        if slot.task is None:
-            return None
-        self._silence.ended(slot.task)
-        return Failed(slot.task, None, cause) if slot.wanted else None
 
 
 def _state_left(task: Task | Timing, told: Any) -> Path | None:

@@ -27,15 +27,9 @@ SETTINGS = {  # environment variables, unless they are set
 
 
 def connect(address: str) -> bool:
-    """Join a cluster, or start one. Gives False, and does nothing, if the caller has connected before.
-
-    Args:
-        address: "ray://HOST:PORT", or "" for the cluster of RAY_ADDRESS, else the one that `ray start` has started on
-            this machine, else a new one that ends with this process.
-
-    Raises:
-        MerSearchError: if the cluster does not answer.
-    """
+    """Join the cluster at "ray://HOST:PORT", or for "" that of RAY_ADDRESS, else the one that `ray start` has started
+    on this machine, else a new one that ends with this process. False, and nothing is done, if the caller has connected
+    before; MerSearchError if the cluster does not answer."""
     if ray.is_initialized():
         return False
     for name, value in SETTINGS.items():
@@ -46,7 +40,7 @@ def connect(address: str) -> bool:
     options: dict[str, Any] = {} if address.startswith("ray://") else {"include_dashboard": False}
     try:
         _knock(address)
-        with warnings.catch_warnings(action="ignore"), shielded(), _own_handler(), _no_stderr():
+        with warnings.catch_warnings(action="ignore"), shielded(), _undisturbed():
             _init(address or None, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except Exception as error:  # ConnectionError, RuntimeError, ValueError and Ray's own
         with suppress(Exception):
@@ -80,10 +74,8 @@ def _knock(address: str) -> None:
 
 
 def head_answers() -> bool:
-    """Whether the cluster's head is there. Ray's own calls wait for it for a minute, and then end this process.
-
-    (A Ray client, which has no node, finds out by itself.)
-    """
+    """Whether the cluster's head is there. Ray's own calls wait for it for a minute, and then end this process. (A Ray
+    client, which has no node, finds out by itself.)"""
     try:
         _knock(ray_worker._global_node.gcs_address if ray_worker._global_node else "auto")
     except OSError:
@@ -92,20 +84,9 @@ def head_answers() -> bool:
 
 
 @contextmanager
-def _own_handler() -> Iterator[None]:
-    """Keep the handler of SIGTERM, which Ray replaces."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Keep what Ray's C++ tells of its attempts off the terminal."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def _undisturbed() -> Iterator[None]:
+    """Keep the handler of SIGTERM, which Ray replaces, and what Ray's C++ tells of its attempts off the terminal."""
+    handler, kept, nowhere = signal.getsignal(signal.SIGTERM), os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
@@ -113,14 +94,13 @@ def _no_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def disconnect() -> None:
-    """Leave the cluster, and end it at once if it was started here.
-
-    `ray.shutdown` alone gives each of its processes a second to end after a SIGTERM, which these do not hear (see
-    `shielded`), and does not end the processes that these have started.
-    """
+    """Leave the cluster, and end it at once if it was started here: `ray.shutdown` alone gives each of its processes a
+    second to end after a SIGTERM, which these do not hear (see `shielded`), and leaves those that they have started."""
     node = ray_worker._global_node
     if node is not None and node.all_processes:
         import psutil  # Ray brings it along

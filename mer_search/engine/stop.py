@@ -53,12 +53,9 @@ def polling() -> Iterator[None]:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within, a first signal raises Stopped: at once, or while `polling` at the next check. A second one kills this
-    process's children, deletes its unfinished files and ends it.
-
-    Once a signal has come, any other error is taken for a part of the stop, and a second signal is heard until the
-    process has ended.
-    """
+    """Within, a first signal raises Stopped: at once, or while `polling` at the next check. A second one, until the
+    process has ended, kills its children, deletes its unfinished files and ends it. Once a signal has come, any other
+    error is taken for a part of the stop."""
     global _command
     if _command and not _command.ended:  # a group of commands within another
         yield

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from mer_search.config import Run
 from mer_search.evaluation.predictions import Predictions
@@ -34,6 +34,7 @@ class Timing:
 
     run: Run
     dataset: str
+    state: ClassVar[None] = None
 
 
 class Progress(NamedTuple):
@@ -66,18 +67,9 @@ class Failed(NamedTuple):
     is None if the worker process died or was lost, which says nothing about the task; `cause` says how.
     """
 
-    task: Task | Timing
+    task: Any  # a Task or a Timing
     error: Exception | None
     cause: str = ""
 
 
 Event = Progress | Finished | Timed | Failed
-
-
-def event_of(task: Any, told: Any) -> Event:
-    """The event of what a worker has told of a task: an epoch, an error, seconds, or a fold's parts."""
-    if isinstance(told, Epoch):
-        return Progress(task, told)
-    if isinstance(told, Exception):
-        return Failed(task, told)
-    return Timed(task, told) if isinstance(task, Timing) else Finished(task, *told)

@@ -3,7 +3,6 @@
 import os
 import traceback
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import torch
 from safetensors.torch import save
@@ -51,11 +50,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def on_device(clips: Clips, device: str) -> Clips:
-    """The clips on the device.
-
-    Raises:
-        Infeasible: if they do not fit it.
-    """
+    """The clips on the device, or an Infeasible if they do not fit it."""
     try:
         return clips.to(device)
     except RuntimeError as error:
@@ -76,7 +71,6 @@ def execute(task: Task | Timing, clips: Callable[[], Clips], tell: Callable[[Epo
     task; or, as text, why this process is of no use any more.
 
     Args:
-        task: what to train.
         clips: gives the task's clips, on the device.
         tell: called after every epoch; raises Cancelled if the task is not wanted any more.
     """
@@ -104,8 +98,8 @@ def _fitting(task: Task, clips: Clips, tell: Callable[[Epoch], None]) -> Trained
     """Train a fold, its batches whole or in as few microbatches as fit the device."""
 
     def train(microbatches: int) -> Trained:
-        call = partial(train_fold, task.run, clips, task.subject, task.seed, tell, task.epochs, task.state)
-        return or_plain(task.run, lambda: call(microbatches, task.keep))
+        fold = task.run, clips, task.subject, task.seed, tell, task.epochs, task.state
+        return or_plain(task.run, lambda: train_fold(*fold, microbatches, task.keep))
 
     *fewer, most = microbatch_counts(task.run.train.batch)
     for microbatches in fewer:

@@ -12,8 +12,8 @@ from mer_search.report.terminal import err, new_bars, note
 from mer_search.report.trials import trial_line
 from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.storage import ENDED, is_stopped, score
-from mer_search.search.study import Begun, Event, Lost, Restored, Scored, Told, Trained
+from mer_search.search.storage import ended, is_stopped, score
+from mer_search.search.study import Event, Lost, Restored, Scored, Told, Trained
 from mer_search.search.trial import Evaluation
 
 FIRST, LAST = 2.0, 60.0  # seconds without a line before the first of progress, where there are no bars, and the last
@@ -46,8 +46,6 @@ class Live:
     def show(self, event: Event | Final) -> None:
         """What has happened."""
         match event:
-            case Begun(_, done):
-                self.done = done
             case Trained(number, epoch, of):
                 cut = f", batches cut into {epoch.microbatches}" if epoch.microbatches > 1 else ""
                 text = f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}{cut}"
@@ -71,7 +69,7 @@ class Live:
                 describe_study(self.study)
             case Told(trial, best):
                 self.under_way.pop(trial.number, None)
-                self.done += trial.state in ENDED
+                self.done = ended(self.study)
                 if best is not None:
                     stopped = sum(map(is_stopped, self.study.get_trials(deepcopy=False)))
                     text = f"trials, best {best.number}: UF1 {score(best):.3f}, {stopped} stopped"

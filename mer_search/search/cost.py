@@ -8,7 +8,8 @@ import optuna
 from optuna.trial import TrialState
 
 from mer_search.config import Run, Value, with_values
-from mer_search.engine.executor import Executor, seconds_per_step
+from mer_search.engine.executor import Executor, train_all
+from mer_search.engine.task import Timing
 from mer_search.errors import UsageError
 from mer_search.model.flops import state_bytes, step_flop
 from mer_search.model.network import last_map
@@ -52,13 +53,10 @@ def search_cost(
     speed = slot_speed(search.loaded.with_values(drawn[median], progress), steps[median], executor, progress)
     has_rungs = len(PRUNERS[search.file.pruner].milestones(runs[median].train.epochs)) > 1
     kept = max(map(state_bytes, runs)) * len(search.subjects) * min(in_flight, left) if has_rungs else 0
-    folds = left * len(search.subjects)
-    whole = folds + finals - _begun(search, study)
-    flop = float(
-        np.mean([fold_flop(run, step, len(search.loaded.clips)) for run, step in zip(runs, steps, strict=True)])
-    )
-    seconds = flop * whole / speed / executor.slots
-    return Cost(left, folds, flop * whole, seconds, kept, finals, max(map(last_map, runs)))
+    folds, n_clips = left * len(search.subjects), len(search.loaded.clips)
+    flop = np.mean([fold_flop(run, step, n_clips) for run, step in zip(runs, steps, strict=True)])
+    whole = float(flop) * (folds + finals - _begun(search, study))
+    return Cost(left, folds, whole, whole / speed / executor.slots, kept, finals, max(map(last_map, runs)))
 
 
 def _begun(search: Search, study: optuna.Study) -> float:
@@ -81,9 +79,9 @@ def slot_speed(loaded: Loaded, step: int, executor: Executor, progress: Progress
     """Floating-point operations a second of one slot, timed on a step of so many."""
     progress("timing a step", 0, 1)
     executor.put(loaded.dataset, loaded.tensors)
-    seconds = seconds_per_step(executor, loaded.dataset, loaded.run)
+    (timed,) = train_all(executor, [Timing(loaded.run, loaded.dataset)])
     progress("timing a step", 1, 1)
-    return step / seconds
+    return step / float(timed.seconds)
 
 
 def _draw(search: Search) -> tuple[list[dict[str, Value]], list[Run]]:

@@ -5,6 +5,7 @@ a study differ, the one with the least memory decides.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import takewhile
 
 import optuna
@@ -17,19 +18,15 @@ from mer_search.search.storage import NOT_TRIED
 from mer_search.training.learner import microbatch_counts
 
 IN_A_ROW = 100  # draws that were foretold not to fit: then hardly anything in the space does
-BYTES = "bytes"  # attribute of a trial
+BYTES = "bytes"  # attribute of a trial that did not fit: what its training holds
 
 
-def foretell(study: optuna.Study, trial: optuna.Trial, run: Run) -> None:
-    """Refuse a trial whose training holds no less than that of one that did not fit.
-
-    Raises:
-        Infeasible: if it is refused.
-        UsageError: if too many in a row were.
-    """
-    trials = study.get_trials(deepcopy=False)
-    smallest = min(filter(_did_not_fit, trials), key=lambda other: other.user_attrs[BYTES], default=None)
-    if smallest is None or (need := _least(run)) < smallest.user_attrs[BYTES]:
+def foretell(trials: Sequence[FrozenTrial], trial: optuna.Trial, run: Run) -> None:
+    """Raise Infeasible for a trial whose training holds no less than that of one of the study's trials that did not
+    fit, and UsageError if too many in a row were."""
+    tried = [each for each in trials if BYTES in each.user_attrs and DOES_NOT_FIT in each.constraints]
+    smallest = min(tried, key=lambda other: other.user_attrs[BYTES], default=None)
+    if smallest is None or (need := training_bytes(run)) < smallest.user_attrs[BYTES]:
         return
     limit = f"{smallest.user_attrs[BYTES] / 1e9:.2g} GB at least did not fit the device's memory"
     before = reversed(trials[: trial.number])
@@ -44,17 +41,7 @@ def foretell(study: optuna.Study, trial: optuna.Trial, run: Run) -> None:
     )
 
 
-def note_need(trial: optuna.Trial, run: Run) -> None:
-    """Note what the training of a trial holds that did not fit."""
-    trial.set_user_attr(BYTES, _least(run))
-
-
-def _least(run: Run) -> int:
+def training_bytes(run: Run) -> int:
     """Bytes that training holds, its batches cut as small as may be."""
     batch = run.train.batch
     return memory(with_values(run, {"train.batch": math.ceil(batch / microbatch_counts(batch)[-1])}))
-
-
-def _did_not_fit(trial: FrozenTrial) -> bool:
-    """Whether a trial was tried and ran out of memory."""
-    return DOES_NOT_FIT in trial.constraints and NOT_TRIED not in trial.user_attrs and BYTES in trial.user_attrs

@@ -18,17 +18,6 @@ def wait_again(study: optuna.Study, trial: FrozenTrial | Trial) -> None:
     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
-def enqueued(study: optuna.Study, trial: Trial) -> dict[str, Any]:
-    """The values that were enqueued for a trial, which its suggestions take."""
-    found: dict[str, Any] = study._storage.get_trial(trial._trial_id).system_attrs.get("fixed_params", {})
-    return found
-
-
 def prune_without_value(study: optuna.Study, trial: Trial) -> None:
     """End a trial as pruned; `study.tell` would make its last intermediate value, which is no UF1, its value."""
     study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
-
-
-def reported(trial: Trial) -> dict[int, float]:
-    """What a trial has reported so far, step by step."""
-    return trial.study._storage.get_trial(trial._trial_id).intermediate_values

@@ -9,38 +9,29 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.search.storage import NOT_TRIED, TAKEN_FROM, best_trial, final_scores, score
 
-STATE_WORDS = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "infeasible",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
+STATE_WORDS = {TrialState.PRUNED: "infeasible", TrialState.FAIL: "failed"}  # where they are not Optuna's
 
 
 def progress_of(study: optuna.Study) -> dict[str, Any]:
     """How far a study is, as one JSON document."""
-    trials = study.get_trials(deepcopy=False)
-    best = best_trial(study)
-    states = Counter(_state(trial) for trial in trials)
-    taken = len(study.user_attrs.get(TAKEN_FROM, {}).get("trials", ()))  # the first ones, which were trained elsewhere
+    trials, facts = study.get_trials(deepcopy=False), study.user_attrs
+    taken = len(facts.get(TAKEN_FROM, {}).get("trials", ()))  # the first ones, which were trained elsewhere
     spent = [trial.user_attrs["fold_epochs"] for trial in trials[taken:] if "fold_epochs" in trial.user_attrs]
+    best, front = best_trial(study), study.best_trials if len(study.directions) > 1 else []
     return {
         "study": study.study_name,
-        **study.user_attrs,
-        "trials": dict(states),
+        **facts,
+        "trials": dict(Counter(map(_state, trials))),
         "fold_epochs": {"trained": sum(own for own, _ in spent), "without_pruning": sum(whole for _, whole in spent)},
-        "best": None
-        if best is None
-        else {
+        "best": best
+        and {
             "trial": best.number,
             "uf1": score(best),
             "uf1_in_finals": mean(scores) if (scores := final_scores(study, best)) else None,
             "values": best.params,
         },
         "pareto_front": [
-            {"trial": trial.number, "uf1": trial.values[0], study.user_attrs["also"]: trial.values[1]}
-            for trial in (study.best_trials if len(study.directions) > 1 else [])
+            {"trial": trial.number, "uf1": trial.values[0], facts["also"]: trial.values[1]} for trial in front
         ],
     }
 
@@ -48,4 +39,5 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
 def _state(trial: FrozenTrial) -> str:
     """What became of a trial, in words."""
     special = {"stopped_after": "stopped early", NOT_TRIED: "not tried"}
-    return next((word for key, word in special.items() if key in trial.user_attrs), STATE_WORDS[trial.state])
+    word = next((word for key, word in special.items() if key in trial.user_attrs), None)
+    return word or STATE_WORDS.get(trial.state, trial.state.name.lower())

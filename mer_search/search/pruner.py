@@ -9,8 +9,8 @@ Wilcoxon signed-rank test (as Optuna's WilcoxonPruner does it), or if it lies be
 errors; how much two trials differ from subject to subject is known from the trials that ran to their end.
 
 A pruner may have rungs, too: all folds are trained for a share of the epochs first, compared at the same epoch, and go
-on from there. The schedule is that of the whole run, so a rung is an exact prefix of it. What each pruner
-gives stands in docs/search.md. Shapes: S subjects, k of them seen, E epochs, n clips, K classes.
+on from there. The schedule is that of the whole run, so a rung is an exact prefix of it. What each pruner gives stands
+in docs/search.md. Shapes: S subjects, k of them seen, R rivals, E epochs, n clips, K classes.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -53,44 +53,20 @@ def _rank(probabilities: NDArray[Any], given: Floats) -> Floats:
     return np.asarray((less + (equal - 1) / 2) / (probabilities.shape[-1] - 1))
 
 
-def _hits(probabilities: NDArray[Any], given: Floats) -> Floats:
-    """1 where no class is given more than the truth, else 0."""
-    return np.asarray(given >= probabilities.max(-1), np.float64)
-
-
 MEASURES = {
     "likelihood": Measure(lambda _, given: np.log(np.maximum(given, MIN_PROB)), balanced=False),
     "recall": Measure(lambda _, given: given, balanced=True),
     "rank": Measure(_rank, balanced=True),
-    "hits": Measure(_hits, balanced=True),
+    "hits": Measure(lambda probs, given: np.asarray(given >= probs.max(-1), np.float64), balanced=True),
 }
 
 
-class Incumbent(NamedTuple):
-    """What a trial is compared with at a rung: the best trial's scores (S,) after as many epochs, and how much trials
-    differ from it, subject by subject (see `difference_variance`)."""
-
-    scores: Floats
-    variance: float | None
-
-
-def incumbent_of(best: ArrayLike, others: Sequence[ArrayLike], weights: Floats) -> Incumbent:
-    """The incumbent, from scores (S,) of the best trial and of others that ran to their end."""
-    return Incumbent(np.asarray(best, np.float64), difference_variance(others, best, weights))
-
-
-def difference_variance(others: Sequence[ArrayLike], best: ArrayLike, weights: Floats) -> float | None:
-    """How much trials differ from the best, subject by subject, beyond their mean difference: the variance of a
-    subject's difference times the subject's weight. None where too few trials ran to their end.
-
-    Args:
-        others: scores (S,) of trials that ran to their end.
-        best: of the best trial (S,).
-        weights: of the subjects (S,).
-    """
-    if len(others) < MIN_OTHERS:
+def difference_variance(others: ArrayLike, best: ArrayLike, weights: Floats) -> float | None:
+    """How much trials, whose scores are (R, S), differ from the best (S,), subject by subject, beyond their mean
+    difference: the variance of a subject's difference times the subject's weight (S,). None where R is too small."""
+    difference = np.asarray(others, np.float64) - np.asarray(best, np.float64)
+    if len(difference) < MIN_OTHERS:
         return None
-    difference = np.asarray(others, np.float64) - np.asarray(best, np.float64)  # (trials, S)
     rest = difference - (difference @ weights / weights.sum())[:, None]
     return float((rest**2 * weights).sum() / (len(difference) * (len(weights) - 1)))
 
@@ -118,21 +94,13 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Pruner:
-    """When a trial is stopped.
+    """When a trial is stopped."""
 
-    Args:
-        measure: how it is scored on a subject, in MEASURES.
-        p: it is stopped when a one-sided test that it is worse than the incumbent falls below this; 0 never stops.
-        errors: it is stopped when it lies behind the incumbent by more than so many standard errors; 0 never stops.
-        rungs: shares of the epochs that all folds are trained for, one after the other; the last is 1.
-        after_all: test only when all folds have reached a rung, not after each fold.
-    """
-
-    measure: str = "recall"
-    p: float = 0.0
-    errors: float = 0.0
-    rungs: tuple[float, ...] = (1.0,)
-    after_all: bool = False
+    measure: str = "recall"  # how it is scored on a subject, in MEASURES
+    p: float = 0.0  # stopped when a one-sided test that it is worse than the incumbent falls below this; 0: never
+    errors: float = 0.0  # stopped when it lies behind the incumbent by more than so many standard errors; 0: never
+    rungs: tuple[float, ...] = (1.0,)  # shares of the epochs that all folds are trained for, one after the other
+    after_all: bool = False  # test only when all folds have reached a rung, not after each fold
 
     @property
     def stops_some(self) -> bool:
@@ -140,14 +108,8 @@ class Pruner:
         return bool(self.p or self.errors)
 
     def is_inferior(self, own: ArrayLike, best: ArrayLike, weights: Floats, variance: float | None) -> bool:
-        """Whether a trial is worse than the incumbent.
-
-        Args:
-            own: its scores of the subjects that it has seen (k,).
-            best: the incumbent's of the same (k,).
-            weights: what these subjects weigh (k,).
-            variance: as `difference_variance` gives it.
-        """
+        """Whether a trial is worse than the incumbent, given both's scores of the subjects that it has seen (k,), what
+        these weigh (k,), and the `difference_variance`."""
         difference = np.asarray(own, np.float64) - np.asarray(best, np.float64)
         behind = float(-(difference @ weights))
         if len(difference) < STARTUP_FOLDS or behind <= 0:
@@ -169,7 +131,7 @@ class Pruner:
         return [Need(subject, until) for until in self.milestones(epochs) for subject in order]
 
     def run(
-        self, order: Sequence[int], epochs: int, incumbent: Callable[[int], Incumbent | None], weights: Floats
+        self, order: Sequence[int], epochs: int, rivals: Callable[[int], Floats | None], weights: Floats
     ) -> Generator[Need, float, Outcome]:
         """A trial's pruner: it yields the fold whose score it needs next, is sent that score, and returns how far the
         trial went.
@@ -177,28 +139,26 @@ class Pruner:
         Args:
             order: the subjects' numbers in the order in which the trial meets them.
             epochs: of the whole trial.
-            incumbent: what the trial is compared with after so many epochs; None while no trial has run to its end.
+            rivals: scores (R, S) after so many epochs of the incumbent, and then of others that ran to their end; None
+                while no trial has.
             weights: what each subject weighs (S,).
         """
         spent = before = 0
         for until in self.milestones(epochs):
-            rival, own = incumbent(until), dict[int, float]()
+            others, own = rivals(until), dict[int, float]()
+            variance = None if others is None else difference_variance(others[1:], others[0], weights)
             for subject in order:
                 own[subject] = yield Need(subject, until)
                 spent += until - before
-                if rival is None or not self._compares(len(own) == len(order), until == epochs):
-                    continue
+                is_last = len(own) == len(order)
+                if others is None or (is_last and until == epochs) or (self.after_all and not is_last):
+                    continue  # nothing to compare with, to save, or yet
                 seen = list(own)
-                mine, best, weigh = np.array(list(own.values())), rival.scores[seen], weights[seen]
-                if self.is_inferior(mine, best, weigh, rival.variance):
+                mine, best, weigh = np.array(list(own.values())), others[0, seen], weights[seen]
+                if self.is_inferior(mine, best, weigh, variance):
                     return Outcome(seen, until, spent, float(np.average(best - mine, weights=weigh)))
             before = until
         return Outcome(list(order), epochs, spent, None)
-
-    def _compares(self, is_last: bool, at_end: bool) -> bool:
-        """Whether there is something to compare once a fold has reached a rung, perhaps the last fold, or the last
-        rung; where both are there is nothing to save."""
-        return is_last and not at_end if self.after_all else not (is_last and at_end)
 
 
 FINALS = Pruner(errors=1.64)  # among finalists, who have been scored on all subjects
@@ -220,15 +180,10 @@ PRUNERS = {
 
 
 def still_in(uf1: ArrayLike, scores: ArrayLike, weights: Floats) -> list[int]:
-    """Which of the finalists do not lie clearly behind the leader, the one with the highest UF1.
-
-    Args:
-        uf1: of each finalist, the mean over its seeds (F,).
-        scores: of each and each subject, the mean over its seeds (F, S).
-        weights: of the subjects (S,).
-    """
+    """Which finalists, with UF1 (F,) and scores (F, S), means over their seeds, do not lie clearly behind the one with
+    the highest UF1, given what the subjects weigh (S,)."""
     leader, each = int(np.argmax(uf1)), np.asarray(scores, np.float64)
-    variance = difference_variance(list(np.delete(each, leader, axis=0)), each[leader], weights)
+    variance = difference_variance(np.delete(each, leader, axis=0), each[leader], weights)
     return [place for place, own in enumerate(each) if not FINALS.is_inferior(own, each[leader], weights, variance)]
 
 
@@ -238,8 +193,6 @@ def subject_order(n_subjects: int, seed: int, trial: int) -> list[int]:
 
 
 def estimate(best: float, behind: float) -> float:
-    """What a stopped trial's UF1 over all subjects may be: the incumbent's, less what the trial lies behind.
-
-    The pruner's measure, in which it lies behind, tells more of a network than few subjects' UF1 (docs/search.md).
-    """
+    """What a stopped trial's UF1 over all subjects may be: the incumbent's, less what the trial lies behind in the
+    pruner's measure, which tells more of a network than few subjects' UF1 (docs/search.md)."""
     return max(0.0, best - behind)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from mer_search.engine.executor import Executor
 from mer_search.engine.stop import check
-from mer_search.engine.task import Event, Failed, Finished, Progress, Task, Timed, Timing
+from mer_search.engine.task import Event, Failed, Finished, Progress, Task, Timed
 from mer_search.errors import Infeasible
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
@@ -47,7 +47,7 @@ class Job:
     loaded: Loaded
     folder: Path  # where its folds are kept
     plan: Sequence[Want] = ()  # all folds that it may need, in the order in which it needs them
-    needs: Needs | None = None  # tells what it needs next
+    needs: Any = None  # Needs: tells what it needs next
     keep: tuple[str, ...] = ()  # which weights of a fold are kept on disk, of training.loop.KEPT
     outcome: Any = None  # what `needs` returned
     error: Exception | None = None  # or what went wrong
@@ -65,7 +65,6 @@ class Job:
 
     def _advance(self) -> None:
         """Send `needs` every fold that is there, until it wants one that is not."""
-        assert self.needs is not None  # noqa: S101 (for the type checker: only of a job that was over at the start)
         try:
             need = self._need = self._need or next(self.needs)
             while fold := self._there(need):
@@ -100,8 +99,11 @@ class Job:
         return len({want.key for want in self.plan}) < len(self.plan)
 
     def hear(self, event: Progress | Finished | Failed) -> None:
-        """Take in what happened to one of its tasks."""
-        assert isinstance(event.task, Task)  # noqa: S101 (for the type checker: it has no others)
+        """Take in what happened to one of its tasks.
+
+        A fold's own error counts when the fold is needed, so that training ahead changes nothing. The death of its
+        process says nothing of the fold, unless it happens again.
+        """
         key = event.task.seed, event.task.subject
         if isinstance(event, Progress):
             self.ahead[key] += event.epoch.stage == 2
@@ -113,22 +115,17 @@ class Job:
             keep_fold(self.folder, event.predictions, event.history)
             self.done[key] = event.predictions
             del self._deaths[key]
-        else:
-            self._fail(key, event)
-        self._advance()
-
-    def _fail(self, key: Key, event: Failed) -> None:
-        """A fold's own error counts when the fold is needed, so that training ahead changes nothing. The death of its
-        process says nothing of the fold, unless it happens again."""
-        self._deaths[key] += 1
-        if event.error is not None:
+        elif event.error is not None:
             self.done[key] = event.error
-        elif self._deaths[key] >= DEATHS:
-            self.done[key] = Infeasible(
-                f"a fold must not end its process, but that of {key[1]}, seed {key[0]}, ended {DEATHS}, the last one "
-                f"with {event.cause}",
-                event.cause,
-            )
+        else:
+            self._deaths[key] += 1
+            if self._deaths[key] >= DEATHS:
+                self.done[key] = Infeasible(
+                    f"a fold must not end its process, but that of {key[1]}, seed {key[0]}, ended {DEATHS}, the last "
+                    f"one with {event.cause}",
+                    event.cause,
+                )
+        self._advance()
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -155,8 +152,7 @@ class Scheduler:
         self.executor, self.in_flight = executor, in_flight
         self.trained = self.wasted = 0  # epochs of folds; those of them that were trained ahead and thrown away
         self._flight: deque[Job] = deque()
-        self._of: dict[Task | Timing, Job] = {}
-        self._datasets: set[str] = set()
+        self._of: dict[Any, Job] = {}  # the jobs of tasks
 
     def run(self, ask: Callable[[], Job | None]) -> Generator[tuple[Job, Progress | Finished | Failed | None]]:
         """Yield jobs with what happened to them: an epoch, a fold, a worker's death, or None when the job is over. That
@@ -191,6 +187,7 @@ class Scheduler:
             return False
         self._flight.append(job)
         if not job.over:
+            self.executor.keep_only({each.loaded.dataset for each in self._flight})
             job.start()
         return True
 
@@ -198,18 +195,9 @@ class Scheduler:
         """Fill the free slots."""
         for job in self._flight:
             while not job.over and self.executor.free > 0 and (task := job.next_task()):
-                self._put(job)
+                self.executor.put(job.loaded.dataset, job.loaded.tensors)
                 self._of[task] = job
                 self.executor.submit(task)
-
-    def _put(self, job: Job) -> None:
-        """Have the job's clips at hand, and forget those that no job in flight has."""
-        if job.loaded.dataset not in self._datasets:
-            self.executor.put(job.loaded.dataset, job.loaded.tensors)
-            used = {each.loaded.dataset for each in self._flight}
-            for other in self._datasets - used:
-                self.executor.drop(other)
-            self._datasets = self._datasets & used | {job.loaded.dataset}
 
     def _hear(self, event: Event) -> Iterator[tuple[Job, Progress | Finished | Failed | None]]:
         job = self._of.get(event.task)

@@ -67,7 +67,6 @@ ONLY_WITH = {  # an axis, and a path with the values with which it has an effect
     "model.position_depth": ("model.position", (True,)),
     "model.position_drop": ("model.position", (True,)),
 }
-DIFFERENCES_SHOWN = 3  # differences that a message names
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,14 @@ class Axis:
         low, high = self.values
         return (IntDistribution if self.kind == "int" else FloatDistribution)(low, high, log=self.log)
 
-    def holds(self, value: Any) -> bool:
-        """Whether the value lies on the axis."""
+    def check(self, value: Any) -> None:
+        """Raise UsageError unless the value lies on the axis."""
         if self.kind == "choice":
-            return value in self.values
-        return type(value) in (int, float) and self.values[0] <= value <= self.values[1]
+            on_axis = value in self.values
+        else:
+            on_axis = type(value) in (int, float) and self.values[0] <= value <= self.values[1]
+        if not on_axis:
+            raise UsageError(f"{self.key} must lie on its axis {list(self.values)}, but is {value!r}")
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,20 @@ class StudyFile:
 
     def check(self, values: Mapping[str, Value]) -> None:
         """Raise UsageError unless each value lies on its axis: a trial that was enqueued by hand may have others."""
-        _check_axes(self.axes, values)
+        for axis in self.axes:
+            if axis.key in values:
+                axis.check(values[axis.key])
+
+    def params_of(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Of values of all axes those of the axes that are sampled, because their conditions hold; UsageError if one
+        lies beside its axis."""
+        params = {
+            key: value
+            for key, value in values.items()
+            if all(values[other] == must for other, must in self.when.get(key, {}).items())
+        }
+        self.check(params)
+        return params
 
 
 def names() -> list[str]:
@@ -174,11 +189,7 @@ def names() -> list[str]:
 
 
 def load(name_or_path: str) -> StudyFile:
-    """A study by its name or file.
-
-    Raises:
-        UsageError: if there is none, or it is not a valid study; the message says where.
-    """
+    """A study by its name or file; UsageError if there is none, or where it is not a valid study."""
     path = Path(name_or_path)
     return parse(toml_text("study", shipped(), name_or_path), path.stem if path.is_file() else name_or_path)
 
@@ -197,14 +208,13 @@ def changed(there: str, here: str) -> str:
         one, other = (_lasting(tree_of(text)) for text in (there, here))
     except UsageError:
         return ""
-    keys = [key for key in one | other if one.get(key) != other.get(key)]
-    shown = [f"{key} is {_shown(one, key)} there, {_shown(other, key)} here" for key in keys[:DIFFERENCES_SHOWN]]
-    return "; ".join(shown + ([f"and {len(keys) - DIFFERENCES_SHOWN} more"] if len(keys) > DIFFERENCES_SHOWN else []))
-
-
-def _shown(flat: Mapping[str, Any], key: str) -> str:
-    value = flat.get(key, "absent")
-    return "empty" if value == "" else str(value)
+    pairs = {key: (one.get(key, "absent"), other.get(key, "absent")) for key in one | other}
+    shown = [
+        f"{key} is {str(old) or 'empty'} there, {str(new) or 'empty'} here"
+        for key, (old, new) in pairs.items()
+        if old != new
+    ]
+    return "; ".join(shown[:3] + [f"and {len(shown) - 3} more"] * (len(shown) > 3))
 
 
 def _lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,19 +246,22 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
             with_values(base, {axis.key: value, **{key: value for key in ties if ties[key] == axis.key}})
         if axis.kind != "choice" and (few := allowed_values(axis.key)):
             raise UsageError(f"{axis.key} takes one of {', '.join(map(str, few))}: its axis must be a choice of these")
-    _check_ties(ties, axes)
+    keys = [axis.key for axis in axes]
+    for key, tied in ties.items():
+        check_key(key)
+        if tied not in keys:
+            near = difflib.get_close_matches(tied, keys, n=1) or keys
+            raise UsageError(f"{key}: it must be tied to an axis of [space], such as {near[0]}, but got {tied!r}")
     when = _conditions(given.when, axes)
     if bool(given.also) != (given.sampler == "nsga2") or (given.also and given.pruner != "none"):
         raise UsageError(
             f'sampler = "nsga2", also = "gflop" or "parameters" and pruner = "none" go together, but they are '
             f"{given.sampler!r}, {given.also!r} and {given.pruner!r}"
         )
-    if given.rule == "val_epoch":
-        _check_held_out(base, axes, when)
     fixed = {field: tree.get(field) for field in ("base", "subjects", "set", "space", "when")}
     chosen = {field: getattr(given, field) for field in ("recipe", "rule", "sampler", "pruner", "also")}
     fixed |= {field: value for field, value in chosen.items() if value}
-    return StudyFile(
+    file = StudyFile(
         name=name,
         base=base,
         preset=given.base,
@@ -256,99 +269,64 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         axes=axes,
         ties=ties,
         when=when,
-        start=tuple(_starting_point(point, base, given.recipe, axes, when) for point in given.start),
+        start=(),
         finalists=given.finalists,
         trials=given.trials,
         settings=given.set,
         digest=hashlib.sha256(repr(fixed).encode()).hexdigest()[:16],
         **chosen,
     )
-
-
-def _check_held_out(base: Run, axes: Sequence[Axis], when: Mapping[str, Any]) -> None:
-    """Raise UsageError if rule val_epoch is asked for and a trial could hold no subjects out for it."""
     possible = {value for axis in axes if axis.key == "train.val_subjects" for value in axis.values}
     if not possible or "train.val_subjects" in when:
         possible.add(base.train.val_subjects)
-    if 0 in possible:
+    if file.rule == "val_epoch" and 0 in possible:
         raise UsageError(
             'rule = "val_epoch" chooses epochs by subjects held out of training, so train.val_subjects must be 1 or '
             'more, but can be 0; put "train.val_subjects" = 3 under [set], or take another rule'
         )
-
-
-def _check_ties(ties: Mapping[str, str], axes: Sequence[Axis]) -> None:
-    """Raise UsageError unless each key is a path, and tied to an axis."""
-    keys = [axis.key for axis in axes]
-    for key, axis in ties.items():
-        check_key(key)
-        if axis not in keys:
-            near = difflib.get_close_matches(axis, keys, n=1) or keys
-            raise UsageError(f"{key}: it must be tied to an axis of [space], such as {near[0]}, but got {axis!r}")
+    return replace(file, start=tuple(_starting_point(file, point) for point in given.start))
 
 
 def _axis(key: str, spec: Any) -> Axis:
     """`{ choice = [...] }`, `{ float = [low, high], log = true }` or `{ int = [low, high] }`."""
     check_key(key)
-    kinds = [kind for kind in ("choice", "float", "int") if isinstance(spec, dict) and kind in spec]
-    if len(kinds) != 1 or set(spec) - {kinds[0], "log"} or type(spec.get("log", False)) is not bool:
+    types = {"choice": (bool, int, float, str), "float": (int, float), "int": (int,)}
+    kind = next((kind for kind in types if isinstance(spec, dict) and kind in spec), "")
+    values, log = (spec[kind], spec.get("log", False)) if kind else ([], False)
+    is_axis = isinstance(values, list) and len(values) > 1 and all(type(value) in types[kind] for value in values)
+    if is_axis and kind == "choice":
+        is_axis = len(set(values)) > 1
+    elif is_axis:
+        is_axis = len(values) == 2 and values[0] < values[1] and (values[0] > 0 or not log)
+    if not is_axis or set(spec) - {kind, "log"} or type(log) is not bool:
         raise UsageError(
-            f"{key}: an axis must be {{ choice = [...] }}, {{ float = [low, high] }} or "
-            f"{{ int = [low, high] }}, the latter two with log = true if wished, but got {spec!r}"
+            f"{key}: an axis must be {{ choice = [...] }} of two plain values or more, {{ float = [low, high] }} or "
+            "{ int = [low, high] }, the latter two with low < high, and with log = true, where low > 0, if wished, but "
+            f"got {spec!r}; one value goes under [set]"
         )
-    kind, values = kinds[0], spec[kinds[0]]
-    types = {"choice": (bool, int, float, str), "float": (int, float), "int": (int,)}[kind]
-    if not isinstance(values, list) or not values or not all(type(value) in types for value in values):
-        raise UsageError(f"{key}: {kind} must be a list of plain values, but got {values!r}")
-    if kind != "choice" and (len(values) != 2 or values[0] >= values[1] or (spec.get("log") and values[0] <= 0)):
-        raise UsageError(f"{key}: [low, high] with low < high (and low > 0 where log) must hold, but got {values!r}")
-    if kind == "choice" and len(set(values)) < 2:
-        raise UsageError(
-            f"{key}: a choice must have two values or more, but got {values!r}; one value goes under [set]"
-        )
-    return Axis(key, kind, tuple(values), bool(spec.get("log", False)))
+    return Axis(key, kind, tuple(values), log)
 
 
 def _conditions(tree: dict[str, Any], axes: Sequence[Axis]) -> dict[str, dict[str, Value]]:
-    keys = {axis.key: axis for axis in axes}
+    known = {axis.key: axis for axis in axes}
+    unconditional = set(known) - set(tree)
     for key, condition in tree.items():
-        if not isinstance(condition, dict):
-            raise UsageError(f"[when]: {key} must have a condition {{ axis = value }}, but got {condition!r}")
-        for name in (key, *condition):
-            if name not in keys or (name in tree and name != key):
-                raise UsageError(f"[when] must speak of unconditional axes of [space], but {name!r} is none")
+        if key not in known or not isinstance(condition, dict) or set(condition) - unconditional:
+            raise UsageError(
+                f"[when] must give an axis of [space] a condition {{ axis = value }} on unconditional axes of it, but "
+                f"{key} has {condition!r}"
+            )
         for name, value in condition.items():
-            if not keys[name].holds(value):
-                raise UsageError(f"[when]: {name} must lie on its axis {list(keys[name].values)}, but is {value!r}")
+            known[name].check(value)
     return tree
 
 
-def _starting_point(
-    point: Any, base: Run, recipe: str, axes: Sequence[Axis], when: Mapping[str, Mapping[str, Value]]
-) -> dict[str, Value]:
+def _starting_point(file: StudyFile, point: Any) -> dict[str, Value]:
     """Parameters of a first trial: those given, then those of its `preset`, then the base's."""
     if not isinstance(point, dict) or not isinstance(point.get("preset", ""), str):
         raise UsageError(f"[[start]] must give axes their values, or name a preset, but got {point!r}")
     given = {key: value for key, value in point.items() if key != "preset"}
-    source = preset(point["preset"], recipe) if "preset" in point else base
-    keys = {axis.key for axis in axes}
-    if unknown := [key for key in given if key not in keys]:
-        raise UsageError(f"[[start]] must give values of axes of [space], but {unknown[0]!r} is none")
-    values = sampled({axis.key: given.get(axis.key, value_at(source, axis.key)) for axis in axes}, when)
-    _check_axes(axes, values, "[[start]]: ")
-    return values
-
-
-def sampled(values: Mapping[str, Value], when: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:
-    """Of values of all axes those of the axes that are sampled, because their conditions hold."""
-    return {
-        key: value
-        for key, value in values.items()
-        if all(values[other] == must for other, must in when.get(key, {}).items())
-    }
-
-
-def _check_axes(axes: Sequence[Axis], values: Mapping[str, Value], where: str = "") -> None:
-    for axis in axes:
-        if axis.key in values and not axis.holds(values[axis.key]):
-            raise UsageError(f"{where}{axis.key} must lie on its axis {list(axis.values)}, but is {values[axis.key]!r}")
+    if unknown := set(given) - {axis.key for axis in file.axes}:
+        raise UsageError(f"[[start]] must give values of axes of [space], but {min(unknown)!r} is none")
+    source = preset(point["preset"], file.recipe) if "preset" in point else file.base
+    return file.params_of({axis.key: given.get(axis.key, value_at(source, axis.key)) for axis in file.axes})

@@ -1,8 +1,8 @@
-"""The Optuna storage: opening it, finding a study in it, and keeping a second writer out of an sqlite file."""
+"""The Optuna storage: opening it, finding a study and its trials in it, and keeping a second writer out."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import lru_cache
 from math import fsum
@@ -40,24 +40,18 @@ NOT_TRIED = "foretold_by"  # attribute of a trial that was not tried (see memory
 
 
 def open_storage(url: str, create: bool = False) -> RDBStorage:
-    """The storage at `url`, as SQLAlchemy spells it; a file is made only if `create`.
-
-    Raises:
-        UsageError: if `url` is no URL of such a database, or its driver is not installed.
-        StorageError: if the database cannot be opened.
-    """
+    """The storage at `url`, as SQLAlchemy spells it; a file, and Optuna's tables, are made only if `create`. UsageError
+    if it is no URL of such a database, or its driver is not installed, StorageError if it cannot be opened."""
     check_url(url)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a user should know, the commands say
     driver, _, place = url.partition("://")
-    if (file := _sqlite_file(url)) and not create and not file.exists():
-        raise StorageError(
-            f"{url} must hold a study, but there is no such file; `mer-search run --study NAME` makes one, or give its "
-            "--storage"
-        )
     settings = _connection(driver, place)
     try:
-        if not create:
-            _check_is_optunas(url, settings)
+        if not create and (found := _no_study(url, settings)):
+            raise StorageError(
+                f"{shown(url)} must hold a study, but {found}; `mer-search run --study NAME` makes one, or give "
+                "--storage"
+            )
         return RDBStorage(url, engine_kwargs=settings)
     except StorageError:
         raise
@@ -73,39 +67,34 @@ def open_storage(url: str, create: bool = False) -> RDBStorage:
         ) from error
 
 
-def _check_is_optunas(url: str, settings: dict[str, Any]) -> None:
-    """Raise StorageError for a database in which Optuna has no tables: opening it would make them."""
+def _no_study(url: str, settings: dict[str, Any]) -> str:
+    """Why there can be no study: opening the database would make its file, or Optuna's tables; "" if there can be."""
+    if (file := _sqlite_file(url)) and not file.exists():
+        return "there is no such file"
     engine = create_engine(url, **settings)
     try:
         tables = inspect(engine).get_table_names()
     finally:
         engine.dispose()
-    if "studies" not in tables:
-        found = f"has other tables ({', '.join(tables[:3])})" if tables else "is empty"
-        raise StorageError(
-            f"{shown(url)} must hold a study, but {found}; `mer-search run --study NAME` makes one, or give --storage"
-        )
+    if "studies" in tables:
+        return ""
+    return f"has other tables ({', '.join(tables[:3])})" if tables else "is empty"
 
 
 def check_url(url: str) -> None:
     """Raise UsageError unless this can be the URL of a database that Optuna uses, StorageError without its folder."""
-    if not isinstance(url, str):
-        raise UsageError(f"a storage must be a URL such as {STORAGE}, but is {url!r}")
-    driver, _, place = url.partition("://")
+    driver, _, place = str(url).partition("://")
     if driver.partition("+")[0] not in BACKENDS or not place.strip("/"):
         raise UsageError(
             f"a storage must be a URL such as {STORAGE} or postgresql+psycopg://user:password@host/database, "
-            f"but got {shown(url)!r}"
+            f"but got {shown(str(url))!r}"
         )
     if place.partition("/")[0].count("@") > 1:  # a part of the password, which the driver's message would show
         raise UsageError(f"an @ in a password must be written %40, and the URL is {shown(url)!r}")
     file = _sqlite_file(url)
-    if file and file.is_dir():
-        raise StorageError(f"a database must be a file, but {file} is a folder; correct {url}")
-    if file and not file.absolute().parent.is_dir():
-        raise StorageError(
-            f"a database needs a folder that exists, but {file.parent} does not; make it or correct {url}"
-        )
+    if file and (file.is_dir() or not file.absolute().parent.is_dir()):
+        found = "a folder" if file.is_dir() else "in none"
+        raise StorageError(f"a database must be a file in a folder that exists, but {file} is {found}; correct {url}")
 
 
 def _connection(driver: str, place: str) -> dict[str, Any]:
@@ -147,11 +136,8 @@ def _sqlite_file(url: str) -> Path | None:
 
 
 def check_name(name: str) -> str:
-    """A study's name, which is also that of its folder.
-
-    Raises:
-        UsageError: if it would lead out of the folder for results, or cannot be printed.
-    """
+    """A study's name, which is also that of its folder; UsageError if it would lead out of the folder for results, or
+    cannot be printed."""
     if not 0 < len(name) <= LETTERS or "/" in name or name.startswith((".", "-")) or not name.isprintable():
         raise UsageError(
             f"a study's name must be one to {LETTERS} printable letters without / that begin with neither . nor -, for "
@@ -166,16 +152,13 @@ def shown(url: str) -> str:
 
 
 def find_study(storage: BaseStorage, name: str | None) -> optuna.Study:
-    """The study of that name; without a name the one that was made last, of those that this program made.
-
-    Raises:
-        UsageError: if there is none, with the names that there are.
-    """
+    """The study of that name, without a name the one that was made last, of those that this program made; UsageError,
+    with the names that there are, if there is none."""
     every = studies_by_age(storage)
     known = [each for each, attributes in every.items() if is_ours(attributes)]
     if not known or (name is not None and name not in known):
         others = [each for each in every if each not in known]
-        found = f"it holds {', '.join(known)}" if known else "it holds none"
+        found = f"it holds {', '.join(known) or 'none'}"
         if others:
             were = "was" if len(others) == 1 else "were"
             found += f"; {', '.join(others)} {were} not made by mer-search, or not to the end"
@@ -191,23 +174,17 @@ def is_ours(attributes: Mapping[str, Any]) -> bool:
 
 
 def find_trial(study: optuna.Study, number: int | None) -> FrozenTrial:
-    """The finished trial of that number; without a number the best.
-
-    Raises:
-        UsageError: if there is no such trial, or it has no result.
-    """
+    """The finished trial of that number, without a number the best; UsageError if there is none."""
     if number is None:
         if (best := best_trial(study)) is None:
             raise UsageError(f"study {study.study_name!r} must have a finished trial, but has none; run it first")
         return best
-    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
-    if number not in trials:
-        have = f"0 to {max(trials)}" if trials else "none"
-        raise UsageError(f"a trial must be one of study {study.study_name!r} ({have}), but got {number}")
-    if trials[number].state != TrialState.COMPLETE:
+    trials = study.get_trials(deepcopy=False)
+    found = trials[number].state.name.lower() if 0 <= number < len(trials) else f"none of {len(trials)}"
+    if found != "complete":
         raise UsageError(
-            f"a trial must be finished, but {number} is {trials[number].state.name.lower()}; "
-            f"`mer-search status` lists them"
+            f"a trial must be a finished one of study {study.study_name!r}, but {number} is {found}; "
+            "`mer-search status` lists them"
         )
     return trials[number]
 
@@ -219,7 +196,7 @@ def is_stopped(trial: FrozenTrial) -> bool:
 
 def ran_to_its_end(trial: FrozenTrial) -> bool:
     """Whether a trial scored all of the study's subjects; one that was stopped early has only an estimate."""
-    return trial.state == TrialState.COMPLETE and not is_stopped(trial)
+    return trial.state == TrialState.COMPLETE and "stopped_after" not in trial.user_attrs
 
 
 def has_folds(trial: FrozenTrial) -> bool:
@@ -254,14 +231,11 @@ def _configuration(of: _Same) -> frozenset[tuple[str, Any]]:
 
 
 def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]]) -> list[FrozenTrial]:
-    """Of the trials those that ran to their end, the best first: finalists before others, and before those that left
-    the finals earlier, for only means over the same seeds can be compared.
+    """Of the trials those that ran to their end, the best first: of those with as many seeds in `finals` by the mean,
+    those with more before, for only means over the same seeds can be compared.
 
     A configuration that was tried again, with another seed, counts once, with the mean over its trials; its first one
     stands for it.
-
-    Args:
-        finals: what the study's finals found, by trial; where they are empty, a trial's own seed decides.
     """
 
     def standing(equals: Sequence[FrozenTrial]) -> tuple[int, float]:
@@ -272,8 +246,7 @@ def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]])
     configurations: dict[frozenset[tuple[str, Any]], list[FrozenTrial]] = {}
     for trial in filter(ran_to_its_end, trials):
         configurations.setdefault(_configuration(_Same(trial)), []).append(trial)
-    best_first = sorted(configurations.values(), key=standing, reverse=True)
-    return [equals[0] for equals in best_first]
+    return [equals[0] for equals in sorted(configurations.values(), key=standing, reverse=True)]
 
 
 def final_scores(study: optuna.Study, trial: FrozenTrial) -> list[float]:
@@ -297,17 +270,18 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
     return next(iter(ranked_trials(study)), None)
 
 
+def has_ended(trial: FrozenTrial) -> bool:
+    """Whether a trial has a result, or cannot have one, and was worth trying."""
+    return trial.state in ENDED and NOT_TRIED not in trial.user_attrs
+
+
 def ended(study: optuna.Study) -> int:
-    """How many trials have a result, or cannot have one; those aside that were not worth trying."""
-    return sum(trial.state in ENDED and NOT_TRIED not in trial.user_attrs for trial in study.get_trials(deepcopy=False))
+    """How many of its trials have ended."""
+    return sum(map(has_ended, study.get_trials(deepcopy=False)))
 
 
 def results(study: optuna.Study) -> Path:
-    """The study's results folder.
-
-    Raises:
-        DataError: if it is not there.
-    """
+    """The study's results folder; DataError if it is not there."""
     out = Path(study.user_attrs["out"])
     if not out.is_dir():
         raise DataError(
@@ -319,53 +293,35 @@ def results(study: optuna.Study) -> Path:
 
 @contextmanager
 def only_writer(url: str, folder: Path) -> Iterator[RDBStorage]:
-    """Hold a study for writing: the file of an sqlite storage, where two writers lose trials, and the results folder.
-
-    Raises:
-        UsageError, StorageError: see `open_storage`.
-        StorageError: if another process holds one of them, or the database's folder does not exist.
-    """
-    with ExitStack() as locks:
-        if file := _sqlite_file(url):
-            check_url(url)  # before the lock, which would make the folder
-            locks.enter_context(_only_writer_of(file, url))
+    """The storage, and a study's results folder, held for writing: two writers of an sqlite file lose trials."""
+    check_url(url)  # before the lock, which would make the folder
+    file = _sqlite_file(url)
+    with held(file, "--storage") if file else nullcontext():
         storage = open_storage(url, create=True)  # before a folder is made for results
-        locks.enter_context(only_trainer(folder))
-        yield storage
+        with held(folder):
+            yield storage
 
 
 def check_free(url: str) -> None:
     """Raise StorageError if another process holds the file of an sqlite storage: before clips are read."""
     if (file := _sqlite_file(url)) and file.exists():
-        with _only_writer_of(file, url):
+        with held(file, "--storage"):
             pass
 
 
-def _only_writer_of(file: Path, url: str) -> AbstractContextManager[None]:
-    return held(file, f"{url} must have one writer, but another mer-search run holds it", "--storage")
-
-
 @contextmanager
-def only_trainer(folder: Path) -> Iterator[None]:
-    """Hold a folder of folds, or of trials.
-
-    Raises:
-        StorageError: if another process holds it.
-    """
-    with held(folder, f"{folder} must have one mer-search that trains, but another holds it", "--out"):
-        yield
-
-
-@contextmanager
-def held(path: Path, refusal: str, option: str) -> Iterator[None]:
-    """Hold the lock beside a file or folder; StorageError if another process holds it."""
+def held(path: Path, option: str = "--out") -> Iterator[None]:
+    """Hold the lock beside a database's file or a folder of folds; StorageError if another process holds it."""
     lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
     with disk(Path(lock.lock_file)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout:
-            raise StorageError(f"{refusal}; wait for its end, or give another {option}") from None
+            raise StorageError(
+                f"{path} must have one mer-search that writes to it, but another holds it; wait for its end, or give "
+                f"another {option}"
+            ) from None
     try:
         yield
     finally:

@@ -5,10 +5,9 @@ one is asked for after each that is told. So what the sampler and the pruner kno
 of trials in flight, and not on how many workers there are or how fast they are.
 """
 
-import math
 import traceback
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -20,7 +19,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.engine.task import Failed, Finished, Progress, Task
+from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import (
     CLIPS_DO_NOT_FIT,
     DOES_NOT_FIT,
@@ -32,14 +31,14 @@ from mer_search.errors import (
     UsageError,
 )
 from mer_search.files import REFUSALS, disk, sweep, write_whole
-from mer_search.search.memory_limit import note_need
-from mer_search.search.optuna_internals import enqueued, prune_without_value, wait_again
+from mer_search.search.memory_limit import BYTES, training_bytes
+from mer_search.search.optuna_internals import prune_without_value, wait_again
 from mer_search.search.resume import MARK, check_agrees, check_folder, file_of, kept_study
-from mer_search.search.samplers import Afresh
+from mer_search.search.samplers import sampler
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
-from mer_search.search.storage import TAKEN_FROM, best_trial, ended, has_folds, only_writer
+from mer_search.search.storage import FINALS, TAKEN_FROM, has_ended, has_folds, ranked
 from mer_search.search.takeover import begin, contained
-from mer_search.search.trial import SEED, TOLD, Evaluation, Search, evaluation_job, repeats
+from mer_search.search.trial import SEED, TOLD, Evaluation, Search, evaluation_job, failed_job, repeats
 from mer_search.search.workspace import Progress as LoadProgress
 from mer_search.search.workspace import silent
 from mer_search.training.fold_store import claim, go_no_further, lacking
@@ -48,55 +47,22 @@ from mer_search.training.loop import Epoch
 FAILURES = 3  # consecutive failures that end a run
 
 
-def slots_of(study: optuna.Study, asked: int | None) -> int | None:
-    """How many slots a study is run with: as asked for, else as before; None for as many as the executor has."""
-    slots = study.user_attrs.get("slots") if asked is None else asked
-    study.set_user_attr("slots", slots)
-    return slots
-
-
-def in_flight_of(study: optuna.Study, asked: int | None, slots: int) -> int:
-    """How many trials a study has in flight: as asked for, else as before, else as many as keep the slots busy, also
-    while the first of them ends."""
-    busy = 1 + math.ceil((slots - 1) / len(study.user_attrs["subjects"]))
-    in_flight: int = asked or study.user_attrs.get("in_flight") or busy
-    study.set_user_attr("in_flight", in_flight)
-    return in_flight
-
-
-@contextmanager
-def hold_study(search: Search, url: str, name: str, source: optuna.Study | None = None) -> Iterator[optuna.Study]:
-    """The study of that name in a storage, new or to be gone on with; while it lasts, no other process may run it.
-
-    Raises:
-        StorageError: see `open_study`, or if another process holds the study.
-    """
-    with only_writer(url, search.out) as storage:
-        yield open_study(search, storage, name, source)
-
-
 def open_study(
     search: Search, storage: optuna.storages.BaseStorage, name: str, source: optuna.Study | None = None
 ) -> optuna.Study:
     """The study of that name, new or to be gone on with, for a process that holds it.
 
     Trials that were interrupted wait to be taken up again under their own numbers, with what they had finished. A new
-    study has the trials of the study `source` that its space contains.
-
-    Raises:
-        StorageError: if a study of that name has another space, data, subjects, seed or source, or its folder is not
-            its own.
-        UsageError: if the source's values cannot be compared with the study's.
+    study has the trials of the study `source` that its space contains: UsageError if the values of the two cannot be
+    compared. StorageError if a study of that name has another space, data, subjects, seed, source or folder.
     """
     if source and name not in optuna.get_all_study_names(storage):
         contained(search, source)  # what cannot be taken is refused before anything is made
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
     study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     if "mark" not in study.user_attrs:  # new, or its creation was interrupted
-        foreign = set(study.user_attrs) - {*search.attributes, TAKEN_FROM} or (
-            not study.user_attrs and study.get_trials()
-        )
-        if foreign or study.directions != directions:
+        others = set(study.user_attrs) - {*search.attributes, TAKEN_FROM}
+        if others or (not study.user_attrs and study.get_trials()) or study.directions != directions:
             raise StorageError(
                 f"study {name!r} in this storage was not made by mer-search, but by another program that uses Optuna; "
                 "give another --study-name"
@@ -116,7 +82,6 @@ def open_study(
         file_of(study)
     except DataError:
         write_whole(kept_study(search.out), search.file.text)
-    study.sampler = Afresh(search.file.sampler, search.seed)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         wait_again(study, trial)
     return study
@@ -131,14 +96,14 @@ def _make(study: optuna.Study, search: Search, source: optuna.Study | None) -> N
             f"{begun['study']}, or another --study-name"
         )
     taken = contained(search, source) if source else []
-    taken = [each for each in taken if each.trial.number in begun["trials"]] if begun else taken
+    taken = [each for each in taken if each[0].number in begun["trials"]] if begun else taken
     if not begun and next(search.out.glob("trial-*"), None):
         raise StorageError(
             f"a new study needs an empty results folder, but {search.out} holds trials of a study that is not in "
             "this storage; give another --study-name or --out, or delete the folder"
         )
     if source:
-        told = {"study": source.study_name, "trials": [each.trial.number for each in taken]}
+        told = {"study": source.study_name, "trials": [trial.number for trial, *_ in taken]}
         study.set_user_attr(TAKEN_FROM, told)
     for key, value in search.attributes.items():
         study.set_user_attr(key, value)
@@ -146,13 +111,6 @@ def _make(study: optuna.Study, search: Search, source: optuna.Study | None) -> N
     mark = uuid4().hex
     write_whole(search.out / MARK, mark)
     study.set_user_attr("mark", mark)
-
-
-class Begun(NamedTuple):
-    """A trial begins, or goes on."""
-
-    number: int
-    done: int  # trials that have ended
 
 
 class Trained(NamedTuple):
@@ -199,7 +157,7 @@ class Told(NamedTuple):
 
 
 # An Evaluation is the last moment to attach something to a trial.
-Event = Begun | Trained | Scored | Restored | Lost | Evaluation | Told
+Event = Trained | Scored | Restored | Lost | Evaluation | Told
 
 
 def run(
@@ -209,37 +167,35 @@ def run(
     counted in; yield what happens.
 
     A trial that is interrupted (a stop, or the process is killed) keeps its finished folds and is taken up by the next
-    call.
-
-    Raises:
-        MerSearchError: after three failures in a row; the first one's traceback is in its folder.
+    call. MerSearchError after three failures in a row; the first one's traceback is in its folder.
     """
     folder = search.out.resolve()
     known = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.FAIL}
     flight: dict[int, optuna.Trial] = {}
-    begun: list[Begun] = []
 
     def ask() -> Job | None:
-        done = ended(study)
-        if done + len(flight) >= trials:
+        there = study.get_trials(deepcopy=False)
+        if sum(map(has_ended, there)) + len(flight) >= trials:
             return None
+        # A new sampler for every trial: what it draws depends on the seed, the trial's number and the results that
+        # there are, so that a study that was stopped, wherever, draws on as if it had not been.
+        waiting = next((each for each in there if each.state == TrialState.WAITING), None)
+        study.sampler = sampler(search.file.sampler, search.seed, waiting.number if waiting else len(there))
         trial = study.ask()
         flight[trial.number] = trial
-        off_axis = _off_axis(search, study, trial)
-        values = {} if off_axis else search.file.suggest(trial)
         if TOLD not in trial.user_attrs:
             trial.set_user_attr(TOLD, min(flight))
-        begun.append(Begun(trial.number, done))
-        if off_axis:
-            return Job(trial, search.loaded, search.folder(trial.number), error=off_axis, over=True)
-        return evaluation_job(search, study, trial, values, progress)
+        try:
+            if waiting:  # enqueued by somebody, perhaps, with values that need not be of the space
+                search.file.check(waiting.system_attrs.get("fixed_params", {}))
+        except UsageError as error:
+            return failed_job(search, trial, Infeasible(str(error), "valid configuration"))
+        return evaluation_job(search, study, trial, search.file.suggest(trial), progress)
 
     try:
         for job, event in scheduler.run(ask):
-            yield from begun
-            begun.clear()
             if event is not None:
-                yield from _shown(job.name, event)
+                yield _shown(job.name, event)
                 continue
             if isinstance(job.name, Evaluation) and job.error is None:
                 yield job.name
@@ -249,8 +205,9 @@ def run(
                 _tell(search, study, trial, job)
             del flight[trial.number]
             told = study.get_trials(deepcopy=False)
-            _stop_after_failures(search, failed_last(told, known))
-            yield Told(told[trial.number], best_trial(study))
+            stop_after_failures(search, told, known)
+            best = ranked(told, study.user_attrs.get(FINALS, {}))[:1]
+            yield Told(told[trial.number], best[0] if best else None)
     finally:
         for trial in flight.values():  # no fault of theirs: a later call takes them up
             with suppress(UpdateFinishedTrialError, StorageInternalError):
@@ -261,11 +218,7 @@ def restore(
     search: Search, study: optuna.Study, scheduler: Scheduler, progress: LoadProgress = silent
 ) -> Generator[Restored | Lost]:
     """Train again, as they were, the folds that trials which ran to their end lack: files that were damaged and
-    deleted. What is computed of all trials needs them. Yield what happens.
-
-    Raises:
-        MerSearchError: if a fold cannot be trained.
-    """
+    deleted. What is computed of all trials needs them. Yield what happens."""
     trials, jobs = study.get_trials(deepcopy=False), {}
     for trial in filter(has_folds, trials):
         folder = search.folder(trial.number)
@@ -288,17 +241,13 @@ def folds_job(
 
 def train_lists(scheduler: Scheduler, jobs: Mapping[Job, int]) -> Generator[Scored | Lost, None, dict[int, Any]]:
     """Train lists of folds, each of the trial of that number; yield what happens, and return the jobs' outcomes by
-    these.
-
-    Raises:
-        MerSearchError: if a fold cannot be trained.
-    """
+    these. MerSearchError if a fold cannot be trained."""
     found = {}
     with closing(scheduler.run(partial(next, iter(jobs), None))) as events:
         for job, event in events:
             if isinstance(event, Finished):
                 yield Scored(jobs[job], event.task.subject, *job.progress)
-            elif isinstance(event, Failed) and isinstance(event.task, Task):
+            elif isinstance(event, Failed):
                 yield Lost(jobs[job], event.task.subject, event.cause)
             elif event is None and job.error:
                 raise job.error
@@ -307,34 +256,19 @@ def train_lists(scheduler: Scheduler, jobs: Mapping[Job, int]) -> Generator[Scor
     return found
 
 
-def _off_axis(search: Search, study: optuna.Study, trial: optuna.Trial) -> Infeasible | None:
-    """What is wrong with values that somebody enqueued for a trial, which need not be of the space."""
-    try:
-        search.file.check(enqueued(study, trial))
-    except UsageError as error:
-        return Infeasible(str(error), "valid configuration")
-    return None
-
-
-def _shown(evaluation: Evaluation, event: Progress | Finished | Failed) -> Iterator[Event]:
+def _shown(evaluation: Evaluation, event: Progress | Finished | Failed) -> Event:
     """What is told of an epoch or a fold."""
     if isinstance(event, Progress):
         schedule = evaluation.run.units if event.epoch.stage == 1 else evaluation.run.train
         evaluation.microbatches = max(evaluation.microbatches, event.epoch.microbatches)
-        yield Trained(evaluation.number, event.epoch, schedule.epochs)
-    elif isinstance(event, Failed):
-        assert isinstance(event.task, Task)  # noqa: S101 (for the type checker: trials have no others)
-        yield Lost(evaluation.number, event.task.subject, event.cause)
-    else:
-        yield Scored(evaluation.number, event.task.subject, *evaluation.progress)
+        return Trained(evaluation.number, event.epoch, schedule.epochs)
+    if isinstance(event, Failed):
+        return Lost(evaluation.number, event.task.subject, event.cause)
+    return Scored(evaluation.number, event.task.subject, evaluation.done, len(evaluation.plan))
 
 
 def _tell(search: Search, study: optuna.Study, trial: optuna.Trial, job: Job) -> None:
-    """End a trial with its values, or with what went wrong.
-
-    Raises:
-        MerSearchError: if that is no fault of the trial's.
-    """
+    """End a trial with its values, or with what went wrong; raise what is no fault of the trial's."""
     error, folder = job.error, search.folder(trial.number)
     if isinstance(error, DiskError | UsageError | StorageError | StorageInternalError):
         raise error
@@ -349,30 +283,22 @@ def _tell(search: Search, study: optuna.Study, trial: optuna.Trial, job: Job) ->
     elif isinstance(error, Infeasible):
         trial.set_constraint(error.constraint, 1.0)
         trial.set_user_attr("infeasible", str(error))
-        if error.constraint == DOES_NOT_FIT and job.plan:
-            note_need(trial, job.loaded.run)
+        if error.constraint == DOES_NOT_FIT and job.plan:  # it was tried
+            trial.set_user_attr(BYTES, training_bytes(job.loaded.run))
         prune_without_value(study, trial)
     else:
         trial.set_user_attr("error", (str(error) or type(error).__name__)[:1000])
-        write_whole(_traceback(search, trial.number), "".join(traceback.format_exception(error)))
+        write_whole(folder / "error.txt", "".join(traceback.format_exception(error)))
         study.tell(trial, state=TrialState.FAIL)
 
 
-def failed_last(trials: Sequence[FrozenTrial], known: set[int]) -> list[FrozenTrial]:
-    """The latest of a study's trials, by their numbers, that ended without a result; those `known` aside."""
+def stop_after_failures(search: Search, trials: Sequence[FrozenTrial], known: set[int]) -> None:
+    """Raise MerSearchError if the latest of a study's trials, by their numbers, have failed; those `known` aside."""
     latest = (trial for trial in reversed(trials) if trial.state.is_finished())
-    failed = takewhile(lambda trial: trial.state == TrialState.FAIL and trial.number not in known, latest)
-    return list(failed)[::-1]
-
-
-def _traceback(search: Search, number: int) -> Path:
-    return search.folder(number) / "error.txt"
-
-
-def _stop_after_failures(search: Search, failed: Sequence[FrozenTrial]) -> None:
+    failed = list(takewhile(lambda trial: trial.state == TrialState.FAIL and trial.number not in known, latest))
     if len(failed) >= FAILURES:
-        first = failed[0]
+        first = failed[-1]
         raise MerSearchError(
             f"a trial must run, but {FAILURES} in a row failed, the first with: "
-            f"{first.user_attrs['error'].splitlines()[0]}; details in {_traceback(search, first.number)}"
+            f"{first.user_attrs['error'].splitlines()[0]}; details in {search.folder(first.number) / 'error.txt'}"
         )

@@ -3,14 +3,13 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mer_search.config import Run, digest, value_at, with_values
 from mer_search.errors import UsageError
-from mer_search.search.space import sampled
 from mer_search.search.storage import results
 from mer_search.search.trial import TOLD, Search, trial_folder
 from mer_search.training.fold_store import read_config
@@ -18,21 +17,12 @@ from mer_search.training.fold_store import read_config
 SHARED = ("checksum", "motion", "leave_out", "subjects", "rule", "also", "seed")  # attributes: values are comparable
 
 
-class Taken(NamedTuple):
-    """A trial of another study."""
-
-    trial: FrozenTrial
-    params: dict[str, Any]  # that it has in the new study's space
-    folder: Path
+Taken = tuple[FrozenTrial, dict[str, Any], Path]  # its parameters in the new study's space, its folder in the other's
 
 
 def contained(search: Search, source: optuna.Study) -> list[Taken]:
-    """The trials of another study that have a value and lie in the search's space, in the order of their numbers.
-
-    Raises:
-        UsageError: if the two studies' values cannot be compared.
-        DataError: if the other study's folder is gone.
-    """
+    """The trials of another study that have a value and lie in the search's space, in the order of their numbers;
+    UsageError if the two studies' values cannot be compared, DataError if the other one's folder is gone."""
     for key in SHARED:
         here, there = search.attributes[key], source.user_attrs.get(key, search.attributes[key])
         if here != there:
@@ -43,44 +33,39 @@ def contained(search: Search, source: optuna.Study) -> list[Taken]:
     found = []
     for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         folder = trial_folder(results(source), trial.number)
-        params = _params(search, read_config(folder / "config.json"))
-        found += [Taken(trial, params, folder)] if params is not None else []
+        if params := _params(search, read_config(folder / "config.json")):
+            found.append((trial, params, folder))
     return found
 
 
-def _params(search: Search, run: Run) -> dict[str, Any] | None:
-    """The parameters that a configuration has in the search's space; None if it does not lie in it."""
-    file = search.file
-    params = sampled({axis.key: value_at(run, axis.key) for axis in file.axes}, file.when)
+def _params(search: Search, run: Run) -> dict[str, Any]:
+    """The parameters that a configuration has in the search's space; {} if it does not lie in it."""
     try:
-        file.check(params)
-        same = digest(with_values(search.loaded.run, file.tied(params))) == digest(run)
+        params = search.file.params_of({axis.key: value_at(run, axis.key) for axis in search.file.axes})
+        same = digest(with_values(search.loaded.run, search.file.tied(params))) == digest(run)
     except UsageError:  # a value off its axis, or values that do not go together
-        return None
-    return params if same else None
+        return {}
+    return params if same else {}
 
 
 def begin(search: Search, study: optuna.Study, taken: Sequence[Taken]) -> None:
     """Give a new study its first trials: those taken, with their folds and all that is known of them, and then,
     waiting, the points where the search starts. Called again after an interruption, it goes on."""
     there = len(study.get_trials(deepcopy=False))
-    for number, each in list(enumerate(taken))[there:]:
+    for number, (trial, params, folder) in list(enumerate(taken))[there:]:
         shutil.rmtree(search.folder(number), ignore_errors=True)  # of a copy that was interrupted
-        shutil.copytree(each.folder, search.folder(number))
-        study.add_trial(_trial(search, number, each))
+        shutil.copytree(folder, search.folder(number))
+        study.add_trial(
+            create_trial(
+                values=trial.values,
+                params=params,
+                distributions={axis.key: axis.distribution for axis in search.file.axes if axis.key in params},
+                user_attrs={**trial.user_attrs, TOLD: number},
+                intermediate_values=trial.intermediate_values,
+                constraints=trial.constraints,
+            )
+        )
     points = [dict(point) for point in search.file.start]
-    left = [point for point in points if point not in [each.params for each in taken]]
+    left = [point for point in points if point not in [params for _, params, _ in taken]]
     for point in left[max(0, there - len(taken)) :]:
         study.enqueue_trial(point)
-
-
-def _trial(search: Search, number: int, taken: Taken) -> FrozenTrial:
-    trial = taken.trial
-    return create_trial(
-        values=trial.values,
-        params=taken.params,
-        distributions={axis.key: axis.distribution for axis in search.file.axes if axis.key in taken.params},
-        user_attrs={**trial.user_attrs, TOLD: number},
-        intermediate_values=trial.intermediate_values,
-        constraints=trial.constraints,
-    )

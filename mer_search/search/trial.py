@@ -1,11 +1,14 @@
 """A trial of a study: what it is compared with, which folds it needs, and what came of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from mer_search.config import Run, Value, with_values
@@ -15,17 +18,16 @@ from mer_search.evaluation.metrics import LEAKS, RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.model.flops import cost
 from mer_search.search import pruner as pruners
-from mer_search.search.incumbent import Incumbents, find_incumbents
 from mer_search.search.memory_limit import foretell
-from mer_search.search.optuna_internals import reported
 from mer_search.search.scheduler import Job, Needs, Want
 from mer_search.search.space import StudyFile
-from mer_search.search.storage import FINALS_OVER
+from mer_search.search.storage import FINALS_OVER, ran_to_its_end, ranked
 from mer_search.search.workspace import Loaded, Progress
-from mer_search.training.fold_store import claim
+from mer_search.training.fold_store import claim, load_folds
 
 SEED = "seed"  # attribute of a trial: with which its folds are trained
 TOLD = "told"  # attribute of a trial: it knows of the trials with lower numbers than this
+Folds = Mapping[str, Predictions]  # by subject
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,56 @@ def trial_folder(out: Path, number: int) -> Path:
     return out / f"trial-{number:04d}"
 
 
+@dataclass(frozen=True)
+class Incumbents:
+    """How a trial is scored and what it is compared with: trials that had run to their end and been told before it was
+    asked for, at the same epoch. Shapes: S subjects of the study, K classes."""
+
+    search: Search
+    pruner: pruners.Pruner
+    class_weights: NDArray[np.float64]  # (K,) what a clip of each class weighs
+    weights: NDArray[np.float64]  # (S,) what a subject weighs
+    rivals: Sequence[Folds] = ()  # the best trial's folds, then others'
+
+    def score(self, fold: Predictions) -> float:
+        """A score of one subject, in the pruner's measure."""
+        probabilities = RULES[self.search.file.rule](fold)
+        return float(pruners.MEASURES[self.pruner.measure].of(probabilities, fold.labels, self.class_weights))
+
+    def at(self, epochs: int) -> NDArray[np.float64] | None:
+        """The rivals' scores (R, S) after so many epochs; None while no trial has run to its end."""
+        subjects = self.search.subjects
+        scores = [[self.score(folds[subject].until(epochs)) for subject in subjects] for folds in self.rivals]
+        return np.array(scores) if scores else None
+
+    def estimate(self, behind: float) -> float:
+        """What the UF1 of a trial may be that was stopped when it lay so much behind."""
+        best = pooled_uf1(list(self.rivals[0].values()), RULES[self.search.file.rule])
+        return pruners.estimate(best, behind)
+
+
+def find_incumbents(search: Search, told: Sequence[FrozenTrial], pruner: pruners.Pruner) -> Incumbents:
+    """What a trial is compared with by a pruner, of the trials that were told before it was asked for; nothing if none
+    is ever stopped. DataError if a trial's folds are damaged."""
+    owner, labels = np.array(search.loaded.folds), search.loaded.labels
+    measure, n_classes = pruners.MEASURES[pruner.measure], len(search.loaded.run.data.classes)
+    each = measure.class_weights(labels[np.isin(owner, search.subjects)], n_classes)
+    weights = np.array([each[labels[owner == subject]].sum() for subject in search.subjects])
+    numbers: list[int] = []
+    if pruner.stops_some and (best := ranked(told, {})[:1]):
+        others = [trial.number for trial in told if ran_to_its_end(trial) and trial.number != best[0].number]
+        numbers = [best[0].number, *others[-pruners.MAX_OTHERS :]]
+    rivals = [_folds(search.folder(number)) for number in numbers]
+    whole = [folds for folds in rivals if set(search.subjects) <= set(folds)]  # not those whose folder was deleted
+    return Incumbents(search, pruner, each, weights, whole if whole and whole[0] is rivals[0] else ())
+
+
+@lru_cache(2 * pruners.MAX_OTHERS)
+def _folds(folder: Path) -> Folds:
+    """Of a trial that has ended, so they never change."""
+    return {fold.subject: fold for fold in load_folds(folder).values()}
+
+
 @dataclass(repr=False)
 class Evaluation:
     """A trial while it is evaluated. Shapes: S subjects of the study."""
@@ -84,11 +136,12 @@ class Evaluation:
     run: Run
     folder: Path
     subjects: tuple[str, ...]  # S, in the study's order
-    seed: int
-    order: list[int]  # in which the trial meets its subjects
-    incumbents: Incumbents
     rule: str
-    also: str
+    incumbents: Incumbents
+    order: list[int]  # in which the trial meets its subjects
+    plan: list[Want]  # all folds that it may need, in the order in which it needs them
+    reported: Mapping[int, float]  # intermediate values, by a call that was interrupted
+    done: int = 0  # folds of the plan that count
     seen: dict[str, Predictions] = field(default_factory=dict)  # of the subjects that reached its last rung
     epochs: int = 0  # of that
     microbatches: int = 1  # that a batch is cut into, so that its activations fit the device
@@ -102,43 +155,29 @@ class Evaluation:
         return self.trial.number
 
     @property
-    def plan(self) -> list[Want]:
-        """All folds that it may need, in the order in which it needs them."""
-        return [self._want(need) for need in self._pruner.plan(self.order, self.run.train.epochs)]
-
-    @property
     def folds(self) -> tuple[Predictions, ...]:
         """Those that count."""
         return tuple(self.seen.values())
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """How many folds count of how many, all rungs together."""
-        rung = self._pruner.milestones(self.run.train.epochs).index(self.epochs) if self.seen else 0
-        return rung * len(self.order) + len(self.seen), len(self.plan)
-
-    @property
-    def _pruner(self) -> pruners.Pruner:
-        return self.incumbents.pruner
-
-    def _want(self, need: pruners.Need) -> Want:
-        return Want(self.seed, self.subjects[need.subject], need.epochs)
+    def also(self) -> str:
+        """What is minimised beside UF1."""
+        return self.incumbents.search.file.also
 
     def needs(self) -> Needs:
         """What the pruner asks for; the outcome are the trial's values: UF1 over the study's subjects, or an estimate
         of it if the pruner stops it, and its cost if that is minimised too."""
-        before = reported(self.trial)  # by a call that was interrupted
-        pruner = self._pruner.run(self.order, self.run.train.epochs, self.incumbents.at, self.incumbents.weights)
+        rivals, epochs = self.incumbents, self.run.train.epochs
+        pruner = rivals.pruner.run(self.order, epochs, rivals.at, rivals.weights)
         need = next(pruner)
         while True:
-            fold = yield self._want(need)
+            fold = yield self.plan[self.done]
+            rung, self.done = self.done // len(self.subjects), self.done + 1
             if need.epochs != self.epochs:
                 self.seen, self.epochs = {}, need.epochs
             self.seen[fold.subject] = fold
-            score = self.incumbents.score(fold)
-            rung = self._pruner.milestones(self.run.train.epochs).index(need.epochs)
-            step = rung * len(self.order) + need.subject
-            if step not in before and not self.also:  # of two objectives, Optuna takes none in between
+            score, step = rivals.score(fold), rung * len(self.subjects) + need.subject
+            if step not in self.reported and not self.also:  # of two objectives, Optuna takes none in between
                 self.trial.report(score, step)
             try:
                 need = pruner.send(score)
@@ -162,6 +201,11 @@ class Evaluation:
         return [value, self.trial.user_attrs[self.also]] if self.also else [value]
 
 
+def failed_job(search: Search, trial: optuna.Trial, error: Exception) -> Job:
+    """The job of a trial that failed before it began; told when it is the trial's turn."""
+    return Job(trial, search.loaded, search.folder(trial.number), error=error, over=True)
+
+
 def evaluation_job(
     search: Search, study: optuna.Study, trial: optuna.Trial, values: dict[str, Value], progress: Progress
 ) -> Job:
@@ -171,11 +215,28 @@ def evaluation_job(
             loaded = search.loaded.with_values(values, progress)
         except UsageError as error:  # values that are possible one by one, but not together
             raise Infeasible(str(error), "valid configuration") from error
-        foretell(study, trial, loaded.run)
-        evaluation = _evaluation(search, study.get_trials(deepcopy=False), trial, loaded)
+        trials = study.get_trials(deepcopy=False)
+        foretell(trials, trial, loaded.run)
+        seed = search.seed + repeats(trials, trial)
+        trial.set_user_attr(SEED, seed)
+        told = [other for other in trials if other.number < trial.user_attrs[TOLD]]
+        pruner = pruners.PRUNERS[search.file.pruner]
+        order = pruners.subject_order(len(search.subjects), search.seed, trial.number)
+        needs = pruner.plan(order, loaded.run.train.epochs)
+        evaluation = Evaluation(
+            trial,
+            loaded.run,
+            search.folder(trial.number),
+            search.subjects,
+            search.file.rule,
+            find_incumbents(search, told, pruner),
+            order,
+            [Want(seed, search.subjects[need.subject], need.epochs) for need in needs],
+            trials[trial.number].intermediate_values,
+        )
         claim(evaluation.folder, loaded.run, loaded.motion_digest)
-    except Exception as error:  # told when it is the trial's turn
-        return Job(trial, search.loaded, search.folder(trial.number), error=error, over=True)
+    except Exception as error:
+        return failed_job(search, trial, error)
     return Job(evaluation, loaded, evaluation.folder, evaluation.plan, evaluation.needs())
 
 
@@ -183,21 +244,3 @@ def repeats(trials: Sequence[FrozenTrial], trial: optuna.Trial | FrozenTrial) ->
     """How many trials before it had a trial's values: with each it has another seed."""
     params = trial.params  # which Optuna copies whenever it is asked
     return sum(other.params == params for other in trials[: trial.number])
-
-
-def _evaluation(search: Search, trials: Sequence[FrozenTrial], trial: optuna.Trial, loaded: Loaded) -> Evaluation:
-    pruner, rule = pruners.PRUNERS[search.file.pruner], search.file.rule
-    first, seed = trial.user_attrs[TOLD], search.seed + repeats(trials, trial)
-    trial.set_user_attr(SEED, seed)
-    told = [other for other in trials if other.number < first]
-    return Evaluation(
-        trial,
-        loaded.run,
-        search.folder(trial.number),
-        search.subjects,
-        seed,
-        pruners.subject_order(len(search.subjects), search.seed, trial.number),
-        find_incumbents(told, search.folder, search.loaded, search.subjects, pruner, RULES[rule]),
-        rule,
-        search.file.also,
-    )

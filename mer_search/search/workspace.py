@@ -76,11 +76,8 @@ class Loaded:
         return np.asarray(self.tensors.labels)
 
     def with_values(self, values: Mapping[str, Value], progress: Progress) -> "Loaded":
-        """The same clips for the run with these values; their motion is measured anew if it depends on them.
-
-        Raises:
-            DataError: if a clip cannot be used so.
-        """
+        """The same clips for the run with these values; their motion is measured anew if it depends on them. DataError
+        if a clip cannot be used so."""
         run = fit(with_values(self.run, values), self.folder, self.clips)
         if digest(*run.motion) == digest(*self.run.motion):
             return replace(self, run=run)
@@ -93,11 +90,8 @@ class Loaded:
         return other
 
     def select(self, text: str) -> tuple[str, ...]:
-        """Folds as a study file or `--subjects` names them, by the subjects or databases that they leave out; `hardest`
-        by the published list or by a baseline, `stratified` by a baseline.
-
-        The name of one of a composite's databases, or of another published list, stands for its subjects.
-        """
+        """Folds as a study file or `--subjects` names them, by the subjects or databases that they leave out: see
+        `_select`."""
 
         def by_baseline() -> tuple[str, ...]:
             from mer_search.evaluation.baselines import hardest_first  # scikit-learn takes two seconds to load
@@ -110,7 +104,8 @@ class Loaded:
 def _select(
     folder: Folder, clips: Sequence[Clip], leave_out: str, text: str, by_baseline: Callable[[], Sequence[str]]
 ) -> tuple[str, ...]:
-    """See `Loaded.select`; `by_baseline` ranks all folds where no published list does."""
+    """`hardest` by the published list or by a baseline, which ranks all folds, `stratified` by a baseline. The name of
+    one of a composite's databases, or of another published list, stands for its subjects."""
     present, rule = {clip.fold(leave_out) for clip in clips}, text.strip().partition("_")[0]
     ranked: Sequence[str] = ()
     if rule == "hardest":
@@ -154,11 +149,7 @@ def find_data(path: Path | None, progress: Progress) -> Path:
 
 def load_data(path: Path, run: Run, progress: Progress, subjects: str = "all") -> Loaded:
     """Read a dataset's folder for the run's task, and its motion, and fit the run to it. Of the `subjects` that will be
-    selected a wrong name fails before any motion is measured.
-
-    Raises:
-        DataError, UsageError: see data.open_folder, data.store.load and data.fit.
-    """
+    selected a wrong name fails before any motion is measured."""
     folder = open_folder(path, run.data.task)
     fit(run, folder, folder.clips)
     left_out = run.data.leave_out
