@@ -345,7 +345,7 @@ def test_networks_as_published_are_compared_with_the_seeds_of_the_public_code(me
 def test_networks_of_other_classes_are_refused_before_motion_is_measured(mer_search, clips):
     result = mer_search("reproduce", "MMNet-3", "V3NR", "--data", clips)
     assert result.exit_code == 2
-    assert "MMNet-3 as published is 3 and the task of V3NR as published is the dataset's first" in result.stderr
+    assert "the same task, but it is 3 in MMNet-3 as published and the dataset's first in V3NR" in result.stderr
     assert "clips and their motion" not in result.stderr
 
 

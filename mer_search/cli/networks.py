@@ -58,18 +58,19 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     with terminal.working() as progress:
         path = data_for(targets.values(), given.data, progress)
 
-    def evaluate(networks: Sequence[str], subjects: str) -> Comparison:
+    def evaluate(networks: Sequence[str], subjects: str) -> tuple[int, Comparison]:
         with terminal.working() as progress:
             print_copies(path, [targets[each].run for each in networks])
             jobs = prepare([targets[each] for each in networks], path, subjects, fresh, progress)
-            return comparing.compare(jobs, confirm_all(jobs, where, progress, given.announcing(progress)))
+            found = comparing.compare(jobs, confirm_all(jobs, where, progress, given.announcing(progress)))
+        return [network.name for network in found.networks].index(found.winner), found
 
     found, pages = [], []
-    for step, met, comparison in follow(steps, evaluate):
+    for step, met, winner, comparison in follow(steps, evaluate):
         if comparison:
             pages.append(write_comparison(comparison, comparing.keep(comparison, out).with_suffix(".html")))
         found.append(
-            {"step": step.name, "networks": met, **(comparison.model_dump() if comparison else {"winner": met[0]})}
+            {"step": step.name, "networks": met, **(comparison.model_dump() if comparison else {"winner": winner})}
         )
         if not given.as_json:
             networks.print_step(step, met, comparison)
@@ -142,7 +143,7 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
     WEIGHTS are files or folders; a file's name tells the subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
     """
     from mer_search.config import with_values
-    from mer_search.confirmation.target import changes, preset_title
+    from mer_search.confirmation.target import preset_target
     from mer_search.inference import evaluate as evaluating
     from mer_search.presets import preset
     from mer_search.report import networks, terminal
@@ -159,5 +160,4 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
     if given.as_json:
         print_json(facts)
     else:
-        changed = changes(preset_name, given.values, given.recipe)
-        networks.print_evaluated(facts, preset_title(preset_name, changed, given.recipe))
+        networks.print_evaluated(facts, preset_target(preset_name, given.values, given.out, given.recipe).title)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mer_search.evaluation.folds import hardest_of
-from mer_search.evaluation.metrics import fold_confusion, log_likelihood, tail
-from mer_search.evaluation.predictions import Predictions
+from mer_search.evaluation.metrics import fold_confusion, mean_log, tail
+from mer_search.evaluation.predictions import Predictions, grouped
 
 SUBJECTS_SHOWN = 10  # subjects that go into a study file
 
@@ -24,20 +24,14 @@ class Ranked(NamedTuple):
 
 def rank(folds: Iterable[Predictions]) -> list[Ranked]:
     """The subjects of a confirmation's folds, the hardest first, as evaluation.folds.hardest_of has it."""
-    by_subject: dict[str, list[Predictions]] = {}
-    for fold in folds:
-        by_subject.setdefault(fold.subject, []).append(fold)
-    errors = {subject: _mean_errors(own) for subject, own in by_subject.items()}
-    every = sum(errors.values())
     rows = {}
-    for subject, own in by_subject.items():
-        clips, loss = len(own[0].labels), -float(np.mean([log_likelihood(fold, tail) for fold in own]))
-        rows[subject] = Ranked(subject, clips, loss, loss * clips, errors[subject] / every if every else 0.0)
-    return [rows[subject] for subject in hardest_of({subject: row.total for subject, row in rows.items()})]
-
-
-def _mean_errors(folds: Sequence[Predictions]) -> float:
-    return float(np.mean([len(fold.labels) - np.trace(fold_confusion(fold, tail)) for fold in folds]))
+    for subject, own in grouped(folds, "subject").items():
+        clips, loss = len(own[0].labels), -float(np.mean([mean_log(tail(fold), fold.labels) for fold in own]))
+        errors = float(np.mean([clips - np.trace(fold_confusion(fold, tail)) for fold in own]))
+        rows[subject] = Ranked(subject, clips, loss, loss * clips, errors)
+    every = sum(row.errors for row in rows.values()) or 1
+    order = hardest_of({subject: row.total for subject, row in rows.items()})
+    return [rows[subject]._replace(errors=rows[subject].errors / every) for subject in order]
 
 
 def study_line(rows: Sequence[Ranked]) -> str:

@@ -43,16 +43,13 @@ def clip_errors(folds: Iterable[Predictions], rule: Rule) -> list[ClipErrors]:
         truth |= zip(fold.clips, fold.labels.tolist(), strict=True)
         for clip, row in zip(fold.clips, rule(fold), strict=True):
             probs[clip].append(row)
-    rows = [_errors_of(clip, truth[clip], np.stack(each)) for clip, each in probs.items()]
+    rows = []
+    for clip, each in probs.items():
+        guesses, mean = np.argmax(each, -1), np.mean(each, 0)
+        guess = int(np.lexsort((mean, np.bincount(guesses, minlength=len(mean))))[-1])
+        n_wrong = int((guesses != truth[clip]).sum())
+        rows.append(ClipErrors(clip, truth[clip], guess, n_wrong, len(guesses), float(mean[truth[clip]])))
     return sorted(rows, key=lambda row: (row.prob, row.clip))
-
-
-def _errors_of(clip: str, truth: int, probs: NDArray[np.float64]) -> ClipErrors:
-    """Of the probabilities (networks, K) that it was given."""
-    guesses, mean = probs.argmax(-1), probs.mean(0)
-    votes = np.bincount(guesses, minlength=len(mean))
-    guess = int(np.lexsort((mean, votes))[-1])
-    return ClipErrors(clip, truth, guess, int((guesses != truth).sum()), len(guesses), float(mean[truth]))
 
 
 def of_study(study: optuna.Study) -> list[ClipErrors]:

@@ -1,11 +1,11 @@
 """Plans: comparisons one after the other, in which winners meet. A TOML file of [[step]] entries."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from mer_search.config import Part, explain
-from mer_search.confirmation.summary import Comparison
 from mer_search.errors import UsageError
 from mer_search.files import shipped, toml_names, toml_text, tree_of
 
@@ -33,53 +33,51 @@ def load_plan(name_or_path: str) -> tuple[Step, ...]:
     text = toml_text("plan", shipped("plans"), name_or_path)
     try:
         tree = tree_of(text)
+        entries = tree.get("step")
+        if not isinstance(entries, list) or not entries or set(tree) != {"step"}:
+            raise UsageError(f"must hold [[step]] entries and nothing else, but has {list(tree)}")
+        steps = tuple(map(Step.model_validate, entries))
+        _check_order(steps)
+    except ValidationError as error:
+        must = "a step must have a name, compare = two networks or more, subjects, and may have only_if"
+        raise UsageError(f"plan {name_or_path}: {must}; {explain(error)}") from None
     except UsageError as error:
         raise UsageError(f"plan {name_or_path}: {error}") from error
-    entries = tree.get("step")
-    if not isinstance(entries, list) or not entries or set(tree) != {"step"}:
-        raise UsageError(f"plan {name_or_path}: must hold [[step]] entries and nothing else, but has {list(tree)}")
-    try:
-        steps = tuple(Step.model_validate(entry) for entry in entries)
-    except ValidationError as error:
-        raise UsageError(
-            f"plan {name_or_path}: a step must have a name, compare = two networks or more, subjects, and may have "
-            f"only_if; {explain(error)}"
-        ) from None
-    _check_order(steps, name_or_path)
     return steps
 
 
-def _check_order(steps: Sequence[Step], plan: str) -> None:
+def _check_order(steps: Sequence[Step]) -> None:
     """Raise UsageError unless each step has a name of its own and looks back only, at what can be there."""
     outcomes: dict[str, set[str]] = {}  # step -> the networks that may win it
     names = {step.name for step in steps}
     for step in steps:
         if step.name in outcomes:
-            raise UsageError(f"plan {plan}: a step must have a name of its own, but two are called {step.name!r}")
-        for name in step.compare:
-            if name in names - set(outcomes):
-                raise UsageError(
-                    f"plan {plan}: step {step.name!r} must compare networks or earlier steps, but {name!r} is no "
-                    "earlier one"
-                )
+            raise UsageError(f"a step must have a name of its own, but two are called {step.name!r}")
+        if later := [name for name in step.compare if name in names - set(outcomes)]:
+            raise UsageError(
+                f"step {step.name!r} must compare networks or earlier steps, but {later[0]!r} is no earlier one"
+            )
         possible = {network for name in step.compare for network in outcomes.get(name, {name})}
         if step.only_if and step.only_if not in possible:
             raise UsageError(
-                f"plan {plan}: only_if of step {step.name!r} must be one of {', '.join(sorted(possible))}, but is "
-                f"{step.only_if!r}"
+                f"only_if of step {step.name!r} must be one of {', '.join(sorted(possible))}, but is {step.only_if!r}"
             )
         outcomes[step.name] = possible
 
 
 def follow(
-    steps: Sequence[Step], evaluate: Callable[[Sequence[str], str], Comparison]
-) -> Iterator[tuple[Step, tuple[str, ...], Comparison | None]]:
-    """The steps of a plan one after the other, with the networks that meet in them, and how `evaluate` compares these
-    on the step's subjects; None where there is no need."""
+    steps: Iterable[Step], evaluate: Callable[[Sequence[str], str], tuple[int, Any]]
+) -> Iterator[tuple[Step, tuple[str, ...], str, Any]]:
+    """The steps of a plan one after the other, with the networks that meet in them, which of them wins, and what was
+    found; the first wins, and None is found, where there is no need to compare them.
+
+    Args:
+        steps: of a plan.
+        evaluate: gives the place of the winner among networks on some subjects, and whatever else it found.
+    """
     winners: dict[str, str] = {}
     for step in steps:
         names = tuple(winners.get(name, name) for name in step.compare)
-        comparison = evaluate(names, step.subjects) if not step.only_if or step.only_if in names else None
-        called = [network.name for network in comparison.networks] if comparison else list(names)
-        winners[step.name] = names[called.index(comparison.winner) if comparison else 0]
-        yield step, names, comparison
+        place, found = evaluate(names, step.subjects) if not step.only_if or step.only_if in names else (0, None)
+        winners[step.name] = names[place]
+        yield step, names, names[place], found

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
 from mer_search.config import Value, with_values
 from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all, prepare
-from mer_search.confirmation.plans import Step, load_plan
+from mer_search.confirmation.plans import Step, follow, load_plan
 from mer_search.confirmation.scoring import summarise, write
 from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import Target, preset_target
@@ -47,13 +48,12 @@ class Reproduced:
 def targets_of(names: Sequence[str], values: Mapping[str, Value], out: Path) -> list[Target]:
     """The networks of these names as published, all variants if there is none, with some values of one's own; how many
     cropped copies there are is set where there are some."""
-
-    def own(name: str) -> dict[str, Value]:
-        copies = "frames.crops" in published_values(name)
-        return {path: value for path, value in values.items() if path != "frames.crops" or copies}
-
-    different = dict.fromkeys(ALIASES.get(name, name) for name in names)
-    return [preset_target(name, own(name), out, "published") for name in different or VARIANTS]
+    targets = []
+    for name in dict.fromkeys(ALIASES.get(name, name) for name in names) or VARIANTS:
+        without = set() if "frames.crops" in published_values(name) else {"frames.crops"}
+        own = {path: value for path, value in values.items() if path not in without}
+        targets.append(preset_target(name, own, out, "published"))
+    return targets
 
 
 def without_each(name: str, values: Mapping[str, Value], out: Path) -> list[Target]:
@@ -106,28 +106,24 @@ class Decision:
 
 def decide(found: Sequence[Reproduced]) -> list[Decision]:
     """The steps as far as their networks and subjects were reproduced."""
-    by_name = {each.name: each for each in found}
-    winners: dict[str, str] = {}
-    decisions = []
-    for step in load_plan(PLAN):
-        names = [winners.get(name, name) for name in step.compare]
-        if not set(names) <= set(by_name):
-            break
-        if step.only_if and step.only_if not in names:
-            decisions.append(Decision(step, {}, names[0]))
-        else:
-            known = list(by_name[names[0]].subjects)
-            chosen = known if step.subjects == "all" else _present(step.subjects, known)
-            if not chosen:
-                break
-            scores = {name: by_name[name].f1_of(chosen) for name in names}
-            decisions.append(Decision(step, scores, max(names, key=lambda name: scores[name])))
-        winners[step.name] = decisions[-1].winner
-    return decisions
+    by_name, known = {each.name: each for each in found}, list(found[0].subjects)
+    steps = load_plan(PLAN)
+    possible = takewhile(
+        lambda step: set(step.compare) <= {*by_name, *(each.name for each in steps)} and _present(step.subjects, known),
+        steps,
+    )
+
+    def evaluate(names: Sequence[str], subjects: str) -> tuple[int, dict[str, float]]:
+        scores = {name: by_name[name].f1_of(_present(subjects, known)) for name in names}
+        return int(np.argmax(list(scores.values()))), scores
+
+    return [Decision(step, scores or {}, winner) for step, _, winner, scores in follow(possible, evaluate)]
 
 
-def _present(text: str, known: Sequence[str]) -> list[str]:
-    """The subjects of a range such as 1-10 that are there."""
+def _present(text: str, known: Sequence[str]) -> Sequence[str]:
+    """The subjects that are there: of `all`, or of a range such as 1-10."""
+    if text == "all":
+        return known
     first, _, last = text.partition("-")
     numbers = range(int(first), int(last) + 1)
     return [subject for subject in known if any(subject.endswith(f"{number:02d}") for number in numbers)]

@@ -1,7 +1,6 @@
 """Scores of a log of predictions by the rules of the field, and two logs compared in pairs on the clips they share."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +14,10 @@ from mer_search.data.readers.annotation import without_zeros
 from mer_search.errors import DataError
 from mer_search.evaluation.logs import Log
 from mer_search.evaluation.metrics import LEAKS, Ints, best_epoch, confusion, f1_by_epoch, scores
-from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import uf1_interval
 
 LOG = "megc_log.txt"  # a confirmation's
 AS_GIVEN = "as_given"  # the rule of a log without epochs: how they were chosen is not known
-CHOICES: dict[str, Callable[[Predictions], int]] = {  # rule: which of a fold's epochs, from 0, it takes
-    "last": lambda fold: fold.epochs - 1,
-    "best_test_epoch": lambda fold: best_epoch(*f1_by_epoch(fold)),
-}
 
 
 class SubjectScore(Part):
@@ -71,13 +65,16 @@ def score(log: Log) -> ScoredLog:
     """
     path = Path(log.name)
     ours = path.name == LOG and (beside := path.with_name("summary.json")).exists() and read_summary(beside)
-    alone = ("tail",) if ours else (AS_GIVEN,)
+    if log.epochs:
+        rules = {rule: _score(log, rule, rule in LEAKS) for rule in ("last", "best_test_epoch")}
+    else:
+        rules = {"tail": _score(log, "last", ours.leaks)} if ours else {AS_GIVEN: _score(log, "last", None)}
     return ScoredLog(
         name=log.name,
         classes=log.classes,
         n_clips=sum(len(fold.labels) for fold in log.folds),
         epochs=log.epochs,
-        rules={rule: _score(log, rule, bool(ours and ours.leaks)) for rule in (CHOICES if log.epochs else alone)},
+        rules=rules,
         names={str(number): name for number, name in enumerate(ours.classes)} if ours else {},
     )
 
@@ -88,29 +85,32 @@ def pooled(matrices: Ints) -> Score:
     return Score(uf1=together.uf1, uar=together.uar, accuracy=together.accuracy, ci95=uf1_interval(matrices[None]))
 
 
-def _score(log: Log, rule: str, leaks: bool) -> LogScore:
-    epochs = list(map(CHOICES.get(rule, CHOICES["last"]), log.folds))
-    matrices = np.array(
-        [
-            confusion(fold.labels, fold.probabilities[epoch].argmax(-1), len(log.classes))
-            for fold, epoch in zip(log.folds, epochs, strict=True)
-        ]
-    )
-    return LogScore(
-        **pooled(matrices).model_dump(),
-        leaks=None if rule == AS_GIVEN else leaks or rule in LEAKS,
-        confusion=matrices.sum(0).tolist(),
-        subjects=tuple(
-            SubjectScore(
-                subject=fold.subject,
-                n_clips=len(fold.labels),
-                n_correct=int(np.trace(matrix)),
-                f1=scores(matrix).uf1,
-                epoch=log.epochs[epoch] if log.epochs else None,
-            )
-            for fold, epoch, matrix in zip(log.folds, epochs, matrices, strict=True)
-        ),
-    )
+def _score(log: Log, rule: str, leaks: bool | None) -> LogScore:
+    matrices, subjects = [], []
+    for fold in log.folds:
+        epoch = fold.epochs - 1 if rule == "last" else best_epoch(*f1_by_epoch(fold))
+        matrix = confusion(fold.labels, fold.probabilities[epoch].argmax(-1), len(log.classes))
+        matrices.append(matrix)
+        one = SubjectScore(
+            subject=fold.subject,
+            n_clips=len(fold.labels),
+            n_correct=int(np.trace(matrix)),
+            f1=scores(matrix).uf1,
+            epoch=log.epochs[epoch] if log.epochs else None,
+        )
+        subjects.append(one)
+    every = np.array(matrices)
+    total = every.sum(0).tolist()
+    return LogScore(**pooled(every).model_dump(), leaks=leaks, confusion=total, subjects=tuple(subjects))
+
+
+class _Answer(NamedTuple):
+    """What a log says of a clip after its last epoch."""
+
+    subject: str
+    clip: str  # "sub05/EP02_01f"
+    truth: str
+    prediction: str
 
 
 def compare_logs(first: Log, second: Log) -> LogComparison:
@@ -132,30 +132,19 @@ def compare_logs(first: Log, second: Log) -> LogComparison:
                 f"{theirs.truth} in the second; name or number the classes alike"
             )
     classes = sorted({*first.classes, *second.classes})
-    subjects = tuple(dict.fromkeys(one[key].subject for key in shared))
+    subjects = list(dict.fromkeys(one[key].subject for key in shared))
     met = []
     for log, answers in ((first, one), (second, other)):
         matrices = np.zeros((1, len(subjects), len(classes), len(classes)), np.int64)
         for key in shared:
-            said = answers[key]
-            matrices[
-                0, subjects.index(one[key].subject), classes.index(said.truth), classes.index(said.prediction)
-            ] += 1
+            truth, said = (classes.index(name) for name in answers[key][2:])
+            matrices[0, subjects.index(one[key].subject), truth, said] += 1
         met.append(Contestant(log.name, "", matrices))
     return LogComparison(
         n_shared=len(shared),
         not_shared=(len(one) - len(shared), len(other) - len(shared)),
         found=comparison(met, subjects, seeds=(), other=(), dataset="", synthetic=False),
     )
-
-
-class _Answer(NamedTuple):
-    """What a log says of a clip after its last epoch."""
-
-    subject: str
-    clip: str  # "sub05/EP02_01f"
-    truth: str
-    prediction: str
 
 
 def _answers(log: Log) -> dict[tuple[str, str], _Answer]:

@@ -64,21 +64,12 @@ def export(
     progress: Progress,
     told: dict[str, str] | None = None,
 ) -> list[Exported]:
-    """Write `<out>/<subject>.onnx`, or `<out>/<database>.onnx`, for the networks that never saw each subject.
+    """Write `<out>/<subject>.onnx`, or `<out>/<database>.onnx`, for the networks that never saw each subject; `out` is
+    `onnx` in the confirmation's folder where it is None. The metadata say whom the networks saw, as `told`, or that
+    they never saw that person.
 
     The graph is made once, and again only for a network of other shapes (with units, they may differ); the others are
-    the same graph with their own weights.
-
-    Args:
-        confirmed: whose networks.
-        subjects: some of its people.
-        out: a folder; None for `onnx` in the confirmation's.
-        progress: told of every file.
-        told: what the metadata say of whom the networks saw; None for the person that they never saw.
-
-    Raises:
-        UsageError: without the packages, for an unknown subject, or if torch cannot export the network.
-        DataError: if a network is damaged, or its file does not say what torch says; there is no such file then.
+    the same graph with their own weights. Where a file does not say what torch says, it is deleted (DataError).
     """
     check_packages()
     for subject in subjects:
@@ -124,26 +115,28 @@ def check_packages() -> None:
 
 
 def _random(run: Run, clips: int = RANDOM) -> tuple[Tensor, ...]:
+    """Motion, and onset images where the networks take them, of so many clips."""
     random = torch.Generator().manual_seed(0)
     size = run.flow.size
-    motion = torch.randn(clips, run.frames.maps, len(_components(run)), size, size, generator=random)
+    motion = torch.randn(clips, run.frames.maps, len(_motion_of(run)[0]), size, size, generator=random)
     onset = (255 * torch.rand(clips, 3, size, size, generator=random)).round()
     return (motion, onset) if run.model.position else (motion,)
 
 
-def _components(run: Run) -> tuple[str, ...]:
-    """What a motion map holds as it is measured."""
+def _motion_of(run: Run) -> tuple[tuple[str, ...], str]:
+    """What a motion map holds as it is measured, and its unit."""
     if run.flow.method == "difference":
-        return ("red", "green", "blue")
-    return ("u", "v", "strain") if DATASETS[run.data.dataset].flow_images else ("u", "v")
+        return ("red", "green", "blue"), "minus those of the frame before, in grey levels"
+    if DATASETS[run.data.dataset].flow_images:
+        return ("u", "v", "strain"), "scaled to -1 to 1"
+    return ("u", "v"), "in pixels"
 
 
 def _graph(ensemble: _Ensemble) -> Any:
     """torch's ONNXProgram of the networks, whose batch may have any size."""
     from onnxscript import opset18 as op
 
-    run = ensemble.run
-    inputs = _random(run, 2)
+    inputs = _random(ensemble.run, 2)
     missing: dict[Callable[..., Any], Callable[..., Any]] = {  # of torch's own table
         torch.ops.aten.hypot.default: lambda u, v: op.Sqrt(op.Add(op.Mul(u, u), op.Mul(v, v)))
     }
@@ -163,7 +156,7 @@ def _graph(ensemble: _Ensemble) -> Any:
             error = error.__cause__
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise UsageError(
-            f"torch {torch.__version__} cannot export the networks of run {digest(run)} as ONNX ({reason}); "
+            f"torch {torch.__version__} cannot export the networks of run {digest(ensemble.run)} as ONNX ({reason}); "
             "`mer-search predict` can use them"
         ) from None
 
@@ -183,9 +176,8 @@ def _filled(graph: Any, ensemble: _Ensemble, metadata: dict[str, str]) -> bytes:
 def metadata(confirmed: Confirmed) -> dict[str, str]:
     """What a file's user must know of all networks of a confirmed run."""
     run = confirmed.run
-    unit = "minus those of the frame before, in grey levels" if run.flow.method == "difference" else "in pixels"
-    unit = "scaled to -1 to 1" if DATASETS[run.data.dataset].flow_images else unit
-    inputs = {"motion": f"(clips, maps, components, height, width): {', '.join(_components(run))}, {unit}"}
+    components, unit = _motion_of(run)
+    inputs = {"motion": f"(clips, maps, components, height, width): {', '.join(components)}, {unit}"}
     if run.model.position:
         inputs["onset"] = "(clips, components, height, width): red, green, blue of the prepared onset frame, 0 to 255"
     return {
@@ -207,11 +199,10 @@ def metadata(confirmed: Confirmed) -> dict[str, str]:
 def _clips_at_hand(confirmed: Confirmed) -> dict[str, Clip]:
     """A clip of each fold, and one for the networks that saw all, if the data is still where it was."""
     try:
-        folder = open_folder(confirmed.data, confirmed.run.data.task)
+        clips = open_folder(confirmed.data, confirmed.run.data.task).clips
     except DataError:
         return {}
-    own = {clip.fold(confirmed.run.data.leave_out): clip for clip in folder.clips}
-    return {EVERYBODY: folder.clips[0]} | own
+    return {EVERYBODY: clips[0]} | {clip.fold(confirmed.run.data.leave_out): clip for clip in clips}
 
 
 def _real(clip: Clip | None, run: Run) -> list[tuple[Tensor, ...]]:

@@ -27,21 +27,8 @@ def export_final(
     confirmed: Confirmed, where: Where, out: Path | None, progress: Progress, announce: Announce
 ) -> Exported:
     """Train a confirmation's configuration on everybody, a network a seed, in `final` in its folder, and write
-    `<out>/everybody.onnx`, the networks' mean, and `<out>/use_final.py`, which uses it on frames.
-
-    Args:
-        confirmed: whose configuration and seeds.
-        where: the networks are trained that are not there yet.
-        out: a folder; None for `final` in the confirmation's.
-        progress: told of clips, networks and files.
-        announce: told of the cost before anything is trained.
-
-    Raises:
-        UsageError: without the packages, or where training looks at the test person, or the data are not what they were
-            or have somebody called everybody.
-        DataError: if the data are gone, or the file does not say what torch says.
-        MerSearchError: if a network cannot be trained; those that are finished are kept.
-    """
+    `<out>/everybody.onnx`, the networks' mean, and `<out>/use_final.py`, which uses it on frames; `out` is that folder,
+    too, where it is None. Networks that are finished are kept whatever happens."""
     check_packages()
     if confirmed.run.leaks:
         raise UsageError(

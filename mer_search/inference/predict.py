@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -15,7 +15,7 @@ from mer_search.config import Run
 from mer_search.confirmation.folders import confirmation, confirmed_uf1, store_of
 from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import read_summary
-from mer_search.data import DATASETS, open_folder
+from mer_search.data import DATASETS, Folder, open_folder
 from mer_search.data.clips import Problem
 from mer_search.data.flow import Measured, measure
 from mer_search.data.frames import frame_sets
@@ -50,11 +50,7 @@ class Confirmed:
         return tuple(self.folds)
 
     def networks(self, fold: str, device: str) -> list[Network]:
-        """The networks of a fold, one a seed, whose mean is asked for.
-
-        Raises:
-            DataError: if one of them is missing or damaged.
-        """
+        """The networks of a fold, one a seed, whose mean is asked for."""
         files = [checkpoint_file(self.folder, seed, fold) for seed in self.seeds]
         return [load_network(path, self.run, device) for path in files]
 
@@ -82,12 +78,7 @@ class Confirmed:
 
 
 def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
-    """A trial's confirmation on all subjects of the study; the best one if `trial` is None.
-
-    Raises:
-        UsageError: if there is none.
-        DataError: if its folder is damaged.
-    """
+    """A trial's confirmation on all subjects of the study; the best one if `trial` is None."""
     folder = confirmation(study, trial)
     others = {f"trial-{number}": f"trial {number} (UF1 {uf1:.3f})" for number, uf1 in confirmed_uf1(study).items()}
     others.pop(folder.name)
@@ -95,11 +86,7 @@ def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
 
 
 def confirmed_in(folder: Path, data: Path) -> Confirmed:
-    """The confirmation on all subjects that a folder holds, of clips in the folder `data`.
-
-    Raises:
-        DataError: if there is none, or it is damaged.
-    """
+    """The confirmation on all subjects that a folder holds, of clips in the folder `data`."""
     summary, folds = read_summary(folder / "summary.json"), confirmed_folds(folder)
     if store_of(folder) != folder:
         raise DataError(f"{folder} must hold a confirmation on all subjects; confirm without --subjects")
@@ -151,6 +138,14 @@ class ClipPrediction:
         }
 
 
+class _Taken(NamedTuple):
+    """A clip, its motion, and the folds whose networks are asked."""
+
+    found: Found
+    measured: Measured
+    networks: tuple[str, ...]
+
+
 def predict(
     confirmed: Confirmed, clips: Sequence[str], subject: str | None, given: Moments, device: str, progress: Progress
 ) -> list[ClipPrediction | Problem]:
@@ -166,71 +161,65 @@ def predict(
         given: their onset, apex and offset; what is not given is as annotated, or found.
         device: "cpu" or "cuda".
         progress: told of clips that are read and of networks.
-
-    Raises:
-        UsageError: if no subject of that name was in training.
-        DataError: if a network is damaged.
     """
     if subject is not None:
         confirmed.check_subject(subject)
-    run = confirmed.run
+    run, taken = confirmed.run, []
     known = functools.cache(lambda: open_folder(confirmed.data, run.data.task))
-    flow_images = DATASETS[run.data.dataset].flow_images
     progress("reading clips", 0, len(clips))
-    taken: list[tuple[Found, Measured, tuple[str, ...]] | Problem] = []
     for done, text in enumerate(clips, 1):
-        look = functools.partial(find, text, confirmed.data, known, run, given, flow_images)
-        taken.append(_take(text, look, confirmed, subject))
+        taken.append(_take(confirmed, text, subject, given, known))
         progress("reading clips", done, len(clips))
-    met = [each for each in taken if not isinstance(each, Problem)]
-    sums = [np.zeros(len(run.data.classes)) for _ in met]
-    wanted = sorted({name for _, _, networks in met for name in networks})
+    sums = [np.zeros(len(run.data.classes)) for _ in taken]
+    met = [(each, total) for each, total in zip(taken, sums, strict=True) if isinstance(each, _Taken)]
+    wanted = sorted({name for each, _ in met for name in each.networks})
     for done, name in enumerate(wanted, 1):
         ensemble = confirmed.networks(name, device)
-        for total, (_, measured, networks) in zip(sums, met, strict=True):
-            if name in networks:
-                motion = tensors(measured, device)
-                probs = [predict_proba(each, run, *motion)[0].cpu().numpy() for each in ensemble]
+        for each, total in met:
+            if name in each.networks:
+                flow = torch.from_numpy(each.measured.flow).float().to(device)
+                onset = each.measured.onset
+                small = None if onset is None else torch.from_numpy(onset).float().to(device)
+                probs = [predict_proba(network, run, flow, small)[0].cpu().numpy() for network in ensemble]
                 total += np.mean(probs, axis=0)
         progress("asking networks", done, len(wanted))
-    predicted = (
-        ClipPrediction(
-            found,
-            run.data.classes,
-            networks,
-            tuple(map(found.shown, frame_sets(found.clip, run.frames)[0])),
-            total / len(networks),
-            confirmed.action_units(found.clip.id) if found.origin == ANNOTATED else {},
-        )
-        for total, (found, _, networks) in zip(sums, met, strict=True)
-    )
-    return [each if isinstance(each, Problem) else next(predicted) for each in taken]
+    return [
+        each if isinstance(each, Problem) else _prediction(confirmed, each, total)
+        for each, total in zip(taken, sums, strict=True)
+    ]
 
 
 def _take(
-    text: str, look: Callable[[], Found], confirmed: Confirmed, told: str | None
-) -> tuple[Found, Measured, tuple[str, ...]] | Problem:
-    """A clip, its motion and who judges it."""
+    confirmed: Confirmed, text: str, told: str | None, given: Moments, known: Callable[[], Folder]
+) -> _Taken | Problem:
+    run = confirmed.run
     try:
-        found = look()
+        found = find(text, confirmed.data, known, run, given, DATASETS[run.data.dataset].flow_images)
         if told and found.subject not in ("", told):
             raise UsageError(f"--subject must be who is in the clip, {found.subject}, but got {told}; leave it out")
         subject = told or found.subject
         met = subject in confirmed.subjects
         networks = (confirmed.folds[subject],) if met else tuple(dict.fromkeys(confirmed.folds.values()))
-        sets = frame_sets(found.clip, confirmed.run.frames)[:1]  # without jitter, as clips are tested in training
-        measured = measure(found.clip, sets, confirmed.run, found.read)
-        return replace(found, subject=subject if met else ""), measured, networks
+        sets = frame_sets(found.clip, run.frames)[:1]  # without jitter, as clips are tested in training
+        measured = measure(found.clip, sets, run, found.read)
+        return _Taken(replace(found, subject=subject if met else ""), measured, networks)
     except MerSearchError as error:
         return Problem(text, str(error))
     except OSError as error:
         return Problem(text, f"it cannot be read ({error.strerror}: {error.filename})")
 
 
-def tensors(measured: Measured, device: str) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Flow (S, T, P, H, W) and onset images (S, 3, H, W), or None, as a network's `judge` takes them."""
-    flow, onset = torch.from_numpy(measured.flow), measured.onset
-    return flow.float().to(device), None if onset is None else torch.from_numpy(onset).float().to(device)
+def _prediction(confirmed: Confirmed, taken: _Taken, total: NDArray[np.float64]) -> ClipPrediction:
+    """From the sum (K,) of its networks' probabilities."""
+    found = taken.found
+    return ClipPrediction(
+        found,
+        confirmed.run.data.classes,
+        taken.networks,
+        tuple(map(found.shown, frame_sets(found.clip, confirmed.run.frames)[0])),
+        total / len(taken.networks),
+        confirmed.action_units(found.clip.id) if found.origin == ANNOTATED else {},
+    )
 
 
 def document(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> dict[str, Any]:
