@@ -153,11 +153,7 @@ def keep(found: Comparison, out: Path) -> Path:
 
 
 def kept(out: Path, dataset: str) -> list[Comparison]:
-    """All comparisons on a dataset that were kept in the folder for results, by their names.
-
-    Raises:
-        DataError: if one of them cannot be read.
-    """
+    """All comparisons on a dataset that were kept in the folder for results, by their names."""
     found = []
     for path in sorted((out / FOLDER).glob("*.json")):
         try:

@@ -129,13 +129,8 @@ class Confirmation:
 
 
 def groups_of(tuned: Mapping[str, bool], databases: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """The groups of subjects that have figures of their own: `all`; where the search scored some of them, `other`, the
-    ones that it never scored, and `tuning`; and each database of a composite.
-
-    Args:
-        tuned: the subjects, and whether the search scored each.
-        databases: the subjects of each.
-    """
+    """The groups of subjects that have figures of their own: `all`; where the search scored some of them (which `tuned`
+    tells), `other`, the ones that it never scored, and `tuning`; and each database of a composite."""
     groups = {"all": tuple(tuned)}
     if len(set(tuned.values())) > 1:
         groups["other"] = tuple(subject for subject, scored in tuned.items() if not scored)
@@ -147,11 +142,7 @@ def prepare(
     targets: Sequence[Target], path: Path, subjects: str, seeds: Sequence[int], progress: Progress
 ) -> list[Confirmation]:
     """The configurations on the same clips, subjects (as in a study file) and seeds; motion that they share is loaded
-    once.
-
-    Raises:
-        UsageError: for unknown subjects, or if the configurations' data are not the same clips, labels and folds.
-    """
+    once."""
     _check_same("folds", {target.title: target.run.data.leave_out for target in targets}, "give --leave-out")
     tasks = {target.title: target.run.data.task or "the dataset's first" for target in targets}
     _check_same("task", tasks, "give --task, or fewer networks")
@@ -189,11 +180,7 @@ def confirm_all(
     on_epoch: OnEpoch = lambda title, epoch: None,
 ) -> list[list[Predictions]]:
     """The folds of every confirmation, by subject; those that are not on disk yet are trained, after their cost was
-    announced, and those that several need once.
-
-    Raises:
-        MerSearchError: if a fold cannot be trained; it is named.
-    """
+    announced, and those that several need once."""
     stores = {job.store: job for job in jobs}
     for store, job in stores.items():
         copy_equal_folds(store, job.loaded.run, job.loaded.motion_digest)
@@ -235,11 +222,7 @@ def train(
     progress: Progress,
     on_epoch: OnEpoch = lambda title, epoch: None,
 ) -> None:
-    """Train the folds that are not on disk, and keep their networks; those of equal configurations once.
-
-    Raises:
-        MerSearchError: if a fold cannot be trained.
-    """
+    """Train the folds that are not on disk, and keep their networks; those of equal configurations once."""
     runs: dict[Path, Job] = {}
     for each in jobs:
         if each.store not in runs:

@@ -24,12 +24,7 @@ def confirmed_uf1(study: optuna.Study) -> dict[int, float]:
 
 
 def confirmation(study: optuna.Study, trial: int | None) -> Path:
-    """The folder of a trial's confirmation; of the best one, by its UF1 on all subjects, if `trial` is None.
-
-    Raises:
-        UsageError: if there is none.
-        DataError: if the study's results are not where they were, or one is damaged.
-    """
+    """The folder of a trial's confirmation; of the best one, by its UF1 on all subjects, if `trial` is None."""
     results(study)  # moved ones are told, instead of that nothing is confirmed
     folders = confirmations(study)
     if trial is None and not folders:

@@ -25,11 +25,7 @@ def plans() -> list[str]:
 
 
 def load_plan(name_or_path: str) -> tuple[Step, ...]:
-    """A plan by its name or file.
-
-    Raises:
-        UsageError: if there is none, or it is not a valid plan; the message says where.
-    """
+    """A plan by its name or file."""
     text = toml_text("plan", shipped("plans"), name_or_path)
     try:
         tree = tree_of(text)
@@ -69,12 +65,8 @@ def follow(
     steps: Iterable[Step], evaluate: Callable[[Sequence[str], str], tuple[int, Any]]
 ) -> Iterator[tuple[Step, tuple[str, ...], str, Any]]:
     """The steps of a plan one after the other, with the networks that meet in them, which of them wins, and what was
-    found; the first wins, and None is found, where there is no need to compare them.
-
-    Args:
-        steps: of a plan.
-        evaluate: gives the place of the winner among networks on some subjects, and whatever else it found.
-    """
+    found: `evaluate` gives the winner's place among networks on some subjects, and whatever it found. Where there is no
+    need to compare them, the first wins, and None is found."""
     winners: dict[str, str] = {}
     for step in steps:
         names = tuple(winners.get(name, name) for name in step.compare)

@@ -26,11 +26,7 @@ class Proxy(NamedTuple):
 
 
 def proxy(study: optuna.Study) -> Proxy | None:
-    """Whether the tuning subjects rank trials as the other subjects do; None before two trials are confirmed.
-
-    Raises:
-        DataError: if a confirmation's summary is damaged.
-    """
+    """Whether the tuning subjects rank trials as the other subjects do; None before two trials are confirmed."""
     ended = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
     scores = {trial.number: float(trial.values[0]) for trial in ended}
     folders = {number: path for number, path in confirmations(study).items() if number in scores}

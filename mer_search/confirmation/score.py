@@ -59,9 +59,6 @@ class LogComparison(Part):
 
 def score(log: Log) -> ScoredLog:
     """The scores under every rule that can be applied; of a confirmation's own log, under the one that it was made by.
-
-    Raises:
-        DataError: if the summary beside a confirmation's log is damaged.
     """
     path = Path(log.name)
     ours = path.name == LOG and (beside := path.with_name("summary.json")).exists() and read_summary(beside)
@@ -114,11 +111,7 @@ class _Answer(NamedTuple):
 
 
 def compare_logs(first: Log, second: Log) -> LogComparison:
-    """The first log against the second, paired by subject on the clips that both have.
-
-    Raises:
-        DataError: if they share no clip, or do not agree on the truth of one.
-    """
+    """The first log against the second, paired by subject on the clips that both have."""
     one, other = _answers(first), _answers(second)
     shared = [key for key in one if key in other]
     both = f"{first.name} and {second.name}"

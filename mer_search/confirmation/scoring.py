@@ -62,19 +62,8 @@ def figures(
     ties: str,
     file: Path,
 ) -> dict[str, Any]:
-    """The fields of a summary that can be computed from all of a confirmation's folds and the baselines' file.
-
-    Args:
-        run: whose folds.
-        folds: by seeds and subjects.
-        tuned: its subjects, and whether the search scored each.
-        databases: the subjects of each database of a composite.
-        ties: which of equal epochs best_test_epoch takes.
-        file: of the baselines' classes.
-
-    Raises:
-        DataError: if that cannot be read.
-    """
+    """The fields of a summary that can be computed from a run's folds, by seeds and subjects, and the baselines' file;
+    `tuned` says of each subject whether the search scored it."""
     groups, n_classes = groups_of(tuned, databases), len(run.data.classes)
     rules = {
         name: {group: _scored(folds, members, rule) for group, members in groups.items()}
@@ -184,11 +173,7 @@ def averaged(
 
 def confirmed_folds(folder: Path) -> dict[Key, Predictions]:
     """A finished confirmation's folds by seed and subject: its own alone, for other confirmations of the configuration,
-    of other seeds or of some subjects, keep theirs in the same place.
-
-    Raises:
-        DataError: if it is not finished, or one of them is missing or damaged.
-    """
+    of other seeds or of some subjects, keep theirs in the same place."""
     seeds, store = read_summary(folder / "summary.json").seeds, store_of(folder)
     epochs, there = read_config(store / "config.json").train.epochs, load_by_subject(store, seeds)
     wanted = [(seed, subject) for seed in seeds for subject in read_subjects(folder)]
@@ -201,11 +186,7 @@ def confirmed_folds(folder: Path) -> dict[Key, Predictions]:
 
 
 def read_subjects(folder: Path) -> dict[str, bool]:
-    """A confirmation's subjects, and whether the search scored each, from its subjects.csv.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-    """
+    """A confirmation's subjects, and whether the search scored each, from its subjects.csv."""
     path = folder / "subjects.csv"
     try:
         with path.open(newline="") as file:

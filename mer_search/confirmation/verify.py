@@ -40,11 +40,7 @@ class Checked(NamedTuple):
 
 
 def verify_study(study: optuna.Study) -> Checked:
-    """All trials of a study, and all confirmations in its folder.
-
-    Raises:
-        DataError: if its folder is not there.
-    """
+    """All trials of a study, and all confirmations in its folder."""
     out = results(study)
     folders = sorted(path.parent for path in (out / "confirm").glob("*/summary.json"))
     lost, each = [], []
@@ -60,11 +56,7 @@ def verify_study(study: optuna.Study) -> Checked:
 
 
 def verify_trial(study: optuna.Study, number: int) -> Checked:
-    """A trial's value against its predictions; of one that was stopped, or has not ended, only that folds are whole.
-
-    Raises:
-        UsageError: if the study has no such trial.
-    """
+    """A trial's value against its predictions; of one that was stopped, or has not ended, only that folds are whole."""
     trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UsageError(f"study {study.study_name!r} must have trial {number}, but has {len(trials)} trials")
@@ -130,11 +122,7 @@ def _of_finals(folder: Path, facts: Mapping[str, Any], told: Sequence[float]) ->
 
 
 def _config(folder: Path) -> Run:
-    """The run in a folder.
-
-    Raises:
-        DataError: if it cannot be read, or is not what it says it is.
-    """
+    """The run in a folder."""
     path = folder / "config.json"
     run = fold_store.read_config(path)
     said = json.loads(path.read_text())["digest"]
@@ -213,11 +201,7 @@ def _comparison(store: Path, told: Comparison, tuned: Mapping[str, bool]) -> Com
 
 
 def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predictions]:
-    """The folds of the run with that digest, in the first folder beside `store` that has all of them.
-
-    Raises:
-        DataError: if there is none.
-    """
+    """The folds of the run with that digest, in the first folder beside `store` that has all of them."""
     configs = sorted(store.parent.glob("*/config.json"))
     folders = [path.parent for path in configs if digest(fold_store.read_config(path)) == run]
     for folder in folders:

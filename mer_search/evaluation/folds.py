@@ -68,17 +68,13 @@ def select_subjects(
     text: str, known: Sequence[str], ranked: Sequence[str], databases: Mapping[str, Iterable[str]] | None = None
 ) -> tuple[str, ...]:
     """Subject names for `all`, `hardest`, `hardest_7`, `stratified_7`, `1-4`, `[1, 2, 3]`, `7`, or names: `s03, sub17`,
-    `casme2, s03`.
+    `casme2, s03`. UsageError for a number or a name that no subject or more than one subject fits.
 
     Args:
         text: what the user wrote.
         known: every subject of the data.
-        ranked: the data's subjects, the hardest first; `hardest` means the first ten, `stratified` ten
-            spread evenly over all.
+        ranked: these, the hardest first; `hardest` means the first ten, `stratified` ten spread evenly over all.
         databases: the subjects of each database in the data, for which its name stands.
-
-    Raises:
-        UsageError: for a number or a name that no subject or more than one subject fits.
     """
     text, groups = text.strip(), databases or {}
     if text == "all":

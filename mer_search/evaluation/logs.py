@@ -62,11 +62,7 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    """The log in a file: .xlsx, or text in any encoding with commas, semicolons, tabs or MEGC 2019's spaces.
-
-    Raises:
-        DataError: if it cannot be read, lacks a column or a value, or has a clip twice.
-    """
+    """The log in a file: .xlsx, or text in any encoding with commas, semicolons, tabs or MEGC 2019's spaces."""
     if not path.exists():
         raise DataError(f"there must be a log of predictions at {path}, but there is no such file; correct the path")
     try:

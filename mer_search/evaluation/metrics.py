@@ -139,9 +139,6 @@ def last(fold: Predictions) -> Floats:
 
 def val_epoch(fold: Predictions) -> Floats:
     """Probability (n, K) at the epoch that fits the subjects held out of training best, ties to the earlier. Leak-free.
-
-    Raises:
-        UsageError: if no subjects were held out.
     """
     if fold.val_log_likelihood is None:
         raise UsageError(

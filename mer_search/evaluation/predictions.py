@@ -89,11 +89,7 @@ def save(path: Path, fold: Predictions) -> None:
 
 
 def load(path: Path) -> Predictions:
-    """The fold in a file that `save` wrote.
-
-    Raises:
-        DataError: if the file is damaged, or is not named as its fold is.
-    """
+    """The fold in a file that `save` wrote."""
     try:
         check_archive(path)
         with np.load(path, allow_pickle=False) as stored:
