@@ -216,11 +216,11 @@ def test_what_a_file_of_weights_must_be(clips, tmp_path):
         assert message in told(tmp_path / name)
     (tmp_path / "sub03.pth").touch()
     assert "of sub03 there are" in told(tmp_path / "3.pth", tmp_path / "sub03.pth")
-    assert [each.subject for each in find_weights([tmp_path / "sub03.pth"], ["sub03", "sub13"])] == ["sub03"]
+    assert list(find_weights([tmp_path / "sub03.pth"], ["sub03", "sub13"])) == ["sub03"]
     (tmp_path / "first").mkdir()
     for name in ("0-sub03.safetensors", "0-sub03.action_units.safetensors", "3embed_model.pth"):
         (tmp_path / "first" / name).touch()
-    assert [each.path.name for each in find_weights([tmp_path / "first"], ["sub03"])] == ["0-sub03.safetensors"]
+    assert find_weights([tmp_path / "first"], ["sub03"]) == {"sub03": tmp_path / "first" / "0-sub03.safetensors"}
 
 
 def test_nothing_in_a_file_of_weights_is_run(clips, tmp_path):

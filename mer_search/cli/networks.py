@@ -155,7 +155,7 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
         loaded = load_data(find_data(given.data, progress), run, progress)
         files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
         folds = evaluating.evaluate(files, loaded, given.where.device, progress)
-    public = any(each.path.suffix != ".safetensors" for each in files)
+    public = any(file.suffix != ".safetensors" for file in files.values())
     facts = networks.evaluated(folds, loaded, public)
     if given.as_json:
         print_json(facts)

@@ -217,10 +217,7 @@ def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor, progres
 
 
 def train(
-    jobs: Sequence[Confirmation],
-    executor: Executor,
-    progress: Progress,
-    on_epoch: OnEpoch = lambda title, epoch: None,
+    jobs: Sequence[Confirmation], executor: Executor, progress: Progress, on_epoch: OnEpoch = lambda title, epoch: None
 ) -> None:
     """Train the folds that are not on disk, and keep their networks; those of equal configurations once."""
     runs: dict[Path, Job] = {}

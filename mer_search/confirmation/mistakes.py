@@ -53,8 +53,7 @@ def clip_errors(folds: Iterable[Predictions], rule: Rule) -> list[ClipErrors]:
 
 
 def of_study(study: optuna.Study) -> list[ClipErrors]:
-    """Every clip, by the networks of the trials that ran to their end and of all confirmations, under the study's rule.
-    """
+    """Every clip, by the networks of trials that ran to their end and of all confirmations, under the study's rule."""
     out = results(study)
     trials = [trial_folder(out, trial.number) for trial in study.get_trials(deepcopy=False) if has_folds(trial)]
     for trial in trials:

@@ -58,8 +58,7 @@ class LogComparison(Part):
 
 
 def score(log: Log) -> ScoredLog:
-    """The scores under every rule that can be applied; of a confirmation's own log, under the one that it was made by.
-    """
+    """The scores under every rule that can be applied; of a confirmation's own log, under the one that made it."""
     path = Path(log.name)
     ours = path.name == LOG and (beside := path.with_name("summary.json")).exists() and read_summary(beside)
     if log.epochs:

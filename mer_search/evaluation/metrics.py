@@ -138,8 +138,7 @@ def last(fold: Predictions) -> Floats:
 
 
 def val_epoch(fold: Predictions) -> Floats:
-    """Probability (n, K) at the epoch that fits the subjects held out of training best, ties to the earlier. Leak-free.
-    """
+    """Probability (n, K) at the epoch that fits the subjects held out best, ties to the earlier. Leak-free."""
     if fold.val_log_likelihood is None:
         raise UsageError(
             f"rule val_epoch needs subjects held out of training, but there are none beside {fold.subject}; train with "

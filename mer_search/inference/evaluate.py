@@ -1,9 +1,9 @@
 """Weights from files, one a subject, scored on that subject's clips: published ones, or this tool's own."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,16 +23,9 @@ ENDINGS = (".pth", ".pt", ".safetensors")
 UNITS = ("pretrained.main_branch.embedau.bias", "units.bias")  # of V6: the public name, and ours
 
 
-class Weights(NamedTuple):
-    """A file and the subject that its network never saw."""
-
-    path: Path
-    subject: str
-
-
-def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> list[Weights]:
-    """The files, those in folders too, each with the subject in its name: `5model.pth`, `sub05.pth`,
-    `1000-sub05.safetensors`. There must be one file a subject."""
+def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> dict[str, Path]:
+    """Subject -> the file, perhaps in a folder, of a network that never saw it, as its name tells: `5model.pth`,
+    `sub05.pth`, `1000-sub05.safetensors`. There must be one file a subject."""
     found: dict[str, Path] = {}
     for file in (file for path in paths for file in _files(path)):
         subject = _subject(file, subjects)
@@ -44,7 +37,7 @@ def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> list[Weights
         found[subject] = file
     if not found:
         raise UsageError(f"WEIGHTS must be files {', '.join(ENDINGS)} or folders of them, but there are none")
-    return [Weights(file, subject) for subject, file in found.items()]
+    return found
 
 
 def _files(path: Path) -> list[Path]:
@@ -110,11 +103,11 @@ def network_of(state: dict[str, Tensor], run: Run) -> Network:
     return network.eval()
 
 
-def evaluate(weights: Sequence[Weights], loaded: Loaded, device: str, progress: Progress) -> list[Predictions]:
+def evaluate(weights: Mapping[str, Path], loaded: Loaded, device: str, progress: Progress) -> list[Predictions]:
     """What each network says of the clips of the subject that it never saw: one epoch each. DataError or UsageError for
     a file that cannot be read, or does not fit the run."""
     found, clips, owner = [], loaded.tensors.to(device), np.array(loaded.subjects)
-    for done, (path, subject) in enumerate(weights, 1):
+    for done, (subject, path) in enumerate(weights.items(), 1):
         try:
             network = network_of(read_weights(path), loaded.run).to(device)
         except UsageError as error:

@@ -105,7 +105,7 @@ def fold_predictions(folds: Sequence[Predictions], seed: int) -> list[FoldPredic
 def saliency_maps(
     folder: Path, loaded: Loaded, seed: int, told: Sequence[FoldPrediction], progress: Progress
 ) -> Mapping[str, ClipSaliency]:
-    """Clip -> what its network of a seed looked at, of those clips of a confirmation's folder of which it was `told`."""
+    """Clip -> what its network of a seed looked at, for the clips of a confirmation's folder that are `told`."""
     device, found = choose_device("auto"), {}
     tensors = loaded.tensors.to(device)
     place = {clip: number for number, clip in enumerate(tensors.names)}
