@@ -70,15 +70,7 @@ def confirmed(tmp_path):
         if data.exists():
             run = fit(with_values(run, {"data.task": "3"}), folder := open_folder(data, "3"), folder.clips)
         made = Confirmed(
-            "trial 3 of small",
-            tmp_path,
-            run,
-            {"sub01": "sub01", "sub02": "sub02"},
-            seeds,
-            data,
-            "CASME II",
-            False,
-            0.5,
+            "trial 3 of small", tmp_path, run, {"sub01": "sub01", "sub02": "sub02"}, seeds, data, "CASME II", False, 0.5
         )
         for number, (seed, (subject, count)) in enumerate(product(made.seeds, zip(made.subjects, units, strict=True))):
             torch.manual_seed(number)
@@ -109,9 +101,7 @@ def _said(path: Path, run, clips: int, seed: int) -> tuple[torch.Tensor, torch.T
 
 @pytest.mark.parametrize(("name", "values", "seeds"), FAMILIES.values(), ids=FAMILIES)
 def test_each_family_says_what_torch_says_for_any_number_of_clips(confirmed, name, values, seeds):
-    made = confirmed(
-        name, values, seeds=seeds, units=(7, 5)
-    )  # of two stages, whose networks know as many: a graph each
+    made = confirmed(name, values, seeds=seeds, units=(7, 5))  # two stages know as many, and have a graph each
     written = export(made, made.subjects, None, silent)
     assert [each.path.name for each in written] == ["sub01.onnx", "sub02.onnx"]
     assert all(each.difference < exporting.TOLERANCE and each.real == 0 for each in written)

@@ -190,9 +190,7 @@ def test_whatever_is_changed_in_the_finals_is_found(small, what, words):
 
 def _found(checked, words):
     assert any(re.search(words, line) for line in checked.differences), checked.differences
-    for line in checked.differences:
-        assert "\n" not in line
-        assert "; " in line  # what to do
+    assert all("; " in line and "\n" not in line for line in checked.differences)  # what to do, in one line each
 
 
 def test_a_rival_that_was_confirmed_elsewhere_with_fewer_seeds_is_no_difference(small, confirmation):
