@@ -35,8 +35,7 @@ from mer_search.engine.where import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import EVERYBODY
 from mer_search.inference import export as exporting
-from mer_search.inference.export import export, metadata
-from mer_search.inference.final import export_final
+from mer_search.inference.export import export, export_final, metadata
 from mer_search.inference.predict import Confirmed, find_confirmed, predict
 from mer_search.model.network import Network
 from mer_search.presets import preset

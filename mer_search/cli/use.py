@@ -72,7 +72,7 @@ def export(given: Given, subject: str | None, out: Path | None, final: bool) -> 
     checked against torch with onnxruntime."""
     asked = _asked(given)
     from mer_search.inference.export import export as write
-    from mer_search.inference.final import export_final
+    from mer_search.inference.export import export_final
     from mer_search.report import predictions, terminal
 
     if final and subject:

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +11,7 @@ from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.confirmation.summary import Comparison, Score, read_summary
 from mer_search.data.readers.annotation import without_zeros
 from mer_search.errors import DataError
-from mer_search.evaluation.logs import Log
+from mer_search.evaluation.logs import Log, Row
 from mer_search.evaluation.metrics import LEAKS, Ints, best_epoch, confusion, f1_by_epoch, scores
 from mer_search.evaluation.statistics import uf1_interval
 
@@ -100,36 +99,27 @@ def _score(log: Log, rule: str, leaks: bool | None) -> LogScore:
     return LogScore(**pooled(every).model_dump(), leaks=leaks, confusion=total, subjects=tuple(subjects))
 
 
-class _Answer(NamedTuple):
-    """What a log says of a clip after its last epoch."""
-
-    subject: str
-    clip: str  # "sub05/EP02_01f"
-    truth: str
-    prediction: str
-
-
 def compare_logs(first: Log, second: Log) -> LogComparison:
     """The first log against the second, paired by subject on the clips that both have."""
-    one, other = _answers(first), _answers(second)
+    one, other = _by_clip(first), _by_clip(second)
     shared = [key for key in one if key in other]
     both = f"{first.name} and {second.name}"
     if not shared:
-        names = f"{first.folds[0].clips[0]} and {second.folds[0].clips[0]}"
+        names = f"{first.last[0].id} and {second.last[0].id}"
         raise DataError(f"{both} must share clips, but share none, such as {names}; name subjects and clips alike")
     for mine, theirs in ((one[key], other[key]) for key in shared):
         if mine.truth != theirs.truth:
             raise DataError(
-                f"{both} must have the same truths, but that of {mine.clip} is {mine.truth} in the first and "
+                f"{both} must have the same truths, but that of {mine.id} is {mine.truth} in the first and "
                 f"{theirs.truth} in the second; name or number the classes alike"
             )
     classes = sorted({*first.classes, *second.classes})
     subjects = list(dict.fromkeys(one[key].subject for key in shared))
     met = []
-    for log, answers in ((first, one), (second, other)):
+    for log, rows in ((first, one), (second, other)):
         matrices = np.zeros((1, len(subjects), len(classes), len(classes)), np.int64)
         for key in shared:
-            truth, said = (classes.index(name) for name in answers[key][2:])
+            truth, said = classes.index(rows[key].truth), classes.index(rows[key].prediction)
             matrices[0, subjects.index(one[key].subject), truth, said] += 1
         met.append(Contestant(log.name, "", matrices))
     return LogComparison(
@@ -139,17 +129,14 @@ def compare_logs(first: Log, second: Log) -> LogComparison:
     )
 
 
-def _answers(log: Log) -> dict[tuple[str, str], _Answer]:
-    """Each clip's answer, by what the spellings of its subject and name have in common: 1 for sub01 and s1, and letters
-    of any case, numbers with or without zeros before them."""
-    found: dict[tuple[str, str], _Answer] = {}
-    for fold in log.folds:
-        subject = re.sub(r"^(?:subject|subj|sub|s)?[ _-]*0*(?=\d+$)", "", fold.subject.lower())
-        for clip, truth, said in zip(fold.clips, fold.labels, fold.probabilities[-1].argmax(-1), strict=True):
-            key = (subject, without_zeros(clip.removeprefix(f"{fold.subject}/")))
-            if key in found:
-                raise DataError(
-                    f"{log.name} must name each clip once, but has {found[key].clip} and {clip}; rename one"
-                )
-            found[key] = _Answer(fold.subject, clip, log.classes[truth], log.classes[said])
+def _by_clip(log: Log) -> dict[tuple[str, str], Row]:
+    """What a log says last of each clip, by what the spellings of its subject and name have in common: 1 for sub01 and
+    s1, and letters of any case, numbers with or without zeros before them."""
+    found: dict[tuple[str, str], Row] = {}
+    for row in log.last:
+        subject = re.sub(r"^(?:subject|subj|sub|s)?[ _-]*0*(?=\d+$)", "", row.subject.lower())
+        key = (subject, without_zeros(row.clip))
+        if key in found:
+            raise DataError(f"{log.name} must name each clip once, but has {found[key].id} and {row.id}; rename one")
+        found[key] = row
     return found

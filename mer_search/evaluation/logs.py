@@ -59,6 +59,7 @@ class Log:
     classes: tuple[str, ...]  # K that are a clip's or predicted, in order
     epochs: tuple[int, ...]  # E; () where the log has none, and the folds have one
     folds: tuple[Predictions, ...]  # one for each subject; clips "sub05/EP02_01f"
+    last: tuple[Row, ...]  # what it says after the last epoch
 
 
 def read_log(path: Path) -> Log:
@@ -168,7 +169,8 @@ def _log(name: str, rows: Sequence[Row]) -> Log:
         own[key] = row
     epochs = sorted({row.epoch for row in rows})
     folds = tuple(_fold(subject, own, epochs, classes) for subject, own in found.items())
-    return Log(name, tuple(classes), () if epochs == [NO_EPOCH] else tuple(epochs), folds)
+    last = tuple(row for row in rows if row.epoch == epochs[-1])
+    return Log(name, tuple(classes), () if epochs == [NO_EPOCH] else tuple(epochs), folds, last)
 
 
 def _fold(subject: str, rows: dict[tuple[int, str], Row], epochs: Sequence[int], classes: Sequence[str]) -> Predictions:

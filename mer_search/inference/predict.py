@@ -152,15 +152,8 @@ def predict(
     """What the networks say about each clip, or why they cannot.
 
     A clip of a subject in training gets the mean of the networks that never saw that subject; any other clip the mean
-    of all networks. Each network is loaded once.
-
-    Args:
-        confirmed: whose networks predict.
-        clips: ids or paths, see data.loose.find.
-        subject: who is in the clips, if it was in training; None where the clips tell.
-        given: their onset, apex and offset; what is not given is as annotated, or found.
-        device: "cpu" or "cuda".
-        progress: told of clips that are read and of networks.
+    of all networks. Each network is loaded once. `clips` are ids or paths, as for data.loose.find; `subject` is who is
+    in them, if it was in training, or None where they tell; what moments are not given is as annotated, or found.
     """
     if subject is not None:
         confirmed.check_subject(subject)

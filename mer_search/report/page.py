@@ -10,9 +10,9 @@ import optuna
 from mer_search.config import Run
 from mer_search.confirmation.compare import kept
 from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.difficulty import mistakes_csv, of_study
 from mer_search.confirmation.folders import confirmation as confirmation_of
 from mer_search.confirmation.folders import confirmations
-from mer_search.confirmation.mistakes import mistakes_csv, of_study
 from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import Comparison, Summary, read_summary
 from mer_search.errors import DataError

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from mer_search.data.clips import Problem
 from mer_search.evaluation.folds import EVERYBODY
-from mer_search.inference.export import Exported
-from mer_search.inference.final import SCRIPT, script_refusal
+from mer_search.inference.export import SCRIPT, Exported, script_refusal
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.report.document import Table
 from mer_search.report.terminal import note, plural, say, show

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mer_search.confirmation.mistakes import MIN_NETWORKS, clip_errors, mistakes_csv
+from mer_search.confirmation.difficulty import MIN_NETWORKS, clip_errors, mistakes_csv
 from mer_search.evaluation.metrics import last, tail
 from mer_search.evaluation.predictions import Predictions
 
