@@ -38,15 +38,6 @@ def test_the_rank_correlation_is_spearmans():
     assert rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) == (0.0, (-1.0, 1.0))
 
 
-def test_an_interval_holds_the_pooled_score_and_shrinks_with_more_subjects():
-    rng = np.random.default_rng(0)
-    few, many = _trials(rng, [0.6, 0.6], subjects=8), _trials(rng, [0.6, 0.6], subjects=80)
-    for matrices in (few, many):
-        low, high = uf1_interval(matrices)
-        assert low < uf1(matrices.sum(1)).mean() < high
-    assert np.ptp(uf1_interval(many)) < 0.6 * np.ptp(uf1_interval(few))
-
-
 @pytest.mark.parametrize(
     "matrices",
     [
