@@ -231,11 +231,7 @@ class Result:
                 f"networks must be of all subjects, but these are of {', '.join(job.subjects)} alone, and each was "
                 "trained on all others; confirm without subjects first"
             )
-        folder = job.loaded.folder
-        return Confirmed(
-            job.target.title, job.store, job.loaded.run, job.loaded.fold_of, job.seeds, folder.path, folder.title,
-            folder.synthetic, self.summary.tail.uf1,
-        )  # fmt: skip
+        return Confirmed(job.store, job.loaded.run, job.loaded.fold_of, job.loaded.folder.path, self.summary)
 
 
 def _ours(study: Any) -> optuna.Study:

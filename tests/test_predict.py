@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,6 @@ from small import STUDY, TINY, confirmation_of, drive, folds_of, silent, write_c
 from mer_search import cli
 from mer_search.config import Run
 from mer_search.confirmation.scoring import confirmed_folds
-from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data import loose, open_folder
 from mer_search.data.loose import Moments, find
@@ -95,7 +95,7 @@ def _stored(confirmed):
     for fold in folds_of(confirmed.folder):
         for k, name in enumerate(fold.clips):
             found.setdefault(name, []).append(fold.probabilities[-1, k].astype(float))
-    assert {len(each) for each in found.values()} == {len(confirmed.seeds)}
+    assert {len(each) for each in found.values()} == {len(confirmed.summary.seeds)}
     return {name: np.mean(each, axis=0) for name, each in found.items()}
 
 
@@ -315,9 +315,9 @@ def test_the_networks_of_a_folder_are_used_and_the_other_confirmed_trials_named(
     )
     assert by_folder.exit_code == 0, by_folder.output
     assert by_folder.stdout == by_trial.stdout
-    assert f"trial 0 of small, confirmed with UF1 {of_clips.uf1:.3f}" in " ".join(by_trial.stdout.split())
+    assert f"trial 0 of small, confirmed with UF1 {of_clips.summary.tail.uf1:.3f}" in " ".join(by_trial.stdout.split())
     worse = of_clips.folder.with_name("trial-7")
-    summary = read_summary(of_clips.folder / "summary.json").to_json().replace(str(of_clips.uf1), "0.0")
+    summary = of_clips.summary.to_json().replace(str(of_clips.summary.tail.uf1), "0.0")
     worse.mkdir()
     (worse / "summary.json").write_text(summary)
     assert "Also confirmed: trial 7 (UF1 0.000); --trial takes another." in ask("sub03/EP02_03f").stdout
@@ -330,8 +330,9 @@ def test_folds_of_other_confirmations_do_not_say_who_was_in_training(of_clips, p
     other = fold.with_name("7-sub01.npz")
     save(other, replace(load(fold), seed=7))
     again = confirmed_in(of_clips.folder, place / "data")
-    assert (again.subjects, again.seeds) == (of_clips.subjects, of_clips.seeds)
-    assert set(confirmed_folds(of_clips.folder)) == {(seed, name) for seed in again.seeds for name in again.subjects}
+    assert again == replace(of_clips, others=again.others)
+    keys = set(product(again.summary.seeds, again.subjects))
+    assert set(confirmed_folds(of_clips.folder)) == keys
     other.unlink()
     moved = fold.rename(tmp_path / fold.name)
     with pytest.raises(DataError, match=rf"lacks 1 fold, .* {fold.name}; .* --trial 0 --seeds 2 --seed 1000` makes"):

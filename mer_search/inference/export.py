@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from mer_search.config import Run, digest
 from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all
-from mer_search.confirmation.summary import Summary, read_summary
+from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import Target
 from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Clip
@@ -191,9 +191,9 @@ def metadata(confirmed: Confirmed) -> dict[str, str]:
         inputs["onset"] = "(clips, components, height, width): red, green, blue of the prepared onset frame, 0 to 255"
     return {
         "made_by": f"mer-search {version('mer-search')}",
-        "title": confirmed.title,
-        "dataset": confirmed.dataset,
-        "synthetic": json.dumps(confirmed.synthetic),
+        "title": confirmed.summary.title,
+        "dataset": confirmed.summary.dataset,
+        "synthetic": json.dumps(confirmed.summary.synthetic),
         "run": digest(run),
         "classes": json.dumps(run.data.classes),
         "channels": f"{run.input.channels} of {run.input.components}, made inside",
@@ -201,7 +201,7 @@ def metadata(confirmed: Confirmed) -> dict[str, str]:
         "frames": json.dumps(run.frames.model_dump()),
         "prep": json.dumps(run.prep.model_dump()),
         "flow": json.dumps(run.flow.model_dump()),
-        "seeds": json.dumps(confirmed.seeds),
+        "seeds": json.dumps(confirmed.summary.seeds),
     }
 
 
@@ -246,13 +246,13 @@ def export_final(
     check_packages()
     if confirmed.run.leaks:
         raise UsageError(
-            f"training on everybody must not look at a test person, but that of {confirmed.title} does "
+            f"training on everybody must not look at a test person, but that of {confirmed.summary.title} does "
             '(train.stop_when_perfect, or units.chosen_by = "test"); confirm it without'
         )
-    told = _told(read_summary(confirmed.folder / "summary.json"))
-    job = _job(confirmed, progress)
+    told, job = _told(confirmed.summary), _job(confirmed, progress)
     confirm_all([job], where, progress, announce)
-    networks = replace(confirmed, title=job.target.title, folder=job.store, folds={EVERYBODY: EVERYBODY})
+    summary = confirmed.summary.model_copy(update={"title": job.target.title})
+    networks = replace(confirmed, summary=summary, folder=job.store, folds={EVERYBODY: EVERYBODY})
     (written,) = export(networks, [EVERYBODY], out or job.store, progress, told)
     write_whole(written.path.with_name(SCRIPT), Path(__file__).with_name(SCRIPT).read_text())
     return written
@@ -260,23 +260,22 @@ def export_final(
 
 def _job(confirmed: Confirmed, progress: Progress) -> Confirmation:
     """What is to be trained: one fold a seed, which leaves nobody out."""
-    run = confirmed.run
-    loaded = load_data(confirmed.data, run, progress)
+    run, data, title = confirmed.run, confirmed.data, confirmed.summary.title
+    loaded = load_data(data, run, progress)
     if digest(loaded.run) != digest(run):
         raise UsageError(
-            f"{confirmed.data} must hold the clips that {confirmed.title} was confirmed on, but holds others; restore "
-            "them, or confirm again"
+            f"{data} must hold the clips that {title} was confirmed on, but holds others; restore them, or confirm again"
         )
     if EVERYBODY in {*loaded.subjects, *(clip.database for clip in loaded.clips)}:
         raise UsageError(
             f"no subject and no database must be called {EVERYBODY!r} where networks are trained on all, but one of "
-            f"{confirmed.data} is; rename it"
+            f"{data} is; rename it"
         )
     target = Target(
-        run, f"{confirmed.title}, trained on everybody", confirmed.folder / "final", confirmed.data, run.data.checksum,
+        run, f"{title}, trained on everybody", confirmed.folder / "final", data, run.data.checksum,
         trained=confirmed.folder, leave_out=run.data.leave_out,
     )  # fmt: skip
-    return Confirmation(target, loaded, (EVERYBODY,), confirmed.seeds)
+    return Confirmation(target, loaded, (EVERYBODY,), confirmed.summary.seeds)
 
 
 def _told(summary: Summary) -> dict[str, str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mer_search.config import Run
 from mer_search.confirmation.folders import confirmation, confirmed_uf1, store_of
 from mer_search.confirmation.scoring import confirmed_folds
-from mer_search.confirmation.summary import read_summary
+from mer_search.confirmation.summary import Summary, read_summary
 from mer_search.data import DATASETS, Folder, open_folder
 from mer_search.data.clips import Problem
 from mer_search.data.flow import Measured, measure
@@ -33,15 +33,11 @@ class Confirmed:
     """A confirmed run, whose networks can be used. A fold's networks are named by the subject, or the database, that
     they never saw."""
 
-    title: str  # "trial 7 of demo"
     folder: Path
     run: Run
     folds: Mapping[str, str]  # each person in training: the fold whose networks never saw them
-    seeds: tuple[int, ...]  # that these networks were trained with
     data: Path
-    dataset: str
-    synthetic: bool
-    uf1: float  # as it was confirmed, on all subjects
+    summary: Summary  # of its confirmation, on all subjects
     others: tuple[str, ...] = ()  # the study's other confirmed trials, the best first: "trial 0 (UF1 0.167)"
 
     @property
@@ -51,7 +47,7 @@ class Confirmed:
 
     def networks(self, fold: str, device: str) -> list[Network]:
         """The networks of a fold, one a seed, whose mean is asked for."""
-        files = [checkpoint_file(self.folder, seed, fold) for seed in self.seeds]
+        files = [checkpoint_file(self.folder, seed, fold) for seed in self.summary.seeds]
         return [load_network(path, self.run, device) for path in files]
 
     def action_units(self, clip: str) -> dict[str, float]:
@@ -60,7 +56,7 @@ class Confirmed:
         fold = self.folds.get(clip.partition("/")[0])
         if fold is None or self.run.units.use == "none":
             return {}
-        tested = [load(fold_file(self.folder, seed, fold)) for seed in self.seeds]
+        tested = [load(fold_file(self.folder, seed, fold)) for seed in self.summary.seeds]
         rows = [
             each.unit_probabilities[each.clips.index(clip)]
             for each in tested
@@ -87,20 +83,10 @@ def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
 
 def confirmed_in(folder: Path, data: Path) -> Confirmed:
     """The confirmation on all subjects that a folder holds, of clips in the folder `data`."""
-    summary, folds = read_summary(folder / "summary.json"), confirmed_folds(folder)
+    folds = {fold.subject: fold.fold for fold in confirmed_folds(folder).values()}
     if store_of(folder) != folder:
         raise DataError(f"{folder} must hold a confirmation on all subjects; confirm without --subjects")
-    return Confirmed(
-        summary.title,
-        folder,
-        read_config(folder / "config.json"),
-        {fold.subject: fold.fold for fold in folds.values()},
-        summary.seeds,
-        data,
-        summary.dataset,
-        summary.synthetic,
-        summary.tail.uf1,
-    )
+    return Confirmed(folder, read_config(folder / "config.json"), folds, data, read_summary(folder / "summary.json"))
 
 
 @dataclass(frozen=True)
@@ -218,11 +204,11 @@ def _prediction(confirmed: Confirmed, taken: _Taken, total: NDArray[np.float64])
 def document(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> dict[str, Any]:
     """All that was asked, as one JSON document."""
     return {
-        "title": confirmed.title,
-        "uf1": confirmed.uf1,
+        "title": confirmed.summary.title,
+        "uf1": confirmed.summary.tail.uf1,
         "other_confirmed": list(confirmed.others),
-        "dataset": confirmed.dataset,
-        "synthetic": confirmed.synthetic,
+        "dataset": confirmed.summary.dataset,
+        "synthetic": confirmed.summary.synthetic,
         "classes": list(confirmed.run.data.classes),
         "clips": [
             {"clip": each.clip, "error": each.what} if isinstance(each, Problem) else each.facts for each in predicted

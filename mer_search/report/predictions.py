@@ -12,9 +12,9 @@ from mer_search.report.terminal import note, plural, say, show
 
 def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> None:
     """Each clip: what was taken, which networks were asked, the probabilities; an error where it cannot be used."""
-    networks = plural(len(confirmed.seeds), "network")
+    networks = plural(len(confirmed.summary.seeds), "network")
     _say_which(confirmed, f"{len(confirmed.subjects)} subjects in training, {networks} without each")
-    if confirmed.synthetic:
+    if confirmed.summary.synthetic:
         say("They learned from synthetic clips: what they say of real faces means nothing.")
     for each in predicted:
         if isinstance(each, Problem):
@@ -25,7 +25,8 @@ def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction |
 
 def _say_which(confirmed: Confirmed, what: str) -> None:
     """Whose networks are used, how good they were, and which others there are."""
-    say(f"{confirmed.title}, confirmed with UF1 {confirmed.uf1:.3f}: {confirmed.dataset}, {what}")
+    found = confirmed.summary
+    say(f"{found.title}, confirmed with UF1 {found.tail.uf1:.3f}: {found.dataset}, {what}")
     if confirmed.others:
         say(f"Also confirmed: {', '.join(confirmed.others)}; --trial takes another.")
 
@@ -56,7 +57,7 @@ def _print_one(one: ClipPrediction) -> None:
 
 def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
     """The files and how far they are from torch."""
-    networks = plural(len(confirmed.seeds), "network")
+    networks = plural(len(confirmed.summary.seeds), "network")
     _say_which(confirmed, f"the mean of {networks} a file as ONNX in {written[0].path.parent}")
     rows = [(each.path.name, f"{each.difference:.1e}", each.real) for each in written]
     show(Table(("file", "differs from torch by", "clips checked"), rows))
