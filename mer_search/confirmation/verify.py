@@ -52,7 +52,8 @@ def verify_study(study: optuna.Study) -> Checked:
             lost.append(f"{folder} must hold trial {trial.number}, but is not there; {RESTORE}")
     what = f"study {study.study_name}: {len(each)} trials, {len(folders)} confirmations"
     each += map(verify_confirmation, folders)
-    return Checked([what, *(line for one in each for line in one.what)], sum((one.differences for one in each), lost))
+    differences = lost + [line for one in each for line in one.differences]
+    return Checked([what, *(line for one in each for line in one.what)], differences)
 
 
 def verify_trial(study: optuna.Study, number: int) -> Checked:

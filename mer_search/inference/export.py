@@ -264,7 +264,7 @@ def _job(confirmed: Confirmed, progress: Progress) -> Confirmation:
     loaded = load_data(data, run, progress)
     if digest(loaded.run) != digest(run):
         raise UsageError(
-            f"{data} must hold the clips that {title} was confirmed on, but holds others; restore them, or confirm again"
+            f"{data} must hold the clips that {title} was confirmed on, but holds others; restore them or confirm again"
         )
     if EVERYBODY in {*loaded.subjects, *(clip.database for clip in loaded.clips)}:
         raise UsageError(
