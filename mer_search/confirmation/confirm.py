@@ -203,16 +203,15 @@ def confirm_all(
 def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor, progress: Progress) -> list[Cost]:
     """Of the folds of each confirmation that are not on disk, nor an earlier one's too."""
     costs: list[Cost] = []
-    counted: set[tuple[Path, int, str]] = set()
+    counted: set[Path] = set()
     for job in jobs:
+        missing = 0 if job.store in counted else len(job.missing)
+        counted.add(job.store)
         step = step_flop(job.loaded.run)
-        missing = {(job.store, *key) for key in job.missing} - counted
-        counted |= missing
-        flop = fold_flop(job.loaded.run, step, len(job.loaded.clips)) * len(missing)
+        flop = fold_flop(job.loaded.run, step, len(job.loaded.clips)) * missing
         speed = slot_speed(job.loaded, step, executor, progress) if missing else math.inf
-        seconds = flop / speed / max(1, min(executor.slots, len(missing)))
-        disk = len(missing) * network_bytes(job.loaded.run)
-        costs.append(Cost(bool(missing), len(missing), flop, seconds, disk))
+        seconds = flop / speed / max(1, min(executor.slots, missing))
+        costs.append(Cost(bool(missing), missing, flop, seconds, missing * network_bytes(job.loaded.run)))
     return costs
 
 

@@ -1,9 +1,9 @@
 """Plans: comparisons one after the other, in which winners meet. A TOML file of [[step]] entries."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from mer_search.config import Part, explain
 from mer_search.errors import UsageError
@@ -19,6 +19,28 @@ class Step(Part):
     only_if: str = ""  # a network that must be among them; else the first wins without a comparison
 
 
+class Plan(Part):
+    """What a plan's file holds. Each step looks back only, at what can be there."""
+
+    step: tuple[Step, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        outcomes: dict[str, set[str]] = {}  # step -> the networks that may win it
+        names = {step.name for step in self.step}
+        for step in self.step:
+            if step.name in outcomes:
+                raise ValueError(f"a step must have a name of its own, but two are called {step.name!r}")
+            if later := [name for name in step.compare if name in names - set(outcomes)]:
+                raise ValueError(f"step {step.name!r} must compare earlier ones, but {later[0]!r} is no earlier one")
+            possible = {network for name in step.compare for network in outcomes.get(name, {name})}
+            if step.only_if and step.only_if not in possible:
+                among = ", ".join(sorted(possible))
+                raise ValueError(f"only_if of step {step.name!r} must be one of {among}, but is {step.only_if!r}")
+            outcomes[step.name] = possible
+        return self
+
+
 def plans() -> list[str]:
     """The plans that come with the package."""
     return toml_names(shipped("plans"))
@@ -28,37 +50,12 @@ def load_plan(name_or_path: str) -> tuple[Step, ...]:
     """A plan by its name or file."""
     text = toml_text("plan", shipped("plans"), name_or_path)
     try:
-        tree = tree_of(text)
-        entries = tree.get("step")
-        if not isinstance(entries, list) or not entries or set(tree) != {"step"}:
-            raise UsageError(f"must hold [[step]] entries and nothing else, but has {list(tree)}")
-        steps = tuple(map(Step.model_validate, entries))
-        _check_order(steps)
+        return Plan.model_validate(tree_of(text)).step
     except ValidationError as error:
-        must = "a step must have a name, compare = two networks or more, subjects, and may have only_if"
+        must = "must hold [[step]] entries, each with a name, compare = two networks or more, subjects, perhaps only_if"
         raise UsageError(f"plan {name_or_path}: {must}; {explain(error)}") from None
     except UsageError as error:
         raise UsageError(f"plan {name_or_path}: {error}") from error
-    return steps
-
-
-def _check_order(steps: Sequence[Step]) -> None:
-    """Raise UsageError unless each step has a name of its own and looks back only, at what can be there."""
-    outcomes: dict[str, set[str]] = {}  # step -> the networks that may win it
-    names = {step.name for step in steps}
-    for step in steps:
-        if step.name in outcomes:
-            raise UsageError(f"a step must have a name of its own, but two are called {step.name!r}")
-        if later := [name for name in step.compare if name in names - set(outcomes)]:
-            raise UsageError(
-                f"step {step.name!r} must compare networks or earlier steps, but {later[0]!r} is no earlier one"
-            )
-        possible = {network for name in step.compare for network in outcomes.get(name, {name})}
-        if step.only_if and step.only_if not in possible:
-            raise UsageError(
-                f"only_if of step {step.name!r} must be one of {', '.join(sorted(possible))}, but is {step.only_if!r}"
-            )
-        outcomes[step.name] = possible
 
 
 def follow(

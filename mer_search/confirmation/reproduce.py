@@ -54,8 +54,8 @@ def targets_of(names: Sequence[str], values: Mapping[str, Value], out: Path) -> 
     cropped copies there are is set where there are some."""
     targets = []
     for name in dict.fromkeys(ALIASES.get(name, name) for name in names) or VARIANTS:
-        without = set() if "frames.crops" in published_values(name) else {"frames.crops"}
-        own = {path: value for path, value in values.items() if path not in without}
+        published = published_values(name)
+        own = {path: value for path, value in values.items() if path != "frames.crops" or path in published}
         targets.append(preset_target(name, own, out, "published"))
     return targets
 
