@@ -40,10 +40,8 @@ def confusion(labels: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> 
 def uf1(matrix: NDArray[Any], classes: NDArray[np.bool_] | None = None) -> Floats:
     """Unweighted F1 of confusion matrices (..., K, K) -> (...): mean over classes of 2TP / (2TP + FP + FN).
 
-    Args:
-        matrix: the counts.
-        classes: (K,) those that the mean is over, such as the whole sample's for a part of it; None for those that
-            occur or are predicted in each matrix.
+    The mean is over `classes` (K,), such as the whole sample's for a part of it; None for those that occur or are
+    predicted in each matrix.
     """
     return _mean_over_classes(2 * matrix.diagonal(axis1=-2, axis2=-1), _met(matrix), classes)
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
@@ -124,14 +124,6 @@ class ClipPrediction:
         }
 
 
-class _Taken(NamedTuple):
-    """A clip, its motion, and the folds whose networks are asked."""
-
-    found: Found
-    measured: Measured
-    networks: tuple[str, ...]
-
-
 def predict(
     confirmed: Confirmed, clips: Sequence[str], subject: str | None, given: Moments, device: str, progress: Progress
 ) -> list[ClipPrediction | Problem]:
@@ -149,28 +141,25 @@ def predict(
     for done, text in enumerate(clips, 1):
         taken.append(_take(confirmed, text, subject, given, known))
         progress("reading clips", done, len(clips))
-    sums = [np.zeros(len(run.data.classes)) for _ in taken]
-    met = [(each, total) for each, total in zip(taken, sums, strict=True) if isinstance(each, _Taken)]
-    wanted = sorted({name for each, _ in met for name in each.networks})
+    met = [(*each, np.zeros(len(run.data.classes))) for each in taken if not isinstance(each, Problem)]
+    wanted = sorted({name for one, _, _ in met for name in one.networks})
     for done, name in enumerate(wanted, 1):
         ensemble = confirmed.networks(name, device)
-        for each, total in met:
-            if name in each.networks:
-                flow = torch.from_numpy(each.measured.flow).float().to(device)
-                onset = each.measured.onset
+        for one, measured, total in met:
+            if name in one.networks:
+                flow, onset = torch.from_numpy(measured.flow).float().to(device), measured.onset
                 small = None if onset is None else torch.from_numpy(onset).float().to(device)
                 probs = [predict_proba(network, run, flow, small)[0].cpu().numpy() for network in ensemble]
                 total += np.mean(probs, axis=0)
         progress("asking networks", done, len(wanted))
-    return [
-        each if isinstance(each, Problem) else _prediction(confirmed, each, total)
-        for each, total in zip(taken, sums, strict=True)
-    ]
+    predicted = (replace(one, probabilities=total / len(one.networks)) for one, _, total in met)
+    return [each if isinstance(each, Problem) else next(predicted) for each in taken]
 
 
 def _take(
     confirmed: Confirmed, text: str, told: str | None, given: Moments, known: Callable[[], Folder]
-) -> _Taken | Problem:
+) -> tuple[ClipPrediction, Measured] | Problem:
+    """A clip and the networks that will be asked, without what they say, and its motion."""
     run = confirmed.run
     try:
         found = find(text, confirmed.data, known, run, given, DATASETS[run.data.dataset].flow_images)
@@ -179,26 +168,16 @@ def _take(
         subject = told or found.subject
         met = subject in confirmed.subjects
         networks = (confirmed.folds[subject],) if met else tuple(dict.fromkeys(confirmed.folds.values()))
-        sets = frame_sets(found.clip, run.frames)[:1]  # without jitter, as clips are tested in training
-        measured = measure(found.clip, sets, run, found.read)
-        return _Taken(replace(found, subject=subject if met else ""), measured, networks)
+        frames = frame_sets(found.clip, run.frames)[:1]  # without jitter, as clips are tested in training
+        measured = measure(found.clip, frames, run, found.read)
+        shown = tuple(map(found.shown, frames[0]))
+        units = confirmed.action_units(found.clip.id) if found.origin == ANNOTATED else {}
+        found = replace(found, subject=subject if met else "")
+        return ClipPrediction(found, run.data.classes, networks, shown, np.zeros(0), units), measured
     except MerSearchError as error:
         return Problem(text, str(error))
     except OSError as error:
         return Problem(text, f"it cannot be read ({error.strerror}: {error.filename})")
-
-
-def _prediction(confirmed: Confirmed, taken: _Taken, total: NDArray[np.float64]) -> ClipPrediction:
-    """From the sum (K,) of its networks' probabilities."""
-    found = taken.found
-    return ClipPrediction(
-        found,
-        confirmed.run.data.classes,
-        taken.networks,
-        tuple(map(found.shown, frame_sets(found.clip, confirmed.run.frames)[0])),
-        total / len(taken.networks),
-        confirmed.action_units(found.clip.id) if found.origin == ANNOTATED else {},
-    )
 
 
 def document(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> dict[str, Any]:

@@ -41,12 +41,8 @@ def saliency(network: Network, run: Run, flow: Tensor, onset: Tensor | None, cla
     head pools all places (head_grid = 1), both are the same. The features are those of the last CA block that has
     `COARSE` places a side or more, else of the first: those after it tell too little of where.
 
-    Args:
-        network: in evaluation mode; it is as it was afterwards.
-        run: its configuration.
-        flow: (B, T, P, H, W).
-        onset: images (B, 3, H, W), or None.
-        classes: (B,) class numbers.
+    The network is in evaluation mode, and as it was afterwards. Flow is (B, T, P, H, W), onset images (B, 3, H, W), or
+    None, class numbers (B,).
     """
     called: list[tuple[Tensor, Tensor | None]] = []
 
