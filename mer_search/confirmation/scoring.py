@@ -245,12 +245,10 @@ def _outcome(fold: Predictions, predicted: metrics.Ints) -> list[object]:
 def _unit_rows(fold: Predictions) -> Iterator[list[object]]:
     """Action units by name; "?" where the truth is unknown."""
     assert fold.unit_truth is not None and fold.unit_probabilities is not None  # noqa: S101 (of two stages)
+    names = np.array(fold.unit_names)
     for clip, truth, said in zip(fold.clips, fold.unit_truth, fold.unit_probabilities > 0.5, strict=True):
-        shown, guessed = (
-            "+".join(name for name, there in zip(fold.unit_names, which, strict=True) if there)
-            for which in (truth == 1, said)
-        )
-        yield [fold.seed, clip, "+".join(filter(None, [shown, "?" * bool(np.isnan(truth).any())])), guessed]
+        shown = [*names[truth == 1], *(["?"] if np.isnan(truth).any() else [])]
+        yield [fold.seed, clip, "+".join(shown), "+".join(names[said])]
 
 
 def megc_log(decided: dict[str, tuple[Predictions, metrics.Ints]], dataset: str) -> str:
