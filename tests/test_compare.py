@@ -125,7 +125,7 @@ def test_networks_on_other_clips_are_refused_before_any_is_trained(trained, tiny
         Target(with_values(tiny, {"frames.maps": maps, "train.epochs": 1}), f"{maps} maps", tmp_path / f"{maps}")
         for maps in (1, 2)
     ]
-    with pytest.raises(UsageError, match=r"the same clips and labels .*, but it is \w+ in 1 maps and \w+ in 2 maps"):
+    with pytest.raises(UsageError, match=r"the same clips and labels .*, but 1 maps has \w+ and 2 maps has \w+; "):
         _meet(networks, tmp_path / "casme2", seeds=(1000,))
     assert trained == []
 

@@ -143,9 +143,9 @@ def prepare(
 ) -> list[Confirmation]:
     """The configurations on the same clips, subjects (as in a study file) and seeds; motion that they share is loaded
     once."""
-    _check_same("folds", {target.title: target.run.data.leave_out for target in targets}, "give --leave-out")
-    tasks = {target.title: target.run.data.task or "the dataset's first" for target in targets}
-    _check_same("task", tasks, "give --task, or fewer networks")
+    _check_same("data.leave_out", {target.run.data.leave_out: target.title for target in targets}, "give --leave-out")
+    tasks = {target.run.data.task or "the dataset's first": target.title for target in targets}
+    _check_same("data.task", tasks, "give --task, or fewer networks")
     known: dict[str, Loaded] = {}
     jobs: list[Confirmation] = []
     for target in targets:
@@ -156,16 +156,16 @@ def prepare(
         else:
             loaded = known[key] = load_data(path, run, progress, subjects)
         jobs.append(Confirmation(target, loaded, jobs[0].folds if jobs else loaded.select(subjects), tuple(seeds)))
-    checksums = {job.target.title: job.loaded.run.data.checksum for job in jobs}
-    _check_same("clips and labels (by their checksum)", checksums, "see `mer-search data check`")
+    checksums = {job.loaded.run.data.checksum: job.target.title for job in jobs}
+    _check_same("clips and labels (by checksum)", checksums, "see `mer-search data check`")
     return jobs
 
 
-def _check_same(what: str, values: Mapping[str, str], advice: str) -> None:
-    """Raise UsageError unless all networks, by their titles, have the same value of what makes folds comparable."""
-    if len(set(values.values())) > 1:
-        found = " and ".join(f"{value} in {title}" for title, value in values.items())
-        raise UsageError(f"networks that are compared must have the same {what}, but it is {found}; {advice}")
+def _check_same(what: str, titles: Mapping[str, str], advice: str) -> None:
+    """Raise UsageError unless all networks have the same value of what makes folds comparable: value -> a title."""
+    if len(titles) > 1:
+        found = " and ".join(f"{title} has {value}" for value, title in titles.items())
+        raise UsageError(f"networks that are compared must have the same {what}, but {found}; {advice}")
 
 
 OnEpoch = Callable[[str, Epoch], None]  # a confirmation's title, and an epoch of one of its folds
