@@ -37,7 +37,7 @@ from mer_search.files import RANGES, RUNS, STORAGE
 from mer_search.inference import export as exporting
 from mer_search.inference import predict as predicting
 from mer_search.inference.export import Exported
-from mer_search.inference.final import export_final as write_final
+from mer_search.inference.export import export_final as write_final
 from mer_search.inference.predict import ClipPrediction, Confirmed, confirmed_in
 from mer_search.model.network import Network
 from mer_search.presets import preset

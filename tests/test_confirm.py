@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from mer_search.config import digest, with_values
 from mer_search.confirmation import confirm as confirming
 from mer_search.confirmation import scoring as summaries
 from mer_search.confirmation.compare import compare
+from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.target import preset_target, start_target, top_targets, trial_target
 from mer_search.engine.where import Where
 from mer_search.errors import DataError, UsageError
@@ -49,34 +51,26 @@ def _train(confirmation, executor):
     return folds_of(confirmation.store), told
 
 
-def test_a_confirmation_uses_fresh_seeds_and_all_subjects(confirmation, executor):
+def test_a_confirmation_uses_fresh_seeds_and_all_subjects_and_its_files_say_what_can_be_recomputed(
+    confirmation, executor
+):
     folds, told = _train(confirmation, executor)
     assert list(dict.fromkeys(told)) == [(f"{confirmation.target.title}: folds", done, 8) for done in range(9)]
-    assert {(fold.seed, fold.subject) for fold in folds} == {
-        (seed, f"sub0{k}") for seed in (1000, 1001) for k in (1, 2, 3, 4)
-    }
-    assert confirmation.groups == {
-        "all": ("sub01", "sub02", "sub03", "sub04"),
-        "other": ("sub04",),
-        "tuning": ("sub01", "sub02", "sub03"),
-    }
-    tuning = folds_of(confirmation.target.trials[0])
-    assert {fold.seed for fold in tuning}.isdisjoint({1000, 1001})
+    subjects = ("sub01", "sub02", "sub03", "sub04")
+    assert [(fold.seed, fold.subject) for fold in folds] == [(seed, name) for seed in (1000, 1001) for name in subjects]
+    assert confirmation.groups == {"all": subjects, "other": subjects[3:], "tuning": subjects[:3]}
+    tuning = [folds_of(trial) for trial in confirmation.target.trials]
+    assert {fold.seed for trial in tuning for fold in trial}.isdisjoint({1000, 1001})
 
-
-def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, executor):
-    folds, _ = _train(confirmation, executor)
     summary = summaries.summarise(confirmation, folds)
-    stored = folds_of(confirmation.folder)
-    by_seed = [[fold for fold in stored if fold.seed == seed] for seed in (1000, 1001)]
+    summaries.write(confirmation, folds, summary)
+    assert read_summary(confirmation.folder / "summary.json") == summary
     for rule, function in (("tail", tail), ("best_test_epoch", best_test_epoch)):
-        each = [pooled_uf1(group, function) for group in by_seed]
+        each = [pooled_uf1(group, function) for group in (folds[:4], folds[4:])]
         found = summary.rules[rule]["all"]
         assert found.uf1_by_seed == tuple(each)
-        assert found.uf1 == pytest.approx(np.mean(each))
-        assert found.sd == pytest.approx(np.std(each, ddof=1))
-        low, high = found.ci95
-        assert low <= found.uf1 <= high
+        assert (found.uf1, found.sd) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
+        assert found.ci95[0] <= found.uf1 <= found.ci95[1]
         counted = set(range(len(summary.classes))) - set(found.classes_left_out)
         assert np.mean([found.f1_by_class[k] for k in counted]) == pytest.approx(found.uf1)
         matrix = np.array(found.confusion)
@@ -89,25 +83,8 @@ def test_the_summary_can_be_recomputed_from_what_is_stored(confirmation, executo
     assert set(summary.baselines) == {"logistic_regression", "rbf_svm"}
     assert (summary.uf1_bbc.trials, summary.uf1_bbc.rule) == (2, "tail")
     last = summaries.corrected(confirmation.target.trials, confirmation.tuning, "last")
-    whole = [folds_of(trial) for trial in confirmation.target.trials]
-    assert last.best_trial_uf1 == max(pooled_uf1(each, RULES["last"]) for each in whole)
-    rules = summary.rules
-    assert summary.gap == rules["best_test_epoch"]["all"].uf1 - rules["tail"]["all"].uf1
-
-
-def test_val_epoch_is_listed_where_subjects_were_held_out(confirmation, executor):
-    loaded = confirmation.loaded.with_values({"train.val_subjects": 1}, silent)
-    folds, _ = _train(confirming.Confirmation(confirmation.target, loaded, confirmation.subjects, (1000,)), executor)
-    summary = summaries.summarise(confirmation, folds)
-    assert summary.rules["val_epoch"]["all"].uf1 == pooled_uf1(folds, val_epoch)
-    assert "epoch by validation subjects" in [row[0] for row in summary_rows(summary)]
-
-
-def test_the_files_that_the_design_names(confirmation, executor):
-    folds, _ = _train(confirmation, executor)
-    summary = summaries.summarise(confirmation, folds)
-    summaries.write(confirmation, folds, summary)
-    assert json.loads((confirmation.folder / "summary.json").read_text())["title"] == summary.title
+    assert last.best_trial_uf1 == max(pooled_uf1(trial, RULES["last"]) for trial in tuning)
+    assert summary.gap == summary.rules["best_test_epoch"]["all"].uf1 - summary.tail.uf1
     assert len(list((confirmation.folder / "checkpoints").iterdir())) == len(folds)
     with (confirmation.folder / "subjects.csv").open() as file:
         rows = {row["subject"]: row for row in csv.DictReader(file)}
@@ -119,6 +96,14 @@ def test_the_files_that_the_design_names(confirmation, executor):
     assert [len(line.split()) for line in log[:8]] == [2, 3, 3, 3, 3, 3, 3, 2]
 
 
+def test_val_epoch_is_listed_where_subjects_were_held_out(confirmation, executor):
+    loaded = confirmation.loaded.with_values({"train.val_subjects": 1}, silent)
+    folds, _ = _train(confirming.Confirmation(confirmation.target, loaded, confirmation.subjects, (1000,)), executor)
+    summary = summaries.summarise(confirmation, folds)
+    assert summary.rules["val_epoch"]["all"].uf1 == pooled_uf1(folds, val_epoch)
+    assert "epoch by validation subjects" in [row[0] for row in summary_rows(summary)]
+
+
 def test_other_clips_than_those_of_the_search_are_refused(confirmation, tmp_path):
     write_flow_images(tmp_path / "more", subjects=5)
     loaded = load_data(tmp_path / "more", confirmation.target.run, silent)
@@ -126,11 +111,8 @@ def test_other_clips_than_those_of_the_search_are_refused(confirmation, tmp_path
         confirming.Confirmation(confirmation.target, loaded, loaded.select("all"), (1000,))
 
 
-def test_one_trial_leaves_nothing_to_correct(confirmation, executor):
-    target = confirmation.target
-    object.__setattr__(target, "trials", target.trials[:1])
-    folds, _ = _train(confirmation, executor)
-    assert summaries.summarise(confirmation, folds).uf1_bbc is None
+def test_one_trial_leaves_nothing_to_correct(confirmation):
+    assert summaries.corrected(confirmation.target.trials[:1], confirmation.tuning, "tail") is None
 
 
 def test_the_best_trials_that_ran_to_their_end_are_taken_once_each(study):
@@ -178,18 +160,17 @@ def test_configurations_on_the_same_clips_share_motion_and_a_fold_is_paid_once(
 
 def test_baselines_are_fitted_once(confirmation, monkeypatch):
     loaded, path = confirmation.loaded, confirmation.folder / "baselines.json"
-    arguments = (path, loaded.motion, loaded.labels, loaded.subjects, loaded.folds)
-    first = baselines.predict_all(*arguments)
+    arguments = (path, loaded.motion, loaded.labels, loaded.subjects, loaded.folds, silent)
+    baselines.keep_predictions(*arguments)
+    first = path.read_text()
     path.write_text("damaged")
-    again = baselines.predict_all(*arguments)
+    baselines.keep_predictions(*arguments)
+    assert path.read_text() == first
     with monkeypatch.context() as patched:
         patched.setattr(baselines, "predict", lambda *_: pytest.fail("a baseline was fitted again"))
-        kept = baselines.predict_all(*arguments)
-    for name in baselines.CHOSEN:
-        assert np.array_equal(first[name], again[name])
-        assert np.array_equal(first[name], kept[name])
+        baselines.keep_predictions(*arguments)
     monkeypatch.setattr(baselines, "SIZE", 7)  # other baselines than those that were kept
-    baselines.predict_all(*arguments)
+    baselines.keep_predictions(*arguments)
     assert json.loads(path.read_text())["recipe"]["thumbnail"] == 7
 
 
@@ -204,8 +185,8 @@ def test_a_preset_is_confirmed_in_a_folder_of_its_own(tmp_path):
 
 
 def test_some_subjects_do_not_take_the_place_of_the_whole(confirmation):
-    some = confirming.Confirmation(confirmation.target, confirmation.loaded, ("sub01", "sub02"), (1000,))
-    assert confirmation.folder.name == f"{confirmation.target.folder.name}"
+    some = replace(confirmation, folds=("sub01", "sub02"))
+    assert confirmation.folder == confirmation.target.folder
     assert some.folder.name.startswith(f"{confirmation.folder.name}-2-subjects-")
 
 

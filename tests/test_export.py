@@ -18,7 +18,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
-from small import NARROW, one_graph, one_line, share, silent, write_casme2, write_clip, write_flow_images
+from small import NARROW, one_graph, one_line, share, silent, summary_with, write_casme2, write_clip, write_flow_images
 from test_predict import CLIPS
 from test_predict import confirmed as confirm_study
 
@@ -33,8 +33,7 @@ from mer_search.engine.where import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import EVERYBODY
 from mer_search.inference import export as exporting
-from mer_search.inference.export import export, metadata
-from mer_search.inference.final import export_final
+from mer_search.inference.export import export, export_final, metadata
 from mer_search.inference.predict import Confirmed, find_confirmed, predict
 from mer_search.model.network import Network
 from mer_search.presets import preset
@@ -67,18 +66,9 @@ def confirmed(tmp_path):
         run = with_values(preset(name), SMALL | values)
         if data.exists():
             run = fit(with_values(run, {"data.task": "3"}), folder := open_folder(data, "3"), folder.clips)
-        made = Confirmed(
-            "trial 3 of small",
-            tmp_path,
-            run,
-            {"sub01": "sub01", "sub02": "sub02"},
-            seeds,
-            data,
-            "CASME II",
-            False,
-            0.5,
-        )
-        for number, (seed, (subject, count)) in enumerate(product(made.seeds, zip(made.subjects, units, strict=True))):
+        summary = summary_with(title="trial 3 of small", seeds=seeds, dataset="CASME II", synthetic=False)
+        made = Confirmed(tmp_path, run, {"sub01": "sub01", "sub02": "sub02"}, data, summary)
+        for number, (seed, (subject, count)) in enumerate(product(seeds, zip(made.subjects, units, strict=True))):
             torch.manual_seed(number)
             path = checkpoint_file(tmp_path, seed, subject)
             path.parent.mkdir(exist_ok=True)
@@ -107,9 +97,7 @@ def _said(path: Path, run, clips: int, seed: int) -> tuple[torch.Tensor, torch.T
 
 @pytest.mark.parametrize(("name", "values", "seeds"), FAMILIES.values(), ids=FAMILIES)
 def test_each_family_says_what_torch_says_for_any_number_of_clips(confirmed, name, values, seeds):
-    made = confirmed(
-        name, values, seeds=seeds, units=(7, 5)
-    )  # of two stages, whose networks know as many: a graph each
+    made = confirmed(name, values, seeds=seeds, units=(7, 5))  # two stages know as many, and have a graph each
     written = export(made, made.subjects, None, silent)
     assert [each.path.name for each in written] == ["sub01.onnx", "sub02.onnx"]
     assert all(each.difference < exporting.TOLERANCE and each.real == 0 for each in written)
@@ -148,7 +136,9 @@ def test_a_file_that_does_not_agree_with_torch_is_removed(confirmed, monkeypatch
     filled = exporting._filled
 
     def wrong(graph, ensemble, metadata):  # the weights of other networks
-        return filled(graph, exporting._Ensemble([Network(made.run).eval() for _ in made.seeds], made.run), metadata)
+        return filled(
+            graph, exporting._Ensemble([Network(made.run).eval() for _ in made.summary.seeds], made.run), metadata
+        )
 
     monkeypatch.setattr(exporting, "_filled", wrong)
     with pytest.raises(DataError, match="must say what torch says"):
@@ -228,7 +218,7 @@ def test_networks_learn_from_everybody_and_no_figure_is_made_of_them(made):
     assert made.result.exit_code == 0, made.result.output
     assert "cost: 2 folds (2 for trial 0 of small, trained on everybody)" in " ".join(made.result.stderr.split())
     folds = load_folds(made.folder)
-    assert list(folds) == [(seed, EVERYBODY) for seed in made.confirmed.seeds]
+    assert list(folds) == [(seed, EVERYBODY) for seed in made.confirmed.summary.seeds]
     assert {fold.probabilities.shape for fold in folds.values()} == {(2, 0, 5)}  # no clip was tested
     after, inside = _contents(made.place / "runs"), str(made.folder.relative_to(made.place / "runs"))
     assert made.before.items() <= after.items()
@@ -302,7 +292,7 @@ def _untrained(folder: Path, data: Path, name: str, values: dict) -> Confirmed:
     path.parent.mkdir()
     torch.manual_seed(0)
     save_file({key: item.contiguous() for key, item in Network(run).state_dict().items()}, path)
-    return Confirmed("trial 0", folder, run, {EVERYBODY: EVERYBODY}, (1000,), data, "CASME II", False, 0.5)
+    return Confirmed(folder, run, {EVERYBODY: EVERYBODY}, data, summary_with(seeds=(1000,)))
 
 
 @pytest.mark.parametrize(("name", "values"), WAYS.values(), ids=WAYS)
@@ -338,7 +328,7 @@ def test_what_the_script_cannot_prepare_it_refuses(tmp_path, values, words):
     for key, value in values.items():
         part, name = key.split(".")
         run = run.model_copy(update={part: getattr(run, part).model_copy(update={name: value})})
-    made = Confirmed("trial 0 of small", tmp_path, run, {}, (1000,), tmp_path, "CASME II", False, 0.5)
+    made = Confirmed(tmp_path, run, {}, tmp_path, summary_with())
     assert words in use_final.refusal(metadata(made))
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,6 @@ from small import STUDY, TINY, confirmation_of, drive, folds_of, silent, write_c
 from mer_search import cli
 from mer_search.config import Run
 from mer_search.confirmation.scoring import confirmed_folds
-from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.target import FIRST_SEED
 from mer_search.data import loose, open_folder
 from mer_search.data.loose import Moments, find, strongest
@@ -94,7 +94,7 @@ def _stored(confirmed):
     for fold in folds_of(confirmed.folder):
         for k, name in enumerate(fold.clips):
             found.setdefault(name, []).append(fold.probabilities[-1, k].astype(float))
-    assert {len(each) for each in found.values()} == {len(confirmed.seeds)}
+    assert {len(each) for each in found.values()} == {len(confirmed.summary.seeds)}
     return {name: np.mean(each, axis=0) for name, each in found.items()}
 
 
@@ -175,27 +175,24 @@ def test_whose_clip_it_is_cannot_be_overruled(of_clips):
         _ask(of_clips, "sub02/EP01_02f", subject="sub77")
 
 
-def test_a_video_is_judged_as_its_frames_are(of_clips, stranger, place):
-    path = place / "lossless.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), 30, (48, 48))
+def _video(folder: Path, path: Path, codec: str) -> Path:
+    """The frames 30 to 46 in a folder as a video."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 30, (48, 48))
     for number in range(30, 47):
-        writer.write(read_image(stranger / f"frame_{number}.jpg"))
+        writer.write(read_image(folder / f"frame_{number}.jpg"))
     writer.release()
-    folder, video = (
-        _ask(of_clips, clip, given=given)[0]
-        for clip, given in ((stranger, Moments(30, None, 46)), (path, Moments(0, None, 16)))
-    )
-    assert folder.frames == (30, 38, 46)
-    assert video.frames == (0, 8, 16)
+    return path
+
+
+def test_a_video_is_judged_as_its_frames_are(of_clips, stranger, place):
+    (folder,) = _ask(of_clips, stranger, given=Moments(30, None, 46))
+    (video,) = _ask(of_clips, _video(stranger, place / "lossless.avi", "FFV1"), given=Moments(0, None, 16))
+    assert (folder.frames, video.frames) == ((30, 38, 46), (0, 8, 16))
     np.testing.assert_allclose(video.probabilities, folder.probabilities, atol=0.02)  # FFV1 stores YUV
 
 
 def test_too_much_video_and_damaged_video_are_refused(place, stranger, monkeypatch, tiny):
-    path = place / "some.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 30, (48, 48))
-    for number in range(30, 47):
-        writer.write(read_image(stranger / f"frame_{number}.jpg"))
-    writer.release()
+    path = _video(stranger, place / "some.avi", "MJPG")
     half = path.with_name("half.avi")
     half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=r"can be decoded, where it says 17"):
@@ -207,6 +204,12 @@ def test_too_much_video_and_damaged_video_are_refused(place, stranger, monkeypat
 
 def _find(path: Path, config: Run, given=Moments(), flow_images=False):  # noqa: B008
     return find(str(path), Path("/nowhere"), lambda: pytest.fail("no data is needed"), config, given, flow_images)
+
+
+def _moments(found):
+    """Onset, apex and offset as the files are numbered."""
+    clip = found.clip
+    return tuple(None if each is None else found.shown(each) for each in (clip.onset, clip.apex, clip.offset))
 
 
 def test_the_strongest_motion_is_found_between_still_frames(tmp_path, tiny):
@@ -222,10 +225,8 @@ def test_the_strongest_motion_is_found_between_still_frames(tmp_path, tiny):
     for path in (tmp_path / "moving").glob("*.jpg"):
         path.unlink()
     found = _find(tmp_path / "moving", tiny)
-    onset, apex, offset = (found.shown(n) for n in (found.clip.onset, found.clip.apex, found.clip.offset))
-    assert abs(apex - 30) <= 1
-    assert 20 <= onset <= 23
-    assert 37 <= offset <= 40
+    onset, apex, offset = _moments(found)
+    assert 20 <= onset <= 23 and abs(apex - 30) <= 1 and 37 <= offset <= 40
     assert found.origin == "the strongest motion found"
     assert strongest(found.clip, found.clip.onset, None, found.clip.offset, tiny.prep, read_image)[1] == found.clip.apex
 
@@ -243,17 +244,15 @@ def test_frames_in_which_nothing_moves_are_said_to_be_that(tmp_path, tiny, level
 @pytest.mark.parametrize("given", [Moments(31, 40, 45), Moments(32, None, 44)])
 def test_frames_that_are_told_are_taken(stranger, tiny, given):
     found = _find(stranger, tiny, given)
-    clip = found.clip
-    assert [None if n is None else found.shown(n) for n in (clip.onset, clip.apex, clip.offset)] == list(given)
-    assert clip.frames[0].name == f"frame_{given.onset}.jpg"
+    assert _moments(found) == given
+    assert found.clip.frames[0].name == f"frame_{given.onset}.jpg"
     assert found.origin == "as told"
 
 
 def test_what_is_not_told_is_as_annotated(place, of_clips):
     folder = open_folder(place / "data")
     found = find("sub01/EP01_01f", place / "data", lambda: folder, of_clips.run, Moments(onset=13), False)
-    assert (found.shown(found.clip.onset), found.shown(found.clip.apex), found.shown(found.clip.offset)) == (13, 19, 27)
-    assert found.origin == "as told, as annotated"
+    assert (_moments(found), found.origin) == ((13, 19, 27), "as told, as annotated")
 
 
 @pytest.mark.parametrize(
@@ -315,9 +314,9 @@ def test_the_networks_of_a_folder_are_used_and_the_other_confirmed_trials_named(
     )
     assert by_folder.exit_code == 0, by_folder.output
     assert by_folder.stdout == by_trial.stdout
-    assert f"trial 0 of small, confirmed with UF1 {of_clips.uf1:.3f}" in " ".join(by_trial.stdout.split())
+    assert f"trial 0 of small, confirmed with UF1 {of_clips.summary.tail.uf1:.3f}" in " ".join(by_trial.stdout.split())
     worse = of_clips.folder.with_name("trial-7")
-    summary = read_summary(of_clips.folder / "summary.json").to_json().replace(str(of_clips.uf1), "0.0")
+    summary = of_clips.summary.to_json().replace(str(of_clips.summary.tail.uf1), "0.0")
     worse.mkdir()
     (worse / "summary.json").write_text(summary)
     assert "Also confirmed: trial 7 (UF1 0.000); --trial takes another." in ask("sub03/EP02_03f").stdout
@@ -330,8 +329,9 @@ def test_folds_of_other_confirmations_do_not_say_who_was_in_training(of_clips, p
     other = fold.with_name("7-sub01.npz")
     save(other, replace(load(fold), seed=7))
     again = confirmed_in(of_clips.folder, place / "data")
-    assert (again.subjects, again.seeds) == (of_clips.subjects, of_clips.seeds)
-    assert set(confirmed_folds(of_clips.folder)) == {(seed, name) for seed in again.seeds for name in again.subjects}
+    assert again == replace(of_clips, others=again.others)
+    keys = set(product(again.summary.seeds, again.subjects))
+    assert set(confirmed_folds(of_clips.folder)) == keys
     other.unlink()
     moved = fold.rename(tmp_path / fold.name)
     with pytest.raises(DataError, match=rf"lacks 1 fold, .* {fold.name}; .* --trial 0 --seeds 2 --seed 1000` makes"):

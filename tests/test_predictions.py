@@ -88,9 +88,9 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("name", FOREIGN)
-def test_a_foreign_file_is_told(path, name):
-    _refused(path, FOREIGN[name])
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_foreign_file_is_told(path, content):
+    _refused(path, content)
 
 
 def test_nothing_is_pickled_into_the_file(path):

@@ -1,16 +1,12 @@
 """What confirmations say about subjects."""
 
-import numpy as np
 import optuna
 import pytest
 from small import SCORE, summary_with
 
-from mer_search.confirmation.difficulty import rank, study_line
 from mer_search.confirmation.folders import confirmation, confirmed_uf1
 from mer_search.confirmation.proxy import proxy
 from mer_search.errors import DataError, UsageError
-from mer_search.evaluation.folds import select_subjects
-from mer_search.evaluation.predictions import Predictions
 from mer_search.report.trials import proxy_line
 
 
@@ -81,31 +77,6 @@ def test_only_trials_that_ran_to_their_end_and_were_confirmed_on_everybody_count
     (tmp_path / "confirm" / "trial-1" / "summary.json").write_text("{")
     with pytest.raises(DataError, match="must be a confirmation's summary"):
         proxy(study)
-
-
-def _fold(subject, seed, *right):
-    """Clips of the first of two classes, each with this probability of it."""
-    chances = np.array([[[chance, 1 - chance] for chance in right]], np.float16)
-    names = tuple(f"{subject}/{k}" for k in range(len(right)))
-    return Predictions(seed, subject, names, np.zeros(len(right), np.int64), chances)
-
-
-def test_subjects_are_ranked_by_their_share_of_the_loss_not_by_one_unlucky_clip():
-    folds = [_fold("s1", 0, 0.125), _fold("s2", 0, 0.5, 0.25, 0.25, 0.25), _fold("s3", 0, 0.75, 0.75)]
-    folds += [_fold("s1", 1, 0.5), _fold("s2", 1, 0.5, 0.25, 0.25, 0.25), _fold("s3", 1, 0.75, 0.75)]
-    rows = rank(folds)
-    assert [(row.subject, row.clips) for row in rows] == [("s2", 4), ("s1", 1), ("s3", 2)]
-    assert rows[0].total == pytest.approx(7 * np.log(2))
-    assert rows[1].log_loss == pytest.approx(2 * np.log(2))  # mean over seeds of 3 log 2 and log 2
-    assert rows[1].log_loss > rows[0].log_loss
-    assert [row.errors for row in rows] == pytest.approx([3 / 3.5, 0.5 / 3.5, 0.0])
-
-
-def test_the_line_for_a_study_file_is_understood_by_one():
-    names = [f"{k:03d}" for k in range(1, 13)]
-    line = study_line(rank([_fold(name, 0, 1 - 0.05 * k) for k, name in enumerate(names, 1)]))
-    assert line.startswith('subjects = "012, 011, ')
-    assert select_subjects(line.split('"')[1], names, ()) == tuple(names[:1:-1])
 
 
 def test_the_best_confirmation_is_taken_not_the_last_and_moved_results_are_told(confirmed, tmp_path):

@@ -8,7 +8,7 @@ from small import STUDY
 
 from mer_search.bench import fold_table
 from mer_search.bench.replay import STRATEGIES, Strategy, facts, replay, tournament, wrongly_stopped
-from mer_search.evaluation.metrics import best_test_epoch, fold_confusion, log_likelihood, tail
+from mer_search.evaluation.metrics import best_test_epoch, fold_confusion, mean_log, tail
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search import pruner as pruners
 from mer_search.search import space
@@ -39,7 +39,7 @@ def test_a_table_scores_prefixes_as_the_rules_do(tmp_path):
             at = (1, 0, s, until - 1)
             np.testing.assert_array_equal(table.counts[at], fold_confusion(fold, tail))
             np.testing.assert_array_equal(table.leaky[at].trace(), fold_confusion(fold, best_test_epoch).trace())
-            assert table.measures["likelihood"][at] == pytest.approx(log_likelihood(fold, tail), abs=2e-3)
+            assert table.measures["likelihood"][at] == pytest.approx(mean_log(tail(fold), fold.labels), abs=2e-3)
             for name, measure in pruners.MEASURES.items():
                 score = measure.of(tail(fold), fold.labels, measure.class_weights(labels, 5))
                 assert table.measures[name][at] == pytest.approx(score, abs=2e-3)

@@ -17,7 +17,7 @@ from small import (
     write_flow_images,
 )
 
-from mer_search.confirmation.mistakes import MIN_NETWORKS, ClipErrors, of_study
+from mer_search.confirmation.difficulty import MIN_NETWORKS, ClipErrors, of_study
 from mer_search.errors import DataError
 from mer_search.inference.saliency import fold_predictions, saliency_maps
 from mer_search.report import saliency as page

@@ -38,15 +38,6 @@ def test_the_rank_correlation_is_spearmans():
     assert rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) == (0.0, (-1.0, 1.0))
 
 
-def test_an_interval_holds_the_pooled_score_and_shrinks_with_more_subjects():
-    rng = np.random.default_rng(0)
-    few, many = _trials(rng, [0.6, 0.6], subjects=8), _trials(rng, [0.6, 0.6], subjects=80)
-    for matrices in (few, many):
-        low, high = uf1_interval(matrices)
-        assert low < uf1(matrices.sum(1)).mean() < high
-    assert np.ptp(uf1_interval(many)) < 0.6 * np.ptp(uf1_interval(few))
-
-
 @pytest.mark.parametrize(
     "matrices",
     [
@@ -79,32 +70,26 @@ def test_cross_fitting_scores_each_half_by_the_trial_that_is_best_on_the_other()
     np.testing.assert_array_equal(found[[1, 3]], first[[1, 3]])
 
 
-def test_cross_fitting_has_no_winners_curse():
-    rng, naive, crossed, truth = np.random.default_rng(1), [], [], []
-    for _ in range(60):
-        matrices = _trials(rng, [0.4] * 30)
-        naive.append(uf1(matrices.sum(1)).max())
-        crossed.append(uf1(cross_fit(matrices).sum(0)))
-        truth.append(uf1(matrices.sum((0, 1))))
-    assert np.mean(naive) - np.mean(truth) > 0.05
-    assert abs(np.mean(crossed) - np.mean(truth)) < 0.02
-
-
 def test_holm_corrects_for_how_many_were_compared():
     assert holm([0.04]) == [0.04]
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.9]) == [1.0, 1.0]
 
 
-def test_the_best_of_many_equals_is_too_good_and_bbc_corrects_it():
+@pytest.mark.parametrize(
+    ("correct", "repeats", "off"),
+    [(lambda matrices: uf1(cross_fit(matrices).sum(0)), 60, 0.02), (lambda matrices: bbc(matrices)[0], 20, 0.03)],
+    ids=["cross-fitting", "BBC"],
+)
+def test_the_best_of_many_equals_is_too_good_and_is_corrected(correct, repeats, off):
     rng, naive, corrected, truth = np.random.default_rng(1), [], [], []
-    for _ in range(20):
+    for _ in range(repeats):
         matrices = _trials(rng, [0.4] * 30)
         naive.append(uf1(matrices.sum(1)).max())
-        corrected.append(bbc(matrices)[0])
+        corrected.append(correct(matrices))
         truth.append(uf1(matrices.sum((0, 1))))  # 30 equal trials together say what each is worth
     assert np.mean(naive) - np.mean(truth) > 0.05
-    assert abs(np.mean(corrected) - np.mean(truth)) < 0.03
+    assert abs(np.mean(corrected) - np.mean(truth)) < off
 
 
 def _pair(rng, skills, subjects, clips=6, seeds=2, classes=3):
@@ -167,11 +152,6 @@ def test_p_of_equal_networks_is_uniform():
     found = np.array([permutation_p(*_pair(rng, (1.0, 1.0), 8, clips=30, seeds=3)) for _ in range(1000)])
     for share in (0.05, 0.1, 0.25, 0.5, 0.75, 0.9):
         assert (found <= share).mean() == pytest.approx(share, abs=0.03 if share < 0.2 else 0.05)
-
-
-@pytest.mark.parametrize("subjects", [12, 26], ids=["all exchanges", "random exchanges"])
-def test_p_of_a_real_difference_is_small(subjects):
-    assert permutation_p(*_pair(np.random.default_rng(3), (1.5, -0.5), subjects)) < 0.002
 
 
 def test_random_exchanges_agree_with_all_of_them(monkeypatch):

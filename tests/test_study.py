@@ -4,7 +4,7 @@ import optuna
 import pytest
 from small import STUDY, confirmation_of, drive, folds_of, silent, states
 
-from mer_search.confirmation.mistakes import of_study
+from mer_search.confirmation.difficulty import of_study
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.evaluation.metrics import pooled_uf1, tail, val_epoch

@@ -13,6 +13,8 @@ from sklearn.metrics import f1_score
 from small import STUDY, copied_study, made_by
 
 from mer_search import cli
+from mer_search.confirmation import verify
+from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.verify import unlike, verify_confirmation, verify_study
 from mer_search.evaluation.predictions import load, save
 from mer_search.search.storage import find_study, open_storage
@@ -190,9 +192,7 @@ def test_whatever_is_changed_in_the_finals_is_found(small, what, words):
 
 def _found(checked, words):
     assert any(re.search(words, line) for line in checked.differences), checked.differences
-    for line in checked.differences:
-        assert "\n" not in line
-        assert "; " in line  # what to do
+    assert all("; " in line and "\n" not in line for line in checked.differences)  # what to do, in one line each
 
 
 def test_a_rival_that_was_confirmed_elsewhere_with_fewer_seeds_is_no_difference(small, confirmation):
@@ -201,6 +201,14 @@ def test_a_rival_that_was_confirmed_elsewhere_with_fewer_seeds_is_no_difference(
     for fold in rival.with_name("a-copy").glob("folds/1001-*"):
         fold.unlink()
     assert verify_confirmation(confirmation).differences == []
+
+
+def test_the_other_subjects_of_a_comparison_have_its_order(confirmation):
+    """Where databases are left out, subjects are not in the order of their names."""
+    told = read_summary(confirmation / "summary.json").comparison
+    turned = told.model_copy(update={"subjects": told.subjects[::-1]})
+    scored = {name: name < "sub03" for name in told.subjects}
+    assert verify._comparison(confirmation, turned, scored).other == ("sub04", "sub03")
 
 
 def test_a_value_that_was_changed_in_the_study_and_a_folder_that_is_gone_are_found(small):

@@ -133,17 +133,17 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
     with terminal.working() as progress:
         path = data_for(targets.values(), given.data, progress)
 
-    def evaluate(networks: Sequence[str], subjects: str) -> Comparison:
+    def evaluate(networks: Sequence[str], subjects: str) -> tuple[int, Comparison]:
         met = [targets[each] for each in networks]
         with terminal.working() as progress:
             print_copies(path, [target.run for target in met])
             announce = given.announcing(progress)
             comparison, page = compare_targets(met, path, subjects, fresh, where, out, progress, announce)
         pages.append(page)
-        return comparison
+        return [network.name for network in comparison.networks].index(comparison.winner), comparison
 
-    for step, met, comparison in follow(steps, evaluate):
-        facts = comparison.model_dump() if comparison else {"winner": met[0]}
+    for step, met, winner, comparison in follow(steps, evaluate):
+        facts = comparison.model_dump() if comparison else {"winner": winner}
         found.append({"step": step.name, "networks": met, **facts})
         if not given.as_json:
             networks.print_step(step, met, comparison)

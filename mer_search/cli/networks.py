@@ -87,7 +87,7 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
     WEIGHTS are files or folders; a file's name tells the subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
     """
     from mer_search.config import with_values
-    from mer_search.confirmation.target import changes, preset_title
+    from mer_search.confirmation.target import preset_target
     from mer_search.inference import evaluate as evaluating
     from mer_search.presets import preset
     from mer_search.report import predictions, terminal
@@ -98,8 +98,8 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
         loaded = load_data(find_data(given.data, progress), run, progress)
         files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
         folds = evaluating.evaluate(files, loaded, given.where.device, progress)
-    facts = predictions.evaluated(folds, loaded, any(each.path.suffix != ".safetensors" for each in files))
-    title = preset_title(preset_name, changes(preset_name, given.values, given.recipe), given.recipe)
+    facts = predictions.evaluated(folds, loaded, any(file.suffix != ".safetensors" for file in files.values()))
+    title = preset_target(preset_name, given.values, given.out, given.recipe).title
     given.tell(facts, lambda: predictions.print_evaluated(facts, title))
 
 
@@ -157,8 +157,7 @@ def export(given: Given, subject: str | None, out: Path | None, final: bool) -> 
 
     with terminal.working() as progress:
         confirmed = _confirmed(given, progress)
-        from mer_search.inference.export import export
-        from mer_search.inference.final import export_final
+        from mer_search.inference.export import export, export_final
         from mer_search.report.predictions import print_exported
 
         if final:

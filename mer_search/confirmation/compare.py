@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mer_search.config import Value, explain
+from mer_search.config import Value, digest, explain
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.summary import Comparison, NetworkScore, Pair
 from mer_search.errors import DataError
@@ -35,12 +35,6 @@ class Contestant(NamedTuple):
     changed: Mapping[str, Value] = MappingProxyType({})  # values of a preset that are not its own
 
 
-def contestant(job: Confirmation, folds: Sequence[Predictions]) -> Contestant:
-    """What a network scored, from all its folds."""
-    matrices = tail_matrices({(fold.seed, fold.subject): fold for fold in folds}, job.seeds, job.subjects)
-    return Contestant(job.target.title, job.digest, matrices, job.target.changed)
-
-
 def tail_matrices(folds: Mapping[Key, Predictions], seeds: Sequence[int], subjects: Sequence[str]) -> Ints:
     """The (M, S, K, K) confusion matrices of these seeds and subjects under the tail rule."""
     return np.array([[fold_confusion(folds[seed, subject], tail) for subject in subjects] for seed in seeds])
@@ -48,8 +42,11 @@ def tail_matrices(folds: Mapping[Key, Predictions], seeds: Sequence[int], subjec
 
 def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]) -> Comparison:
     """The comparison of confirmations on the same subjects and seeds, from all their folds."""
-    met = [contestant(job, trained) for job, trained in zip(jobs, folds, strict=True)]
-    first, folder = jobs[0], jobs[0].loaded.folder
+    met, first, folder = [], jobs[0], jobs[0].loaded.folder
+    for job, trained in zip(jobs, folds, strict=True):
+        by_key = {(fold.seed, fold.subject): fold for fold in trained}
+        matrices = tail_matrices(by_key, job.seeds, job.subjects)
+        met.append(Contestant(job.target.title, digest(job.loaded.run), matrices, job.target.changed))
     return comparison(met, first.subjects, first.seeds, first.groups.get("other", ()), folder.title, folder.synthetic)
 
 
@@ -105,35 +102,34 @@ def _pairs(first: Contestant, others: Sequence[Contestant]) -> tuple[Pair, ...]:
 def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs: int) -> Pair:
     classes = occurring(first.matrices) | occurring(second.matrices)  # of both, as in the interval and p
     one, other = (float(uf1(each.matrices.sum(1), classes).mean()) for each in (first, second))
-    difference, interval = one - other, paired_interval(first.matrices, second.matrices)
+    interval, (seeds, few) = paired_interval(first.matrices, second.matrices), first.matrices.shape[:2]
     shown = p_holm < SIGNIFICANT and (interval is None or interval[0] > 0 or interval[1] < 0)
     same = np.array_equal(first.matrices, second.matrices)
-    names, (seeds, few) = f"{first.name} and {second.name}", first.matrices.shape[:2]
+    names = f"{first.name} and {second.name}"
     why = f"; {few} subject{'s are' if few > 1 else ' is'} too few to show any" if 2 / 2**few >= SIGNIFICANT else ""
     numbers = _numbers(one, other, interval, p_holm, pairs) + why
     if same:
         alone = ", for both give all clips one class" if first.matrices.sum((0, 1)).any(0).sum() == 1 else ""
-        said = (
-            f"no difference: {names} have the same confusion matrix for every subject{' and seed' * (seeds > 1)}{alone}"
-        )
+        matrix = f"the same confusion matrix for every subject{' and seed' * (seeds > 1)}"
+        conclusion = f"no difference: {names} have {matrix}{alone}"
     elif not shown:
-        said = f"no difference shown between {names}: {numbers}"
-    elif difference > 0:
-        said = f"{first.name} is better than {second.name}: {numbers}"
+        conclusion = f"no difference shown between {names}: {numbers}"
+    elif one > other:
+        conclusion = f"{first.name} is better than {second.name}: {numbers}"
     else:
         turned = interval and (-interval[1], -interval[0])
-        said = f"{second.name} is better than {first.name}: {_numbers(other, one, turned, p_holm, pairs)}"
+        conclusion = f"{second.name} is better than {first.name}: {_numbers(other, one, turned, p_holm, pairs)}"
     return Pair(
         first=first.name,
         second=second.name,
-        difference=difference,
+        difference=one - other,
         ci95=interval,
         p=p,
         p_holm=p_holm,
         same=same,
         shown=shown,
         numbers=numbers,
-        conclusion=said,
+        conclusion=conclusion,
     )
 
 
@@ -157,11 +153,7 @@ def keep(found: Comparison, out: Path) -> Path:
 
 
 def kept(out: Path, dataset: str) -> list[Comparison]:
-    """All comparisons on a dataset that were kept in the folder for results, by their names.
-
-    Raises:
-        DataError: if one of them cannot be read.
-    """
+    """All comparisons on a dataset that were kept in the folder for results, by their names."""
     found = []
     for path in sorted((out / FOLDER).glob("*.json")):
         try:

@@ -54,15 +54,15 @@ class Confirmation:
         return bool(self.target.checksum) and self.loaded.run.data.dataset != self.target.run.data.dataset
 
     @property
-    def corrects(self) -> tuple[Path, ...]:
-        """The trials by which the search's best is corrected for its choosing; () on other folds than the search's."""
-        same = self.loaded.run.data.leave_out == self.target.leave_out and not self.is_transfer
-        return self.target.trials if same else ()
+    def has_searched_folds(self) -> bool:
+        """Whether its folds are of the data and the kind that its search had."""
+        same = self.loaded.run.data.leave_out == self.target.leave_out
+        return bool(self.target.checksum) and same and not self.is_transfer
 
     @property
-    def tuning(self) -> tuple[str, ...]:
-        """The subjects that the search scored."""
-        return () if self.is_transfer else self.loaded.tested_by(self.target.tuning)
+    def corrects(self) -> tuple[Path, ...]:
+        """The trials by which the search's best is corrected for its choosing; () on other folds than the search's."""
+        return self.target.trials if self.has_searched_folds else ()
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -70,9 +70,29 @@ class Confirmation:
         return self.loaded.tested_by(self.folds)
 
     @property
-    def digest(self) -> str:
-        """Of data and configuration."""
-        return digest(self.loaded.run)
+    def tuning(self) -> tuple[str, ...]:
+        """The subjects that the search scored."""
+        return () if self.is_transfer else self.loaded.tested_by(self.target.tuning)
+
+    @property
+    def tuned(self) -> dict[str, bool]:
+        """Its subjects, and whether the search scored each."""
+        tuning = self.tuning
+        return {subject: subject in tuning for subject in self.subjects}
+
+    @property
+    def databases(self) -> dict[str, tuple[str, ...]]:
+        """The subjects of each database that the data are composed of; {} of a single one."""
+        owner = {clip.subject: clip.database for clip in self.loaded.clips}
+        found: dict[str, tuple[str, ...]] = {}
+        for subject in sorted(self.subjects, key=lambda each: owner[each]):
+            found[owner[subject]] = (*found.get(owner[subject], ()), subject)
+        return found if len(found) > 1 else {}
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """See `groups_of`."""
+        return groups_of(self.tuned, self.databases)
 
     @property
     def is_whole(self) -> bool:
@@ -83,9 +103,8 @@ class Confirmation:
     def store(self) -> Path:
         """Where its folds are, whichever subjects are asked for. The name of a preset, or of a trial on another
         dataset or with other folds, is followed by the digest of data and configuration."""
-        if self.target.checksum and not self.is_transfer and self.loaded.run.data.leave_out == self.target.leave_out:
-            return self.target.folder
-        return self.target.folder.with_name(f"{self.target.folder.name}-{self.digest[:8]}")
+        folder = self.target.folder
+        return folder if self.has_searched_folds else folder.with_name(f"{folder.name}-{digest(self.loaded.run)[:8]}")
 
     @property
     def folder(self) -> Path:
@@ -108,31 +127,14 @@ class Confirmation:
         there = load_folds(self.store)
         return [key for key in self.wanted if key not in there]
 
-    @property
-    def databases(self) -> dict[str, tuple[str, ...]]:
-        """The subjects of each database that the data are composed of; {} of a single one."""
-        owner = {clip.subject: clip.database for clip in self.loaded.clips}
-        found = {
-            name: tuple(each for each in self.subjects if owner[each] == name) for name in sorted({*owner.values()})
-        }
-        there = {name: members for name, members in found.items() if members}
-        return there if len(there) > 1 else {}
 
-    @property
-    def groups(self) -> dict[str, tuple[str, ...]]:
-        """See `groups_of`."""
-        return groups_of(self.subjects, self.tuning, self.databases)
-
-
-def groups_of(
-    subjects: Sequence[str], tuning: Sequence[str], databases: Mapping[str, tuple[str, ...]]
-) -> dict[str, tuple[str, ...]]:
-    """The groups of subjects that have figures of their own: `all`; where the search scored some of them, `other`, the
-    ones that it never scored, and `tuning`; and each database of a composite."""
-    other = tuple(subject for subject in subjects if subject not in tuning)
-    groups = {"all": tuple(subjects)}
-    if 0 < len(other) < len(subjects):
-        groups |= {"other": other, "tuning": tuple(each for each in subjects if each not in other)}
+def groups_of(tuned: Mapping[str, bool], databases: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The groups of subjects that have figures of their own: `all`; where the search scored some of them (which `tuned`
+    tells), `other`, the ones that it never scored, and `tuning`; and each database of a composite."""
+    groups = {"all": tuple(tuned)}
+    if len(set(tuned.values())) > 1:
+        groups["other"] = tuple(subject for subject, scored in tuned.items() if not scored)
+        groups["tuning"] = tuple(subject for subject, scored in tuned.items() if scored)
     return groups | dict(databases)
 
 
@@ -140,19 +142,10 @@ def prepare(
     targets: Sequence[Target], path: Path, subjects: str, seeds: Sequence[int], progress: Progress
 ) -> list[Confirmation]:
     """The configurations on the same clips, subjects (as in a study file) and seeds; motion that they share is loaded
-    once.
-
-    Raises:
-        UsageError: for unknown subjects, or if the configurations' data are not the same clips, labels and folds.
-    """
-    if len(folds := {target.run.data.leave_out: target.title for target in targets}) > 1:
-        asked = " and ".join(f"{title} leaves out a {left_out}" for left_out, title in folds.items())
-        raise UsageError(f"networks can be compared on the same folds only, but {asked}; give --leave-out")
-    if len(tasks := {target.run.data.task or "the dataset's first": target.title for target in targets}) > 1:
-        asked = " and ".join(f"the task of {title} is {task}" for task, title in tasks.items())
-        raise UsageError(
-            f"networks can be compared on the same classes only, but {asked}; give --task, or fewer networks"
-        )
+    once."""
+    _check_same("data.leave_out", {target.run.data.leave_out: target.title for target in targets}, "give --leave-out")
+    tasks = {target.run.data.task or "the dataset's first": target.title for target in targets}
+    _check_same("data.task", tasks, "give --task, or fewer networks")
     known: dict[str, Loaded] = {}
     jobs: list[Confirmation] = []
     for target in targets:
@@ -163,10 +156,16 @@ def prepare(
         else:
             loaded = known[key] = load_data(path, run, progress, subjects)
         jobs.append(Confirmation(target, loaded, jobs[0].folds if jobs else loaded.select(subjects), tuple(seeds)))
-    checksums = {job.target.title: job.loaded.run.data.checksum for job in jobs}
-    if len(set(checksums.values())) > 1:
-        raise UsageError(f"networks can be compared on the same clips and labels only, but theirs are {checksums}")
+    checksums = {job.loaded.run.data.checksum: job.target.title for job in jobs}
+    _check_same("clips and labels (by checksum)", checksums, "see `mer-search data check`")
     return jobs
+
+
+def _check_same(what: str, titles: Mapping[str, str], advice: str) -> None:
+    """Raise UsageError unless all networks have the same value of what makes folds comparable: value -> a title."""
+    if len(titles) > 1:
+        found = " and ".join(f"{title} has {value}" for value, title in titles.items())
+        raise UsageError(f"networks that are compared must have the same {what}, but {found}; {advice}")
 
 
 OnEpoch = Callable[[str, Epoch], None]  # a confirmation's title, and an epoch of one of its folds
@@ -181,11 +180,7 @@ def confirm_all(
     on_epoch: OnEpoch = lambda title, epoch: None,
 ) -> list[list[Predictions]]:
     """The folds of every confirmation, by subject; those that are not on disk yet are trained, after their cost was
-    announced, and those that several need once.
-
-    Raises:
-        MerSearchError: if a fold cannot be trained; it is named.
-    """
+    announced, and those that several need once."""
     stores = {job.store: job for job in jobs}
     for store, job in stores.items():
         copy_equal_folds(store, job.loaded.run, job.loaded.motion_digest)
@@ -208,32 +203,30 @@ def confirm_all(
 def confirmation_costs(jobs: Sequence[Confirmation], executor: Executor, progress: Progress) -> list[Cost]:
     """Of the folds of each confirmation that are not on disk, nor an earlier one's too."""
     costs: list[Cost] = []
-    counted: set[tuple[Path, int, str]] = set()
+    counted: set[Path] = set()
     for job in jobs:
+        missing = 0 if job.store in counted else len(job.missing)
+        counted.add(job.store)
         step = step_flop(job.loaded.run)
-        missing = {(job.store, *key) for key in job.missing} - counted
-        counted |= missing
-        flop = fold_flop(job.loaded.run, step, len(job.loaded.clips)) * len(missing)
+        flop = fold_flop(job.loaded.run, step, len(job.loaded.clips)) * missing
         speed = slot_speed(job.loaded, step, executor, progress) if missing else math.inf
-        seconds = flop / speed / max(1, min(executor.slots, len(missing)))
-        disk = len(missing) * network_bytes(job.loaded.run)
-        costs.append(Cost(bool(missing), len(missing), flop, seconds, disk))
+        seconds = flop / speed / max(1, min(executor.slots, missing))
+        costs.append(Cost(bool(missing), missing, flop, seconds, missing * network_bytes(job.loaded.run)))
     return costs
 
 
 def train(
-    jobs: Sequence[Confirmation],
-    executor: Executor,
-    progress: Progress,
-    on_epoch: OnEpoch = lambda title, epoch: None,
+    jobs: Sequence[Confirmation], executor: Executor, progress: Progress, on_epoch: OnEpoch = lambda title, epoch: None
 ) -> None:
-    """Train the folds that are not on disk, and keep their networks.
-
-    Raises:
-        MerSearchError: if a fold cannot be trained.
-    """
-    runs = [_job(equal) for equal in {job.store: [j for j in jobs if j.store == job.store] for job in jobs}.values()]
-    left = iter(runs)
+    """Train the folds that are not on disk, and keep their networks; those of equal configurations once."""
+    runs: dict[Path, Job] = {}
+    for each in jobs:
+        if each.store not in runs:
+            sweep(each.store)
+            claim(each.store, each.loaded.run, each.loaded.motion_digest)
+            wanted = [Want(*key, each.loaded.run.train.epochs) for key in each.wanted]
+            runs[each.store] = list_job(each.target.short, each.loaded, each.store, wanted, each.target.keep)
+    left = iter(runs.values())
     with closing(Scheduler(executor, len(runs)).run(lambda: next(left, None))) as events:
         for job, event in events:
             if isinstance(event, Trained):
@@ -245,14 +238,3 @@ def train(
                     f"{job.name} must be trained on all folds, but one cannot: {job.error}; those that are finished "
                     "are kept, and the same command goes on from here"
                 ) from job.error
-
-
-def _job(equal: Sequence[Confirmation]) -> Job:
-    """The job that trains the folds of confirmations of one configuration, perhaps of different subjects."""
-    first = equal[0]
-    sweep(first.store)
-    claim(first.store, first.loaded.run, first.loaded.motion_digest)
-    epochs = first.loaded.run.train.epochs
-    keys = dict.fromkeys(key for job in equal for key in job.wanted)
-    wanted = [Want(*key, epochs) for key in keys]
-    return list_job(first.target.short, first.loaded, first.store, wanted, first.target.keep)

@@ -12,9 +12,9 @@ from mer_search.search.storage import results
 
 def confirmations(study: optuna.Study) -> dict[int, Path]:
     """trial -> folder of its confirmation on all subjects of the study's data, where it was carried to its end."""
-    folders = (Path(study.user_attrs["out"]) / "confirm").glob("trial-*")
-    numbers = {int(match[1]): path for path in folders if (match := re.fullmatch(r"trial-(\d+)", path.name))}
-    return {number: path for number, path in sorted(numbers.items()) if (path / "summary.json").exists()}
+    summaries = (Path(study.user_attrs["out"]) / "confirm").glob("trial-*/summary.json")
+    matches = {path.parent: re.fullmatch(r"trial-(\d+)", path.parent.name) for path in summaries}
+    return dict(sorted((int(match[1]), folder) for folder, match in matches.items() if match))
 
 
 def confirmed_uf1(study: optuna.Study) -> dict[int, float]:
@@ -24,12 +24,7 @@ def confirmed_uf1(study: optuna.Study) -> dict[int, float]:
 
 
 def confirmation(study: optuna.Study, trial: int | None) -> Path:
-    """The folder of a trial's confirmation; of the best one, by its UF1 on all subjects, if `trial` is None.
-
-    Raises:
-        UsageError: if there is none.
-        DataError: if the study's results are not where they were, or one is damaged.
-    """
+    """The folder of a trial's confirmation; of the best one, by its UF1 on all subjects, if `trial` is None."""
     results(study)  # moved ones are told, instead of that nothing is confirmed
     folders = confirmations(study)
     if trial is None and not folders:

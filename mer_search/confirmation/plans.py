@@ -1,11 +1,11 @@
 """Plans: comparisons one after the other, in which winners meet. A TOML file of [[step]] entries."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from mer_search.config import Part, explain
-from mer_search.confirmation.summary import Comparison
 from mer_search.errors import UsageError
 from mer_search.files import shipped, toml_names, toml_text, tree_of
 
@@ -19,67 +19,54 @@ class Step(Part):
     only_if: str = ""  # a network that must be among them; else the first wins without a comparison
 
 
+class Plan(Part):
+    """What a plan's file holds. Each step looks back only, at what can be there."""
+
+    step: tuple[Step, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        outcomes: dict[str, set[str]] = {}  # step -> the networks that may win it
+        names = {step.name for step in self.step}
+        for step in self.step:
+            if step.name in outcomes:
+                raise ValueError(f"a step must have a name of its own, but two are called {step.name!r}")
+            if later := [name for name in step.compare if name in names - set(outcomes)]:
+                raise ValueError(f"step {step.name!r} must compare earlier ones, but {later[0]!r} is no earlier one")
+            possible = {network for name in step.compare for network in outcomes.get(name, {name})}
+            if step.only_if and step.only_if not in possible:
+                among = ", ".join(sorted(possible))
+                raise ValueError(f"only_if of step {step.name!r} must be one of {among}, but is {step.only_if!r}")
+            outcomes[step.name] = possible
+        return self
+
+
 def plans() -> list[str]:
     """The plans that come with the package."""
     return toml_names(shipped("plans"))
 
 
 def load_plan(name_or_path: str) -> tuple[Step, ...]:
-    """A plan by its name or file.
-
-    Raises:
-        UsageError: if there is none, or it is not a valid plan; the message says where.
-    """
+    """A plan by its name or file."""
     text = toml_text("plan", shipped("plans"), name_or_path)
     try:
-        tree = tree_of(text)
+        return Plan.model_validate(tree_of(text)).step
+    except ValidationError as error:
+        must = "must hold [[step]] entries, each with a name, compare = two networks or more, subjects, perhaps only_if"
+        raise UsageError(f"plan {name_or_path}: {must}; {explain(error)}") from None
     except UsageError as error:
         raise UsageError(f"plan {name_or_path}: {error}") from error
-    entries = tree.get("step")
-    if not isinstance(entries, list) or not entries or set(tree) != {"step"}:
-        raise UsageError(f"plan {name_or_path}: must hold [[step]] entries and nothing else, but has {list(tree)}")
-    try:
-        steps = tuple(Step.model_validate(entry) for entry in entries)
-    except ValidationError as error:
-        raise UsageError(
-            f"plan {name_or_path}: a step must have a name, compare = two networks or more, subjects, and may have "
-            f"only_if; {explain(error)}"
-        ) from None
-    _check_order(steps, name_or_path)
-    return steps
-
-
-def _check_order(steps: Sequence[Step], plan: str) -> None:
-    """Raise UsageError unless each step has a name of its own and looks back only, at what can be there."""
-    outcomes: dict[str, set[str]] = {}  # step -> the networks that may win it
-    names = {step.name for step in steps}
-    for step in steps:
-        if step.name in outcomes:
-            raise UsageError(f"plan {plan}: a step must have a name of its own, but two are called {step.name!r}")
-        for name in step.compare:
-            if name in names - set(outcomes):
-                raise UsageError(
-                    f"plan {plan}: step {step.name!r} must compare networks or earlier steps, but {name!r} is no "
-                    "earlier one"
-                )
-        possible = {network for name in step.compare for network in outcomes.get(name, {name})}
-        if step.only_if and step.only_if not in possible:
-            raise UsageError(
-                f"plan {plan}: only_if of step {step.name!r} must be one of {', '.join(sorted(possible))}, but is "
-                f"{step.only_if!r}"
-            )
-        outcomes[step.name] = possible
 
 
 def follow(
-    steps: Sequence[Step], evaluate: Callable[[Sequence[str], str], Comparison]
-) -> Iterator[tuple[Step, tuple[str, ...], Comparison | None]]:
-    """The steps of a plan one after the other, with the networks that meet in them, and how `evaluate` compares these
-    on the step's subjects; None where there is no need."""
+    steps: Iterable[Step], evaluate: Callable[[Sequence[str], str], tuple[int, Any]]
+) -> Iterator[tuple[Step, tuple[str, ...], str, Any]]:
+    """The steps of a plan one after the other, with the networks that meet in them, which of them wins, and what was
+    found: `evaluate` gives the winner's place among networks on some subjects, and whatever it found. Where there is no
+    need to compare them, the first wins, and None is found."""
     winners: dict[str, str] = {}
     for step in steps:
         names = tuple(winners.get(name, name) for name in step.compare)
-        comparison = evaluate(names, step.subjects) if not step.only_if or step.only_if in names else None
-        called = [network.name for network in comparison.networks] if comparison else list(names)
-        winners[step.name] = names[called.index(comparison.winner) if comparison else 0]
-        yield step, names, comparison
+        place, found = evaluate(names, step.subjects) if not step.only_if or step.only_if in names else (0, None)
+        winners[step.name] = names[place]
+        yield step, names, names[place], found

@@ -26,38 +26,27 @@ class Proxy(NamedTuple):
 
 
 def proxy(study: optuna.Study) -> Proxy | None:
-    """Whether the tuning subjects rank trials as the other subjects do; None before two trials are confirmed.
-
-    Raises:
-        DataError: if a confirmation's summary is damaged.
-    """
-    scores = {
-        trial.number: float(trial.values[0]) for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)
-    }
-    tails = {
-        number: read_summary(path / "summary.json").rules["tail"]
-        for number, path in confirmations(study).items()
-        if number in scores
-    }
-    if len(tails) < 2:
+    """Whether the tuning subjects rank trials as the other subjects do; None before two trials are confirmed."""
+    ended = [trial for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
+    scores = {trial.number: float(trial.values[0]) for trial in ended}
+    folders = {number: path for number, path in confirmations(study).items() if number in scores}
+    if len(folders) < 2:
         return None
     from mer_search.evaluation.statistics import rank_correlation  # scipy.stats takes a second: not for every `status`
 
-    on_other = all("other" in groups for groups in tails.values())
-    tuning = tuple(scores[number] for number in tails)
-    confirmed = tuple(groups["other" if on_other else "all"].uf1 for groups in tails.values())
-    shared = tuple(tails), tuning, confirmed, on_other, len(scores)
-    if min(len(set(tuning)), len(set(confirmed))) < 2:
-        return Proxy(*shared, None, None, "all have the same score")
-    found, interval = rank_correlation(tuning, confirmed)
-    if len(tails) < MIN_TRIALS:
-        return Proxy(*shared, found, None, f"too few to tell ({MIN_TRIALS} are the least)")
-    return Proxy(*shared, found, interval, _conclusion(interval))
-
-
-def _conclusion(interval: Interval) -> str:
-    if interval[1] < 0:
-        return "the score misleads, trials that it puts first are worse on the others"
-    if interval[0] <= 0:
-        return "the score is not shown to rank trials"
-    return "the score ranks trials as the others do"
+    tails = [read_summary(path / "summary.json").rules["tail"] for path in folders.values()]
+    on_other = all("other" in groups for groups in tails)
+    tuning = tuple(scores[number] for number in folders)
+    confirmed = tuple(groups["other" if on_other else "all"].uf1 for groups in tails)
+    spearman, interval, conclusion = None, None, "all have the same score"
+    if min(len(set(tuning)), len(set(confirmed))) > 1:
+        spearman, interval = rank_correlation(tuning, confirmed)
+        if len(folders) < MIN_TRIALS:
+            interval, conclusion = None, f"too few to tell ({MIN_TRIALS} are the least)"
+        elif interval[1] < 0:
+            conclusion = "the score misleads, trials that it puts first are worse on the others"
+        elif interval[0] <= 0:
+            conclusion = "the score is not shown to rank trials"
+        else:
+            conclusion = "the score ranks trials as the others do"
+    return Proxy(tuple(folders), tuning, confirmed, on_other, len(scores), spearman, interval, conclusion)

@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
 from mer_search.config import Value, with_values
-from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all, prepare
-from mer_search.confirmation.plans import Step, load_plan
+from mer_search.confirmation.confirm import Announce, confirm_all, prepare
+from mer_search.confirmation.plans import Step, follow, load_plan
 from mer_search.confirmation.scoring import summarise, write
 from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import Target, preset_target
 from mer_search.engine.where import Where
 from mer_search.evaluation.metrics import PUBLISHED_RULES, fold_confusion, uf1
-from mer_search.evaluation.predictions import Predictions
+from mer_search.evaluation.predictions import grouped
 from mer_search.presets import ALIASES, PRESETS, deviations, entry, published_values
 from mer_search.search.workspace import Progress
 
@@ -30,8 +31,7 @@ class Reproduced:
     title: str  # "V5 as published"
     published: float | None  # macro F1, under the published rule
     summary: Summary
-    subjects: Mapping[str, float]  # macro F1 of each subject alone, under the published rule: mean over seeds
-    matrices: Mapping[str, np.ndarray]  # of each subject, under the published rule (seeds, K, K)
+    matrices: Mapping[str, np.ndarray]  # (seeds, K, K) of each subject, under the published rule
     comparable: bool = True  # whether these are the clips and subjects of the published figures
 
     @property
@@ -43,17 +43,21 @@ class Reproduced:
         """The same of some subjects."""
         return float(uf1(np.sum([self.matrices[subject] for subject in subjects], axis=0)).mean())
 
+    @property
+    def subjects(self) -> dict[str, float]:
+        """The same of each subject alone."""
+        return {subject: self.f1_of([subject]) for subject in self.matrices}
+
 
 def targets_of(names: Sequence[str], values: Mapping[str, Value], out: Path) -> list[Target]:
     """The networks of these names as published, all variants if there is none, with some values of one's own; how many
     cropped copies there are is set where there are some."""
-
-    def own(name: str) -> dict[str, Value]:
-        copies = "frames.crops" in published_values(name)
-        return {path: value for path, value in values.items() if path != "frames.crops" or copies}
-
-    different = dict.fromkeys(ALIASES.get(name, name) for name in names)
-    return [preset_target(name, own(name), out, "published") for name in different or VARIANTS]
+    targets = []
+    for name in dict.fromkeys(ALIASES.get(name, name) for name in names) or VARIANTS:
+        published = published_values(name)
+        own = {path: value for path, value in values.items() if path != "frames.crops" or path in published}
+        targets.append(preset_target(name, own, out, "published"))
+    return targets
 
 
 def without_each(name: str, values: Mapping[str, Value], out: Path) -> list[Target]:
@@ -77,22 +81,16 @@ def reproduce(
     announce: Announce,
 ) -> list[Reproduced]:
     """Train networks, and write each one's tables. The arguments are those of `prepare` and `confirm_all`."""
-    jobs = prepare(targets, path, subjects, seeds, progress)
-    folds = confirm_all(jobs, where, progress, announce)
-    return [_reproduced(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]
-
-
-def _reproduced(job: Confirmation, folds: Sequence[Predictions], progress: Progress) -> Reproduced:
-    summary, rule = summarise(job, folds, progress), PUBLISHED_RULES[job.target.ties]
-    write(job, folds, summary)
-    matrices = {
-        subject: np.array([fold_confusion(fold, rule) for fold in folds if fold.subject == subject])
-        for subject in job.subjects
-    }
-    alone = {subject: float(uf1(each).mean()) for subject, each in matrices.items()}
-    name, folder = job.target.name, job.loaded.folder
-    same = job.is_whole and (folder.name, folder.task, folder.synthetic) == ("casme2", "5", False)
-    return Reproduced(name, job.target.title, entry(name).published_f1, summary, alone, matrices, same)
+    jobs, found = prepare(targets, path, subjects, seeds, progress), []
+    for job, folds in zip(jobs, confirm_all(jobs, where, progress, announce), strict=True):
+        summary, rule = summarise(job, folds, progress), PUBLISHED_RULES[job.target.ties]
+        write(job, folds, summary)
+        by_subject = grouped(folds, "subject").items()
+        matrices = {name: np.array([fold_confusion(fold, rule) for fold in own]) for name, own in by_subject}
+        name, folder = job.target.name, job.loaded.folder
+        same = job.is_whole and (folder.name, folder.task, folder.synthetic) == ("casme2", "5", False)
+        found.append(Reproduced(name, job.target.title, entry(name).published_f1, summary, matrices, same))
+    return found
 
 
 @dataclass(frozen=True)
@@ -106,28 +104,24 @@ class Decision:
 
 def decide(found: Sequence[Reproduced]) -> list[Decision]:
     """The steps as far as their networks and subjects were reproduced."""
-    by_name = {each.name: each for each in found}
-    winners: dict[str, str] = {}
-    decisions = []
-    for step in load_plan(PLAN):
-        names = [winners.get(name, name) for name in step.compare]
-        if not set(names) <= set(by_name):
-            break
-        if step.only_if and step.only_if not in names:
-            decisions.append(Decision(step, {}, names[0]))
-        else:
-            known = list(by_name[names[0]].subjects)
-            chosen = known if step.subjects == "all" else _present(step.subjects, known)
-            if not chosen:
-                break
-            scores = {name: by_name[name].f1_of(chosen) for name in names}
-            decisions.append(Decision(step, scores, max(names, key=lambda name: scores[name])))
-        winners[step.name] = decisions[-1].winner
-    return decisions
+    by_name, known = {each.name: each for each in found}, list(found[0].matrices)
+    steps = load_plan(PLAN)
+    possible = takewhile(
+        lambda step: set(step.compare) <= {*by_name, *(each.name for each in steps)} and _present(step.subjects, known),
+        steps,
+    )
+
+    def evaluate(names: Sequence[str], subjects: str) -> tuple[int, dict[str, float]]:
+        scores = {name: by_name[name].f1_of(_present(subjects, known)) for name in names}
+        return int(np.argmax(list(scores.values()))), scores
+
+    return [Decision(step, scores or {}, winner) for step, _, winner, scores in follow(possible, evaluate)]
 
 
-def _present(text: str, known: Sequence[str]) -> list[str]:
-    """The subjects of a range such as 1-10 that are there."""
+def _present(text: str, known: Sequence[str]) -> Sequence[str]:
+    """The subjects that are there: of `all`, or of a range such as 1-10."""
+    if text == "all":
+        return known
     first, _, last = text.partition("-")
     numbers = range(int(first), int(last) + 1)
     return [subject for subject in known if any(subject.endswith(f"{number:02d}") for number in numbers)]

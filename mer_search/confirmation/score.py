@@ -1,9 +1,7 @@
 """Scores of a log of predictions by the rules of the field, and two logs compared in pairs on the clips they share."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -13,17 +11,12 @@ from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.confirmation.summary import Comparison, Score, read_summary
 from mer_search.data.readers.annotation import without_zeros
 from mer_search.errors import DataError
-from mer_search.evaluation.logs import Log
+from mer_search.evaluation.logs import Log, Row
 from mer_search.evaluation.metrics import LEAKS, Ints, best_epoch, confusion, f1_by_epoch, scores
-from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import uf1_interval
 
 LOG = "megc_log.txt"  # a confirmation's
 AS_GIVEN = "as_given"  # the rule of a log without epochs: how they were chosen is not known
-CHOICES: dict[str, Callable[[Predictions], int]] = {  # rule: which of a fold's epochs, from 0, it takes
-    "last": lambda fold: fold.epochs - 1,
-    "best_test_epoch": lambda fold: best_epoch(*f1_by_epoch(fold)),
-}
 
 
 class SubjectScore(Part):
@@ -64,20 +57,19 @@ class LogComparison(Part):
 
 
 def score(log: Log) -> ScoredLog:
-    """The scores under every rule that can be applied; of a confirmation's own log, under the one that it was made by.
-
-    Raises:
-        DataError: if the summary beside a confirmation's log is damaged.
-    """
+    """The scores under every rule that can be applied; of a confirmation's own log, under the one that made it."""
     path = Path(log.name)
     ours = path.name == LOG and (beside := path.with_name("summary.json")).exists() and read_summary(beside)
-    alone = ("tail",) if ours else (AS_GIVEN,)
+    if log.epochs:
+        rules = {rule: _score(log, rule, rule in LEAKS) for rule in ("last", "best_test_epoch")}
+    else:
+        rules = {"tail": _score(log, "last", ours.leaks)} if ours else {AS_GIVEN: _score(log, "last", None)}
     return ScoredLog(
         name=log.name,
         classes=log.classes,
         n_clips=sum(len(fold.labels) for fold in log.folds),
         epochs=log.epochs,
-        rules={rule: _score(log, rule, bool(ours and ours.leaks)) for rule in (CHOICES if log.epochs else alone)},
+        rules=rules,
         names={str(number): name for number, name in enumerate(ours.classes)} if ours else {},
     )
 
@@ -88,59 +80,47 @@ def pooled(matrices: Ints) -> Score:
     return Score(uf1=together.uf1, uar=together.uar, accuracy=together.accuracy, ci95=uf1_interval(matrices[None]))
 
 
-def _score(log: Log, rule: str, leaks: bool) -> LogScore:
-    epochs = list(map(CHOICES.get(rule, CHOICES["last"]), log.folds))
-    matrices = np.array(
-        [
-            confusion(fold.labels, fold.probabilities[epoch].argmax(-1), len(log.classes))
-            for fold, epoch in zip(log.folds, epochs, strict=True)
-        ]
-    )
-    return LogScore(
-        **pooled(matrices).model_dump(),
-        leaks=None if rule == AS_GIVEN else leaks or rule in LEAKS,
-        confusion=matrices.sum(0).tolist(),
-        subjects=tuple(
-            SubjectScore(
-                subject=fold.subject,
-                n_clips=len(fold.labels),
-                n_correct=int(np.trace(matrix)),
-                f1=scores(matrix).uf1,
-                epoch=log.epochs[epoch] if log.epochs else None,
-            )
-            for fold, epoch, matrix in zip(log.folds, epochs, matrices, strict=True)
-        ),
-    )
+def _score(log: Log, rule: str, leaks: bool | None) -> LogScore:
+    matrices, subjects = [], []
+    for fold in log.folds:
+        epoch = fold.epochs - 1 if rule == "last" else best_epoch(*f1_by_epoch(fold))
+        matrix = confusion(fold.labels, fold.probabilities[epoch].argmax(-1), len(log.classes))
+        matrices.append(matrix)
+        one = SubjectScore(
+            subject=fold.subject,
+            n_clips=len(fold.labels),
+            n_correct=int(np.trace(matrix)),
+            f1=scores(matrix).uf1,
+            epoch=log.epochs[epoch] if log.epochs else None,
+        )
+        subjects.append(one)
+    every = np.array(matrices)
+    total = every.sum(0).tolist()
+    return LogScore(**pooled(every).model_dump(), leaks=leaks, confusion=total, subjects=tuple(subjects))
 
 
 def compare_logs(first: Log, second: Log) -> LogComparison:
-    """The first log against the second, paired by subject on the clips that both have.
-
-    Raises:
-        DataError: if they share no clip, or do not agree on the truth of one.
-    """
-    one, other = _answers(first), _answers(second)
+    """The first log against the second, paired by subject on the clips that both have."""
+    one, other = _by_clip(first), _by_clip(second)
     shared = [key for key in one if key in other]
     both = f"{first.name} and {second.name}"
     if not shared:
-        names = f"{first.folds[0].clips[0]} and {second.folds[0].clips[0]}"
+        names = f"{first.last[0].id} and {second.last[0].id}"
         raise DataError(f"{both} must share clips, but share none, such as {names}; name subjects and clips alike")
     for mine, theirs in ((one[key], other[key]) for key in shared):
         if mine.truth != theirs.truth:
             raise DataError(
-                f"{both} must have the same truths, but that of {mine.clip} is {mine.truth} in the first and "
+                f"{both} must have the same truths, but that of {mine.id} is {mine.truth} in the first and "
                 f"{theirs.truth} in the second; name or number the classes alike"
             )
     classes = sorted({*first.classes, *second.classes})
-    subjects = tuple(dict.fromkeys(one[key].subject for key in shared))
+    subjects = list(dict.fromkeys(one[key].subject for key in shared))
     met = []
-    for log, answers in ((first, one), (second, other)):
+    for log, rows in ((first, one), (second, other)):
         matrices = np.zeros((1, len(subjects), len(classes), len(classes)), np.int64)
         for key in shared:
-            said = answers[key]
-            matrices[
-                0, subjects.index(one[key].subject), classes.index(said.truth), classes.index(said.prediction)
-            ] += 1
+            truth, said = classes.index(rows[key].truth), classes.index(rows[key].prediction)
+            matrices[0, subjects.index(one[key].subject), truth, said] += 1
         met.append(Contestant(log.name, "", matrices))
     return LogComparison(
         n_shared=len(shared),
@@ -149,26 +129,14 @@ def compare_logs(first: Log, second: Log) -> LogComparison:
     )
 
 
-class _Answer(NamedTuple):
-    """What a log says of a clip after its last epoch."""
-
-    subject: str
-    clip: str  # "sub05/EP02_01f"
-    truth: str
-    prediction: str
-
-
-def _answers(log: Log) -> dict[tuple[str, str], _Answer]:
-    """Each clip's answer, by what the spellings of its subject and name have in common: 1 for sub01 and s1, and letters
-    of any case, numbers with or without zeros before them."""
-    found: dict[tuple[str, str], _Answer] = {}
-    for fold in log.folds:
-        subject = re.sub(r"^(?:subject|subj|sub|s)?[ _-]*0*(?=\d+$)", "", fold.subject.lower())
-        for clip, truth, said in zip(fold.clips, fold.labels, fold.probabilities[-1].argmax(-1), strict=True):
-            key = (subject, without_zeros(clip.removeprefix(f"{fold.subject}/")))
-            if key in found:
-                raise DataError(
-                    f"{log.name} must name each clip once, but has {found[key].clip} and {clip}; rename one"
-                )
-            found[key] = _Answer(fold.subject, clip, log.classes[truth], log.classes[said])
+def _by_clip(log: Log) -> dict[tuple[str, str], Row]:
+    """What a log says last of each clip, by what the spellings of its subject and name have in common: 1 for sub01 and
+    s1, and letters of any case, numbers with or without zeros before them."""
+    found: dict[tuple[str, str], Row] = {}
+    for row in log.last:
+        subject = re.sub(r"^(?:subject|subj|sub|s)?[ _-]*0*(?=\d+$)", "", row.subject.lower())
+        key = (subject, without_zeros(row.clip))
+        if key in found:
+            raise DataError(f"{log.name} must name each clip once, but has {found[key].id} and {row.id}; rename one")
+        found[key] = row
     return found

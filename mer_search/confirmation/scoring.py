@@ -1,13 +1,15 @@
 """A confirmation's scores: every rule and group of subjects, the baselines, and the files that say so."""
 
 import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mer_search.config import Run, digest
-from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.confirm import Confirmation, groups_of
 from mer_search.confirmation.folders import store_of
 from mer_search.confirmation.score import LOG, pooled
 from mer_search.confirmation.summary import (
@@ -21,112 +23,92 @@ from mer_search.confirmation.summary import (
     read_summary,
 )
 from mer_search.errors import DataError
-from mer_search.evaluation import baselines
-from mer_search.evaluation.metrics import (
-    RULES,
-    Ints,
-    Rule,
-    accuracy,
-    available,
-    best_epoch,
-    confusion,
-    f1_by_class,
-    f1_by_epoch,
-    fold_confusion,
-    recall_by_class,
-    scores,
-    tail,
-    uar,
-    uf1,
-)
-from mer_search.evaluation.predictions import Predictions
+from mer_search.evaluation import baselines, metrics
+from mer_search.evaluation.predictions import Predictions, grouped
 from mer_search.evaluation.statistics import bbc, cross_fit, uf1_interval
 from mer_search.files import csv_text, write_whole
-from mer_search.search.workspace import Progress
+from mer_search.search.workspace import Progress, silent
 from mer_search.training.fold_store import FOLDS, Key, load_by_subject, named, read_config
 
+OUTCOME = ("clips", "truth", "prediction", "TP", "FP", "FN", "accuracy", "F1")  # of a subject's clips; TP a class
 
-def summarise(
-    confirmation: Confirmation, folds: Sequence[Predictions], progress: Progress = lambda what, done, total: None
-) -> Summary:
+
+def summarise(confirmation: Confirmation, folds: Sequence[Predictions], progress: Progress = silent) -> Summary:
     """Every rule and group, the baselines, and the search's own best corrected for its choosing."""
-    loaded, target, tuning = confirmation.loaded, confirmation.target, confirmation.tuning
-    run, left_out, groups = loaded.run, loaded.run.data.leave_out, confirmation.groups
-    rules = scored(folds, groups, target.ties)
-    predicted = baselines.predict_all(
-        baselines_file(confirmation.store, run), loaded.motion, loaded.labels, loaded.subjects, loaded.folds, progress
-    )
+    loaded, target, run = confirmation.loaded, confirmation.target, confirmation.loaded.run
+    file, left_out = baselines_file(confirmation.store, run), run.data.leave_out
+    baselines.keep_predictions(file, loaded.motion, loaded.labels, loaded.subjects, loaded.folds, progress)
     return Summary(
         title=target.title + (" on another dataset" if confirmation.is_transfer else ""),
         dataset=loaded.folder.title,
         synthetic=loaded.folder.synthetic,
         protocol=f"leave-one-{left_out}-out, counts pooled over {left_out}s",
-        left_out=left_out,
         changed=dict(target.changed),
-        digest=confirmation.digest,
-        classes=run.data.classes,
-        n_clips=sum(subject in confirmation.subjects for subject in loaded.subjects),
-        n_subjects=len(confirmation.subjects),
-        n_tuning=sum(subject in tuning for subject in confirmation.subjects),
         tuning_subjects="" if confirmation.is_transfer else target.tuning_subjects,
-        epochs=run.epochs,
         databases=confirmation.databases,
         ties=target.ties,
         leaks=run.leaks,
         seeds=confirmation.seeds,
-        rules=rules,
-        gap=gap(rules),
-        baselines={
-            name: baseline(classes, loaded.labels, loaded.subjects, groups, len(run.data.classes))
-            for name, classes in predicted.items()
-        },
-        uf1_bbc=corrected(confirmation.corrects, tuning, target.rule),
+        uf1_bbc=corrected(confirmation.corrects, confirmation.tuning, target.rule),
+        **figures(run, folds, confirmation.tuned, confirmation.databases, target.ties, file),
     )
 
 
-def scored(
-    folds: Sequence[Predictions], groups: Mapping[str, Sequence[str]], ties: str = "earliest"
-) -> dict[str, dict[str, RuleScore]]:
-    """Every rule and group of subjects, from all folds."""
-    return {
+def figures(
+    run: Run,
+    folds: Sequence[Predictions],
+    tuned: Mapping[str, bool],
+    databases: Mapping[str, tuple[str, ...]],
+    ties: str,
+    file: Path,
+) -> dict[str, Any]:
+    """The fields of a summary that can be computed from a run's folds, by seeds and subjects, and the baselines' file;
+    `tuned` says of each subject whether the search scored it."""
+    groups, n_classes = groups_of(tuned, databases), len(run.data.classes)
+    rules = {
         name: {group: _scored(folds, members, rule) for group, members in groups.items()}
-        for name, rule in available(folds, ties).items()
+        for name, rule in metrics.available(folds, ties).items()
+    }
+    return {
+        "digest": digest(run),
+        "classes": run.data.classes,
+        "left_out": run.data.leave_out,
+        "epochs": run.epochs,
+        "n_clips": sum(len(fold.clips) for fold in folds if fold.seed == folds[0].seed),
+        "n_subjects": len(tuned),
+        "n_tuning": sum(tuned.values()),
+        "rules": rules,
+        "gap": rules["best_test_epoch"]["all"].uf1 - rules["tail"]["all"].uf1,
+        "baselines": _baselines(file, groups, n_classes),
     }
 
 
-def gap(rules: Mapping[str, Mapping[str, RuleScore]]) -> float:
-    """What picking the epoch on the test person adds to UF1."""
-    return rules["best_test_epoch"]["all"].uf1 - rules["tail"]["all"].uf1
-
-
-def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: Rule) -> RuleScore:
+def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: metrics.Rule) -> RuleScore:
     """Means over seeds, sd over seeds, interval over subjects, and the same of the seeds' mean probability."""
-    own = [fold for fold in folds if fold.subject in members]
-    by_seed: dict[int, list[Ints]] = {}
-    for fold in own:
-        by_seed.setdefault(fold.seed, []).append(fold_confusion(fold, rule))
-    matrices = np.array(list(by_seed.values()))  # (seeds, subjects, K, K)
+    folds = [fold for fold in folds if fold.subject in members]
+    by_seed = [[metrics.fold_confusion(fold, rule) for fold in own] for own in grouped(folds, "seed").values()]
+    matrices = np.array(by_seed)  # (seeds, subjects, K, K)
     counts = matrices.sum(1)
-    scores_by_seed = uf1(counts)
-    together = [confusion(fold.labels, said, counts.shape[-1]) for fold, said in averaged(own, rule).values()]
+    uf1 = metrics.uf1(counts)
+    together = [metrics.confusion(fold.labels, said, counts.shape[-1]) for fold, said in averaged(folds, rule).values()]
     return RuleScore(
-        uf1=float(scores_by_seed.mean()),
-        uar=float(uar(counts).mean()),
-        accuracy=float(accuracy(counts).mean()),
-        sd=float(scores_by_seed.std(ddof=1)) if len(counts) > 1 else None,
+        uf1=float(uf1.mean()),
+        uar=float(metrics.uar(counts).mean()),
+        accuracy=float(metrics.accuracy(counts).mean()),
+        sd=float(uf1.std(ddof=1)) if len(counts) > 1 else None,
         ci95=uf1_interval(matrices),
-        uf1_by_seed=tuple(scores_by_seed.tolist()),
+        uf1_by_seed=tuple(uf1.tolist()),
         averaged=_estimate(np.array(together)),
         confusion=tuple(map(tuple, counts.sum(0).tolist())),
-        f1_by_class=tuple(f1_by_class(counts).mean(0).tolist()),
-        recall_by_class=tuple(recall_by_class(counts).mean(0).tolist()),
-        classes_left_out=scores(counts[0]).left_out,
+        f1_by_class=tuple(metrics.f1_by_class(counts).mean(0).tolist()),
+        recall_by_class=tuple(metrics.recall_by_class(counts).mean(0).tolist()),
+        classes_left_out=metrics.scores(counts[0]).left_out,
     )
 
 
-def _estimate(matrices: Ints) -> Estimate:
+def _estimate(matrices: metrics.Ints) -> Estimate:
     """Of subjects' matrices (S, K, K)."""
-    return Estimate(uf1=float(uf1(matrices.sum(0))), ci95=uf1_interval(matrices[None]))
+    return Estimate(uf1=float(metrics.uf1(matrices.sum(0))), ci95=uf1_interval(matrices[None]))
 
 
 def baselines_file(store: Path, run: Run) -> Path:
@@ -134,20 +116,25 @@ def baselines_file(store: Path, run: Run) -> Path:
     return store.with_name(f"baselines-{digest(run.data, *run.motion)}.json")
 
 
-def baseline(
-    predicted: Ints,
-    labels: Ints,
-    subjects: Sequence[str],
-    groups: Mapping[str, Sequence[str]],
-    n_classes: int,
-) -> dict[str, Score]:
-    """A scikit-learn baseline's scores on the same folds, from each clip's class, label and subject."""
-    owner, out = np.array(subjects), {}
-    for group, members in groups.items():
+def _baselines(path: Path, groups: Mapping[str, Sequence[str]], n_classes: int) -> dict[str, dict[str, Score]]:
+    """The baselines' scores on the same folds, from their kept classes."""
+    try:
+        kept = json.loads(path.read_text())
+        owner, labels = np.array(kept["subjects"]), np.array(kept["labels"], np.int64)
+        predicted = {name: np.array(classes, np.int64) for name, classes in kept["predicted"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} must hold the baselines' classes, but cannot be read ({error!r}); delete it, and the same "
+            "`mer-search confirm` makes it anew"
+        ) from error
+
+    def of(classes: metrics.Ints, members: Sequence[str]) -> Score:
         own = [owner == member for member in members]
-        matrices = np.array([confusion(labels[which], predicted[which], n_classes) for which in own])
-        out[group] = pooled(matrices)
-    return out
+        return pooled(np.array([metrics.confusion(labels[which], classes[which], n_classes) for which in own]))
+
+    return {
+        name: {group: of(classes, members) for group, members in groups.items()} for name, classes in predicted.items()
+    }
 
 
 def corrected(trials: Sequence[Path], tuning: Sequence[str], rule: str) -> Corrected | None:
@@ -155,20 +142,20 @@ def corrected(trials: Sequence[Path], tuning: Sequence[str], rule: str) -> Corre
     rule, on those subjects alone; None of fewer than two trials or three subjects."""
     if len(tuning) < 3:
         return None
-    stored = {
-        path.name: {fold.subject: fold_confusion(fold, RULES[rule]) for fold in load_by_subject(path).values()}
-        for path in trials
-    }
-    complete = {name: found for name, found in stored.items() if set(tuning) <= set(found)}
+    complete: dict[str, list[metrics.Ints]] = {}
+    for path in trials:
+        folds = {fold.subject: fold for fold in load_by_subject(path).values()}
+        if set(tuning) <= set(folds):
+            complete[path.name] = [metrics.fold_confusion(folds[each], metrics.RULES[rule]) for each in tuning]
     if len(complete) < 2:
         return None
-    matrices = np.array([[found[subject] for subject in tuning] for found in complete.values()])
+    matrices = np.array(list(complete.values()))
     found, interval = bbc(matrices)
     return Corrected(
         uf1=found,
         ci95=interval,
         rule=rule,
-        best_trial_uf1=float(uf1(matrices.sum(1)).max()),
+        best_trial_uf1=float(metrics.uf1(matrices.sum(1)).max()),
         cross_fitted=_estimate(cross_fit(matrices)),
         trials=len(complete),
         n_subjects=len(tuning),
@@ -176,21 +163,17 @@ def corrected(trials: Sequence[Path], tuning: Sequence[str], rule: str) -> Corre
     )
 
 
-def averaged(folds: Sequence[Predictions], rule: Rule = tail) -> dict[str, tuple[Predictions, Ints]]:
+def averaged(
+    folds: Sequence[Predictions], rule: metrics.Rule = metrics.tail
+) -> dict[str, tuple[Predictions, metrics.Ints]]:
     """subject -> its first seed's predictions, and the class (n,) of each clip by the seeds' mean under a rule."""
-    by_subject: dict[str, list[Predictions]] = {}
-    for fold in folds:
-        by_subject.setdefault(fold.subject, []).append(fold)
+    by_subject = grouped(folds, "subject")
     return {name: (own[0], np.mean(list(map(rule, own)), axis=0).argmax(-1)) for name, own in by_subject.items()}
 
 
 def confirmed_folds(folder: Path) -> dict[Key, Predictions]:
     """A finished confirmation's folds by seed and subject: its own alone, for other confirmations of the configuration,
-    of other seeds or of some subjects, keep theirs in the same place.
-
-    Raises:
-        DataError: if it is not finished, or one of them is missing or damaged.
-    """
+    of other seeds or of some subjects, keep theirs in the same place."""
     seeds, store = read_summary(folder / "summary.json").seeds, store_of(folder)
     epochs, there = read_config(store / "config.json").train.epochs, load_by_subject(store, seeds)
     wanted = [(seed, subject) for seed in seeds for subject in read_subjects(folder)]
@@ -203,11 +186,7 @@ def confirmed_folds(folder: Path) -> dict[Key, Predictions]:
 
 
 def read_subjects(folder: Path) -> dict[str, bool]:
-    """A confirmation's subjects, and whether the search scored each, from its subjects.csv.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-    """
+    """A confirmation's subjects, and whether the search scored each, from its subjects.csv."""
     path = folder / "subjects.csv"
     try:
         with path.open(newline="") as file:
@@ -220,14 +199,13 @@ def read_subjects(folder: Path) -> dict[str, bool]:
 
 def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: Summary) -> None:
     """summary.json, and the tables of `tables`."""
-    write_whole(confirmation.folder / "summary.json", summary.to_json())
-    name, ties = confirmation.loaded.folder.name, confirmation.target.ties
-    for path, text in tables(folds, confirmation.tuning, name, ties).items():
-        write_whole(confirmation.folder / path, text)
+    found = tables(folds, confirmation.tuned, confirmation.loaded.folder.name, summary.ties)
+    for name, text in {"summary.json": summary.to_json(), **found}.items():
+        write_whole(confirmation.folder / name, text)
 
 
-def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ties: str) -> dict[str, str]:
-    """File name -> text of what all of a confirmation's folds say; `tuning` are the subjects that the search scored.
+def tables(folds: Sequence[Predictions], tuned: Mapping[str, bool], dataset: str, ties: str) -> dict[str, str]:
+    """File name -> text of what all of a confirmation's folds say; `tuned` is whether the search scored a subject.
 
     subjects.csv      a row a subject, under the tail rule of the seeds' mean
     megc_log.txt      MEGC 2019's log of the same
@@ -237,66 +215,43 @@ def tables(folds: Sequence[Predictions], tuning: Sequence[str], dataset: str, ti
     """
     folds = sorted(folds, key=lambda fold: (fold.seed, fold.subject))
     decided = averaged(folds)
+    subjects = [[name, int(tuned[name]), fold.epochs, *_outcome(fold, said)] for name, (fold, said) in decided.items()]
+    published, epochs = [], []
+    for fold in folds:
+        each = [_outcome(fold, np.asarray(probs.argmax(-1))) for probs in fold.probabilities]
+        best = metrics.best_epoch(*metrics.f1_by_epoch(fold), ties == "latest")
+        published.append([fold.seed, fold.subject, fold.epochs, best + 1, *each[best]])
+        epochs += [[fold.seed, fold.subject, epoch, *cells] for epoch, cells in enumerate(each, 1)]
     found = {
-        "subjects.csv": csv_text(
-            ["subject", "tuning", "epochs", *OUTCOME],
-            (
-                [subject, int(subject in tuning), len(fold.probabilities), *_outcome(fold, predicted)]
-                for subject, (fold, predicted) in decided.items()
-            ),
-        ),
+        "subjects.csv": csv_text(["subject", "tuning", "epochs", *OUTCOME], subjects),
         LOG: megc_log(decided, dataset),
-        "published.csv": csv_text(
-            ["seed", "subject", "epochs", "best_epoch", *OUTCOME],
-            (
-                [fold.seed, fold.subject, len(fold.probabilities), best + 1, *_outcome(fold, _guesses(fold, best))]
-                for fold in folds
-                for best in [best_epoch(*f1_by_epoch(fold), ties == "latest")]
-            ),
-        ),
-        "epochs.csv": csv_text(
-            ["seed", "subject", "epoch", *OUTCOME],
-            (
-                [fold.seed, fold.subject, epoch + 1, *_outcome(fold, _guesses(fold, epoch))]
-                for fold in folds
-                for epoch in range(fold.epochs)
-            ),
-        ),
+        "published.csv": csv_text(["seed", "subject", "epochs", "best_epoch", *OUTCOME], published),
+        "epochs.csv": csv_text(["seed", "subject", "epoch", *OUTCOME], epochs),
     }
     if any(fold.unit_names for fold in folds):
-        found["action_units.csv"] = csv_text(
-            ["seed", "clip", "truth", "prediction"], (row for fold in folds for row in _unit_rows(fold))
-        )
+        units = (row for fold in folds for row in _unit_rows(fold))
+        found["action_units.csv"] = csv_text(["seed", "clip", "truth", "prediction"], units)
     return found
 
 
-OUTCOME = ("clips", "truth", "prediction", "TP", "FP", "FN", "accuracy", "F1")  # of a subject's clips; TP a class
-
-
-def _outcome(fold: Predictions, predicted: Ints) -> list[object]:
-    matrix = confusion(fold.labels, predicted, fold.probabilities.shape[-1])
-    hits, score = np.diag(matrix), scores(matrix)
+def _outcome(fold: Predictions, predicted: metrics.Ints) -> list[object]:
+    matrix = metrics.confusion(fold.labels, predicted, fold.probabilities.shape[-1])
+    hits, score = np.diag(matrix), metrics.scores(matrix)
     cells = [fold.labels, predicted, hits, matrix.sum(0) - hits, matrix.sum(1) - hits]
     each = (" ".join(map(str, cell)) for cell in cells)
     return [len(fold.labels), *each, f"{score.accuracy:.4f}", f"{score.uf1:.4f}"]
 
 
-def _guesses(fold: Predictions, epoch: int) -> Ints:
-    return np.asarray(fold.probabilities[epoch].argmax(-1))
-
-
 def _unit_rows(fold: Predictions) -> Iterator[list[object]]:
     """Action units by name; "?" where the truth is unknown."""
     assert fold.unit_truth is not None and fold.unit_probabilities is not None  # noqa: S101 (of two stages)
+    names = np.array(fold.unit_names)
     for clip, truth, said in zip(fold.clips, fold.unit_truth, fold.unit_probabilities > 0.5, strict=True):
-        shown, guessed = (
-            "+".join(name for name, there in zip(fold.unit_names, which, strict=True) if there)
-            for which in (truth == 1, said)
-        )
-        yield [fold.seed, clip, "+".join(filter(None, [shown, "?" * bool(np.isnan(truth).any())])), guessed]
+        shown = [*names[truth == 1], *(["?"] if np.isnan(truth).any() else [])]
+        yield [fold.seed, clip, "+".join(shown), "+".join(names[said])]
 
 
-def megc_log(decided: dict[str, tuple[Predictions, Ints]], dataset: str) -> str:
+def megc_log(decided: dict[str, tuple[Predictions, metrics.Ints]], dataset: str) -> str:
     """MEGC 2019's log: a header line a subject, then clip, truth and prediction."""
     lines = []
     for subject, (fold, predicted) in decided.items():

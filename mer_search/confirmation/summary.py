@@ -169,11 +169,7 @@ def confirm_again(folder: Path, seeds: Sequence[int] = ()) -> str:
 
 
 def read_summary(path: Path) -> Summary:
-    """The summary in a file.
-
-    Raises:
-        DataError: if there is none, or it is damaged.
-    """
+    """The summary in a file."""
     try:
         return Summary.model_validate(json.loads(path.read_text()))
     except (OSError, ValueError) as error:

@@ -51,16 +51,11 @@ class Target:
 
 
 def trial_target(study: optuna.Study, number: int | None) -> Target:
-    """A finished trial of a study; the best if `number` is None.
-
-    Raises:
-        UsageError: if there is no such trial.
-        DataError: if its folder is gone.
-    """
+    """A finished trial of a study; the best if `number` is None."""
     trial, facts = find_trial(study, number), study.user_attrs
     out = results(study)
-    run = read_config(trial_folder(out, trial.number) / "config.json")
-    complete = tuple(trial_folder(out, other.number) for other in study.get_trials(deepcopy=False) if has_folds(other))
+    folder = trial_folder(out, trial.number)
+    run = read_config(folder / "config.json")
     return Target(
         run,
         f"trial {trial.number} of {study.study_name}",
@@ -70,18 +65,14 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
         tuple(facts["subjects"]),
         file_of(study).subjects,
         facts["rule"],
-        complete,
-        trial_folder(out, trial.number),
+        tuple(trial_folder(out, each.number) for each in study.get_trials(deepcopy=False) if has_folds(each)),
+        folder,
         leave_out=run.data.leave_out,
     )
 
 
 def top_targets(study: optuna.Study, count: int) -> list[Target]:
-    """The best trials that ran to their end, the best first.
-
-    Raises:
-        UsageError: if there are fewer.
-    """
+    """The best trials that ran to their end, the best first."""
     ranked = ranked_trials(study)
     if len(ranked) < count:
         raise UsageError(
@@ -96,17 +87,12 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
 
     If there is no [[start]], or `preset_name` is given, the preset with the values under [set], and called so. If one
     of the trials `found` is the very configuration, it is returned.
-
-    Raises:
-        DataError: if the study file was not kept.
-        UsageError: for an unknown preset, or one that the settings do not suit.
     """
     file = file_of(study)
-    if preset_name:
-        run = with_values(preset(preset_name, file.recipe), file.settings)
-        title = f"{preset_name}, set as in the study"
-    else:
-        run, title = file.first, "the search's start" if file.start else f"{file.preset}, set as in the study"
+    title = f"{preset_name or file.preset}, set as in the study"
+    run = with_values(preset(preset_name, file.recipe), file.settings) if preset_name else file.first
+    if file.start and not preset_name:
+        title = "the search's start"
     run = run.model_copy(update={"data": found[0].run.data})
     folder = found[0].folder.with_name(f"against-{digest(run)[:8]}")  # the same configuration has the same folds
     other = replace(found[0], run=run, title=title, folder=folder, trials=(), trained=None)
@@ -121,19 +107,9 @@ def targets_of(
     recipe: str,
     out: Path,
 ) -> dict[str, Target]:
-    """Networks that are to be compared, by their names: a preset's, or the number of a trial.
-
-    Args:
-        networks: the names.
-        study: gives the study of the trials, whose task, folds and folder the presets have then, too.
-        values: set in the presets, which are in the `recipe`.
-        folds: values of `data` that go before a trial's.
-        recipe: of presets.RECIPES.
-        out: the folder for results, where there is no trial, or if it is not the default.
-
-    Raises:
-        UsageError: for an unknown name, or values without a preset.
-    """
+    """Networks that are to be compared, by their names: a preset's, or the number of a trial of the study. Presets have
+    these values and this recipe, and the task, folds and folder of the trials, if there are some; `folds` are values of
+    `data` that go before these."""
     names = list(networks)
     numbers = [name for name in names if re.fullmatch("[0-9]{1,9}", name)]
     if (values or recipe) and numbers == names:
@@ -144,7 +120,7 @@ def targets_of(
     trials = {name: trial_target(study(), int(name)) for name in numbers}
     shared: dict[str, Value] = {}
     if trials:
-        first = next(iter(trials.values()))
+        first = trials[numbers[0]]
         shared = {"data.task": first.run.data.task, "data.leave_out": first.leave_out}
         out = out_of(trials, out)
     return {
@@ -161,11 +137,7 @@ def out_of(targets: Mapping[str, Target], out: Path) -> Path:
 
 
 def data_for(targets: Iterable[Target], given: Path | None, progress: Progress) -> Path:
-    """The folder of the clips that targets are confirmed on: as given, else their study's, else see `find_data`.
-
-    Raises:
-        DataError: if the study's is not there.
-    """
+    """The folder of the clips that targets are confirmed on: as given, else their study's, else see `find_data`."""
     known = next((target for target in targets if target.data), None)
     path = find_data(given or (known.data if known else None), progress)
     if known and not given and not path.is_dir():
@@ -183,11 +155,7 @@ def on(target: Target, values: Mapping[str, Value]) -> Target:
 
 def seeds_of(targets: Collection[Target], count: int, first: int | None) -> range:
     """The seeds of a confirmation: `count` from `first` on, or where it is None from 1000 on; the public code's 0 of
-    networks as published.
-
-    Raises:
-        UsageError: for a trial, if its search can have used them.
-    """
+    networks as published. Those that the search of a trial can have used are refused."""
     if first is None:
         first = 0 if all(target.recipe for target in targets) else FIRST_SEED
     if first < FIRST_SEED and (trials := [target.title for target in targets if target.checksum]):
@@ -196,22 +164,6 @@ def seeds_of(targets: Collection[Target], count: int, first: int | None) -> rang
             f"--seed is {first}"
         )
     return range(first, first + count)
-
-
-def changes(name: str, values: Mapping[str, Value], recipe: str) -> dict[str, Value]:
-    """What values change in a published network; the data's task and folds are no part of it."""
-    own = preset(name, recipe)
-    return {key: value for key, value in values.items() if not key.startswith("data.") and value_at(own, key) != value}
-
-
-def preset_title(name: str, changed: Mapping[str, Value], recipe: str) -> str:
-    """How a published network is called, by its recipe and by what was changed: "V4 with flow.size=32"; where that is
-    much, by how much and a digest of it: "V4 with 12 values set (3f2a)"."""
-    given = ", ".join(f"{key}={value}" for key, value in changed.items())
-    if len(changed) > NAMED_VALUES:
-        given = f"{len(changed)} values set ({hashlib.sha256(given.encode()).hexdigest()[:4]})"
-    published = " as published" if recipe else ""
-    return f"{ALIASES.get(name, name)}{published}{' with ' if given else ''}{given}"
 
 
 def check_different(targets: Iterable[Target]) -> None:
@@ -228,9 +180,18 @@ def check_different(targets: Iterable[Target]) -> None:
 
 
 def preset_target(name: str, values: Mapping[str, Value], out: Path, recipe: str = "") -> Target:
-    """A published network in a recipe (presets.RECIPES), with some values of one's own. Its folder's name is completed
-    with the run's digest once the data is known."""
-    run, changed = with_values(preset(name, recipe), values), changes(name, values, recipe)
-    title, name = preset_title(name, changed, recipe), ALIASES.get(name, name)
-    folder = out / "presets" / "confirm" / name
-    return Target(run, title, folder, name=name, recipe=recipe, ties=entry(name).ties, changed=changed)
+    """A published network in a recipe (presets.RECIPES), with some values of one's own; the data's task and folds are
+    no part of what changes it.
+
+    Its title tells recipe and changes: "V4 with flow.size=32", or where they are many, how many and a digest of them:
+    "V4 with 12 values set (3f2a)". Its folder's name is completed with the run's digest once the data is known.
+    """
+    own, name = preset(name, recipe), ALIASES.get(name, name)
+    run = with_values(own, values)
+    changed = {key: each for key, each in values.items() if not key.startswith("data.") and value_at(own, key) != each}
+    given = ", ".join(f"{key}={value}" for key, value in changed.items())
+    if len(changed) > NAMED_VALUES:
+        given = f"{len(changed)} values set ({hashlib.sha256(given.encode()).hexdigest()[:4]})"
+    title = f"{name}{' as published' if recipe else ''}{' with ' if given else ''}{given}"
+    folder, ties = out / "presets" / "confirm" / name, entry(name).ties
+    return Target(run, title, folder, name=name, recipe=recipe, ties=ties, changed=changed)

@@ -8,6 +8,7 @@ baselines are, if anything, flattered.
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from sklearn.svm import SVC
 
 from mer_search.data.store import Motion
 from mer_search.evaluation.folds import hardest_of
-from mer_search.evaluation.metrics import Floats
+from mer_search.evaluation.metrics import Floats, Ints
 from mer_search.files import write_whole
 
+Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 SIZE = 10  # pixels a side of a thumbnail
 CHOSEN: dict[str, Callable[[], Any]] = {
     "logistic_regression": lambda: LogisticRegression(C=0.01, max_iter=1000),
@@ -44,19 +46,15 @@ def thumbnails(motion: Motion) -> NDArray[np.float32]:
     return small.reshape(len(maps), -1)
 
 
-def _fitted(name: str, features: NDArray[np.float32], labels: NDArray[np.int64]) -> Any:
+def _fitted(name: str, features: NDArray[np.float32], labels: Ints) -> Any:
     """A model trained on these. Where all are of one class, which scikit-learn's classifiers refuse, it says that."""
     model = CHOSEN[name]() if len(set(labels.tolist())) > 1 else DummyClassifier(strategy="prior")
     return make_pipeline(StandardScaler(), model).fit(features, labels)
 
 
 def predict(
-    name: str,
-    motion: Motion,
-    labels: NDArray[np.int64],
-    folds: Sequence[str],
-    on_fold: Callable[[], None] = lambda: None,
-) -> NDArray[np.int64]:
+    name: str, motion: Motion, labels: Ints, folds: Sequence[str], on_fold: Callable[[], None] = lambda: None
+) -> Ints:
     """(N,) class of every clip by a model that never saw its fold (its subject); `on_fold` is called after each."""
     features, out = thumbnails(motion), np.zeros_like(labels)
     for train, test in LeaveOneGroupOut().split(features, labels, folds):
@@ -65,7 +63,7 @@ def predict(
     return out
 
 
-def seconds_of(motion: Motion, labels: NDArray[np.int64], folds: Sequence[str]) -> float:
+def seconds_of(motion: Motion, labels: Ints, folds: Sequence[str]) -> float:
     """How long `predict` takes for all baselines: timed on one fold of each."""
     features, other = thumbnails(motion), np.asarray(folds) != folds[0]
     began = time.perf_counter()
@@ -74,50 +72,36 @@ def seconds_of(motion: Motion, labels: NDArray[np.int64], folds: Sequence[str]) 
     return (time.perf_counter() - began) * len(set(folds))
 
 
-def predict_all(
-    path: Path,
-    motion: Motion,
-    labels: NDArray[np.int64],
-    subjects: Sequence[str],
-    folds: Sequence[str],
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> dict[str, NDArray[np.int64]]:
-    """(N,) class of every clip by every baseline. They are kept in `path`, whose name must stand for the clips and
-    their motion; a file that is damaged, or of other baselines than these, is written anew.
-
-    `progress` is called with (what is done, done, total) after each fold."""
+def keep_predictions(
+    path: Path, motion: Motion, labels: Ints, subjects: Sequence[str], folds: Sequence[str], progress: Progress
+) -> None:
+    """Write the class of every clip by every baseline, with its label and subject, into `path`, whose name must stand
+    for the clips and their motion; a file that is damaged, or of other baselines than these, is written anew."""
     recipe = {"thumbnail": SIZE, **{name: repr(make()) for name, make in CHOSEN.items()}}
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(path.read_text())
-        if kept["recipe"] == recipe:
-            return {name: np.array(kept["predicted"][name], np.int64) for name in CHOSEN}
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+        if kept["recipe"] == recipe and set(kept["predicted"]) == set(CHOSEN):
+            return
     done, total = count(1), len(CHOSEN) * len(set(folds))
     progress("fitting baselines", 0, total)
     predicted = {
-        name: predict(name, motion, labels, folds, lambda: progress("fitting baselines", next(done), total))
+        name: predict(name, motion, labels, folds, lambda: progress("fitting baselines", next(done), total)).tolist()
         for name in CHOSEN
     }
-    listed = {name: classes.tolist() for name, classes in predicted.items()}
-    clips = {"labels": labels.tolist(), "subjects": list(subjects)}  # so that scores can be computed again
-    write_whole(path, json.dumps({"recipe": recipe, **clips, "predicted": listed}))
-    return predicted
+    clips = {"labels": labels.tolist(), "subjects": list(subjects)}
+    write_whole(path, json.dumps({"recipe": recipe, **clips, "predicted": predicted}))
 
 
-def log_loss(motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str]) -> Floats:
+def log_loss(motion: Motion, labels: Ints, subjects: Sequence[str]) -> Floats:
     """(N,) log-loss of every clip under the logistic regression that never saw its subject."""
-    features, out = thumbnails(motion), np.zeros(len(labels))
+    features, probs = thumbnails(motion), np.zeros((len(labels), labels.max() + 1))
     for train, test in LeaveOneGroupOut().split(features, labels, subjects):
         model = _fitted("logistic_regression", features[train], labels[train])
-        probs = dict(zip(model.classes_, model.predict_proba(features[test]).T, strict=True))
-        out[test] = [
-            -np.log(max(probs.get(label, np.zeros(len(test)))[place], 1e-4)) for place, label in enumerate(labels[test])
-        ]
-    return out
+        probs[np.ix_(test, model.classes_)] = model.predict_proba(features[test])
+    return np.asarray(-np.log(np.maximum(probs[np.arange(len(labels)), labels], 1e-4)))
 
 
-def hardest_first(motion: Motion, labels: NDArray[np.int64], subjects: Sequence[str]) -> tuple[str, ...]:
+def hardest_first(motion: Motion, labels: Ints, subjects: Sequence[str]) -> tuple[str, ...]:
     """All subjects, the hardest for the logistic regression first."""
     losses = log_loss(motion, labels, subjects)
     return hardest_of({subject: losses[np.asarray(subjects) == subject].sum() for subject in set(subjects)})

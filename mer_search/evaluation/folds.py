@@ -27,14 +27,8 @@ class Fold:
 def leave_one_out(
     clip_folds: Sequence[str], clip_subjects: Sequence[str], left_out: str, val: int = 0, seed: int = 0
 ) -> Fold:
-    """The fold that tests the clips of `left_out` and holds `val` of the other subjects out, drawn by `seed`.
-
-    `data.fit` has seen to it that there are enough of them.
-
-    Args:
-        clip_folds: of each clip, the fold that tests it: its subject or its database.
-        clip_subjects: of each clip.
-    """
+    """The fold that tests the clips whose fold is `left_out`, and holds `val` of the other subjects out, drawn by
+    `seed`; `data.fit` has seen to it that there are enough of them."""
     names, is_test = np.asarray(clip_subjects), np.asarray(clip_folds) == left_out
     others = np.unique(names[~is_test])
     held_out = np.isin(names, np.random.default_rng(seed).permutation(others)[:val])
@@ -48,8 +42,7 @@ def everybody(clips: int) -> Fold:
 
 
 def fold_seed(seed: int, left_out: str) -> int:
-    """The seed of a fold: it depends on the seed and on what is left out, not on the trial, so trials are paired by
-    fold."""
+    """The seed of a fold, which does not depend on the trial, so that trials are paired by fold."""
     return int.from_bytes(hashlib.sha256(f"{seed} {left_out}".encode()).digest()[:6], "big")
 
 
@@ -75,48 +68,40 @@ def select_subjects(
     text: str, known: Sequence[str], ranked: Sequence[str], databases: Mapping[str, Iterable[str]] | None = None
 ) -> tuple[str, ...]:
     """Subject names for `all`, `hardest`, `hardest_7`, `stratified_7`, `1-4`, `[1, 2, 3]`, `7`, or names: `s03, sub17`,
-    `casme2, s03`.
+    `casme2, s03`. UsageError for a number or a name that no subject or more than one subject fits.
 
     Args:
         text: what the user wrote.
         known: every subject of the data.
-        ranked: the data's subjects, the hardest first; `hardest` means the first ten, `stratified` ten
-            spread evenly over all.
+        ranked: these, the hardest first; `hardest` means the first ten, `stratified` ten spread evenly over all.
         databases: the subjects of each database in the data, for which its name stands.
-
-    Raises:
-        UsageError: for a number or a name that no subject or more than one subject fits.
     """
-    text = text.strip()
+    text, groups = text.strip(), databases or {}
     if text == "all":
         return tuple(sorted(known))
-    chosen: tuple[str, ...]
     if match := re.fullmatch(rf"({'|'.join(RANKED)})(?:_([0-9]{{1,9}}))?", text):
         if int(match[2] or 0) > len(ranked):
             raise UsageError(f"{text} needs as many ranked subjects, but there are {len(ranked)}: {', '.join(ranked)}")
         count = min(int(match[2] or 10), len(ranked))
         step = 1 if match[1] == "hardest" else len(ranked) / max(count, 1)
-        chosen = tuple(ranked[int((place + 0.5) * step)] for place in range(count))
-    elif match := re.fullmatch(r"([0-9]{1,9})\s*-\s*([0-9]{1,9})", text):
-        numbers = map(str, range(int(match[1]), int(match[2]) + 1))
-        chosen = tuple(dict.fromkeys(_subject(number, known) for number in numbers))
+        chosen = [ranked[int((place + 0.5) * step)] for place in range(count)]
     else:
-        names = filter(None, re.split(r"[,\s\[\]\"']+", text))
-        groups = databases or {}
+        names: Iterable[str] = re.findall(r"[^,\s\[\]\"']+", text)
+        if match := re.fullmatch(r"([0-9]{1,9})\s*-\s*([0-9]{1,9})", text):
+            names = map(str, range(int(match[1]), int(match[2]) + 1))
         each = (sorted(groups[name]) if name in groups else [_subject(name, known, groups)] for name in names)
-        chosen = tuple(dict.fromkeys(subject for group in each for subject in group))
+        chosen = [subject for group in each for subject in group]
     if not chosen:
         raise UsageError(
             f"subjects must be all, hardest, hardest_7, stratified_7, 1-4, [1, 2, 3], 7 or names, but got {text!r}"
         )
-    return chosen
+    return tuple(dict.fromkeys(chosen))
 
 
-def _subject(name: str, known: Sequence[str], databases: Iterable[str] = ()) -> str:
+def _subject(name: str, known: Sequence[str], databases: Iterable[str]) -> str:
     """The one subject of that name or number."""
-    fitting = [s for s in known if s == name] or [
-        s for s in known if re.fullmatch("[0-9]{1,9}", name) and _number(s) == int(name)
-    ]
+    same = [s for s in known if re.fullmatch("[0-9]{1,9}", name) and _number(s) == int(name)]
+    fitting = [name] if name in known else same
     if len(fitting) != 1:
         everything = [*sorted(known), *sorted(databases)]
         found = f"fits {' and '.join(fitting)}; write the name" if fitting else f"is none of {', '.join(everything)}"
@@ -128,5 +113,5 @@ def _subject(name: str, known: Sequence[str], databases: Iterable[str] = ()) -> 
 
 
 def _number(subject: str) -> int | None:
-    digits = re.search(r"\d+$", subject)
+    digits = re.search(r"(?<!\d)\d{1,9}$", subject)
     return int(digits[0]) if digits else None

@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,11 @@ class Row(NamedTuple):
     truth: str
     prediction: str
 
+    @property
+    def id(self) -> str:
+        """As a dataset names the clip: "sub05/EP02_01f"."""
+        return f"{self.subject}/{self.clip}"
+
 
 @dataclass(frozen=True)
 class Log:
@@ -54,14 +59,11 @@ class Log:
     classes: tuple[str, ...]  # K that are a clip's or predicted, in order
     epochs: tuple[int, ...]  # E; () where the log has none, and the folds have one
     folds: tuple[Predictions, ...]  # one for each subject; clips "sub05/EP02_01f"
+    last: tuple[Row, ...]  # what it says after the last epoch
 
 
 def read_log(path: Path) -> Log:
-    """The log in a file: .xlsx, or text in any encoding with commas, semicolons, tabs or MEGC 2019's spaces.
-
-    Raises:
-        DataError: if it cannot be read, lacks a column or a value, or has a clip twice.
-    """
+    """The log in a file: .xlsx, or text in any encoding with commas, semicolons, tabs or MEGC 2019's spaces."""
     if not path.exists():
         raise DataError(f"there must be a log of predictions at {path}, but there is no such file; correct the path")
     try:
@@ -75,7 +77,7 @@ def read_log(path: Path) -> Log:
             raise ValueError(f"is empty; {FORMATS}")
         titles = cells[0][1]
         is_table = len(titles) > 2 or any(map(_field, titles))
-        return _log(str(path), list(_table(cells) if is_table else _megc(cells)))
+        return _log(str(path), list(map(_checked, _table(cells) if is_table else _megc(cells))))
     except ValueError as error:
         raise DataError(f"{path} must be a log of predictions, but {error}") from error
 
@@ -124,39 +126,14 @@ def _megc(cells: Cells) -> Iterator[Row]:
         subject = words[1] if of_name[words[1]] == 1 else " ".join(words)
 
 
-def _log(name: str, raw: Sequence[Row]) -> Log:
-    rows = list(map(_named, raw))
-    if not rows:
-        raise ValueError("has titles and no clip below them; a row for each clip must follow")
-    names = {name for row in rows for name in (row.truth, row.prediction)}
-    numbers = [name for name in names if name.isdecimal()]
-    if not 0 < len(names) <= MAX_CLASSES:
-        raise ValueError(f"has {len(rows)} clips of {len(names)} classes, and 1 to {MAX_CLASSES} are taken for classes")
-    if numbers and len(numbers) < len(names):
-        raise ValueError(
-            f"its classes are numbers and names, {numbers[0]} and {min(names - {*numbers})}; take one kind"
-        )
-    classes = sorted(names, key=int if numbers else str)
-    found: dict[str, dict[int, dict[str, Row]]] = {}  # subject, epoch, clip
-    for row in rows:
-        clips = found.setdefault(row.subject, {}).setdefault(row.epoch, {})
-        if row.clip in clips:
-            when = "" if row.epoch == NO_EPOCH else f" in epoch {row.epoch}"
-            raise ValueError(f"has {_id(row)} twice{when}, on lines {clips[row.clip].line} and {row.line}")
-        clips[row.clip] = row
-    epochs = sorted({row.epoch for row in rows})
-    folds = tuple(_fold(subject, by_epoch, epochs, classes) for subject, by_epoch in found.items())
-    return Log(name, tuple(classes), () if epochs == [NO_EPOCH] else tuple(epochs), folds)
-
-
-def _named(row: Row) -> Row:
+def _checked(row: Row) -> Row:
     """A row with its clip's name without the subject's, and the names of its classes."""
     clip = row.clip.removeprefix(f"{row.subject}/")
     if not (row.subject and clip and f"{row.subject}{clip}{row.truth}{row.prediction}".isprintable()):
         raise ValueError(f"line {row.line} has the subject {row.subject!r:.50} and the clip {clip!r:.50}; name both")
     truth, said = _class(row.truth), _class(row.prediction)
-    if not truth or not said:
-        wrong = f"prediction {row.prediction!r:.50}" if truth else f"truth {row.truth!r:.50}"
+    if truth is None or said is None:
+        wrong = f"truth {row.truth!r:.50}" if truth is None else f"prediction {row.prediction!r:.50}"
         raise ValueError(f"line {row.line} has the {wrong}, which is no class: no name and no whole number from 0")
     return row._replace(clip=clip, truth=truth, prediction=said)
 
@@ -171,26 +148,43 @@ def _class(cell: str) -> str | None:
     return None if whole is None else str(whole)
 
 
-def _id(row: Row) -> str:
-    return f"{row.subject}/{row.clip}"
+def _log(name: str, rows: Sequence[Row]) -> Log:
+    if not rows:
+        raise ValueError("has titles and no clip below them; a row for each clip must follow")
+    names = {name for row in rows for name in (row.truth, row.prediction)}
+    numbers = [name for name in names if name.isdecimal()]
+    if len(names) > MAX_CLASSES:
+        raise ValueError(f"has {len(rows)} clips of {len(names)} classes, and 1 to {MAX_CLASSES} are taken for classes")
+    if numbers and len(numbers) < len(names):
+        raise ValueError(
+            f"its classes are numbers and names, {numbers[0]} and {min(names - {*numbers})}; take one kind"
+        )
+    classes = sorted(names, key=int if numbers else str)
+    found: dict[str, dict[tuple[int, str], Row]] = {}  # subject -> (epoch, clip) -> row
+    for row in rows:
+        own, key = found.setdefault(row.subject, {}), (row.epoch, row.clip)
+        if key in own:
+            when = "" if row.epoch == NO_EPOCH else f" in epoch {row.epoch}"
+            raise ValueError(f"has {row.id} twice{when}, on lines {own[key].line} and {row.line}")
+        own[key] = row
+    epochs = sorted({row.epoch for row in rows})
+    folds = tuple(_fold(subject, own, epochs, classes) for subject, own in found.items())
+    last = tuple(row for row in rows if row.epoch == epochs[-1])
+    return Log(name, tuple(classes), () if epochs == [NO_EPOCH] else tuple(epochs), folds, last)
 
 
-def _fold(
-    subject: str, by_epoch: Mapping[int, Mapping[str, Row]], epochs: Sequence[int], classes: Sequence[str]
-) -> Predictions:
+def _fold(subject: str, rows: dict[tuple[int, str], Row], epochs: Sequence[int], classes: Sequence[str]) -> Predictions:
     """A subject's predictions: every epoch must have the same clips, with the same truths."""
-    if lacking := [epoch for epoch in epochs if epoch not in by_epoch]:
-        raise ValueError(f"{subject} has no epoch {lacking[0]}, which others have; every subject needs the same")
-    first = by_epoch[epochs[0]]
-    for epoch, clips in by_epoch.items():
-        if odd := sorted(clips.keys() ^ first.keys()):
-            lacks = epoch if odd[0] in first else epochs[0]
-            raise ValueError(f"has {subject}/{odd[0]} not in epoch {lacks}; every epoch needs the same clips")
-        for one, other in ((first[clip], row) for clip, row in clips.items() if row.truth != first[clip].truth):
-            truths = f"{one.truth} on line {one.line} and {other.truth} on line {other.line}"
-            raise ValueError(f"the truth of {_id(one)} is {truths}; it must be the same in every epoch")
-    place = {name: number for number, name in enumerate(classes)}
-    predicted = [[place[by_epoch[epoch][clip].prediction] for clip in first] for epoch in epochs]
-    labels = np.array([place[row.truth] for row in first.values()])
+    clips: dict[str, Row] = {}
+    for row in rows.values():
+        clips.setdefault(row.clip, row)
+    for epoch, (clip, first) in product(epochs, clips.items()):
+        if (epoch, clip) not in rows:
+            raise ValueError(f"has {first.id} not in epoch {epoch}; every epoch needs the same clips")
+        if (row := rows[epoch, clip]).truth != first.truth:
+            truths = f"{first.truth} on line {first.line} and {row.truth} on line {row.line}"
+            raise ValueError(f"the truth of {row.id} is {truths}; it must be the same in every epoch")
+    predicted = [[classes.index(rows[epoch, clip].prediction) for clip in clips] for epoch in epochs]
+    labels = np.array([classes.index(row.truth) for row in clips.values()])
     probabilities = np.eye(len(classes), dtype=np.float16)[predicted]
-    return Predictions(0, subject, tuple(map(_id, first.values())), labels, probabilities)
+    return Predictions(0, subject, tuple(row.id for row in clips.values()), labels, probabilities)

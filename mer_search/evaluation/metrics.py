@@ -40,27 +40,25 @@ def confusion(labels: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> 
 def uf1(matrix: NDArray[Any], classes: NDArray[np.bool_] | None = None) -> Floats:
     """Unweighted F1 of confusion matrices (..., K, K) -> (...): mean over classes of 2TP / (2TP + FP + FN).
 
-    Args:
-        matrix: the counts.
-        classes: (K,) those that the mean is over, such as the whole sample's for a part of it; None for those that
-            occur or are predicted in each matrix.
+    The mean is over `classes` (K,), such as the whole sample's for a part of it; None for those that occur or are
+    predicted in each matrix.
     """
-    return _mean_over_classes(*_f1_parts(matrix), classes)
+    return _mean_over_classes(2 * matrix.diagonal(axis1=-2, axis2=-1), _met(matrix), classes)
 
 
 def f1_by_class(matrix: NDArray[Any]) -> Floats:
     """F1 of each class, of confusion matrices (..., K, K) -> (..., K); 0 of a class without a clip and a prediction."""
-    return _ratios(*_f1_parts(matrix))
+    return _ratios(2 * matrix.diagonal(axis1=-2, axis2=-1), _met(matrix))
 
 
-def _f1_parts(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    return 2 * matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(-1) + matrix.sum(-2)
+def _met(matrix: NDArray[Any]) -> NDArray[Any]:
+    """(..., K) how often each class occurs and is predicted, 2TP + FP + FN."""
+    return np.asarray(matrix.sum(-1) + matrix.sum(-2))
 
 
 def occurring(matrix: NDArray[Any]) -> NDArray[np.bool_]:
     """(K,) which classes occur or are predicted in any of the confusion matrices (..., K, K)."""
-    counts = matrix.sum(-1) + matrix.sum(-2)
-    return np.asarray(counts.reshape(-1, counts.shape[-1]).any(0))
+    return np.asarray(_met(matrix).reshape(-1, matrix.shape[-1]).any(0))
 
 
 def uar(matrix: NDArray[Any]) -> Floats:
@@ -87,6 +85,12 @@ def _mean_over_classes(above: NDArray[Any], below: NDArray[Any], classes: NDArra
 
 def _ratios(above: NDArray[Any], below: NDArray[Any]) -> Floats:
     return np.asarray(np.where(below > 0, above / np.where(below > 0, below, 1), 0.0), dtype=np.float64)
+
+
+def scores(matrix: NDArray[Any]) -> Scores:
+    """All scores of one confusion matrix (K, K)."""
+    left_out = np.flatnonzero(_met(matrix) == 0)
+    return Scores(float(uf1(matrix)), float(uar(matrix)), float(accuracy(matrix)), tuple(left_out.tolist()))
 
 
 def units_f1(truth: NDArray[Any], shown: NDArray[Any], over: str = "occurring") -> float:
@@ -116,12 +120,6 @@ def unit_counts(folds: Sequence[Predictions]) -> dict[str, Ints]:
     return dict(sorted(found.items(), key=lambda item: -item[1][0]))
 
 
-def scores(matrix: NDArray[Any]) -> Scores:
-    """All scores of one confusion matrix (K, K)."""
-    left_out = np.flatnonzero(matrix.sum(-1) + matrix.sum(-2) == 0)
-    return Scores(float(uf1(matrix)), float(uar(matrix)), float(accuracy(matrix)), tuple(left_out.tolist()))
-
-
 def tail_epochs(epochs: int) -> int:
     """How many of the last epochs the tail rule averages."""
     return max(1, round(TAIL * epochs))
@@ -129,7 +127,7 @@ def tail_epochs(epochs: int) -> int:
 
 def tail(fold: Predictions) -> Floats:
     """Mean probability of the last epochs (n, K): the default objective and the headline. Leak-free."""
-    return np.asarray(fold.probabilities[-tail_epochs(len(fold.probabilities)) :].mean(0, dtype=np.float64))
+    return np.asarray(fold.probabilities[-tail_epochs(fold.epochs) :].mean(0, dtype=np.float64))
 
 
 def last(fold: Predictions) -> Floats:
@@ -138,11 +136,7 @@ def last(fold: Predictions) -> Floats:
 
 
 def val_epoch(fold: Predictions) -> Floats:
-    """Probability (n, K) at the epoch that fits the subjects held out of training best, ties to the earlier. Leak-free.
-
-    Raises:
-        UsageError: if no subjects were held out.
-    """
+    """Probability (n, K) at the epoch that fits the subjects held out best, ties to the earlier. Leak-free."""
     if fold.val_log_likelihood is None:
         raise UsageError(
             f"rule val_epoch needs subjects held out of training, but there are none beside {fold.subject}; train with "
@@ -179,27 +173,19 @@ def f1_by_epoch(fold: Predictions) -> tuple[Floats, Floats]:
 Rule = Callable[[Predictions], Floats]
 RULES: dict[str, Rule] = {"tail": tail, "last": last, "val_epoch": val_epoch, "best_test_epoch": best_test_epoch}
 LEAKS = frozenset({"best_test_epoch"})  # rules that look at the test subject's labels
-PUBLISHED_RULES: dict[str, Rule] = {
-    "earliest": best_test_epoch,
-    "latest": partial(best_test_epoch, latest=True),
-}  # by ties
+PUBLISHED_RULES: dict[str, Rule] = {"earliest": best_test_epoch, "latest": partial(best_test_epoch, latest=True)}
 
 
 def available(folds: Sequence[Predictions], ties: str = "earliest") -> dict[str, Rule]:
     """The rules that can be applied to all of the folds: `val_epoch` only where subjects were held out, and
-    `best_test_epoch` with the ties of the public code."""
+    `best_test_epoch` with the ties of the public code, of PUBLISHED_RULES."""
     held_out = all(fold.val_log_likelihood is not None for fold in folds)
     rules = RULES | {"best_test_epoch": PUBLISHED_RULES[ties]}
     return {name: rule for name, rule in rules.items() if rule is not val_epoch or held_out}
 
 
-def log_likelihood(fold: Predictions, rule: Rule) -> float:
-    """Mean log-probability of the truth over a subject's clips: the score of one subject alone. At most 0."""
-    return mean_log(rule(fold), fold.labels)
-
-
 def mean_log(probs: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Mean log of the probs (n, K) given to the true classes (n,), none counted as less than 1e-4."""
+    """Mean log of the probs (n, K) given to the true classes (n,), none counted as less than 1e-4; at most 0."""
     given = probs[np.arange(len(labels)), labels].astype(np.float64)
     return float(np.log(np.maximum(given, 1e-4)).mean())
 

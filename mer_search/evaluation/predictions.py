@@ -1,9 +1,10 @@
 """Predictions: what a network said about a subject it has never seen, after every epoch. They are always kept."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,39 +50,46 @@ class Predictions:
     def by_subject(self) -> "list[Predictions]":
         """The predictions of each subject that the fold tests; of one subject alone the fold itself."""
         owners = [clip.partition("/")[0] if "/" in clip else self.subject for clip in self.clips]
-        return [self] if {*owners} == {self.subject} else [self._part(name, owners) for name in sorted({*owners})]
+        if set(owners) == {self.subject}:
+            return [self]
+        parts = []
+        for name in sorted(set(owners)):
+            own = [place for place, owner in enumerate(owners) if owner == name]
+            part = replace(
+                self,
+                subject=name,
+                clips=tuple(self.clips[place] for place in own),
+                labels=self.labels[own],
+                probabilities=self.probabilities[:, own],
+                unit_truth=None if self.unit_truth is None else self.unit_truth[own],
+                unit_probabilities=None if self.unit_probabilities is None else self.unit_probabilities[own],
+                whole=self,
+            )
+            parts.append(part)
+        return parts
 
-    def _part(self, subject: str, owners: Sequence[str]) -> "Predictions":
-        own = [place for place, owner in enumerate(owners) if owner == subject]
-        return replace(
-            self,
-            subject=subject,
-            clips=tuple(self.clips[place] for place in own),
-            labels=self.labels[own],
-            probabilities=self.probabilities[:, own],
-            unit_truth=None if self.unit_truth is None else self.unit_truth[own],
-            unit_probabilities=None if self.unit_probabilities is None else self.unit_probabilities[own],
-            whole=self,
-        )
+
+def grouped(folds: Iterable[Predictions], by: str) -> dict[Any, list[Predictions]]:
+    """The folds of each "seed" or "subject", in their order."""
+    found: dict[Any, list[Predictions]] = {}
+    for fold in folds:
+        found.setdefault(getattr(fold, by), []).append(fold)
+    return found
 
 
 def save(path: Path, fold: Predictions) -> None:
-    """Write a fold to an npz file."""
-    there = {name: value for name, value in vars(fold).items() if value is not None and name != "unit_names"}
-    arrays = {name: np.asarray(value) for name, value in there.items()} | (
-        {"unit_names": np.asarray(fold.unit_names)} if fold.unit_names else {}
-    )
+    """Write a fold to an npz file, without what is not known."""
+    arrays = {name: np.asarray(value) for name, value in vars(fold).items() if value is not None}
+    names = arrays.pop("unit_names")
+    if len(names):
+        arrays["unit_names"] = names
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_whole(path, buffer.getvalue())
 
 
 def load(path: Path) -> Predictions:
-    """The fold in a file that `save` wrote.
-
-    Raises:
-        DataError: if the file is damaged, or is not named as its fold is.
-    """
+    """The fold in a file that `save` wrote."""
     try:
         check_archive(path)
         with np.load(path, allow_pickle=False) as stored:
@@ -98,16 +106,17 @@ def load(path: Path) -> Predictions:
             )
         if path.stem != f"{fold.seed}-{fold.subject}":
             raise ValueError(f"it holds the fold of {fold.subject} with seed {fold.seed}")
-        return _checked(fold)
+        _check(fold)
     except Exception as error:  # zipfile, numpy and zlib each have their own
         raise DataError(
             f"{path} must hold a fold's predictions, but cannot be read ({error}); delete it, and `mer-search run` "
             "trains it again if it is a trial's, `mer-search confirm` if it is a confirmation's"
         ) from error
+    return fold
 
 
-def _checked(fold: Predictions) -> Predictions:
-    """The fold, unless it cannot be what a network said: a number that is none would be taken for the largest."""
+def _check(fold: Predictions) -> None:
+    """Raise ValueError for what no network can have said: a number that is none would be taken for the largest."""
     shape, classes = fold.probabilities.shape, fold.probabilities.shape[-1]
     tested = len(fold.clips) > 0 or fold.subject == EVERYBODY
     if len(shape) != 3 or not shape[0] > 0 or not len(fold.labels) == len(fold.clips) == shape[1] or not tested:
@@ -117,4 +126,3 @@ def _checked(fold: Predictions) -> Predictions:
     for numbers in (fold.probabilities, fold.val_log_likelihood):
         if numbers is not None and not (numbers.dtype.kind == "f" and np.isfinite(numbers).all()):
             raise ValueError(f"what is stored of {fold.subject} is not finite")
-    return fold

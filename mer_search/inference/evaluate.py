@@ -1,9 +1,9 @@
 """Weights from files, one a subject, scored on that subject's clips: published ones, or this tool's own."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,43 +23,32 @@ ENDINGS = (".pth", ".pt", ".safetensors")
 UNITS = ("pretrained.main_branch.embedau.bias", "units.bias")  # of V6: the public name, and ours
 
 
-class Weights(NamedTuple):
-    """A file and the subject that its network never saw."""
-
-    path: Path
-    subject: str
-
-
-def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> list[Weights]:
-    """The files, those in folders too, each with the subject in its name: `5model.pth`, `sub05.pth`,
-    `1000-sub05.safetensors`.
-
-    Raises:
-        UsageError: if there is none, one's name does not tell the subject, or two tell the same.
-    """
-    if absent := [str(path) for path in paths if not path.exists()]:
-        raise UsageError(f"WEIGHTS must be files or folders, but there is no {absent[0]}")
-    files = [
-        file
-        for path in paths
-        for file in (sorted(each for each in path.iterdir() if _is_whole(each)) if path.is_dir() else [path])
-    ]
-    if not files:
-        raise UsageError(f"WEIGHTS must be files {', '.join(ENDINGS)} or folders of them, but there are none")
-    found = [Weights(file, _subject(file, subjects)) for file in files]
-    for one in found:
-        twice = [str(other.path) for other in found if other.subject == one.subject]
-        if len(twice) > 1:
+def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> dict[str, Path]:
+    """Subject -> the file, perhaps in a folder, of a network that never saw it, as its name tells: `5model.pth`,
+    `sub05.pth`, `1000-sub05.safetensors`. There must be one file a subject."""
+    found: dict[str, Path] = {}
+    for file in (file for path in paths for file in _files(path)):
+        subject = _subject(file, subjects)
+        if subject in found:
             raise UsageError(
-                f"there must be one file a subject, but of {one.subject} there are {' and '.join(twice)}; name the "
+                f"there must be one file a subject, but of {subject} there are {found[subject]} and {file}; name the "
                 "files of one seed and epoch, such as checkpoints/0-sub*.best_test_epoch.safetensors"
             )
+        found[subject] = file
+    if not found:
+        raise UsageError(f"WEIGHTS must be files {', '.join(ENDINGS)} or folders of them, but there are none")
     return found
 
 
-def _is_whole(file: Path) -> bool:
-    """Whether a file may hold a network that was trained to the end; a first stage's knows no emotions yet."""
-    return file.suffix in ENDINGS and not re.search("action_units|embed_model", file.name)
+def _files(path: Path) -> list[Path]:
+    """The file, or those in a folder that may hold a network that was trained to the end: one of the first of two
+    stages knows no emotions yet."""
+    if not path.exists():
+        raise UsageError(f"WEIGHTS must be files or folders, but there is no {path}")
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
+    return [file for file in files if not re.search("action_units|embed_model", file.name)]
 
 
 def _subject(file: Path, subjects: Sequence[str]) -> str:
@@ -76,11 +65,7 @@ def _subject(file: Path, subjects: Sequence[str]) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file, by name; nothing in it is run.
-
-    Raises:
-        DataError: if it cannot be read, or holds anything else.
-    """
+    """The tensors in a file, by name; nothing in it is run. DataError where it holds anything else."""
     try:
         state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch, pickle and safetensors each have their own
@@ -89,49 +74,40 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"({type(error).__name__}); download or write it anew"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(item, Tensor) for name, item in state.items()
-    ):
+    items = state.items() if isinstance(state, dict) else [(None, state)]
+    if not all(isinstance(name, str) and isinstance(item, Tensor) for name, item in items):
         raise DataError(f"{path} must hold a network's state, a tensor a name, but holds a {type(state).__name__}")
     if not all(item.isfinite().all() for item in state.values()):
         raise DataError(f"{path} must hold finite weights, but some are not; download or write it anew")
-    return state
+    return dict(state)
 
 
 def network_of(state: dict[str, Tensor], run: Run) -> Network:
-    """The run's network with these weights, by public names or ours, in evaluation mode.
-
-    Raises:
-        UsageError: if they do not fit it.
-    """
+    """The run's network with these weights, by public names or ours, in evaluation mode; UsageError if they do not fit
+    it."""
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    units = next((len(state[name]) for name in UNITS if name in state), 0)
-    network = Network(run, units)
+    network = Network(run, next((len(state[name]) for name in UNITS if name in state), 0))
     if set(state) == set(network.state_dict()):
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip().rstrip(".")
             raise UsageError(f"the weights must have the shapes of this network, but have not: {first}") from None
-    elif not set(state) & set(public_names(network).values()):
+    elif set(state) & set(public_names(network).values()):
+        load_public_weights(network, state)
+    else:
         raise UsageError(
             "the weights must be of this network, but none of their names is "
             f"({', '.join(list(state)[:2])} ...); they belong to another --preset"
         )
-    else:
-        load_public_weights(network, state)
     return network.eval()
 
 
-def evaluate(weights: Sequence[Weights], loaded: Loaded, device: str, progress: Progress) -> list[Predictions]:
-    """What each network says of the clips of the subject that it never saw: one epoch each.
-
-    Raises:
-        DataError, UsageError: for a file that cannot be read, or does not fit the run.
-    """
-    found, clips = [], loaded.tensors
-    owner = np.array(loaded.subjects)
-    for done, (path, subject) in enumerate(weights, 1):
+def evaluate(weights: Mapping[str, Path], loaded: Loaded, device: str, progress: Progress) -> list[Predictions]:
+    """What each network says of the clips of the subject that it never saw: one epoch each. DataError or UsageError for
+    a file that cannot be read, or does not fit the run."""
+    found, clips, owner = [], loaded.tensors.to(device), np.array(loaded.subjects)
+    for done, (subject, path) in enumerate(weights.items(), 1):
         try:
             network = network_of(read_weights(path), loaded.run).to(device)
         except UsageError as error:
@@ -140,8 +116,8 @@ def evaluate(weights: Sequence[Weights], loaded: Loaded, device: str, progress: 
         probs = []
         for part in np.array_split(own, -(-len(own) // loaded.run.train.batch)):
             sets = clips.first[part]
-            onset = None if clips.onset is None else clips.onset[sets].float().to(device)
-            probs.append(predict_proba(network, loaded.run, clips.flow[sets].float().to(device), onset))
+            onset = None if clips.onset is None else clips.onset[sets].float()
+            probs.append(predict_proba(network, loaded.run, clips.flow[sets].float(), onset))
         guesses = torch.cat(probs).half().cpu().numpy()[None]
         names = tuple(clips.names[place] for place in own)
         found.append(Predictions(0, subject, names, loaded.labels[own], guesses))

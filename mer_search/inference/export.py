@@ -5,12 +5,16 @@ A file holds the networks that never saw one person, one a seed, and says their 
 Inputs: `motion` (B, T, P, H, W) float32, as data.flow measures it, and where the network has a position branch `onset`
 (B, 3, H, W) float32, the prepared onset frame, RGB in 0..255. Output: `probabilities` (B, K). Channels, the small onset
 image and the mean with the mirrored clip are made inside. What the file's user must know stands in its metadata.
+
+For people whom no dataset has there is a file of networks that learned from everybody. They have the configuration and
+the seeds of a confirmation, whose figure is the estimate for them: they are tested on nobody.
 """
 
 import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,19 +25,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mer_search.config import Run, digest
+from mer_search.confirmation.confirm import Announce, Confirmation, confirm_all
+from mer_search.confirmation.summary import Summary
+from mer_search.confirmation.target import Target
 from mer_search.data import DATASETS, open_folder
 from mer_search.data.clips import Clip
 from mer_search.data.store import load
+from mer_search.engine.where import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import EVERYBODY
 from mer_search.files import write_whole
 from mer_search.inference.predict import Confirmed
 from mer_search.model.network import Network
-from mer_search.search.workspace import Progress, cache
+from mer_search.search.workspace import Progress, cache, load_data
 from mer_search.training.predict_proba import mean_proba
 
 TOLERANCE = 1e-4  # of a probability, between onnxruntime and torch
 RANDOM = 3  # clips of random motion that a file is checked on
+SCRIPT = "use_final.py"  # uses a file of networks that learned from everybody
 SEEN = "what it says of anybody else in training is no test: it learned from them"
 
 
@@ -64,21 +73,12 @@ def export(
     progress: Progress,
     told: dict[str, str] | None = None,
 ) -> list[Exported]:
-    """Write `<out>/<subject>.onnx`, or `<out>/<database>.onnx`, for the networks that never saw each subject.
+    """Write `<out>/<subject>.onnx`, or `<out>/<database>.onnx`, for the networks that never saw each subject; `out` is
+    `onnx` in the confirmation's folder where it is None. The metadata say whom the networks saw, as `told`, or that
+    they never saw that person.
 
     The graph is made once, and again only for a network of other shapes (with units, they may differ); the others are
-    the same graph with their own weights.
-
-    Args:
-        confirmed: whose networks.
-        subjects: some of its people.
-        out: a folder; None for `onnx` in the confirmation's.
-        progress: told of every file.
-        told: what the metadata say of whom the networks saw; None for the person that they never saw.
-
-    Raises:
-        UsageError: without the packages, for an unknown subject, or if torch cannot export the network.
-        DataError: if a network is damaged, or its file does not say what torch says; there is no such file then.
+    the same graph with their own weights. Where a file does not say what torch says, it is deleted (DataError).
     """
     check_packages()
     for subject in subjects:
@@ -124,26 +124,28 @@ def check_packages() -> None:
 
 
 def _random(run: Run, clips: int = RANDOM) -> tuple[Tensor, ...]:
+    """Motion, and onset images where the networks take them, of so many clips."""
     random = torch.Generator().manual_seed(0)
     size = run.flow.size
-    motion = torch.randn(clips, run.frames.maps, len(_components(run)), size, size, generator=random)
+    motion = torch.randn(clips, run.frames.maps, len(_motion_of(run)[0]), size, size, generator=random)
     onset = (255 * torch.rand(clips, 3, size, size, generator=random)).round()
     return (motion, onset) if run.model.position else (motion,)
 
 
-def _components(run: Run) -> tuple[str, ...]:
-    """What a motion map holds as it is measured."""
+def _motion_of(run: Run) -> tuple[tuple[str, ...], str]:
+    """What a motion map holds as it is measured, and its unit."""
     if run.flow.method == "difference":
-        return ("red", "green", "blue")
-    return ("u", "v", "strain") if DATASETS[run.data.dataset].flow_images else ("u", "v")
+        return ("red", "green", "blue"), "minus those of the frame before, in grey levels"
+    if DATASETS[run.data.dataset].flow_images:
+        return ("u", "v", "strain"), "scaled to -1 to 1"
+    return ("u", "v"), "in pixels"
 
 
 def _graph(ensemble: _Ensemble) -> Any:
     """torch's ONNXProgram of the networks, whose batch may have any size."""
     from onnxscript import opset18 as op
 
-    run = ensemble.run
-    inputs = _random(run, 2)
+    inputs = _random(ensemble.run, 2)
     missing: dict[Callable[..., Any], Callable[..., Any]] = {  # of torch's own table
         torch.ops.aten.hypot.default: lambda u, v: op.Sqrt(op.Add(op.Mul(u, u), op.Mul(v, v)))
     }
@@ -163,7 +165,7 @@ def _graph(ensemble: _Ensemble) -> Any:
             error = error.__cause__
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise UsageError(
-            f"torch {torch.__version__} cannot export the networks of run {digest(run)} as ONNX ({reason}); "
+            f"torch {torch.__version__} cannot export the networks of run {digest(ensemble.run)} as ONNX ({reason}); "
             "`mer-search predict` can use them"
         ) from None
 
@@ -183,16 +185,15 @@ def _filled(graph: Any, ensemble: _Ensemble, metadata: dict[str, str]) -> bytes:
 def metadata(confirmed: Confirmed) -> dict[str, str]:
     """What a file's user must know of all networks of a confirmed run."""
     run = confirmed.run
-    unit = "minus those of the frame before, in grey levels" if run.flow.method == "difference" else "in pixels"
-    unit = "scaled to -1 to 1" if DATASETS[run.data.dataset].flow_images else unit
-    inputs = {"motion": f"(clips, maps, components, height, width): {', '.join(_components(run))}, {unit}"}
+    components, unit = _motion_of(run)
+    inputs = {"motion": f"(clips, maps, components, height, width): {', '.join(components)}, {unit}"}
     if run.model.position:
         inputs["onset"] = "(clips, components, height, width): red, green, blue of the prepared onset frame, 0 to 255"
     return {
         "made_by": f"mer-search {version('mer-search')}",
-        "title": confirmed.title,
-        "dataset": confirmed.dataset,
-        "synthetic": json.dumps(confirmed.synthetic),
+        "title": confirmed.summary.title,
+        "dataset": confirmed.summary.dataset,
+        "synthetic": json.dumps(confirmed.summary.synthetic),
         "run": digest(run),
         "classes": json.dumps(run.data.classes),
         "channels": f"{run.input.channels} of {run.input.components}, made inside",
@@ -200,18 +201,17 @@ def metadata(confirmed: Confirmed) -> dict[str, str]:
         "frames": json.dumps(run.frames.model_dump()),
         "prep": json.dumps(run.prep.model_dump()),
         "flow": json.dumps(run.flow.model_dump()),
-        "seeds": json.dumps(confirmed.seeds),
+        "seeds": json.dumps(confirmed.summary.seeds),
     }
 
 
 def _clips_at_hand(confirmed: Confirmed) -> dict[str, Clip]:
     """A clip of each fold, and one for the networks that saw all, if the data is still where it was."""
     try:
-        folder = open_folder(confirmed.data, confirmed.run.data.task)
+        clips = open_folder(confirmed.data, confirmed.run.data.task).clips
     except DataError:
         return {}
-    own = {clip.fold(confirmed.run.data.leave_out): clip for clip in folder.clips}
-    return {EVERYBODY: folder.clips[0]} | own
+    return {EVERYBODY: clips[0]} | {clip.fold(confirmed.run.data.leave_out): clip for clip in clips}
 
 
 def _real(clip: Clip | None, run: Run) -> list[tuple[Tensor, ...]]:
@@ -235,3 +235,67 @@ def _difference(content: bytes, ensemble: _Ensemble, cases: Sequence[tuple[Tenso
         with torch.no_grad():
             found.append(np.abs(said - ensemble(*inputs).numpy()).max())
     return float(np.max(found))
+
+
+def export_final(
+    confirmed: Confirmed, where: Where, out: Path | None, progress: Progress, announce: Announce
+) -> Exported:
+    """Train a confirmation's configuration on everybody, a network a seed, in `final` in its folder, and write
+    `<out>/everybody.onnx`, the networks' mean, and `<out>/use_final.py`, which uses it on frames; `out` is that folder,
+    too, where it is None. Networks that are finished are kept whatever happens."""
+    check_packages()
+    if confirmed.run.leaks:
+        raise UsageError(
+            f"training on everybody must not look at a test person, but that of {confirmed.summary.title} does "
+            '(train.stop_when_perfect, or units.chosen_by = "test"); confirm it without'
+        )
+    told, job = _told(confirmed.summary), _job(confirmed, progress)
+    confirm_all([job], where, progress, announce)
+    summary = confirmed.summary.model_copy(update={"title": job.target.title})
+    networks = replace(confirmed, summary=summary, folder=job.store, folds={EVERYBODY: EVERYBODY})
+    (written,) = export(networks, [EVERYBODY], out or job.store, progress, told)
+    write_whole(written.path.with_name(SCRIPT), Path(__file__).with_name(SCRIPT).read_text())
+    return written
+
+
+def _job(confirmed: Confirmed, progress: Progress) -> Confirmation:
+    """What is to be trained: one fold a seed, which leaves nobody out."""
+    run, data, title = confirmed.run, confirmed.data, confirmed.summary.title
+    loaded = load_data(data, run, progress)
+    if digest(loaded.run) != digest(run):
+        raise UsageError(
+            f"{data} must hold the clips that {title} was confirmed on, but holds others; restore them or confirm again"
+        )
+    if EVERYBODY in {*loaded.subjects, *(clip.database for clip in loaded.clips)}:
+        raise UsageError(
+            f"no subject and no database must be called {EVERYBODY!r} where networks are trained on all, but one of "
+            f"{data} is; rename it"
+        )
+    target = Target(
+        run, f"{title}, trained on everybody", confirmed.folder / "final", data, run.data.checksum,
+        trained=confirmed.folder, leave_out=run.data.leave_out,
+    )  # fmt: skip
+    return Confirmation(target, loaded, (EVERYBODY,), confirmed.summary.seeds)
+
+
+def _told(summary: Summary) -> dict[str, str]:
+    """What the file's metadata say of whom the networks learned from, and of how good they may be."""
+    estimate = {
+        "of": f"{summary.title}: {summary.protocol}, of {summary.n_subjects} subjects",
+        "seeds": summary.seeds,
+        "rule": "tail",
+        **summary.tail.model_dump(include={"uf1", "ci95", "averaged"}),
+        "subjects_that_chose_the_configuration": summary.n_tuning,
+    }
+    return {
+        "trained_on": f"everybody: all {summary.n_clips} clips of {summary.n_subjects} subjects; they were tested on "
+        "nobody, so that no figure is theirs, and what they say of these subjects is no test",
+        "estimate_for_new_people": json.dumps(estimate),
+    }
+
+
+def script_refusal(confirmed: Confirmed) -> str:
+    """Why the script cannot use a confirmed run's networks; "" if it can."""
+    from mer_search.inference import use_final  # imports onnxruntime
+
+    return use_final.refusal(metadata(confirmed))

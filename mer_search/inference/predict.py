@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mer_search.config import Run
 from mer_search.confirmation.folders import confirmation, confirmed_uf1, store_of
 from mer_search.confirmation.scoring import confirmed_folds
-from mer_search.confirmation.summary import read_summary
-from mer_search.data import DATASETS, open_folder
+from mer_search.confirmation.summary import Summary, read_summary
+from mer_search.data import DATASETS, Folder, open_folder
 from mer_search.data.clips import Problem
 from mer_search.data.flow import Measured, frame_sets, measure
 from mer_search.data.loose import ANNOTATED, Found, Moments, find
@@ -32,15 +32,11 @@ class Confirmed:
     """A confirmed run, whose networks can be used. A fold's networks are named by the subject, or the database, that
     they never saw."""
 
-    title: str  # "trial 7 of demo"
     folder: Path
     run: Run
     folds: Mapping[str, str]  # each person in training: the fold whose networks never saw them
-    seeds: tuple[int, ...]  # that these networks were trained with
     data: Path
-    dataset: str
-    synthetic: bool
-    uf1: float  # as it was confirmed, on all subjects
+    summary: Summary  # of its confirmation, on all subjects
     others: tuple[str, ...] = ()  # the study's other confirmed trials, the best first: "trial 0 (UF1 0.167)"
 
     @property
@@ -49,12 +45,8 @@ class Confirmed:
         return tuple(self.folds)
 
     def networks(self, fold: str, device: str) -> list[Network]:
-        """The networks of a fold, one a seed, whose mean is asked for.
-
-        Raises:
-            DataError: if one of them is missing or damaged.
-        """
-        files = [checkpoint_file(self.folder, seed, fold) for seed in self.seeds]
+        """The networks of a fold, one a seed, whose mean is asked for."""
+        files = [checkpoint_file(self.folder, seed, fold) for seed in self.summary.seeds]
         return [load_network(path, self.run, device) for path in files]
 
     def action_units(self, clip: str) -> dict[str, float]:
@@ -63,7 +55,7 @@ class Confirmed:
         fold = self.folds.get(clip.partition("/")[0])
         if fold is None or self.run.units.use == "none":
             return {}
-        tested = [load(fold_file(self.folder, seed, fold)) for seed in self.seeds]
+        tested = [load(fold_file(self.folder, seed, fold)) for seed in self.summary.seeds]
         rows = [
             each.unit_probabilities[each.clips.index(clip)]
             for each in tested
@@ -81,12 +73,7 @@ class Confirmed:
 
 
 def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
-    """A trial's confirmation on all subjects of the study; the best one if `trial` is None.
-
-    Raises:
-        UsageError: if there is none.
-        DataError: if its folder is damaged.
-    """
+    """A trial's confirmation on all subjects of the study; the best one if `trial` is None."""
     folder = confirmation(study, trial)
     others = {f"trial-{number}": f"trial {number} (UF1 {uf1:.3f})" for number, uf1 in confirmed_uf1(study).items()}
     others.pop(folder.name)
@@ -94,25 +81,11 @@ def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
 
 
 def confirmed_in(folder: Path, data: Path) -> Confirmed:
-    """The confirmation on all subjects that a folder holds, of clips in the folder `data`.
-
-    Raises:
-        DataError: if there is none, or it is damaged.
-    """
-    summary, folds = read_summary(folder / "summary.json"), confirmed_folds(folder)
+    """The confirmation on all subjects that a folder holds, of clips in the folder `data`."""
+    folds = {fold.subject: fold.fold for fold in confirmed_folds(folder).values()}
     if store_of(folder) != folder:
         raise DataError(f"{folder} must hold a confirmation on all subjects; confirm without --subjects")
-    return Confirmed(
-        summary.title,
-        folder,
-        read_config(folder / "config.json"),
-        {fold.subject: fold.fold for fold in folds.values()},
-        summary.seeds,
-        data,
-        summary.dataset,
-        summary.synthetic,
-        summary.tail.uf1,
-    )
+    return Confirmed(folder, read_config(folder / "config.json"), folds, data, read_summary(folder / "summary.json"))
 
 
 @dataclass(frozen=True)
@@ -156,90 +129,64 @@ def predict(
     """What the networks say about each clip, or why they cannot.
 
     A clip of a subject in training gets the mean of the networks that never saw that subject; any other clip the mean
-    of all networks. Each network is loaded once.
-
-    Args:
-        confirmed: whose networks predict.
-        clips: ids or paths, see data.loose.find.
-        subject: who is in the clips, if it was in training; None where the clips tell.
-        given: their onset, apex and offset; what is not given is as annotated, or found.
-        device: "cpu" or "cuda".
-        progress: told of clips that are read and of networks.
-
-    Raises:
-        UsageError: if no subject of that name was in training.
-        DataError: if a network is damaged.
+    of all networks. Each network is loaded once. `clips` are ids or paths, as for data.loose.find; `subject` is who is
+    in them, if it was in training, or None where they tell; what moments are not given is as annotated, or found.
     """
     if subject is not None:
         confirmed.check_subject(subject)
-    run = confirmed.run
+    run, taken = confirmed.run, []
     known = functools.cache(lambda: open_folder(confirmed.data, run.data.task))
-    flow_images = DATASETS[run.data.dataset].flow_images
     progress("reading clips", 0, len(clips))
-    taken: list[tuple[Found, Measured, tuple[str, ...]] | Problem] = []
     for done, text in enumerate(clips, 1):
-        look = functools.partial(find, text, confirmed.data, known, run, given, flow_images)
-        taken.append(_take(text, look, confirmed, subject))
+        taken.append(_take(confirmed, text, subject, given, known))
         progress("reading clips", done, len(clips))
-    met = [each for each in taken if not isinstance(each, Problem)]
-    sums = [np.zeros(len(run.data.classes)) for _ in met]
-    wanted = sorted({name for _, _, networks in met for name in networks})
+    met = [(*each, np.zeros(len(run.data.classes))) for each in taken if not isinstance(each, Problem)]
+    wanted = sorted({name for one, _, _ in met for name in one.networks})
     for done, name in enumerate(wanted, 1):
         ensemble = confirmed.networks(name, device)
-        for total, (_, measured, networks) in zip(sums, met, strict=True):
-            if name in networks:
-                motion = tensors(measured, device)
-                probs = [predict_proba(each, run, *motion)[0].cpu().numpy() for each in ensemble]
+        for one, measured, total in met:
+            if name in one.networks:
+                flow, onset = torch.from_numpy(measured.flow).float().to(device), measured.onset
+                small = None if onset is None else torch.from_numpy(onset).float().to(device)
+                probs = [predict_proba(network, run, flow, small)[0].cpu().numpy() for network in ensemble]
                 total += np.mean(probs, axis=0)
         progress("asking networks", done, len(wanted))
-    predicted = (
-        ClipPrediction(
-            found,
-            run.data.classes,
-            networks,
-            tuple(map(found.shown, frame_sets(found.clip, run.frames)[0])),
-            total / len(networks),
-            confirmed.action_units(found.clip.id) if found.origin == ANNOTATED else {},
-        )
-        for total, (found, _, networks) in zip(sums, met, strict=True)
-    )
+    predicted = (replace(one, probabilities=total / len(one.networks)) for one, _, total in met)
     return [each if isinstance(each, Problem) else next(predicted) for each in taken]
 
 
 def _take(
-    text: str, look: Callable[[], Found], confirmed: Confirmed, told: str | None
-) -> tuple[Found, Measured, tuple[str, ...]] | Problem:
-    """A clip, its motion and who judges it."""
+    confirmed: Confirmed, text: str, told: str | None, given: Moments, known: Callable[[], Folder]
+) -> tuple[ClipPrediction, Measured] | Problem:
+    """A clip and the networks that will be asked, without what they say, and its motion."""
+    run = confirmed.run
     try:
-        found = look()
+        found = find(text, confirmed.data, known, run, given, DATASETS[run.data.dataset].flow_images)
         if told and found.subject not in ("", told):
             raise UsageError(f"--subject must be who is in the clip, {found.subject}, but got {told}; leave it out")
         subject = told or found.subject
         met = subject in confirmed.subjects
         networks = (confirmed.folds[subject],) if met else tuple(dict.fromkeys(confirmed.folds.values()))
-        sets = frame_sets(found.clip, confirmed.run.frames)[:1]  # without jitter, as clips are tested in training
-        measured = measure(found.clip, sets, confirmed.run, found.read)
-        return replace(found, subject=subject if met else ""), measured, networks
+        frames = frame_sets(found.clip, run.frames)[:1]  # without jitter, as clips are tested in training
+        measured = measure(found.clip, frames, run, found.read)
+        shown = tuple(map(found.shown, frames[0]))
+        units = confirmed.action_units(found.clip.id) if found.origin == ANNOTATED else {}
+        found = replace(found, subject=subject if met else "")
+        return ClipPrediction(found, run.data.classes, networks, shown, np.zeros(0), units), measured
     except MerSearchError as error:
         return Problem(text, str(error))
     except OSError as error:
         return Problem(text, f"it cannot be read ({error.strerror}: {error.filename})")
 
 
-def tensors(measured: Measured, device: str) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Flow (S, T, P, H, W) and onset images (S, 3, H, W), or None, as a network's `judge` takes them."""
-    flow, onset = torch.from_numpy(measured.flow), measured.onset
-    return flow.float().to(device), None if onset is None else torch.from_numpy(onset).float().to(device)
-
-
 def document(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> dict[str, Any]:
     """All that was asked, as one JSON document."""
     return {
-        "title": confirmed.title,
-        "uf1": confirmed.uf1,
+        "title": confirmed.summary.title,
+        "uf1": confirmed.summary.tail.uf1,
         "other_confirmed": list(confirmed.others),
-        "dataset": confirmed.dataset,
-        "synthetic": confirmed.synthetic,
+        "dataset": confirmed.summary.dataset,
+        "synthetic": confirmed.summary.synthetic,
         "classes": list(confirmed.run.data.classes),
         "clips": [
             {"clip": each.clip, "error": each.what} if isinstance(each, Problem) else each.facts for each in predicted

@@ -41,12 +41,8 @@ def saliency(network: Network, run: Run, flow: Tensor, onset: Tensor | None, cla
     head pools all places (head_grid = 1), both are the same. The features are those of the last CA block that has
     `COARSE` places a side or more, else of the first: those after it tell too little of where.
 
-    Args:
-        network: in evaluation mode; it is as it was afterwards.
-        run: its configuration.
-        flow: (B, T, P, H, W).
-        onset: images (B, 3, H, W), or None.
-        classes: (B,) class numbers.
+    The network is in evaluation mode, and as it was afterwards. Flow is (B, T, P, H, W), onset images (B, 3, H, W), or
+    None, class numbers (B,).
     """
     called: list[tuple[Tensor, Tensor | None]] = []
 
@@ -105,18 +101,7 @@ def fold_predictions(folds: Sequence[Predictions], seed: int) -> list[FoldPredic
 def saliency_maps(
     folder: Path, loaded: Loaded, seed: int, told: Sequence[FoldPrediction], progress: Progress
 ) -> Mapping[str, ClipSaliency]:
-    """Clip -> what its network looked at.
-
-    Args:
-        folder: of the confirmation.
-        seed: whose networks are asked.
-        loaded: its clips.
-        told: predictions for the clips that are asked for.
-        progress: told of every fold.
-
-    Raises:
-        DataError: if a network is missing, damaged or another run's.
-    """
+    """Clip -> what its network of a seed looked at, for the clips of a confirmation's folder that are `told`."""
     device, found = choose_device("auto"), {}
     tensors = loaded.tensors.to(device)
     place = {clip: number for number, clip in enumerate(tensors.names)}
@@ -134,11 +119,8 @@ def saliency_maps(
                 saliency(network, loaded.run, flow, onset, torch.tensor(classes, device=device))
                 for classes in ([each.truth for each in batch], [each.guess for each in batch])
             )
-            for number, each in enumerate(batch):
-                found[each.clip] = ClipSaliency(
-                    truth.grad_cam[number].cpu().numpy(),
-                    guess.grad_cam[number].cpu().numpy(),
-                    tuple(map_[number].cpu().numpy() for map_ in truth.attention),
-                )
+            maps = [each.cpu().numpy() for each in (truth.grad_cam, guess.grad_cam, *truth.attention)]  # (B, G, G) each
+            for each, (for_truth, for_guess, *attention) in zip(batch, zip(*maps, strict=True), strict=True):
+                found[each.clip] = ClipSaliency(for_truth, for_guess, tuple(attention))
         progress("what networks look at", done, len(names))
     return found

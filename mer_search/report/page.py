@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mer_search.confirmation import folders
 from mer_search.confirmation.compare import kept
 from mer_search.confirmation.confirm import Confirmation
-from mer_search.confirmation.mistakes import mistakes_csv, of_study
+from mer_search.confirmation.difficulty import mistakes_csv, of_study
 from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import Comparison, Estimate, NetworkScore, Score, Summary, read_summary
 from mer_search.errors import DataError

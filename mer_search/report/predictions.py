@@ -10,8 +10,7 @@ from mer_search.data.clips import Problem
 from mer_search.evaluation.folds import EVERYBODY
 from mer_search.evaluation.metrics import fold_confusion, last, scores
 from mer_search.evaluation.predictions import Predictions
-from mer_search.inference.export import Exported
-from mer_search.inference.final import SCRIPT, script_refusal
+from mer_search.inference.export import SCRIPT, Exported, script_refusal
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.report.document import Cell, Table
 from mer_search.report.summaries import RULE_TITLES
@@ -33,9 +32,9 @@ NOT_KNOWN = (
 
 def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction | Problem]) -> None:
     """Each clip: what was taken, which networks were asked, the probabilities; an error where it cannot be used."""
-    networks = plural(len(confirmed.seeds), "network")
+    networks = plural(len(confirmed.summary.seeds), "network")
     _say_which(confirmed, f"{len(confirmed.subjects)} subjects in training, {networks} without each")
-    if confirmed.synthetic:
+    if confirmed.summary.synthetic:
         say("They learned from synthetic clips: what they say of real faces means nothing.")
     for each in predicted:
         if isinstance(each, Problem):
@@ -46,7 +45,8 @@ def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction |
 
 def _say_which(confirmed: Confirmed, what: str) -> None:
     """Whose networks are used, how good they were, and which others there are."""
-    say(f"{confirmed.title}, confirmed with UF1 {confirmed.uf1:.3f}: {confirmed.dataset}, {what}")
+    found = confirmed.summary
+    say(f"{found.title}, confirmed with UF1 {found.tail.uf1:.3f}: {found.dataset}, {what}")
     if confirmed.others:
         say(f"Also confirmed: {', '.join(confirmed.others)}; --trial takes another.")
 
@@ -77,7 +77,7 @@ def _print_one(one: ClipPrediction) -> None:
 
 def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
     """The files and how far they are from torch."""
-    networks = plural(len(confirmed.seeds), "network")
+    networks = plural(len(confirmed.summary.seeds), "network")
     _say_which(confirmed, f"the mean of {networks} a file as ONNX in {written[0].path.parent}")
     rows = [(each.path.name, f"{each.difference:.1e}", each.real) for each in written]
     show(Table(("file", "differs from torch by", "clips checked"), rows))

@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 
 from mer_search.config import Run, digest
-from mer_search.confirmation.mistakes import MIN_NETWORKS, ClipErrors
+from mer_search.confirmation.difficulty import MIN_NETWORKS, ClipErrors
 from mer_search.data.clips import Clip
 from mer_search.errors import DataError, MerSearchError
 from mer_search.evaluation.predictions import Predictions

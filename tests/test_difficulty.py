@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mer_search.confirmation.mistakes import MIN_NETWORKS, clip_errors, mistakes_csv
+from mer_search.confirmation.difficulty import MIN_NETWORKS, clip_errors, mistakes_csv, rank, study_line
+from mer_search.evaluation.folds import select_subjects
 from mer_search.evaluation.metrics import last, tail
 from mer_search.evaluation.predictions import Predictions
 
@@ -63,3 +64,28 @@ def test_the_file_has_every_clip_that_is_always_wrong():
         "s1/x,happy,sad,3,3,0.1000",
         "s1/y,angry,sad,3,3,0.2000",
     ]
+
+
+def _likely(subject, seed, *right):
+    """Clips of the first of two classes, each with this probability of it."""
+    chances = np.array([[[chance, 1 - chance] for chance in right]], np.float16)
+    names = tuple(f"{subject}/{k}" for k in range(len(right)))
+    return Predictions(seed, subject, names, np.zeros(len(right), np.int64), chances)
+
+
+def test_subjects_are_ranked_by_their_share_of_the_loss_not_by_one_unlucky_clip():
+    folds = [_likely("s1", 0, 0.125), _likely("s2", 0, 0.5, 0.25, 0.25, 0.25), _likely("s3", 0, 0.75, 0.75)]
+    folds += [_likely("s1", 1, 0.5), _likely("s2", 1, 0.5, 0.25, 0.25, 0.25), _likely("s3", 1, 0.75, 0.75)]
+    rows = rank(folds)
+    assert [(row.subject, row.clips) for row in rows] == [("s2", 4), ("s1", 1), ("s3", 2)]
+    assert rows[0].total == pytest.approx(7 * np.log(2))
+    assert rows[1].log_loss == pytest.approx(2 * np.log(2))  # mean over seeds of 3 log 2 and log 2
+    assert rows[1].log_loss > rows[0].log_loss
+    assert [row.errors for row in rows] == pytest.approx([3 / 3.5, 0.5 / 3.5, 0.0])
+
+
+def test_the_line_for_a_study_file_is_understood_by_one():
+    names = [f"{k:03d}" for k in range(1, 13)]
+    line = study_line(rank([_likely(name, 0, 1 - 0.05 * k) for k, name in enumerate(names, 1)]))
+    assert line.startswith('subjects = "012, 011, ')
+    assert select_subjects(line.split('"')[1], names, ()) == tuple(names[:1:-1])
