@@ -182,7 +182,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         summary = json.loads(done.stdout)["rules"]["tail"]["all"]
         assert names(study) == confirmed
         attributes = storage.get_study_system_attrs(study._study_id)
-        assert f"| trial 0 | {summary['uf1']:.3f} | {summary['sd']:.3f} |" in note_of(attributes, None)["body"]
+        assert f"| trial 0 of small | {summary['uf1']:.3f} | {summary['sd']:.3f} |" in note_of(attributes, None)["body"]
         told = note_of(attributes, None)["body"]
         assert re.fullmatch("Mine, above.\n#### From mer-search\n.*, or below it.\\*\nMine, below.", told, re.S)
         assert told.count("#### From mer-search") == 1
