@@ -110,7 +110,8 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
                 f"flow images have {maps} motion map{'s' * (maps > 1)} and no frames, so frames.maps must be {maps} at "
                 "most, model.position false, flow.method farneback and frames.crops 0, but they are "
                 f"{run.frames.maps}, {str(run.model.position).lower()}, {run.flow.method} and {run.frames.crops}; "
-                "set that in the study file, or of a published network with --set frames.maps=1 and the like"
+                "set that in the study file, or of a published network with --set frames.maps=1 "
+                "--set model.position=false"
             )
     left_out = run.data.leave_out
     folds = {clip.fold(left_out) for clip in clips}
