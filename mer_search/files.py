@@ -224,7 +224,7 @@ def toml_text(what: str, folder: Path, name_or_path: str) -> str:
     except FileNotFoundError as error:
         near = "".join(f"; did you mean {name}?" for name in get_close_matches(name_or_path, names, 1))
         raise UsageError(
-            f"a {what} must be a .toml file or one of {', '.join(names)}, but {path} does not exist{near}"
+            f"a {what} must be a .toml file or one of {', '.join(names)}, but there is no {name_or_path!r}{near}"
         ) from error
     except (OSError, ValueError, DataError) as error:
         reason = getattr(error, "strerror", None) or error

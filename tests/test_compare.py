@@ -219,11 +219,11 @@ def test_a_wrong_plan_is_one_clear_line(tmp_path, text, words):
 
 
 def test_a_plan_that_is_not_there_or_no_toml(tmp_path):
-    with pytest.raises(UsageError, match="one of ablation, decision, but got 'decisoin'"):
+    with pytest.raises(UsageError, match="one of ablation, decision, but there is no 'decisoin'"):
         load_plan("decisoin")
     (tmp_path / "none.toml").write_text("this is no TOML")
     with pytest.raises(UsageError, match=r"plan .*none\.toml: not valid TOML: Expected '='"):
         load_plan(str(tmp_path / "none.toml"))
     (tmp_path / "none.toml").unlink()
-    with pytest.raises(UsageError, match=r"a plan must be a .toml file or one of .*none.toml does not exist"):
+    with pytest.raises(UsageError, match=r"a plan must be a .toml file or one of .* there is no .*none.toml"):
         load_plan(str(tmp_path / "none.toml"))
