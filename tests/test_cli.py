@@ -422,3 +422,11 @@ def test_printed_commands_can_be_pasted_into_a_shell(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert shlex.split(lines[0])[3:] == ["status", "--storage", "sqlite:////a b/c.db", "--study-name", "my study"]
     assert shlex.split(lines[-1])[2:] == ["sqlite:////a b/c.db", "--artifact-dir", "my runs/my study/artifacts"]
+
+
+def test_an_import_is_seen_while_it_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "slow_library.py").write_text(
+        "from mer_search.cli.options import _is_importing\nseen = _is_importing()"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert __import__("slow_library").seen and not options._is_importing()

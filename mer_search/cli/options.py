@@ -4,8 +4,9 @@ import gc
 import io
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -82,7 +83,7 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):  # a path may hold bytes that are no text
                 stream.reconfigure(errors="backslashreplace")
         try:
-            with stoppable(), _refusals(), _explained():
+            with nullcontext() if ctx.parent else _loading(), stoppable(), _refusals(), _explained():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             say(partial(click.echo, err=True))
@@ -92,6 +93,31 @@ class Commands(click.Group):
         """Each command with its whole first sentence."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, each.get_short_help_str(200)) for name, each in sorted(self.commands.items())])
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Say that libraries are being loaded, where that takes longer than a second."""
+
+    def tell() -> None:
+        if _is_importing():
+            click.echo("loading PyTorch and OpenCV", err=True)
+
+    notice = threading.Timer(1.0, tell)
+    notice.daemon = True
+    notice.start()
+    try:
+        yield
+    finally:
+        notice.cancel()
+
+
+def _is_importing() -> bool:
+    """Whether the main thread is in an import statement."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextmanager
