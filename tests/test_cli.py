@@ -191,7 +191,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
     assert Path("runs/small/artifacts", shown.artifact_id).read_bytes() == kept
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        one_line(mer_search("dashboard", "--port", port), 2, "--port must be free", str(port))
+        one_line(mer_search("dashboard", "--port", port), 2, "this machine and a free port", str(port))
 
 
 @pytest.mark.parametrize(

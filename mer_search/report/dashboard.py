@@ -141,8 +141,8 @@ def check_port(host: str, port: int) -> None:
         socket.create_server((host, port)).close()
     except (OSError, UnicodeError, TypeError) as error:  # the latter two of a name that cannot be one
         raise UsageError(
-            f"--port must be free and --host an IPv4 address of this machine, but are {port} and {host!a} ({error}); "
-            "give others"
+            f"--host and --port must be an IPv4 address of this machine and a free port, but are {host!a} and {port} "
+            f"({error}); give others"
         ) from error
 
 
