@@ -180,7 +180,8 @@ def find_trial(study: optuna.Study, number: int | None) -> FrozenTrial:
             raise UsageError(f"study {study.study_name!r} must have a finished trial, but has none; run it first")
         return best
     trials = study.get_trials(deepcopy=False)
-    found = trials[number].state.name.lower() if 0 <= number < len(trials) else f"none of {len(trials)}"
+    have = f"0 to {len(trials) - 1}" if trials else "none"
+    found = trials[number].state.name.lower() if 0 <= number < len(trials) else f"none of them ({have})"
     if found != "complete":
         raise UsageError(
             f"a trial must be a finished one of study {study.study_name!r}, but {number} is {found}; "
