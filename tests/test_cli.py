@@ -388,7 +388,7 @@ def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_pat
     one_line(other, 1, "another space or settings", "--study-name")
     Path("small.toml").write_text(STUDY)
     moved = mer_search("run", "--study", "small.toml", "--study-name", "own", "--out", "third")
-    one_line(moved, 1, "its own was made as")
+    one_line(moved, 1, "it was made as", "is another one")
     assert not Path("third").exists()
     shutil.move(aside, flow_folder)
     assert not late.parent.exists()
