@@ -240,10 +240,13 @@ def test_clips_outside_the_task_are_counted(tmp_path):
     assert open_folder(tmp_path, "3").outside == {"fear": 1, "others": 1}
 
 
-def test_tables_of_other_names_are_named_with_those_that_are_known(tmp_path):
+def test_tables_of_other_names_are_to_be_renamed_to_those_that_are_known(tmp_path):
     write_book(tmp_path / "labels.xlsx", [COLUMNS, _row(1, "EP01_01")])
     write_book(tmp_path / "inside" / "coding.csv", [["sub01", "EP02_01f"]])
+    (tmp_path / "old.xls").touch()
     with pytest.raises(DataError) as refused:
         open_folder(tmp_path)
     assert "CASME2-coding-20140508.xlsx (CASME II), SAMM_Micro_FACS_Codes_v2.xlsx (SAMM), SMIC-" in str(refused.value)
-    assert "its tables are: labels.xlsx, inside/coding.csv" in str(refused.value)
+    assert "; rename labels.xlsx, old.xls, inside/coding.csv to the one whose columns it has, saved as" in str(
+        refused.value
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from mer_search.config import Data, Run, with_values
 from mer_search.data.clips import Clip, Problem, checksum
 from mer_search.data.dataset import Dataset
-from mer_search.data.readers.annotation import tables
+from mer_search.data.readers.annotation import OTHER_TABLES, TABLES, tables
 from mer_search.data.readers.composite import COMPOSITE, MIXED
 from mer_search.data.readers.flow_images import FLOW_IMAGES, nearby
 from mer_search.data.readers.layouts import LAYOUTS
@@ -64,13 +64,16 @@ def open_folder(path: Path, task: str = "") -> Folder:
     files = tables(path)
     dataset = next((each for each in DATASETS.values() if each.recognise(path, files)), None)
     if dataset is None:
-        sheets = ", ".join(f"{layout.file} ({layout.title})" for layout in LAYOUTS.values())
-        found = ", ".join(str(file.relative_to(path)) for file in files[:4]) or "none"
-        hint = (
-            f"it needs one of the spreadsheets {sheets}, as .xlsx or .csv, sub-folders with two of them, or flow "
-            f"images as <subject>/u_test/<0, 1 or 2>/<clip>.png; its tables are: {found}"
+        known = ", ".join(f"{layout.file} ({layout.title})" for layout in LAYOUTS.values())
+        found = ", ".join(str(file.relative_to(path)) for file in tables(path, {*TABLES, *OTHER_TABLES})[:4])
+        todo = (
+            f"rename {found} to the one whose columns it has, saved as .xlsx or .csv" if found else "correct the path"
         )
-        raise DataError(f"the data must be a known dataset's folder, but {path} is none: {nearby(path) or hint}")
+        needed = (
+            f"it needs one of the spreadsheets {known}, sub-folders with two of them, or flow images as "
+            f"<subject>/u_test/<0, 1 or 2>/<clip>.png; {todo}"
+        )
+        raise DataError(f"the data must be a known dataset's folder, but {path} is none: {nearby(path) or needed}")
     if task and task not in dataset.tasks:
         raise UsageError(
             f"a task of {dataset.title} must be one of {', '.join(dataset.tasks)} (numbers of classes), but "

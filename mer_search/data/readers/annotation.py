@@ -7,7 +7,7 @@ whatever else lies about (Thumbs.db, shortcuts, `._` files) is not looked at.
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from mer_search.data.readers.tables import read_table
 from mer_search.errors import DataError
 
 TABLES = {".xlsx", ".csv"}
+OTHER_TABLES = {".xls", ".ods"}  # that are not read
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 MIN_SHARE = 0.5  # a clip whose last frames are missing is used if this share of it is there
 MIN_FRAMES = 5  # frames that a shortened clip must have
@@ -326,14 +327,14 @@ def _preference(path: Path, root: Path) -> tuple[int, str]:
     return next((rank for rank, kind in enumerate(kinds) if kind in text), len(kinds)), text
 
 
-def tables(folder: Path) -> list[Path]:
+def tables(folder: Path, suffixes: Collection[str] = TABLES) -> list[Path]:
     """The tables in a folder and down to two levels below it, but those of landmarks; the nearest first."""
     found: dict[str, Path] = {}
     level = [folder]
     for _ in range(3):
         listed = [path for each in level for path in _listed(each) if path.suffix.lower() not in IMAGES]
         for path in listed:
-            if path.suffix.lower() in TABLES and path.is_file():
+            if path.suffix.lower() in suffixes and path.is_file():
                 found.setdefault(os.path.realpath(path), path)
         level = [path for path in listed if path.name != "landmarks" and path.is_dir()]
     return list(found.values())
