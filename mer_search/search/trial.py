@@ -219,7 +219,8 @@ def evaluation_job(
         foretell(trials, trial, loaded.run)
         seed = search.seed + repeats(trials, trial)
         trial.set_user_attr(SEED, seed)
-        told = [other for other in trials if other.number < trial.user_attrs[TOLD]]
+        first_not_told = trial.user_attrs[TOLD]  # which Optuna copies whenever it is asked
+        told = [other for other in trials if other.number < first_not_told]
         pruner = pruners.PRUNERS[search.file.pruner]
         order = pruners.subject_order(len(search.subjects), search.seed, trial.number)
         needs = pruner.plan(order, loaded.run.train.epochs)
