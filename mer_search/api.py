@@ -292,7 +292,7 @@ def confirm_targets(
 
     `start`, where the search started, comes last, unless it is None or one of the others.
     """
-    met = [*targets, *([start] if start and start not in targets else [])]
+    met = [*targets, *([start] if start and start.folder not in {target.folder for target in targets} else [])]
     jobs = prepare(met, path, subjects, seeds, progress)
     folds = confirm_all(jobs, where, progress, announce, on_epoch)
     summaries = [summarise(job, trained, progress) for job, trained in zip(jobs, folds, strict=True)]

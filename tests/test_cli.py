@@ -126,6 +126,8 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     again = mer_search("confirm", "--top", 2, "--seeds", 1, "--json")
     assert "cost: nothing, all 8 folds are on disk" in again.stderr  # the first trial is where the search started
     assert [len(found["rules"]["tail"]) for found in json.loads(again.stdout)] == [1, 1]
+    kept = mer_search("confirm", "--top", 2, "--seeds", 1, "--keep-best", "--json")
+    assert len(json.loads(kept.stdout)) == 2  # nor is the start confirmed beside itself
 
     met = mer_search("compare", 0, 1, "--seeds", 1, "--json")  # on the study's data, without --data
     assert met.exit_code == 0 and "all 8 folds are on disk" in met.stderr

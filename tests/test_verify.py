@@ -203,6 +203,13 @@ def test_a_rival_that_was_confirmed_elsewhere_with_fewer_seeds_is_no_difference(
     assert verify_confirmation(confirmation).differences == []
 
 
+def test_a_changed_figure_is_computed_anew_with_the_same_seeds(confirmation):
+    path = confirmation / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"gap": 0.5}))
+    (line,) = verify_confirmation(confirmation).differences
+    assert "gap is 0.5, but the predictions give" in line and " --seeds 2 --seed 1000` makes it anew" in line
+
+
 def test_the_other_subjects_of_a_comparison_have_its_order(confirmation):
     """Where databases are left out, subjects are not in the order of their names."""
     told = read_summary(confirmation / "summary.json").comparison

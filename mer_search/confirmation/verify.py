@@ -152,8 +152,8 @@ def _of_folds(folder: Path, run: Run, folds: Sequence[Predictions]) -> Iterator[
 
 
 def _of_confirmation(folder: Path) -> Iterator[str]:
-    store, tuned, again = store_of(folder), read_subjects(folder), confirm_again(folder)
-    run, summary, on_disk = _config(store), read_summary(folder / "summary.json"), confirmed_folds(folder)
+    store, tuned, summary = store_of(folder), read_subjects(folder), read_summary(folder / "summary.json")
+    run, on_disk, again = _config(store), confirmed_folds(folder), confirm_again(folder, summary.seeds)
     folds = list(on_disk.values())
     trained = {(fold.seed, fold.fold): fold.whole or fold for fold in folds}
     yield from _of_folds(store, run, list(trained.values()))
@@ -210,7 +210,10 @@ def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predic
         if set(keys) <= set(folds):
             return folds
     where = " or ".join(map(str, folders)) or f"a folder beside {store}"
-    raise DataError(f"{where} must hold the {len(keys)} folds that {store} was compared with; {confirm_again(store)}")
+    seeds = sorted({seed for seed, _ in keys})
+    raise DataError(
+        f"{where} must hold the {len(keys)} folds that {store} was compared with; {confirm_again(store, seeds)}"
+    )
 
 
 def unlike(where: str, expected: Any, stored: Any) -> Iterator[str]:
