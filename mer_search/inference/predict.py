@@ -68,7 +68,7 @@ class Confirmed:
         if subject not in self.subjects:
             raise UsageError(
                 f"--subject must be one of the people in training, {', '.join(self.subjects)}, but got {subject!r}; "
-                "leave it out for anybody else"
+                "for anybody else leave it out, or with export give --final"
             )
 
 
