@@ -422,10 +422,10 @@ def export_final(
     result: Result, out: str | Path | None = None, *, device: str = "auto", executor: str = "local",
     slots: int | None = None, progress: Progress = silent,
 ) -> Exported:  # fmt: skip
-    """Train networks on everybody, for people whom no dataset has, and write them as one ONNX file, `everybody.onnx`,
+    """Train networks on everybody, for people who are in no dataset, and write them as one ONNX file, `everybody.onnx`,
     with a script beside it that uses it on frames without this package.
 
-    They have the result's configuration and seeds, and are tested on nobody: the result's figure is their estimate.
+    They have the result's configuration and seeds, and are not tested: the result's figure is their estimate.
 
     Args:
         result: of all subjects.

@@ -146,7 +146,7 @@ def test_words_for_a_paper_are_copied_by_a_button(study, visit):
     page = visit(_report(study))
     parts = _section(page, "For a paper").locator(".code")
     assert [part.locator("b").inner_text().split(",")[0] for part in parts.all()] == [
-        "Methods", "Results", "Whom to cite",
+        "Methods", "Results", "What to cite",
     ]  # fmt: skip
     parts.nth(1).locator("button").click()
     assert parts.nth(1).locator("button").inner_text() == "Copied"

@@ -349,7 +349,7 @@ def test_calls_of_the_script_that_cannot_be(made):
 
 
 def test_what_cannot_be_trained_on_everybody_is_refused(made, executor, tmp_path):
-    one_line(_final(made.place, executor, "--subject", "sub01"), 2, "--final leaves nobody out, but got --subject")
+    one_line(_final(made.place, executor, "--subject", "sub01"), 2, "--final leaves no subject out, but got --subject")
     for name in ("config.json", "summary.json"):
         shutil.copy(made.confirmed.folder / name, tmp_path)
 

@@ -152,7 +152,7 @@ def export(given: Given, subject: str | None, out: Path | None, final: bool) -> 
     """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,
     checked against torch with onnxruntime."""
     if final and subject:
-        raise UsageError(f"--final leaves nobody out, but got --subject {subject}; leave one of the two out")
+        raise UsageError(f"--final leaves no subject out, but got --subject {subject}; leave one of the two out")
     from mer_search.report import terminal
 
     with terminal.working() as progress:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from mer_search.errors import UsageError
 
-EVERYBODY = "everybody"  # the name of a fold that leaves nobody out; a subject or a database of that name is its own
+EVERYBODY = (
+    "everybody"  # the name of a fold that leaves no subject out; a subject or a database of that name is its own
+)
 
 
 @dataclass(frozen=True)

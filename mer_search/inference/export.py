@@ -6,8 +6,8 @@ Inputs: `motion` (B, T, P, H, W) float32, as data.flow measures it, and where th
 (B, 3, H, W) float32, the prepared onset frame, RGB in 0..255. Output: `probabilities` (B, K). Channels, the small onset
 image and the mean with the mirrored clip are made inside. What the file's user must know stands in its metadata.
 
-For people whom no dataset has there is a file of networks that learned from everybody. They have the configuration and
-the seeds of a confirmation, whose figure is the estimate for them: they are tested on nobody.
+For people who are in no dataset there is a file of networks that learned from everybody. They have the configuration and
+the seeds of a confirmation, whose figure is the estimate for them: they are not tested.
 """
 
 import json
@@ -74,7 +74,7 @@ def export(
     told: dict[str, str] | None = None,
 ) -> list[Exported]:
     """Write `<out>/<subject>.onnx`, or `<out>/<database>.onnx`, for the networks that never saw each subject; `out` is
-    `onnx` in the confirmation's folder where it is None. The metadata say whom the networks saw, as `told`, or that
+    `onnx` in the confirmation's folder where it is None. The metadata say which people the networks saw, as `told`, or that
     they never saw that person.
 
     The graph is made once, and again only for a network of other shapes (with units, they may differ); the others are
@@ -259,7 +259,7 @@ def export_final(
 
 
 def _job(confirmed: Confirmed, progress: Progress) -> Confirmation:
-    """What is to be trained: one fold a seed, which leaves nobody out."""
+    """What is to be trained: one fold a seed, which leaves no subject out."""
     run, data, title = confirmed.run, confirmed.data, confirmed.summary.title
     loaded = load_data(data, run, progress)
     if digest(loaded.run) != digest(run):
@@ -279,7 +279,7 @@ def _job(confirmed: Confirmed, progress: Progress) -> Confirmation:
 
 
 def _told(summary: Summary) -> dict[str, str]:
-    """What the file's metadata say of whom the networks learned from, and of how good they may be."""
+    """What the file's metadata say of the people that the networks learned from, and of how good they may be."""
     estimate = {
         "of": f"{summary.title}: {summary.protocol}, of {summary.n_subjects} subjects",
         "seeds": summary.seeds,
@@ -288,8 +288,8 @@ def _told(summary: Summary) -> dict[str, str]:
         "subjects_that_chose_the_configuration": summary.n_tuning,
     }
     return {
-        "trained_on": f"everybody: all {summary.n_clips} clips of {summary.n_subjects} subjects; they were tested on "
-        "nobody, so that no figure is theirs, and what they say of these subjects is no test",
+        "trained_on": f"everybody: all {summary.n_clips} clips of {summary.n_subjects} subjects; they were not "
+        "tested, so that no figure is theirs, and what they say of these subjects is no test",
         "estimate_for_new_people": json.dumps(estimate),
     }
 

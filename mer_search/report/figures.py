@@ -211,8 +211,8 @@ def proxy(found: Proxy) -> Drawing:
     axes.plot(found.tuning_uf1, found.confirmed_uf1, "o", color=BLUE)
     for trial, x, y in zip(found.trials, found.tuning_uf1, found.confirmed_uf1, strict=True):
         axes.annotate(str(trial), (x, y), textcoords="offset points", xytext=(5, 4))
-    whom = "other" if found.on_other else "all"
-    axes.set(xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {whom} subjects")
+    group = "other" if found.on_other else "all"
+    axes.set(xlabel="UF1 in the search, tuning subjects", ylabel=f"confirmed UF1, {group} subjects")
     return _drawing(axes)
 
 

@@ -144,11 +144,11 @@ def _search(study: dict[str, Any], summary: Summary) -> str:
 
 
 def section(run: Run, summary: Summary, study: dict[str, Any], environment: dict[str, Any]) -> Section:
-    """What to copy: the paragraph, the table, and whom to cite. See `paragraph`."""
+    """What to copy: the paragraph, the table, and what to cite. See `paragraph`."""
     texts = {
         "Methods": paragraph(run, summary, study, environment),
         "Results, LaTeX (booktabs)": latex(summary),
-        "Whom to cite, BibTeX": BIBTEX.replace("VERSION", environment["mer-search"]),
+        "What to cite, BibTeX": BIBTEX.replace("VERSION", environment["mer-search"]),
     }
     return Section("For a paper", [Code(text, called) for called, text in texts.items()])
 

@@ -142,7 +142,7 @@ def mark(found: Sequence[Reproduced]) -> str:
 
 
 def subjects_table(found: Sequence[Reproduced]) -> Table | None:
-    """The hard subjects of whom F1 was published: published, and here; None if there is none."""
+    """The hard subjects with a published F1: published, and here; None if there is none."""
     there = [each for each in found if each.name in PUBLISHED_BY_SUBJECT]
     rows = []
     for subject in dict.fromkeys(subject for each in there for subject in PUBLISHED_BY_SUBJECT[each.name]):

@@ -87,7 +87,7 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
             "probability, on random motion and on a clip of those."
         )
         return
-    say("Its networks learned from everybody and are tested on nobody: its metadata say which figure is the estimate.")
+    say("Its networks learned from everybody and were not tested: its metadata say which figure is the estimate.")
     if refusal := script_refusal(confirmed):
         note(f"warning: {refusal}")
     else:

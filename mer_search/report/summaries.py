@@ -53,7 +53,7 @@ def changes_lines(networks: Iterable[tuple[str, Mapping[str, Value]]]) -> list[s
 
 
 def people(summary: Summary) -> str:
-    """For whom an interval is."""
+    """Which people an interval is about."""
     return "new people of these databases, not of others" if summary.left_out == "database" else "new people like these"
 
 
@@ -87,7 +87,7 @@ def legend(summary: Summary) -> str:
 
 
 def shown(groups: Mapping[str, AnyScore]) -> list[tuple[str, AnyScore]]:
-    """The groups that have rows: all but the tuning subjects, of whom the corrected estimate is shown."""
+    """The groups that have rows: all but the tuning subjects, which have the corrected estimate."""
     return [(group, score) for group, score in groups.items() if group != "tuning"]
 
 
