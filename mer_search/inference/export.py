@@ -6,8 +6,8 @@ Inputs: `motion` (B, T, P, H, W) float32, as data.flow measures it, and where th
 (B, 3, H, W) float32, the prepared onset frame, RGB in 0..255. Output: `probabilities` (B, K). Channels, the small onset
 image and the mean with the mirrored clip are made inside. What the file's user must know stands in its metadata.
 
-For people who are in no dataset there is a file of networks that learned from everybody. They have the configuration and
-the seeds of a confirmation, whose figure is the estimate for them: they are not tested.
+For people who are in no dataset there is a file of networks that learned from everybody. They have the configuration
+and the seeds of a confirmation, whose figure is the estimate for them: they are not tested.
 """
 
 import json
@@ -74,8 +74,8 @@ def export(
     told: dict[str, str] | None = None,
 ) -> list[Exported]:
     """Write `<out>/<subject>.onnx`, or `<out>/<database>.onnx`, for the networks that never saw each subject; `out` is
-    `onnx` in the confirmation's folder where it is None. The metadata say which people the networks saw, as `told`, or that
-    they never saw that person.
+    `onnx` in the confirmation's folder where it is None. The metadata say which people the networks saw, as `told`, or
+    that they never saw that person.
 
     The graph is made once, and again only for a network of other shapes (with units, they may differ); the others are
     the same graph with their own weights. Where a file does not say what torch says, it is deleted (DataError).
