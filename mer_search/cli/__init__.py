@@ -11,9 +11,24 @@ from mer_search.cli.scores import score, subjects, verify
 from mer_search.cli.search import dashboard, report, run, status, study
 
 COMMANDS = (
-    run, confirm, compare, status, report, dashboard, verify, predict, export, presets, reproduce, evaluate, score,
-    data, study, subjects, bench,
-)  # fmt: skip
+    run,
+    confirm,
+    compare,
+    status,
+    report,
+    dashboard,
+    verify,
+    predict,
+    export,
+    presets,
+    reproduce,
+    evaluate,
+    score,
+    data,
+    study,
+    subjects,
+    bench,
+)
 
 
 @click.group(

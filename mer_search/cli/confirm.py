@@ -24,19 +24,28 @@ from mer_search.files import RANGES, RUNS
 )
 @options("recipe settings seeds")
 @click.option(
-    "--seed", "first_seed", type=click.IntRange(*RANGES["first_seed"]),
+    "--seed",
+    "first_seed",
+    type=click.IntRange(*RANGES["first_seed"]),
     help="The first of the seeds.  [default: 1000, which no search uses; 0 with --as-published]",
-)  # fmt: skip
+)
 @click.option("--epochs", is_flag=True, help="A line an epoch.")
 @click.option(
-    "--keep-best", is_flag=True,
+    "--keep-best",
+    is_flag=True,
     help="Also the networks of each person's best test epoch, as published, and of V6's first stage.",
-)  # fmt: skip
+)
 @options("subjects data task leave_out storage name device executor slots out yes as_json")
 def confirm(
-    given: Given, trial: int | None, top: int | None, preset_name: str | None, against: str | None,
-    first_seed: int | None, epochs: bool, keep_best: bool,
-) -> None:  # fmt: skip
+    given: Given,
+    trial: int | None,
+    top: int | None,
+    preset_name: str | None,
+    against: str | None,
+    first_seed: int | None,
+    epochs: bool,
+    keep_best: bool,
+) -> None:
     """Leave-one-subject-out over all subjects with seeds the search never used, and baselines beside it. A trial is
     compared with where its search started, which costs as many folds again."""
     networks = {"--trial": trial, "--top": top, "--preset": preset_name}

@@ -143,10 +143,11 @@ def predict(
 @click.option("--subject", help="Only the networks that never saw this person.  [default: all]")
 @click.option("--out", type=PATH, help="Folder.  [default: onnx in the confirmation's folder]")
 @click.option(
-    "--final", is_flag=True,
+    "--final",
+    is_flag=True,
     help="Train on everybody instead, as --device, --executor and --slots say, and write one file for new people.  "
     "[folder: final in the confirmation's]",
-)  # fmt: skip
+)
 @options("storage name device executor slots yes")
 def export(given: Given, subject: str | None, out: Path | None, final: bool) -> None:
     """Write a confirmed run's networks as ONNX, a file a person: the mean of the networks that never saw that person,

@@ -147,36 +147,78 @@ def study_name(default: str) -> Callable[[Any], Any]:
 
 OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they stand, by Given's names
     "data": click.option("--data", type=PATH, help="Dataset folder.  [default: MER_SEARCH_DATA, else synthetic clips]"),
-    "task": click.option("--task", default="", help="How many classes are told apart, such as 3.  [default: as the "
-                         "study has it, else the dataset's first]"),
-    "leave_out": click.option("--leave-out", type=click.Choice(["subject", "database"]), help="What a fold tests and "
-                              "never trains on: a subject, or a whole database of a composite.  [default: as the study "
-                              "has it, else subject]"),
-    "subjects": click.option("--subjects", default="all", show_default=True, help="all, hardest, hardest_7, "
-                             "stratified_7, 1-4, [1,2], 7, names or a database."),
-    "seeds": click.option("--seeds", type=click.IntRange(*RANGES["seeds"]), default=3, show_default=True,
-                          help="How many fresh seeds."),
-    "settings": click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A value at a dotted path "
-                             "of the configuration, such as train.epochs=20; may be repeated."),
-    "recipe": click.option("--as-published", "recipe", flag_value="published", default="", help="Presets as their "
-                           "public code has them, instead of in this tool's recipe; docs/parity.md says what differs."),
-    "trial": click.option("--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best "
-                          "confirmed]"),
-    "folder": click.option("--folder", type=PATH, help="A confirmation's folder instead of a trial, such as "
-                           "runs/presets/confirm/V4-58dbfcdf; with --data, if its clips are not the synthetic ones."),
-    "storage": click.option("--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True,
-                            help="URL, or MER_SEARCH_STORAGE."),
+    "task": click.option(
+        "--task",
+        default="",
+        help="How many classes are told apart, such as 3.  [default: as the study has it, else the dataset's first]",
+    ),
+    "leave_out": click.option(
+        "--leave-out",
+        type=click.Choice(["subject", "database"]),
+        help="What a fold tests and "
+        "never trains on: a subject, or a whole database of a composite.  [default: as the study "
+        "has it, else subject]",
+    ),
+    "subjects": click.option(
+        "--subjects",
+        default="all",
+        show_default=True,
+        help="all, hardest, hardest_7, stratified_7, 1-4, [1,2], 7, names or a database.",
+    ),
+    "seeds": click.option(
+        "--seeds", type=click.IntRange(*RANGES["seeds"]), default=3, show_default=True, help="How many fresh seeds."
+    ),
+    "settings": click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A value at a dotted path of the configuration, such as train.epochs=20; may be repeated.",
+    ),
+    "recipe": click.option(
+        "--as-published",
+        "recipe",
+        flag_value="published",
+        default="",
+        help="Presets as their "
+        "public code has them, instead of in this tool's recipe; docs/parity.md says what differs.",
+    ),
+    "trial": click.option(
+        "--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the best confirmed]"
+    ),
+    "folder": click.option(
+        "--folder",
+        type=PATH,
+        help="A confirmation's folder instead of a trial, such as "
+        "runs/presets/confirm/V4-58dbfcdf; with --data, if its clips are not the synthetic ones.",
+    ),
+    "storage": click.option(
+        "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."
+    ),
     "name": study_name("the study made last"),
     "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-    "executor": click.option("--executor", default="local", show_default=True, help="Where folds are trained: local, "
-                             "ray (a cluster that this machine is in, else one of its own) or ray://HOST:10001."),
-    "slots": click.option("--slots", type=click.IntRange(*RANGES["slots"]), help="Folds that are trained at once.  "
-                          "[default: one a GPU, or a core for small networks; a search: as before]"),
-    "out": click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=RUNS, show_default=True,
-                        help="Folder for results."),
+    "executor": click.option(
+        "--executor",
+        default="local",
+        show_default=True,
+        help="Where folds are trained: local, "
+        "ray (a cluster that this machine is in, else one of its own) or ray://HOST:10001.",
+    ),
+    "slots": click.option(
+        "--slots",
+        type=click.IntRange(*RANGES["slots"]),
+        help="Folds that are trained at once.  [default: one a GPU, or a core for small networks; a search: as before]",
+    ),
+    "out": click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=RUNS,
+        show_default=True,
+        help="Folder for results.",
+    ),
     "yes": click.option("--yes", is_flag=True, help="Start what takes longer than a day without a question."),
     "as_json": click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there."),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

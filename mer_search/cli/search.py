@@ -15,28 +15,36 @@ from mer_search.processes import warm_up
 
 @click.command(epilog=example("mer-search run --study megc2019 --data ~/norm_u_v_os --trials 30"))
 @click.option(
-    "--study", "study_file",
+    "--study",
+    "study_file",
     help="Study file (.toml) or the name of one that comes with the package.  [default: by the data and the device]",
-)  # fmt: skip
+)
 @options("data task leave_out")
 @click.option(
-    "--trials", type=click.IntRange(*RANGES["trials"]),
+    "--trials",
+    type=click.IntRange(*RANGES["trials"]),
     help="Trials in all, earlier calls counted in.  [default: the study file's, or as many as before if that is more]",
-)  # fmt: skip
+)
 @options("storage")
 @study_name("the study file's")
 @options("device executor slots")
 @click.option(
-    "--in-flight", type=click.IntRange(*RANGES["in_flight"]),
+    "--in-flight",
+    type=click.IntRange(*RANGES["in_flight"]),
     help="Trials begun before the first of them has ended.  [default: as before, else as many as keep the slots busy]",
-)  # fmt: skip
+)
 @click.option("--from", "source", help="A study whose trials a new one begins with, as far as its space contains them.")
 @click.option("--seed", type=click.IntRange(*RANGES["seed"]), help="Of the search.  [default: as before, else 0]")
 @options("out yes")
 def run(
-    given: Given, study_file: str | None, trials: int | None, name: str | None, in_flight: int | None,
-    source: str | None, seed: int | None,
-) -> None:  # fmt: skip
+    given: Given,
+    study_file: str | None,
+    trials: int | None,
+    name: str | None,
+    in_flight: int | None,
+    source: str | None,
+    seed: int | None,
+) -> None:
     """Search: trials on the study's subjects until there are --trials of them. Run it again to go on; the name of a
     study that is there, in --study-name, is enough.
 
@@ -63,9 +71,17 @@ def run(
         other = find_study(open_storage(given.storage), source) if source else None
         with terminal.bars() as progress:
             search = search_of(
-                chosen, name, given.data, given.folds, seed, given.out, given.storage, where.device, progress,
+                chosen,
+                name,
+                given.data,
+                given.folds,
+                seed,
+                given.out,
+                given.storage,
+                where.device,
+                progress,
                 lambda suits, reason: terminal.note(f"study: {suits} ({reason}; --study takes another)"),
-            )  # fmt: skip
+            )
         costs.print_data(search.loaded)
         terminal.note(f"tuning {search.loaded.run.data.leave_out}s: {', '.join(search.subjects)}")
         with terminal.bars() as progress:
