@@ -254,7 +254,7 @@ class Run(Part):
     @property
     def epochs(self) -> int:
         """Epochs of a fold, over both stages."""
-        return self.train.epochs + self.units.epochs * (self.units.use != "none")
+        return self.train.epochs + (self.units.epochs if self.units.use != "none" else 0)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

@@ -1,5 +1,6 @@
 """What is known of a dataset before looking at a folder: its tasks, published lists of subjects, and how it is read."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ Content = tuple[list[Clip], list[Problem], Mapping[str, int]]  # the last: emoti
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
+class Dataset(ABC):
     """A dataset, whose readers are subclasses."""
 
     name: str  # that its clips have
@@ -52,17 +53,17 @@ class Dataset:
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # other published lists, by their names
     flow_images: bool = False  # clips are finished motion maps, without an onset image
 
+    @abstractmethod
     def recognise(self, folder: Path, files: Sequence[Path]) -> bool:
         """Whether a folder with these tables looks like this dataset."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, folder: Path, task: str) -> Content:
         """The clips of a task, labelled with their class, what is wrong with them, and which were left out.
 
         Raises:
             DataError: if the folder cannot be used at all.
         """
-        raise NotImplementedError
 
     def source(self, folder: Path) -> str:
         """Which spreadsheet is read, if one is."""

@@ -115,9 +115,7 @@ def evaluate(weights: Mapping[str, Path], loaded: Loaded, device: str, progress:
         own = np.flatnonzero(owner == subject)
         probs = []
         for part in np.array_split(own, -(-len(own) // loaded.run.train.batch)):
-            sets = clips.first[part]
-            onset = None if clips.onset is None else clips.onset[sets].float()
-            probs.append(predict_proba(network, loaded.run, clips.flow[sets].float(), onset))
+            probs.append(predict_proba(network, loaded.run, *clips.of_sets(clips.first[part])))
         guesses = torch.cat(probs).half().cpu().numpy()[None]
         names = tuple(clips.names[place] for place in own)
         found.append(Predictions(0, subject, names, loaded.labels[own], guesses))

@@ -112,9 +112,7 @@ def saliency_maps(
         own = [each for each in told if each.fold == fold]
         for start in range(0, len(own), loaded.run.train.batch):
             batch = own[start : start + loaded.run.train.batch]
-            sets = tensors.first[[place[each.clip] for each in batch]]
-            flow = tensors.flow[sets].float()
-            onset = None if tensors.onset is None else tensors.onset[sets].float()
+            flow, onset = tensors.of_sets(tensors.first[[place[each.clip] for each in batch]])
             truth, guess = (
                 saliency(network, loaded.run, flow, onset, torch.tensor(classes, device=device))
                 for classes in ([each.truth for each in batch], [each.guess for each in batch])

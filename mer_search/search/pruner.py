@@ -31,9 +31,8 @@ MIN_PROB = 1e-4  # probability that is not counted as less where its log is take
 class Measure(NamedTuple):
     """How a network is scored on one subject."""
 
-    score: Callable[
-        [NDArray[Any], Floats], Floats
-    ]  # of probabilities (..., n, K) and those given to the truth (..., n)
+    # of probabilities (..., n, K) and those given to the truth (..., n):
+    score: Callable[[NDArray[Any], Floats], Floats]
     balanced: bool  # whether all classes weigh the same
 
     def class_weights(self, labels: NDArray[Any], n_classes: int) -> Floats:
