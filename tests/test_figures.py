@@ -63,6 +63,8 @@ def test_a_confusion_matrix_has_shares_of_each_class_and_counts_a_seed():
     svg = figures.confusion(np.array([[240, 20], [100, 132]]), ["a", "b"], 2)("svg").decode()
     for text in ("92%", "(120)", "8%", "(10)", "43%", "(50)", "57%", "(66)"):
         assert f">{text}<" in svg
+    thirds = figures.confusion(np.array([[74, 2], [0, 66]]), ["a", "b"], 3)("svg").decode()
+    assert all(f">{text}<" in thirds for text in ("(24.7)", "(0.7)", "(0)", "(22)"))
 
 
 STYLE = Path(document.__file__).with_name("page.html").read_text()

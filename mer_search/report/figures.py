@@ -92,7 +92,7 @@ def confusion(matrix: NDArray[Any], classes: Sequence[str], seeds: int = 1) -> D
     axes = _axes(1.0 + 0.5 * len(classes))
     for (truth, guess), share in np.ndenumerate(shares):
         axes.add_patch(Rectangle((guess - 0.5, truth - 0.5), 1, 1, color=BLUE, alpha=0.6 * share))
-        count = f"{matrix[truth, guess] / seeds:.4g}"
+        count = f"{round(float(matrix[truth, guess]) / seeds, 1):g}"
         axes.text(guess, truth, f"{share:.0%}\n({count})", ha="center", va="center", fontsize=8)
     ends, places = (-0.5, len(classes) - 0.5), range(len(classes))
     axes.set_xticks(places, classes, rotation=30, ha="right", rotation_mode="anchor")
