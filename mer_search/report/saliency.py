@@ -31,8 +31,8 @@ NO_ATTENTION = "This network's blocks have no attention (model.attention = false
 CLASSES = "Means over the clips of a class that were recognised, on their mean {ground}, and then the surest one. "
 MISTAKES = "What spoke for the guess and for the truth, on each clip's {ground}, and the last attention. "
 DOUBTED = (
-    "Often such labels are wrong, or could be doubted: look at a clip with `mer-search data preview CLIP`. Where most "
-    "of a class is here, the class was not learnt, which says nothing of its labels."
+    "Often such labels are wrong, or could be doubted: look at a clip with `mer-search data preview CLIP --data FOLDER`"
+    ". Where most of a class is here, the class was not learnt, which says nothing of its labels."
 )
 MOTION = "Motion is from the onset to the apex: the hue is its direction, the brightness its strength."
 LOST_ZERO = " Flow images have lost their zero: their median is taken to be still."
