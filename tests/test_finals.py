@@ -100,9 +100,9 @@ def test_the_cost_of_finals_is_told_before_and_their_outcome_in_the_dashboard(
     monkeypatch.setattr(live, "FIRST", 0.0)
     search, study = searched
     assert search_cost(search, study, executor, 5, 1, silent).finals == 2 * SEEDS * 4
-    shown = live.Live(study, 4, 4, tmp_path)
-    for event in play(search, study, executor):
-        shown.show(event)
+    with live.Live(study, 4, 4, tmp_path) as shown:
+        for event in play(search, study, executor):
+            shown.show(event)
     assert re.search(r"^finals, trial \d+: .* of \d.*; 4 of 4 trials have ended$", capsys.readouterr().err, re.M)
     order = [trial.number for trial in ranked_trials(study)]
     note = note_of(study._storage.get_study_system_attrs(study._study_id), None)["body"]

@@ -33,10 +33,10 @@ def run_stubbed(make_search, monkeypatch):
     def run(evaluate, trials, text=STUDY, seed=0):
         search = make_search(text, seed)
 
-        def stub(search, study, trial, values, *_):
+        def stub(search, there, trial, values, *_):
             run = with_values(search.loaded.run, values)
             try:
-                foretell(study.get_trials(), trial, run)
+                foretell(there, trial, run)
                 return over(search, trial, [evaluate(trial, values)])
             except Exception as error:
                 job = over(search, trial, error=error)

@@ -24,7 +24,7 @@ from mer_search.report.summaries import top_table
 from mer_search.report.terminal import plural
 from mer_search.report.trials import state_line, trials_table
 from mer_search.search.progress import progress_of
-from mer_search.search.storage import best_trial, is_stopped, results
+from mer_search.search.storage import is_stopped, results
 from mer_search.search.trial import Evaluation
 from mer_search.training.fold_store import read_history
 
@@ -85,8 +85,9 @@ def describe_study(study: optuna.Study) -> None:
     ]
     if facts["leaks"]:
         parts.append("**The rule looks at the test subject's labels: these figures leak.**")
-    if best_trial(study):
-        parts.append(f"{state_line(progress_of(study))}.")
+    told = progress_of(study)
+    if told["best"]:
+        parts.append(f"{state_line(told)}.")
         if stopped := sum(map(is_stopped, study.get_trials(deepcopy=False))):
             parts.append(
                 f"**{plural(stopped, 'trial')} stopped early: the values are estimates, not scores.** They have ~ "

@@ -12,11 +12,13 @@ from mer_search.report.terminal import err, new_bars, note
 from mer_search.report.trials import trial_line
 from mer_search.search.finals import Final
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.storage import ended, is_stopped, score
+from mer_search.search.storage import best_trial, ended, is_stopped, score
 from mer_search.search.study import Event, Lost, Restored, Scored, Told, Trained
 from mer_search.search.trial import Evaluation
 
 FIRST, LAST = 2.0, 60.0  # seconds without a line before the first of progress, where there are no bars, and the last
+
+NOTES = 0.05  # share of the time that the study's note may take
 
 
 class Live:
@@ -29,14 +31,17 @@ class Live:
         self.trials = self.progress.add_task("trials", completed=done, total=trials)
         self.folds = self.progress.add_task("folds", total=None, visible=False)
         self.epochs = self.progress.add_task("epochs", total=None, visible=False)
+        self.next_note, self.undescribed = 0.0, False  # when the study's note may be written again
         self.told, self.pause = time.monotonic(), FIRST  # when a line was printed last, and how long after one is again
 
     def __enter__(self) -> "Live":
         self.progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.progress.stop()
+        if self.undescribed and (kind is None or issubclass(kind, KeyboardInterrupt)):
+            describe_study(self.study)
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """Motion is measured anew."""
@@ -66,18 +71,28 @@ class Live:
             case Final(number, scores):
                 each = ", ".join(f"{uf1:.3f}" for uf1 in scores)
                 _line(f"trial {number:3d}  finals, {len(scores)} seeds: UF1 {mean(scores):.3f}, the mean of {each}")
-                describe_study(self.study)
-            case Told(trial, best):
+                self._describe()
+            case Told(trial):
                 self.under_way.pop(trial.number, None)
                 self.done = ended(self.study)
-                if best is not None:
+                if best := best_trial(self.study):
                     stopped = sum(map(is_stopped, self.study.get_trials(deepcopy=False)))
                     text = f"trials, best {best.number}: UF1 {score(best):.3f}, {stopped} stopped"
                     self.progress.update(self.trials, description=text)
                 _line(trial_line(trial))
-                describe_study(self.study)
+                self._describe()
         # the time left is estimated by the bar of trials, which moves within trials, too
         self.progress.update(self.trials, completed=min(self.done + sum(self.under_way.values()), self.wanted))
+
+    def _describe(self) -> None:
+        """Write the study's note and draw its history, which takes longer the more trials it has, in a small share of
+        the time; what is left out now is described in the end."""
+        start = time.monotonic()
+        self.undescribed = start < self.next_note
+        if not self.undescribed:
+            describe_study(self.study)
+            end = time.monotonic()
+            self.next_note = end + (end - start) / NOTES
 
     def _tell(self, line: str) -> None:
         """Print a line of progress where there are no bars and none was printed for long: the longer, the later."""

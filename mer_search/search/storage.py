@@ -226,9 +226,10 @@ class _Same:
 
 
 @lru_cache(2**15)
-def _configuration(of: _Same) -> frozenset[tuple[str, Any]]:
-    """The values of a trial, which are hashed once, and not for each trial that comes later."""
-    return frozenset(of.trial.params.items())
+def _scored(of: _Same) -> tuple[frozenset[tuple[str, Any]], float] | None:
+    """The values of a trial that ran to its end, and its score; None of one that was stopped. That is found once, and
+    not again for each trial that comes later."""
+    return (frozenset(of.trial.params.items()), score(of.trial)) if ran_to_its_end(of.trial) else None
 
 
 def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]]) -> list[FrozenTrial]:
@@ -238,16 +239,20 @@ def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]])
     A configuration that was tried again, with another seed, counts once, with the mean over its trials; its first one
     stands for it.
     """
+    found: dict[frozenset[tuple[str, Any]], tuple[FrozenTrial, list[float], list[float]]] = {}
+    for trial in trials:
+        if trial.state.is_finished() and (scored := _scored(_Same(trial))):
+            configuration, uf1 = scored
+            _, own, further = found.setdefault(configuration, (trial, [], []))
+            own.append(uf1)
+            if finals:
+                further += finals.get(str(trial.number), ())
 
-    def standing(equals: Sequence[FrozenTrial]) -> tuple[int, float]:
-        further = [uf1 for trial in equals for uf1 in finals.get(str(trial.number), ())] if finals else []
-        scores = [*map(score, equals), *further]
-        return len(further), fsum(scores) / len(scores)
+    def standing(configuration: tuple[FrozenTrial, list[float], list[float]]) -> tuple[int, float]:
+        _, own, further = configuration
+        return len(further), fsum(own + further) / (len(own) + len(further))
 
-    configurations: dict[frozenset[tuple[str, Any]], list[FrozenTrial]] = {}
-    for trial in filter(ran_to_its_end, trials):
-        configurations.setdefault(_configuration(_Same(trial)), []).append(trial)
-    return [equals[0] for equals in sorted(configurations.values(), key=standing, reverse=True)]
+    return [trial for trial, *_ in sorted(found.values(), key=standing, reverse=True)]
 
 
 def final_scores(study: optuna.Study, trial: FrozenTrial) -> list[float]:

@@ -36,7 +36,7 @@ from mer_search.search.optuna_internals import prune_without_value, wait_again
 from mer_search.search.resume import MARK, check_agrees, check_folder, file_of, kept_study
 from mer_search.search.samplers import sampler
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
-from mer_search.search.storage import FINALS, TAKEN_FROM, has_ended, has_folds, ranked
+from mer_search.search.storage import TAKEN_FROM, has_ended, has_folds
 from mer_search.search.takeover import begin, contained
 from mer_search.search.trial import SEED, TOLD, Evaluation, Search, evaluation_job, failed_job, repeats
 from mer_search.search.workspace import Progress as LoadProgress
@@ -149,11 +149,9 @@ class Told(NamedTuple):
     """A trial has ended."""
 
     trial: FrozenTrial
-    best: FrozenTrial | None
 
     def __str__(self) -> str:
-        best = f", best: {self.best.number}" if self.best else ""
-        return f"Told(trial {self.trial.number}, {self.trial.state.name}, values {self.trial.values}{best})"
+        return f"Told(trial {self.trial.number}, {self.trial.state.name}, values {self.trial.values})"
 
 
 # An Evaluation is the last moment to attach something to a trial.
@@ -190,7 +188,7 @@ def run(
                 search.file.check(waiting.system_attrs.get("fixed_params", {}))
         except UsageError as error:
             return failed_job(search, trial, Infeasible(str(error), "valid configuration"))
-        return evaluation_job(search, study, trial, search.file.suggest(trial), progress)
+        return evaluation_job(search, there, trial, search.file.suggest(trial), progress)
 
     try:
         for job, event in scheduler.run(ask):
@@ -206,8 +204,7 @@ def run(
             del flight[trial.number]
             told = study.get_trials(deepcopy=False)
             stop_after_failures(search, told, known)
-            best = ranked(told, study.user_attrs.get(FINALS, {}))[:1]
-            yield Told(told[trial.number], best[0] if best else None)
+            yield Told(told[trial.number])
     finally:
         for trial in flight.values():  # no fault of theirs: a later call takes them up
             with suppress(UpdateFinishedTrialError, StorageInternalError):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,8 @@ def find_incumbents(search: Search, told: Sequence[FrozenTrial], pruner: pruners
     weights = np.array([each[labels[owner == subject]].sum() for subject in search.subjects])
     numbers: list[int] = []
     if pruner.stops_some and (best := ranked(told, {})[:1]):
-        others = [trial.number for trial in told if ran_to_its_end(trial) and trial.number != best[0].number]
-        numbers = [best[0].number, *others[-pruners.MAX_OTHERS :]]
+        others = (each.number for each in reversed(told) if ran_to_its_end(each) and each.number != best[0].number)
+        numbers = [best[0].number, *reversed(list(islice(others, pruners.MAX_OTHERS)))]
     rivals = [_folds(search.folder(number)) for number in numbers]
     whole = [folds for folds in rivals if set(search.subjects) <= set(folds)]  # not those whose folder was deleted
     return Incumbents(search, pruner, each, weights, whole if whole and whole[0] is rivals[0] else ())
@@ -207,20 +208,18 @@ def failed_job(search: Search, trial: optuna.Trial, error: Exception) -> Job:
 
 
 def evaluation_job(
-    search: Search, study: optuna.Study, trial: optuna.Trial, values: dict[str, Value], progress: Progress
+    search: Search, there: Sequence[FrozenTrial], trial: optuna.Trial, values: dict[str, Value], progress: Progress
 ) -> Job:
-    """The job that evaluates a trial with these values; one that has failed already if they are not possible."""
+    """The job that evaluates a trial with these values; one that has failed already if they are not possible. `there`
+    are the study's trials as they were before it was asked for."""
     try:
         try:
             loaded = search.loaded.with_values(values, progress)
         except UsageError as error:  # values that are possible one by one, but not together
             raise Infeasible(str(error), "valid configuration") from error
-        trials = study.get_trials(deepcopy=False)
-        foretell(trials, trial, loaded.run)
-        seed = search.seed + repeats(trials, trial)
+        foretell(there, trial, loaded.run)
+        seed = search.seed + repeats(there, trial)
         trial.set_user_attr(SEED, seed)
-        first_not_told = trial.user_attrs[TOLD]  # which Optuna copies whenever it is asked
-        told = [other for other in trials if other.number < first_not_told]
         pruner = pruners.PRUNERS[search.file.pruner]
         order = pruners.subject_order(len(search.subjects), search.seed, trial.number)
         needs = pruner.plan(order, loaded.run.train.epochs)
@@ -230,10 +229,10 @@ def evaluation_job(
             search.folder(trial.number),
             search.subjects,
             search.file.rule,
-            find_incumbents(search, told, pruner),
+            find_incumbents(search, there[: trial.user_attrs[TOLD]], pruner),
             order,
             [Want(seed, search.subjects[need.subject], need.epochs) for need in needs],
-            trials[trial.number].intermediate_values,
+            there[trial.number].intermediate_values if trial.number < len(there) else {},
         )
         claim(evaluation.folder, loaded.run, loaded.motion_digest)
     except Exception as error:
