@@ -1,6 +1,8 @@
 """What the dashboard is told of trials that were stopped early, and where it opens."""
 
 import json
+import os
+import signal
 import threading
 import urllib.request
 
@@ -10,7 +12,8 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState, create_trial
 from optuna_dashboard._note import get_note_from_system_attrs as note_of
 
-from mer_search.report.dashboard import address, describe_study, server
+from mer_search.engine.stop import polling, stoppable
+from mer_search.report.dashboard import address, describe_study, serve, server
 from mer_search.search.storage import open_storage
 
 
@@ -50,3 +53,22 @@ def test_trials_that_were_stopped_are_not_complete_in_the_dashboard(study, tmp_p
     assert capfd.readouterr().err == ""  # no line for each request
     kept = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path}/small.db").get_trials()
     assert {trial.state for trial in kept} == {TrialState.COMPLETE}
+
+
+def test_a_stop_in_the_middle_of_a_request_ends_the_server_after_the_answer(study, tmp_path, monkeypatch, capfd):
+    said = []
+
+    def app(environ, start):
+        os.kill(os.getpid(), signal.SIGINT)
+        start("200 OK", [])
+        return [b"whole"]
+
+    monkeypatch.setattr("optuna_dashboard.wsgi", lambda *_, **__: app)
+    with server(study._storage, tmp_path, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.server_port}/"
+        asking = threading.Thread(target=lambda: said.append(urllib.request.urlopen(url, timeout=60).read()))
+        asking.start()
+        with pytest.raises(KeyboardInterrupt), stoppable(), polling():
+            serve(listening)
+    asking.join()
+    assert said == [b"whole"] and capfd.readouterr().err == ""

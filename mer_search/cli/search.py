@@ -155,7 +155,8 @@ def report(given: Given) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def dashboard(given: Given, port: int, host: str) -> None:
     """Serve optuna-dashboard, with the study's pictures: to this machine alone, unless --host says otherwise."""
-    from mer_search.report.dashboard import address, check_port, exposed, server
+    from mer_search.engine.stop import polling
+    from mer_search.report.dashboard import address, check_port, exposed, serve, server
     from mer_search.search.storage import find_study, open_storage, results
 
     opened = open_storage(given.storage)
@@ -169,8 +170,8 @@ def dashboard(given: Given, port: int, host: str) -> None:
         )
     with server(opened, results(study) / "artifacts", host, port) as listening:
         click.echo(f"{address(opened, study.study_name, host, port)}  (Ctrl-C stops it)")
-        with suppress(KeyboardInterrupt):  # there is nothing to go on with
-            listening.serve_forever()
+        with suppress(KeyboardInterrupt), polling():  # there is nothing to go on with
+            serve(listening)
 
 
 @click.group(cls=Commands)

@@ -16,6 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.confirmation.folders import confirmations
 from mer_search.confirmation.summary import read_summary
+from mer_search.engine.executor import POLL
+from mer_search.engine.stop import check
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, fold_confusion, scores
 from mer_search.files import write_whole
@@ -181,3 +183,12 @@ def server(storage: BaseStorage, artifacts: Path, host: str, port: int) -> WSGIS
 
     app = wsgi(_with_marks(storage), artifact_store=FileSystemArtifactStore(str(artifacts)))
     return make_server(host, port, app, handler_class=_Quiet)
+
+
+def serve(listening: WSGIServer) -> None:
+    """Answer requests until the command is to stop. A request is answered to its end, for the server takes whatever is
+    raised within one for the request's own error."""
+    listening.timeout = POLL
+    while True:
+        check()
+        listening.handle_request()
