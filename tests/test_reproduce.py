@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from itertools import product
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
-from small import SCORE, silent, summary_with, write_casme2
+from small import SCORE, one_line, silent, summary_with, write_casme2
 
 from mer_search import cli
 from mer_search.bench.conventional import public_network
@@ -170,6 +171,21 @@ def test_published_weights_are_scored_on_the_people_they_never_saw(name, clips, 
     own = tmp_path / "3.safetensors"
     save_file({name: item.contiguous() for name, item in ours.state_dict().items()}, own)
     assert "(LEAKS)" not in CliRunner().invoke(cli.main, [arguments[0], str(own), *arguments[2:]]).stdout
+
+
+def test_weights_beside_a_run_are_scored_as_its_networks_were(mer_search, tmp_path, clips):
+    values = [*SETTINGS, "--set", "train.mirror=true", "--set", "prep.mask=none"]
+    result = mer_search("confirm", "--preset", "V3NR", "--seeds", 1, "--data", clips, *values, "--json")
+    assert result.exit_code == 0, result.output
+    (checkpoints,) = (tmp_path / "runs/presets/confirm").glob("*/checkpoints")
+    command = ["evaluate", checkpoints, "--data", clips]
+    found = json.loads(mer_search(*command, "--json").stdout)
+    last = json.loads(result.stdout)["rules"]["last"]["all"]
+    assert [found[key] for key in ("uf1", "uar", "accuracy")] == [last[key] for key in ("uf1", "uar", "accuracy")]
+    one_line(mer_search(*command, "--preset", "V3NR"), 2, "--preset, --as-published and --set go with weights", "leave")
+    (copied,) = [shutil.copy(path, tmp_path) for path in checkpoints.glob("*sub03*")]
+    one_line(mer_search("evaluate", copied, "--data", clips), 2, "--preset must say whose network the weights are")
+    one_line(mer_search("evaluate", copied, "--data", clips, "--preset", "V4"), 2, "sub03.safetensors: the weights")
 
 
 def test_what_a_file_of_weights_must_be(clips, tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from small import STUDY, drive, folds_of, states
+from small import STUDY, drive, folds_of, states, write_casme2
 
 from mer_search.confirmation.verify import verify_study
 from mer_search.errors import StorageError, UsageError
@@ -85,3 +85,13 @@ def test_what_cannot_be_taken_is_refused(narrow, wide, storage, make_search, tmp
     open_study(wide, storage, "wide")
     with pytest.raises(StorageError, match="into a new study only, but 'wide' is there already"):
         open_study(wide, storage, "wide", narrow)
+
+
+def test_the_data_are_those_of_the_study_whose_trials_are_taken_unless_others_are_given(mer_search, tmp_path):
+    write_casme2(tmp_path / "data")
+    for name, text in {"narrow": STUDY, "wide": WIDER}.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    assert mer_search("run", "--study", "narrow.toml", "--data", "data", "--trials", 1).exit_code == 0
+    result = mer_search("run", "--study", "wide.toml", "--from", "narrow", "--trials", 1)
+    assert result.exit_code == 0, result.output
+    assert "trials taken over from narrow: 1" in result.stderr and "0 more trials" not in result.stderr

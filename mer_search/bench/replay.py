@@ -212,6 +212,7 @@ def tournament(
 ) -> list[Result]:  # fmt: skip
     """Replay every strategy `repeats` times, at the cost of so many trials that run to their end. They are paired:
     repeat r sees the same seed in all."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # each of thousands of studies would tell of its making
     subjects = table.shape[2]
     budget = round(trials * subjects * float(table.epochs.mean()))
     results = []

@@ -71,7 +71,8 @@ def preview(given: Given, clip: str, preset_name: str, out: Path | None) -> None
         folder = open_folder(find_data(given.data, progress))
     found = [each for each in folder.clips if clip in (each.id, each.name)]
     if len(found) != 1:
-        near = difflib.get_close_matches(clip, [each.id for each in folder.clips], n=3, cutoff=0)
+        ids = [each.id for each in folder.clips]
+        near = difflib.get_close_matches(clip, ids, n=3) or ids[:3]
         raise UsageError(
             f"CLIP must name one clip of {folder.path}, but {len(found) or 'none'} have the name {clip!r}; "
             f"some are {', '.join(near)}"

@@ -78,28 +78,43 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
 
 @click.command(epilog=example("mer-search evaluate V3_eval/ --preset V3NR --as-published --data ~/CASME2"))
 @click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=PATH)
-@click.option("--preset", "preset_name", required=True, help="Whose network they are; see `mer-search presets`.")
+@click.option("--preset", "preset_name", help="Whose network they are, unless a run's own config.json says it.")
 @options("recipe settings data task device as_json")
-def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str) -> None:
+def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str | None) -> None:
     """Score weights from files, one a subject, each on the subject that it never saw: .pth that a network's authors
-    published, or safetensors of this tool. (`score` takes predictions.)
+    published, or safetensors of this tool, such as runs/demo/confirm/trial-7/checkpoints. (`score` takes predictions.)
 
     WEIGHTS are files or folders; a file's name tells the subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
     """
     from mer_search.config import with_values
     from mer_search.confirmation.target import preset_target
+    from mer_search.data import fit, open_folder
     from mer_search.inference import evaluate as evaluating
-    from mer_search.presets import preset
     from mer_search.report import predictions, terminal
     from mer_search.search.workspace import find_data, load_data
 
-    run = with_values(preset(preset_name, given.recipe), given.values | given.folds | {"frames.crops": 0})
+    kept = evaluating.kept_run(weights)
+    if kept and (preset_name or given.recipe or given.settings):
+        raise UsageError(
+            f"--preset, --as-published and --set go with weights of networks that are not known, but the config.json "
+            f"of {weights[0]} says what these are; leave them out"
+        )
+    if preset_name:
+        target = preset_target(preset_name, given.values, given.out, given.recipe)
+        run, title = target.run, target.title
+    elif kept:
+        run, title = kept, str(weights[0])
+    else:
+        raise UsageError("--preset must say whose network the weights are; `mer-search presets` lists them")
+    run = with_values(run, given.folds | {"frames.crops": 0})
     with terminal.working() as progress:
-        loaded = load_data(find_data(given.data, progress), run, progress)
-        files = evaluating.find_weights(weights, sorted(set(loaded.subjects)))
+        path = find_data(given.data, progress)
+        folder = open_folder(path, run.data.task)
+        files = evaluating.find_weights(weights, folder.subjects)
+        evaluating.load_weights(next(iter(files.values())), fit(run, folder, folder.clips))  # before motion is measured
+        loaded = load_data(path, run, progress)
         folds = evaluating.evaluate(files, loaded, given.where.device, progress)
     facts = predictions.evaluated(folds, loaded, any(file.suffix != ".safetensors" for file in files.values()))
-    title = preset_target(preset_name, given.values, given.out, given.recipe).title
     given.tell(facts, lambda: predictions.print_evaluated(facts, title))
 
 

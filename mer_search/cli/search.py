@@ -69,11 +69,12 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(polling())
         other = find_study(open_storage(given.storage), source) if source else None
+        data = given.data or (Path(other.user_attrs["data"]) if other else None)
         with terminal.bars() as progress:
             search = search_of(
                 chosen,
                 name,
-                given.data,
+                data,
                 given.folds,
                 seed,
                 given.out,

@@ -17,6 +17,7 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.model.network import Network
 from mer_search.model.public import load_public_weights, public_names
 from mer_search.search.workspace import Loaded, Progress
+from mer_search.training.fold_store import read_config
 from mer_search.training.predict_proba import predict_proba
 
 ENDINGS = (".pth", ".pt", ".safetensors")
@@ -38,6 +39,14 @@ def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> dict[str, Pa
     if not found:
         raise UsageError(f"WEIGHTS must be files {', '.join(ENDINGS)} or folders of them, but there are none")
     return found
+
+
+def kept_run(paths: Sequence[Path]) -> Run | None:
+    """The run whose `checkpoints` these paths are, or are in, as the config.json beside that folder has it; None of
+    other weights."""
+    (folder, *others) = {(path if path.is_dir() else path.parent).resolve() for path in paths}
+    config = folder.parent / "config.json"
+    return None if others or folder.name != "checkpoints" or not config.exists() else read_config(config)
 
 
 def _files(path: Path) -> list[Path]:
@@ -82,9 +91,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def network_of(state: dict[str, Tensor], run: Run) -> Network:
-    """The run's network with these weights, by public names or ours, in evaluation mode; UsageError if they do not fit
-    it."""
+def load_weights(path: Path, run: Run) -> Network:
+    """The run's network with the weights in a file, by public names or ours, in evaluation mode; DataError if it cannot
+    be read, UsageError if they do not fit the network."""
+    try:
+        return _network(read_weights(path), run)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _network(state: dict[str, Tensor], run: Run) -> Network:
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     network = Network(run, next((len(state[name]) for name in UNITS if name in state), 0))
     if set(state) == set(network.state_dict()):
@@ -92,13 +108,16 @@ def network_of(state: dict[str, Tensor], run: Run) -> Network:
             network.load_state_dict(state)
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip().rstrip(".")
-            raise UsageError(f"the weights must have the shapes of this network, but have not: {first}") from None
+            raise UsageError(
+                f"the weights must have the shapes of this network, but have not: {first}; give the --preset and the "
+                "--set that they were trained with"
+            ) from None
     elif set(state) & set(public_names(network).values()):
         load_public_weights(network, state)
     else:
         raise UsageError(
             "the weights must be of this network, but none of their names is "
-            f"({', '.join(list(state)[:2])} ...); they belong to another --preset"
+            f"({', '.join(list(state)[:2])} ...); give the --preset and the --set that they were trained with"
         )
     return network.eval()
 
@@ -108,10 +127,7 @@ def evaluate(weights: Mapping[str, Path], loaded: Loaded, device: str, progress:
     a file that cannot be read, or does not fit the run."""
     found, clips, owner = [], loaded.tensors.to(device), np.array(loaded.subjects)
     for done, (subject, path) in enumerate(weights.items(), 1):
-        try:
-            network = network_of(read_weights(path), loaded.run).to(device)
-        except UsageError as error:
-            raise UsageError(f"{path}: {error}") from None
+        network = load_weights(path, loaded.run).to(device)
         own = np.flatnonzero(owner == subject)
         probs = []
         for part in np.array_split(own, -(-len(own) // loaded.run.train.batch)):
