@@ -97,9 +97,9 @@ def test_data_that_were_moved_are_known_where_they_are_now(storage, executor, ma
 def test_what_is_killed_goes_on_loses_no_finished_fold_and_leaves_nothing_behind(tmp_path):
     """The long campaign is benchmarks/kill_campaign.py by hand."""
     campaign = Campaign(tmp_path, random.Random(1))
-    campaign.search("small", 3, 1, most=12)
-    campaign.search_through("other", 3, 2, campaign.kill_worker, 3)
+    campaign.search("small", 2, 1, most=12)
+    campaign.search_through("other", 2, 2, campaign.kill_worker, 3)
     campaign.compare("other", "small")
-    campaign.confirm("small", 0, 3, seeds=6, kills=1, most=30)
+    campaign.confirm("small", 0, 2, seeds=2, kills=1, most=20)
     assert campaign.wrong == []
     assert campaign.kills == 4

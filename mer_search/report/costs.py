@@ -7,10 +7,8 @@ from typing import Any
 
 from mer_search.config import Run, digest
 from mer_search.confirmation.confirm import Confirmation
-from mer_search.confirmation.scoring import baselines_file
 from mer_search.data import open_folder
 from mer_search.data.clips import counts
-from mer_search.evaluation.baselines import seconds_of
 from mer_search.report.document import Table
 from mer_search.report.terminal import duration, note, operations, out, plural, say, show
 from mer_search.search.cost import Cost
@@ -81,6 +79,9 @@ def print_costs(jobs: Sequence[Confirmation], costs: Sequence[Cost], side_by_sid
 
 def print_baselines(jobs: Sequence[Confirmation]) -> None:
     """How long the baselines of confirmations take that are not on disk, timed on the largest of their folds."""
+    from mer_search.confirmation.scoring import baselines_file  # scikit-learn takes a second to load: not for a search
+    from mer_search.evaluation.baselines import seconds_of
+
     loaded = {baselines_file(job.store, job.loaded.run): job.loaded for job in jobs}
     lacking = [each for file, each in loaded.items() if not file.exists()]
     if lacking:

@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
-
 from mer_search.files import write_whole
 
 Tone = Literal["", "good", "unsure", "bad"]
@@ -104,6 +101,9 @@ class Document(NamedTuple):
 
 def to_html(document: Document) -> str:
     """One page, by the template beside this file."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup, escape
+
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     page.filters["base64"] = lambda png: base64.b64encode(png).decode()
     page.filters["kind"] = lambda block: type(block).__name__

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import openpyxl
 from numpy.typing import NDArray
 
 from mer_search.data.readers.layouts import CASME2, CLASSES
@@ -88,6 +87,8 @@ def plan_clips(seed: int = 0, subjects: Sequence[int] = tuple(COUNTS)) -> list[C
 
 
 def _write_sheet(path: Path, clips: Sequence[Clip]) -> None:
+    import openpyxl  # slow to load: not in every process
+
     book, buffer = openpyxl.Workbook(), io.BytesIO()
     book.active.title = "Sheet1"
     book.active.append(["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None,
