@@ -165,7 +165,8 @@ def print_speed(facts: dict[str, Any]) -> None:
     )
     out.print(f"motion into the store: {facts['store']['clips_s_core']:.1f} clips/s a core")
     out.print(f"start to the end of the first epoch, warm store: {facts['start']['first_epoch_s']:.1f} s")
-    out.print(f"what is not training: {books['seconds_a_trial']:.2f} s a trial, {books['share']:.1%} of one of demo's")
+    share = f"{books['share']:.1%} of one of demo's"
+    out.print(f"what is neither training nor pictures: {books['seconds_a_trial']:.2f} s a trial, {share}")
     if gpu := facts["gpu_trials"]:
         trials = [f"{row['network']} {row['trial_s']:.0f} s ({plural(row['slots'], 'slot')})" for row in gpu["rows"]]
         say(f"{gpu['folds']} folds, all epochs, from those of eight: {'; '.join(trials)}")

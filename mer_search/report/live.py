@@ -17,7 +17,6 @@ from mer_search.search.study import Event, Lost, Restored, Scored, Told, Trained
 from mer_search.search.trial import Evaluation
 
 FIRST, LAST = 2.0, 60.0  # seconds without a line before the first of progress, where there are no bars, and the last
-
 NOTES = 0.05  # share of the time that the study's note may take
 
 
