@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import urllib.request
+from contextlib import suppress
 
 import optuna
 import pytest
@@ -13,7 +14,10 @@ from optuna.trial import TrialState, create_trial
 from optuna_dashboard._note import get_note_from_system_attrs as note_of
 
 from mer_search.engine.stop import polling, stoppable
+from mer_search.errors import StorageError
+from mer_search.report import live
 from mer_search.report.dashboard import address, describe_study, serve, server
+from mer_search.search.finals import Final
 from mer_search.search.storage import open_storage
 
 
@@ -72,3 +76,22 @@ def test_a_stop_in_the_middle_of_a_request_ends_the_server_after_the_answer(stud
             serve(listening)
     asking.join()
     assert said == [b"whole"] and capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("stop", [None, KeyboardInterrupt, StorageError])
+def test_a_studys_note_takes_a_twentieth_of_the_time_and_tells_the_end(stop, tmp_path, monkeypatch):
+    now, told = [0.0], []
+
+    def describe(_):  # in a second
+        told.append(now[0])
+        now[0] += 1
+
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(live, "describe_study", describe)
+    with suppress(KeyboardInterrupt, StorageError), live.Live(None, 50, 0, tmp_path) as shown:
+        for _ in range(50):
+            shown.show(Final(0, (0.5,)))
+            now[0] += 1
+        if stop:
+            raise stop
+    assert told == [0.0, 21.0, 42.0, 53.0][: 3 if stop is StorageError else 4]
