@@ -92,7 +92,7 @@ def _entry(name: str, item: Any) -> str:
     if not inspect.isclass(item):
         return f"## mer.{name}\n\n```text\n{_call(name, item)}\n```\n\n{_markdown(item)}\n"
     members = [
-        f"- `{key}`: {_markdown(member.fget if isinstance(member, property) else member)}"
+        f"- `{key}`: {_markdown(member.fget)}" if isinstance(member, property) else f"- `{key}()`: {_markdown(member)}"
         for key, member in vars(item).items()
         if not key.startswith("_") and (isinstance(member, property) or inspect.isfunction(member))
     ]

@@ -462,8 +462,8 @@ def compare_logs(first: str | Path, second: str | Path) -> scoring.LogComparison
     """The predictions of one log against those of another, paired by subject, on the clips that both have.
 
     Returns:
-        `found.pairs[0]` with `difference` (UF1 of the first less that of the second), `ci95`, `p` and `conclusion`, a
-        sentence; `found.networks` with each one's `uf1` and `ci95`.
+        a value whose `found.pairs[0]` has `difference` (UF1 of the first less that of the second), `ci95`, `p` and
+        `conclusion`, a sentence, and `found.networks` each one's `uf1` and `ci95`.
 
     Raises:
         DataError: if one cannot be read, they share no clip, or they do not agree on the truth of one.

@@ -222,7 +222,7 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         (["compare", "V6", "V6c", "--data", "nowhere"], 1, ["nowhere does not exist"]),
         (["confirm", "--preset", "V4", "--trial", "3"], 2, ["one of --trial, --top and --preset", "--trial and"]),
         (["confirm", "--preset", "V4", "--against", "V3NR"], 2, ["`mer-search compare` compares presets"]),
-        (["subjects", "rank", "flow"], 1, ["flow/summary.json must be a confirmation's summary"]),
+        (["subjects", "rank", "flow"], 2, ["FOLDER must be a confirmation's", "flow is none"]),
         (["subjects", "rank"], 1, ["`mer-search run --study NAME` makes one"]),
         (["status", "--storage", "sqlite:///none.db"], 1, ["there is no such file"]),
         (["data", "check", "nowhere"], 1, ["does not exist"]),
@@ -380,6 +380,9 @@ def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_pat
         again = mer_search("run", "--study-name", "own", "--trials", trial + 1, *named)
         assert again.exit_code == 0, again.output
         assert re.findall(r"^trial   (\d)  UF1", again.stderr, re.M) == [str(trial)]
+    assert "has 3 trials already, so that --trials 1 adds none" in mer_search(
+        "run", "--study-name", "own", "--trials", 1
+    ).stderr.replace("\n", " ")
     one_line(mer_search("run", "--study-name", "won"), 2, "study 'won', but it holds own")
     shutil.move(flow_folder, aside := f"{flow_folder}-aside")  # what differs is told before any clip is read
     seed = mer_search("run", "--study-name", "own", "--seed", 6)

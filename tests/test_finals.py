@@ -70,7 +70,7 @@ def test_finals_that_were_stopped_go_on_where_they_were(searched, executor):
     assert play(search, study, executor) == []  # nor is it told again
 
 
-def test_who_lies_clearly_behind_the_leader_is_out(begin, executor):
+def test_who_lies_clearly_behind_the_leader_is_out(begin, executor, capsys):
     search, study = begin(TEXT.replace("finalists = 2", "finalists = 3"), trials=4)
     worst = finalists(search, study)[-1].number
     for fold in folds_of(search.folder(worst)):  # as if it had told every clip wrong, and was sure of it
@@ -80,6 +80,9 @@ def test_who_lies_clearly_behind_the_leader_is_out(begin, executor):
     play(search, study, executor)
     seeds = {int(number): len(found) for number, found in study.user_attrs[FINALS].items()}
     assert worst not in seeds
+    live.print_left_out(search, study)
+    told = " ".join(capsys.readouterr().err.split())
+    assert told == f"finals: of the best trials, {worst} lay clearly behind, and got no further seed"
     assert set(seeds.values()) == {SEEDS}
     finals = study.user_attrs[FINALS]
     study.set_user_attr(FINALS, finals | {str(worst): [1.0]})  # who left before the last seed, which was bad for all

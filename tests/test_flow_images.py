@@ -9,6 +9,7 @@ from small import STUDY, silent, write_flow_images
 from mer_search.config import with_values
 from mer_search.data import open_folder
 from mer_search.data.clips import counts
+from mer_search.data.flow import read_flow_image
 from mer_search.data.loose import Moments, find
 from mer_search.errors import DataError, UsageError
 from mer_search.search import space
@@ -49,7 +50,7 @@ def test_a_clip_may_have_two_maps(tmp_path):
     assert (two.motion.flow[:, 1] == one.motion.flow[:, 0, :, ::-1]).all()
     assert load_data(data, ONE, silent).motion_digest == one.motion_digest
     assert np.isfinite(train_fold(two.run, two.tensors, "sub01", 0).predictions.probabilities).all()
-    with pytest.raises(UsageError, match=r"have 2 motion maps and no frames, so frames.maps must be 2 at most"):
+    with pytest.raises(UsageError, match=r"have 2 motion maps and no frames, so that frames.maps must be 2, but"):
         load_data(data, with_values(ONE, {"frames.maps": 3, "model.temporal": "collapse"}), silent)
     (data / "sub02" / "u_test" / "0" / "sub02_EP00_1 .png").unlink()
     (problem,) = open_folder(data).problems
@@ -76,3 +77,12 @@ def test_the_real_part_of_megc2019():
     table = counts(folder.clips, folder.classes)
     assert (len(folder.clips), len(table), folder.problems) == (309, 40, ())
     assert [sum(column) for column in zip(*table.values(), strict=True)] == [158, 83, 68]
+
+
+def test_a_picture_that_is_no_flow_image_is_refused(tmp_path):
+    write_flow_images(tmp_path / "data")
+    cv2.imwrite(str(tmp_path / "wide.png"), np.random.default_rng(0).integers(0, 255, (28, 56, 3)))
+    with pytest.raises(DataError, match=r"must be square, but .*wide\.png has 56 x 28 pixels"):
+        read_flow_image(tmp_path / "wide.png", 28)
+    with pytest.raises(DataError, match="onset, apex and offset are of frames"):
+        find("sub01/sub01_EP00", tmp_path / "data", lambda: open_folder(tmp_path / "data"), ONE, Moments(3), True)

@@ -27,13 +27,18 @@ def test_every_published_network_has_its_paragraph(name):
 
 def test_what_is_configured_is_what_is_said():
     values = {"train.epochs": 40, "train.loss": "focal", "prep.mask": "template", "prep.denoise": 4.0, "frames.maps": 2}
+    values |= {"train.mirror": True, "train.class_weights": 0.5, "model.dropout": 0.3, "model.head_grid": 7}
+    values |= {"model.blocks": 1, "model.depth": 2, "model.position": False}
     text = methods.paragraph(with_values(Run(), values), SUMMARY, STUDY, ENVIRONMENT)
     for words in (
         "246 clips of 26 subjects in 5 classes",
         "gave 2 maps a clip",
         "denoised (non-local means, h = 4) and masked by a template first",
         "trained for 40 epochs with AdamW",
-        "the sigmoid focal loss",
+        "the sigmoid focal loss, classes weighted by their clips to the power of -0.5",
+        "A clip's probabilities are the mean over it and its mirror image.",
+        "a stem of 180 and 256 channels, 1 stage of continuous-attention blocks of 256 channels, 2 each, without the",
+        "a linear layer on the last map, pooled to 7 x 7 places and dropout of 0.3.",
         "we took the onset, the middle frame and the offset. Farneback optical flow between each of these and the next",
         "subjects (trials pruned by recall-rungs); the best 3",
         "the figures of the other subjects had no part in it",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
-from small import SCORE, one_line, silent, summary_with, write_casme2
+from small import SCORE, one_line, silent, summary_with, write_casme2, write_flow_images
 
 from mer_search import cli
 from mer_search.bench.conventional import public_network
@@ -182,6 +182,15 @@ def test_weights_beside_a_run_are_scored_as_its_networks_were(mer_search, tmp_pa
     found = json.loads(mer_search(*command, "--json").stdout)
     last = json.loads(result.stdout)["rules"]["last"]["all"]
     assert [found[key] for key in ("uf1", "uar", "accuracy")] == [last[key] for key in ("uf1", "uar", "accuracy")]
+    shutil.copytree(clips, tmp_path / "other")
+    shutil.rmtree(next((tmp_path / "other/Cropped/sub03").iterdir()))
+    one_line(
+        mer_search("evaluate", checkpoints, "--data", "other"), 2, "(checksum ", "give the run's --data and --task"
+    )
+    write_flow_images(tmp_path / "flow")
+    one_line(
+        mer_search("evaluate", checkpoints, "--data", "flow"), 2, "(dataset casme2), but flow has others (megc2019)"
+    )
     one_line(mer_search(*command, "--preset", "V3NR"), 2, "--preset, --as-published and --set go with weights", "leave")
     (copied,) = [shutil.copy(path, tmp_path) for path in checkpoints.glob("*sub03*")]
     one_line(mer_search("evaluate", copied, "--data", clips), 2, "--preset must say whose network the weights are")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
-from small import one_line
+from small import one_line, summary_with
 
 from mer_search.confirmation import scoring
 from mer_search.evaluation.logs import read_log
@@ -212,6 +212,7 @@ REFUSALS = {
     "a truth that is no number": (TABLE + "sub02,EP09,nan,1", "line 7 has the truth 'nan', which is no class"),
     "a negative class": (TABLE + "sub02,EP09,-1,1", "line 7 has the truth '-1', which is no class"),
     "names and numbers": (TABLE + "sub02,EP09,1,Surprise", "numbers and names", "and surprise"),
+    "a misspelt class": (f"{TITLES}\na,1,surprise,surprise\na,2,fear,suprise", "line 3 predicts 'suprise', which"),
     "too many classes": (TITLES + "".join(f"\nsub01,EP{k},{k},{k}" for k in range(31)), "of 31 classes"),
     "a comma in a name": (TABLE + "sub02,EP09,a,1,1", "line 7 has 5 cells, and there are 4 columns"),
     "an epoch that is none": (f"{TITLES},epoch\nsub01,EP01,1,1,last", "epoch on line 2", "'last'"),
@@ -303,6 +304,17 @@ def test_a_class_that_one_log_predicts_alone_counts_for_both(scored):
     assert f"UF1 {macro(good, every):.3f} and {macro(odd, every):.3f}" in pair["conclusion"]
     low, high = pair["ci95"]
     assert pair["difference"] == pytest.approx((low + high) / 2)
+
+
+def test_a_confirmations_own_log_meets_one_with_names(scored):
+    Path("megc_log.txt").write_text(MEGC)
+    Path("summary.json").write_text(summary_with(classes=("negative", "Positive", "surprise")).to_json())
+    names = dict(enumerate(("Negative", "positive", "surprise")))
+    rows = [row for row in TABLE.splitlines()[1:] if row]
+    named = [",".join([*row.split(",")[:2], *(names[int(cell)] for cell in row.split(",")[2:])]) for row in rows]
+    Path("theirs.csv").write_text("\n".join([TITLES, *named]))
+    for pair in (("theirs.csv", "megc_log.txt"), ("megc_log.txt", "theirs.csv")):
+        assert scored(*pair)["comparison"]["found"]["pairs"][0]["same"]
 
 
 def test_two_logs_that_cannot_be_compared_are_one_line(mer_search):

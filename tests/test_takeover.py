@@ -10,6 +10,7 @@ from mer_search.confirmation.verify import verify_study
 from mer_search.errors import StorageError, UsageError
 from mer_search.search import takeover
 from mer_search.search.study import open_study
+from mer_search.search.trial import final_folder, trial_folder
 
 WIDER = STUDY.replace("[[start]]", '"model.dropout" = { choice = [0.0, 0.5] }\n[[start]]').replace(
     "1e-3, 1e-2", "1e-4, 1e-1"
@@ -30,7 +31,9 @@ def wide(make_search, tmp_path):
 
 
 def test_a_wider_study_begins_with_the_trials_of_another(narrow, wide, storage, executor, tmp_path):
+    (held := final_folder(trial_folder(tmp_path / "runs" / "small", 0).parent, 0) / "folds").mkdir(parents=True)
     study = open_study(wide, storage, "wide", narrow)
+    assert held.is_dir() and (final_folder(wide.out, 0) / "folds").is_dir()
     old, new = narrow.get_trials(), study.get_trials()
     assert [trial.value for trial in new] == [trial.value for trial in old]
     assert [trial.params for trial in new] == [{**trial.params, "model.dropout": 0.0} for trial in old]

@@ -82,9 +82,10 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
 @options("recipe settings data task device as_json")
 def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str | None) -> None:
     """Score weights from files, one a subject, each on the subject that it never saw: .pth that a network's authors
-    published, or safetensors of this tool, such as runs/demo/confirm/trial-7/checkpoints. (`score` takes predictions.)
+    published, or safetensors of this tool. (`score` takes predictions.)
 
-    WEIGHTS are files or folders; a file's name tells the subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
+    WEIGHTS are files, such as runs/demo/confirm/trial-7/checkpoints/1000-*, or folders; a file's name tells the
+    subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
     """
     from mer_search.config import with_values
     from mer_search.confirmation.target import preset_target
@@ -105,14 +106,21 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str | None) -
     elif kept:
         run, title = kept, str(weights[0])
     else:
-        raise UsageError("--preset must say whose network the weights are; `mer-search presets` lists them")
+        raise UsageError(
+            "--preset must say whose network the weights are, for no config.json of a run lies beside their folder; "
+            "`mer-search presets` lists them"
+        )
     run = with_values(run, given.folds | {"frames.crops": 0})
     with terminal.working() as progress:
         path = find_data(given.data, progress)
+        if kept:
+            evaluating.check_clips(kept, path, dataset=open_folder(path).name)
         folder = open_folder(path, run.data.task)
         files = evaluating.find_weights(weights, folder.subjects)
         evaluating.load_weights(next(iter(files.values())), fit(run, folder, folder.clips))  # before motion is measured
         loaded = load_data(path, run, progress)
+        if kept:
+            evaluating.check_clips(kept, path, checksum=loaded.run.data.checksum)
         folds = evaluating.evaluate(files, loaded, given.where.device, progress)
     facts = predictions.evaluated(folds, loaded, any(file.suffix != ".safetensors" for file in files.values()))
     given.tell(facts, lambda: predictions.print_evaluated(facts, title))

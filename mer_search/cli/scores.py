@@ -98,6 +98,8 @@ def rank(given: Given, folder: Path | None) -> None:
     from mer_search.report import terminal
     from mer_search.report.summaries import subjects_table
 
+    if folder and not (folder / "summary.json").exists():
+        raise UsageError(f"FOLDER must be a confirmation's, such as runs/demo/confirm/trial-7, but {folder} is none")
     folder = folder or confirmation(given.study(), None)
     rows = difficulty.rank(confirmed_folds(folder).values())
 

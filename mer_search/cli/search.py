@@ -90,6 +90,8 @@ def run(
             session = stack.enter_context(open_session(search, given.storage, search.out.name, where, in_flight, other))
         study, scheduler, size = session.study, session.scheduler, session.executor.slots
         wanted = session.trials(trials)
+        if trials and trials < ended(study):
+            terminal.note(f"the study has {ended(study)} trials already, so that --trials {trials} adds none")
         if taken := study.user_attrs.get(TAKEN_FROM):
             terminal.note(f"trials taken over from {taken['study']}: {len(taken['trials'])}")
         if start_changed(search):
@@ -106,6 +108,7 @@ def run(
             for event in session.events(wanted, shown.preparing):
                 shown.show(event)
         live.print_wasted(scheduler)
+        live.print_left_out(search, study)
         terminal.show(trials_table(study))
         terminal.say(f"{state_line(progress_of(study))}; took {terminal.duration(time.monotonic() - began)}")
         print_next(given.storage, search.out.name, search.out)

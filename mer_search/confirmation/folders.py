@@ -34,7 +34,7 @@ def confirmation(study: optuna.Study, trial: int | None) -> Path:
         )
     number = next(iter(confirmed_uf1(study))) if trial is None else trial
     if number not in folders:
-        have = f"confirmed are {', '.join(map(str, folders))}" if folders else "none is confirmed"
+        have = f"confirmed: {', '.join(f'trial {each}' for each in folders)}" if folders else "none is confirmed"
         raise UsageError(f"--trial must be confirmed on all subjects, but {trial} is not ({have}); confirm it first")
     return folders[number]
 

@@ -1,6 +1,7 @@
 """Scores of a log of predictions by the rules of the field, and two logs compared in pairs on the clips they share."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from pydantic import Field
 
 from mer_search.config import Part
 from mer_search.confirmation.compare import Contestant, comparison
-from mer_search.confirmation.summary import Comparison, Score, read_summary
+from mer_search.confirmation.summary import Comparison, Score, Summary, read_summary
 from mer_search.data.readers.annotation import without_zeros
 from mer_search.errors import DataError
 from mer_search.evaluation.logs import Log, Row
@@ -56,10 +57,16 @@ class LogComparison(Part):
     found: Comparison
 
 
+def _summary(log: Log) -> Summary | None:
+    """That of the confirmation whose own log this is."""
+    path = Path(log.name)
+    beside = path.with_name("summary.json")
+    return read_summary(beside) if path.name == LOG and beside.exists() else None
+
+
 def score(log: Log) -> ScoredLog:
     """The scores under every rule that can be applied; of a confirmation's own log, under the one that made it."""
-    path = Path(log.name)
-    ours = path.name == LOG and (beside := path.with_name("summary.json")).exists() and read_summary(beside)
+    ours = _summary(log)
     if log.epochs:
         rules = {rule: _score(log, rule, rule in LEAKS) for rule in ("last", "best_test_epoch")}
     else:
@@ -100,7 +107,9 @@ def _score(log: Log, rule: str, leaks: bool | None) -> LogScore:
 
 
 def compare_logs(first: Log, second: Log) -> LogComparison:
-    """The first log against the second, paired by subject on the clips that both have."""
+    """The first log against the second, paired by subject on the clips that both have. A confirmation's own log, which
+    numbers the classes, is taken by their names where the other one has names."""
+    first, second = _as_named(first, second), _as_named(second, first)
     one, other = _by_clip(first), _by_clip(second)
     shared = [key for key in one if key in other]
     both = f"{first.name} and {second.name}"
@@ -127,6 +136,15 @@ def compare_logs(first: Log, second: Log) -> LogComparison:
         not_shared=(len(one) - len(shared), len(other) - len(shared)),
         found=comparison(met, subjects, seeds=(), other=(), dataset="", synthetic=False),
     )
+
+
+def _as_named(log: Log, other: Log) -> Log:
+    ours = None if any(name.isdecimal() for name in other.classes) else _summary(log)
+    if not ours:
+        return log
+    names = {str(number): name.lower() for number, name in enumerate(ours.classes)}
+    rows = (row._replace(truth=names[row.truth], prediction=names[row.prediction]) for row in log.last)
+    return replace(log, classes=tuple(names[each] for each in log.classes), last=tuple(rows))
 
 
 def _by_clip(log: Log) -> dict[tuple[str, str], Row]:

@@ -21,9 +21,9 @@ from mer_search.confirmation.summary import Comparison, Corrected, confirm_again
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
-from mer_search.search.finals import final_folder, further_seeds
+from mer_search.search.finals import further_seeds
 from mer_search.search.storage import FINALS, results
-from mer_search.search.trial import trial_folder
+from mer_search.search.trial import final_folder, trial_folder
 from mer_search.training import fold_store
 from mer_search.training.fold_store import FOLDS, TRAIN_AGAIN, Key
 
@@ -69,7 +69,7 @@ def verify_trial(study: optuna.Study, number: int) -> Checked:
 
 def verify_confirmation(folder: Path) -> Checked:
     """A confirmation's summary, tables and log against its predictions, and its checkpoints."""
-    return _checked(f"{folder.parent.name}/{folder.name}", folder, _of_confirmation(folder))
+    return _checked(f"{folder.resolve().parent.name}/{folder.name}", folder, _of_confirmation(folder))
 
 
 def _checked(name: str, folder: Path, differences: Iterator[str]) -> Checked:

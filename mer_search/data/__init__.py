@@ -1,10 +1,11 @@
 """A folder on disk becomes clips."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mer_search.config import Data, Run, with_values
+from mer_search.config import Data, Run, value_at, with_values
 from mer_search.data.clips import Clip, Problem, checksum
 from mer_search.data.dataset import Dataset
 from mer_search.data.readers.annotation import OTHER_TABLES, TABLES, tables
@@ -107,14 +108,15 @@ def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:
         )
     if folder.dataset.flow_images:
         maps = min((len(clip.frames) for clip in clips), default=1)
-        asked = (min(run.frames.maps, maps), False, "farneback", 0)
-        if (run.frames.maps, run.model.position, run.flow.method, run.frames.crops) != asked:
+        must = {"frames.maps": min(run.frames.maps, maps), "model.position": False, "flow.method": "farneback",
+                "frames.crops": 0}  # fmt: skip
+        if wrong := {key: json.dumps(value) for key, value in must.items() if value_at(run, key) != value}:
+            found = ", ".join(f"{key} is {json.dumps(value_at(run, key))}" for key in wrong)
+            needed = " and ".join(f"{key} must be {value}" for key, value in wrong.items())
             raise UsageError(
-                f"flow images have {maps} motion map{'s' * (maps > 1)} and no frames, so frames.maps must be {maps} at "
-                "most, model.position false, flow.method farneback and frames.crops 0, but they are "
-                f"{run.frames.maps}, {str(run.model.position).lower()}, {run.flow.method} and {run.frames.crops}; "
-                "set that in the study file, or of a published network with --set frames.maps=1 "
-                "--set model.position=false"
+                f"flow images have {maps} motion map{'s' * (maps > 1)} and no frames, so that {needed}, but "
+                f"{found}; take the study megc2019, or set that: "
+                f"{' '.join(f'--set {key}={value}' for key, value in wrong.items())}"
             )
     left_out = run.data.leave_out
     folds = {clip.fold(left_out) for clip in clips}

@@ -71,9 +71,11 @@ def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Mo
         DataError: if there is no such clip, it cannot be read, or it cannot be told who of the dataset is in it.
     """
     path, clip, subject = Path(text), None, ""
+    if flow_images and given != Moments():
+        raise DataError("onset, apex and offset are of frames, but networks of this study take flow images; leave them")
     if data.exists() or not path.exists():
         clip, subject = _of_dataset(text, path, known())
-    if clip and (given == Moments() or flow_images):
+    if clip and given == Moments():
         numbers = clip.numbers or tuple(range(clip.onset, clip.onset + len(clip.frames)))
         return Found(text, clip, subject, ANNOTATED, numbers)
     if clip:

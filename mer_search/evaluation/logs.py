@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import pairwise, product
 from pathlib import Path
 from typing import NamedTuple
@@ -159,6 +160,10 @@ def _log(name: str, rows: Sequence[Row]) -> Log:
         raise ValueError(
             f"its classes are numbers and names, {numbers[0]} and {min(names - {*numbers})}; take one kind"
         )
+    truths = {row.truth for row in rows}
+    for row in (row for row in rows if row.prediction not in truths and not numbers):
+        if near := get_close_matches(row.prediction, truths, 1, cutoff=0.8):
+            raise ValueError(f"line {row.line} predicts {row.prediction!r}, which no clip is; is it {near[0]!r}?")
     classes = sorted(names, key=int if numbers else str)
     found: dict[str, dict[tuple[int, str], Row]] = {}  # subject -> (epoch, clip) -> row
     for row in rows:

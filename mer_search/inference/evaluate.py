@@ -32,8 +32,8 @@ def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> dict[str, Pa
         subject = _subject(file, subjects)
         if subject in found:
             raise UsageError(
-                f"there must be one file a subject, but of {subject} there are {found[subject]} and {file}; name the "
-                "files of one seed and epoch, such as checkpoints/0-sub*.best_test_epoch.safetensors"
+                f"there must be one file a subject, but of {subject} there are {found[subject]} and {file}; name those "
+                f"of one seed and epoch, such as {file.parent}/{file.name.replace(subject, '*')}"
             )
         found[subject] = file
     if not found:
@@ -47,6 +47,17 @@ def kept_run(paths: Sequence[Path]) -> Run | None:
     (folder, *others) = {(path if path.is_dir() else path.parent).resolve() for path in paths}
     config = folder.parent / "config.json"
     return None if others or folder.name != "checkpoints" or not config.exists() else read_config(config)
+
+
+def check_clips(kept: Run, path: Path, **found: str) -> None:
+    """Raise UsageError if the data are not those of a run, whose networks never saw a subject of them: `found` are its
+    fields of Data."""
+    for key, value in found.items():
+        if value != (must := getattr(kept.data, key)):
+            raise UsageError(
+                f"these networks must be scored on the clips of their run ({key} {must}), but {path} has others "
+                f"({value}); give the run's --data and --task"
+            )
 
 
 def _files(path: Path) -> list[Path]:
@@ -68,7 +79,8 @@ def _subject(file: Path, subjects: Sequence[str]) -> str:
     if len(named) != 1:
         raise UsageError(
             f"a file's name must tell the subject that its network never saw, as 5model.pth or {subjects[0]}.pth do, "
-            f"but {file.name} tells {' and '.join(named) or 'none'} of {', '.join(subjects)}"
+            f"but {file.name} tells {' and '.join(named) or 'none'} of {', '.join(subjects)}; rename it, or give "
+            "the --data that it is of"
         )
     return named[0]
 

@@ -254,7 +254,8 @@ def export_final(
     summary = confirmed.summary.model_copy(update={"title": job.target.title})
     networks = replace(confirmed, summary=summary, folder=job.store, folds={EVERYBODY: EVERYBODY})
     (written,) = export(networks, [EVERYBODY], out or job.store, progress, told)
-    write_whole(written.path.with_name(SCRIPT), Path(__file__).with_name(SCRIPT).read_text())
+    if not script_refusal(networks):
+        write_whole(written.path.with_name(SCRIPT), Path(__file__).with_name(SCRIPT).read_text())
     return written
 
 

@@ -36,12 +36,12 @@ SUPPORTED = {
 def refusal(told: dict[str, str]) -> str:
     """Why frames cannot be prepared here as the networks of this metadata need them; "" if they can."""
     if "strain" in told["inputs"]:
-        return f"{Path(__file__).name} takes frames, but these networks take flow images; use `mer-search predict`"
+        return f"{Path(__file__).name} takes frames, but these networks take flow images"
     for key, supported in SUPPORTED.items():
         part, _, name = key.partition(".")
         if (found := json.loads(told[part])[name]) not in supported:
             must = " or ".join(map(str, supported))
-            return f"{key} must be {must} for {Path(__file__).name}, but is {found}; use `mer-search predict`"
+            return f"{key} must be {must} for {Path(__file__).name}, but is {found}"
     return ""
 
 

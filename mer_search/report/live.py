@@ -10,11 +10,11 @@ from mer_search.engine.stop import check
 from mer_search.report.dashboard import describe_study, describe_trial
 from mer_search.report.terminal import err, new_bars, note
 from mer_search.report.trials import trial_line
-from mer_search.search.finals import Final
+from mer_search.search.finals import Final, finalists
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.storage import best_trial, ended, is_stopped, score
+from mer_search.search.storage import FINALS, best_trial, ended, is_stopped, score
 from mer_search.search.study import Event, Lost, Restored, Scored, Told, Trained
-from mer_search.search.trial import Evaluation
+from mer_search.search.trial import Evaluation, Search
 
 FIRST, LAST = 2.0, 60.0  # seconds without a line before the first of progress, where there are no bars, and the last
 NOTES = 0.05  # share of the time that the study's note may take
@@ -110,3 +110,10 @@ def print_wasted(scheduler: Scheduler) -> None:
     if scheduler.wasted:
         share = f"{scheduler.wasted / scheduler.trained:.1%} of {scheduler.trained:,} epochs of folds"
         note(f"trained ahead of the pruner's decision and thrown away: {share}")
+
+
+def print_left_out(search: Search, study: optuna.Study) -> None:
+    """Which of a search's best trials got no further seed in its finals."""
+    held, others = study.user_attrs.get(FINALS, {}), [str(trial.number) for trial in finalists(search, study)[1:]]
+    if out := [number for number in others if number not in held]:
+        note(f"finals: of the best trials, {' and '.join(out)} lay clearly behind, and got no further seed")

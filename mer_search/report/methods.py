@@ -105,9 +105,13 @@ def _network(run: Run) -> str:
     model = run.model
     branch = "with" if model.position else "without"
     blocks = "continuous-attention" if model.attention else "plain residual"
+    stem = f"{model.stem_width}" if model.temporal == "none" else f"{model.stem_mid} and {model.stem_width}"
+    pooled = f", pooled to {model.head_grid} x {model.head_grid} places" if model.head_grid else ""
+    dropout = f" and dropout of {model.dropout:g}" if model.dropout else ""
+    widths = f"{', '.join(map(str, model.widths))} channels{f', {model.depth} each' if model.depth > 1 else ''}"
     return (
-        f"The network is of the MMNet family: a stem of {model.stem_width} channels, {len(model.widths)} stages of "
-        f"{blocks} blocks of {', '.join(map(str, model.widths))} channels, {branch} the position branch."
+        f"The network is of the MMNet family: a stem of {stem} channels, {plural(len(model.widths), 'stage')} of "
+        f"{blocks} blocks of {widths}, {branch} the position branch; a linear layer on the last map{pooled}{dropout}."
     )
 
 
@@ -123,11 +127,14 @@ def _training(run: Run) -> str:
     names = ", ".join(name for used, name in augmentations if used)
     augmented = f", augmented by {names}" if names else ""
     smoothed = f" with label smoothing {train.label_smoothing:g}" if train.label_smoothing else ""
+    power = f"{train.class_weights:g}"
+    smoothed += f", classes weighted by their clips to the power of -{power}" if train.class_weights else ""
+    mirrored = " A clip's probabilities are the mean over it and its mirror image." if train.mirror else ""
     first = f" after {units.epochs} epochs on action units (learning rate {units.lr:.2g})"
     return (
         f"It was trained for {train.epochs} epochs{first if units.use != 'none' else ''} with AdamW (learning rate "
         f"{train.lr:.2g}, {SCHEDULES[train.schedule].format(train=train)}, weight decay {train.weight_decay:.2g}), "
-        f"batches of {train.batch} and {LOSSES[train.loss]}{smoothed}{augmented}."
+        f"batches of {train.batch} and {LOSSES[train.loss]}{smoothed}{augmented}.{mirrored}"
     )
 
 

@@ -6,7 +6,6 @@ of them is the study's best trial.
 """
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from mer_search.search import pruner as pruners
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import FINALS, FINALS_OVER, ranked
 from mer_search.search.study import Lost, Scored, folds_job, train_lists
-from mer_search.search.trial import Search, find_incumbents
+from mer_search.search.trial import Search, final_folder, find_incumbents
 from mer_search.search.workspace import Progress, silent
 from mer_search.training.fold_store import load_folds
 
@@ -82,8 +81,3 @@ def run_finals(
 def further_seeds(own: int) -> range:
     """The seeds of the finals of a search with its own."""
     return range(own + FIRST_SEED, own + FIRST_SEED + SEEDS)
-
-
-def final_folder(out: Path, number: int) -> Path:
-    """Where a finalist's folds with further seeds are, in its study's folder."""
-    return out / "finals" / f"trial-{number}"

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mer_search.config import Run, digest, value_at, with_values
 from mer_search.errors import UsageError
 from mer_search.search.storage import results
-from mer_search.search.trial import TOLD, Search, trial_folder
+from mer_search.search.trial import TOLD, Search, final_folder, trial_folder
 from mer_search.training.fold_store import read_config
 
 SHARED = ("checksum", "motion", "leave_out", "subjects", "rule", "also", "seed")  # attributes: values are comparable
@@ -49,12 +49,15 @@ def _params(search: Search, run: Run) -> dict[str, Any]:
 
 
 def begin(search: Search, study: optuna.Study, taken: Sequence[Taken]) -> None:
-    """Give a new study its first trials: those taken, with their folds and all that is known of them, and then,
-    waiting, the points where the search starts. Called again after an interruption, it goes on."""
+    """Give a new study its first trials: those taken, with their folds, of finals, too, and all that is known of
+    them, and then, waiting, the points where the search starts. Called again after an interruption, it goes on."""
     there = len(study.get_trials(deepcopy=False))
     for number, (trial, params, folder) in list(enumerate(taken))[there:]:
-        shutil.rmtree(search.folder(number), ignore_errors=True)  # of a copy that was interrupted
-        shutil.copytree(folder, search.folder(number))
+        finals = final_folder(folder.parent, trial.number), final_folder(search.out, number)
+        for old, new in ((folder, search.folder(number)), finals):
+            shutil.rmtree(new, ignore_errors=True)  # of a copy that was interrupted
+            if old.exists():
+                shutil.copytree(old, new)
         study.add_trial(
             create_trial(
                 values=trial.values,

@@ -79,6 +79,11 @@ def trial_folder(out: Path, number: int) -> Path:
     return out / f"trial-{number:04d}"
 
 
+def final_folder(out: Path, number: int) -> Path:
+    """Where a finalist's folds with further seeds are, in its study's folder."""
+    return out / "finals" / f"trial-{number}"
+
+
 @dataclass(frozen=True)
 class Incumbents:
     """How a trial is scored and what it is compared with: trials that had run to their end and been told before it was
