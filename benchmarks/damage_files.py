@@ -360,13 +360,12 @@ STORAGES = ["sqlite:///x.db", "sqlite://", "sqlite:////no/such/x.db", "sqlite://
             "mysql://u:secret@h/d", "postgresql+nodriver://u:secret@h/d", "oracle://u:secret@h/d",
             "sqlite:///small.toml", "sqlite:///flow"]  # fmt: skip
 COMMANDS = ("run", "confirm", "compare", "status", "report", "dashboard", "data check", "data preview", "data synth",
-            "subjects rank", "bench table", "bench search")  # fmt: skip
+            "subjects rank")  # fmt: skip
 SOUND: Mapping[str, list[str]] = {  # so that the rest of a command is met
     "run": ["--study", "small.toml", "--data", "flow"],
     "confirm": ["--preset", "V4", "--data", "flow", "--set", "frames.maps=1", "--set", "model.position=false",
                 "--set", "flow.size=28", "--set", "model.blocks=1"],
     "compare": ["V4", "V3NR", "--data", "flow", "--set", "frames.maps=1", "--set", "model.position=false"],
-    "bench table": ["--study", "small.toml", "--data", "flow"],
     "data check": ["flow"],
     "data preview": ["sub01/sub01_EP00", "--data", "flow"],
 }  # fmt: skip

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from replays import bootstrap_mean
 from scipy.stats import rankdata
 
-from mer_search.evaluation.statistics import bootstrap_mean
 from mer_search.search.samplers import sampler
 
 SEEDS = 10  # draws of a configuration's seed whose mean is taken for the truth about it

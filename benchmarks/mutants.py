@@ -71,7 +71,7 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
     """Commands stop where they would train, measure or serve; what they would use is noted."""
     for found in pkgutil.walk_packages(mer_search.__path__, "mer_search."):
         importlib.import_module(found.name)  # one that is first imported later would keep what is put in place here
-    from mer_search.bench import benchmark, fold_table
+    from mer_search.bench import benchmark
     from mer_search.cli import search as searching
     from mer_search.confirmation import confirm
     from mer_search.data import check
@@ -103,7 +103,7 @@ def _without_training(stack: ExitStack, seen: list[Seen]) -> None:
     for where, name, instead in (
         (study, "run", searched), (check, "check_folder", checked), (searching, "warm_up", lambda *_: None),
         (cost, "search_cost", lambda *_: cost.NOTHING), (local, "machine_slots", lambda *_: (1, 1)),
-        (confirm, "confirm_all", stopped), (fold_table, "build", stopped), (benchmark, "measure", stopped),
+        (confirm, "confirm_all", stopped), (benchmark, "measure", stopped),
         (costs, "print_speed", stopped), (synthetic, "write_dataset", written), (dashboard, "server", stopped),
     ):  # fmt: skip
         real = getattr(where, name)

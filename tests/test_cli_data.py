@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import cv2
 from small import one_line, write_casme2
@@ -53,17 +52,3 @@ def test_the_presets_are_a_list_and_each_that_was_measured_equals_its_public_cod
     assert all(row["equal"] and row["parameters"] == row["public_parameters"] for row in rows)
     shown = mer_search("presets", "--parity").stdout
     assert len(re.findall(r"\byes\b", shown)) == len(rows) and "NO" not in shown
-
-
-def test_a_tournament_is_replayed_from_a_table_that_is_given(mer_search):
-    import fake_table
-
-    fake_table.write(Path("fake.npz"), configurations=12)
-    asked = ["bench", "search", "--table", "fake.npz", "--trials", 4, "--repeats", 2, "--only", "random, recall"]
-    rows = json.loads(mer_search(*asked, "--json").stdout)
-    assert {"random, no pruner", "random, recall"} <= {row["strategy"] for row in rows}
-    result = mer_search(*asked)
-    shown = result.stdout
-    assert "12 configurations" in shown and "A new study" not in result.stderr
-    assert max(map(len, shown.splitlines())) <= 80
-    one_line(mer_search("bench", "search", "--table", "none.npz"), 1, "there is no none.npz", "bench table")

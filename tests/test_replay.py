@@ -1,13 +1,16 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import fake_table
+import fold_table
 import numpy as np
 import pytest
-from small import STUDY
+import replays
+from click.testing import CliRunner
+from replays import STRATEGIES, Strategy, facts, replay, tournament, wrongly_stopped
+from small import STUDY, one_line
 
-from mer_search.bench import fold_table
-from mer_search.bench.replay import STRATEGIES, Strategy, facts, replay, tournament, wrongly_stopped
 from mer_search.evaluation.metrics import best_test_epoch, fold_confusion, mean_log, tail
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search import pruner as pruners
@@ -157,3 +160,31 @@ def test_the_tables_that_come_with_the_package_are_of_their_studies(study, confi
     assert [dict(each) | {"train.epochs": max(epochs)} for each in table.values[:: len(epochs)]] == trained
     _, truth = replay(table, file, Strategy(file.sampler, file.pruner), 3000, 0)
     assert 0.1 < truth[-1] < 0.9
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """A function (arguments) of `python benchmarks/replays.py` -> what came of it."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(replays.main, list(map(str, arguments)))
+
+
+def test_a_tournament_is_replayed_from_a_table_that_is_given(script, tmp_path):
+    fake_table.write(tmp_path / "fake.npz", configurations=12)
+    asked = ["search", "--table", "fake.npz", "--trials", 4, "--repeats", 2, "--only", "random, recall"]
+    rows = json.loads(script(*asked, "--json").stdout)
+    assert {"random, no pruner", "random, recall"} <= {row["strategy"] for row in rows}
+    result = script(*asked)
+    assert "12 configurations" in result.stdout and "A new study" not in result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    one_line(script("search", "--table", "none.npz"), 1, "there is no none.npz", "replays.py table")
+
+
+def test_a_study_file_in_another_folder_leaves_its_table_in_out(script, tmp_path, monkeypatch, flow_folder):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/small.toml").write_text(STUDY)
+    asked = []
+    monkeypatch.setattr(fold_table, "build", lambda *given: asked.append(given[4]))
+    done = script("table", "--study", "there/small.toml", "--data", flow_folder, "--out", "replay")
+    assert done.exit_code == 0, done.output
+    assert asked == [Path("replay/small")]

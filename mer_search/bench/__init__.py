@@ -1,1 +1,1 @@
-"""How fast this machine trains, and replays of searches, which compare ways to search."""
+"""How fast this machine trains, against its ceiling and the conventional loop."""

@@ -158,9 +158,3 @@ def rank_correlation(first: Sequence[float], second: Sequence[float], seed: int 
     if not norm[0]:
         return 0.0, (-1.0, 1.0)
     return float(found[0]), _middle(found[1:]) if len(found) > 1 else (-1.0, 1.0)
-
-
-def bootstrap_mean(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Mean of (R,) repeats, and its 95 % bootstrap interval."""
-    drawn = np.random.default_rng(0).choice(values, (REPEATS, len(values))).mean(1)
-    return {"mean": float(values.mean()), "ci95": _middle(drawn)}

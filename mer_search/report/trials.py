@@ -1,7 +1,6 @@
 """A study on the terminal: its trials, and what to do next."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -13,7 +12,7 @@ from mer_search.confirmation.folders import confirmed_uf1
 from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
-from mer_search.report.terminal import interval, out, plural, say, show
+from mer_search.report.terminal import out, plural
 from mer_search.search.storage import FINALS, FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
 
 
@@ -109,19 +108,3 @@ def print_next(storage: str, name: str, folder: Path) -> None:
     out.print(f"  look at it:  mer-search dashboard{options}")
     artifacts = shlex.quote(str(folder / "artifacts"))
     out.print(f"       or:     optuna-dashboard {shlex.quote(shown(storage))} --artifact-dir {artifacts}")
-
-
-def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> None:
-    """What each way to search found in a replay."""
-    say(f"{configurations} configurations, at the cost of {trials} whole trials, {repeats} repeats")
-    cells = []
-    for row in rows:
-        uf1, rank = row["uf1"], f"{row['rank']['mean']:.1f}"
-        shares = (f"{row[key]:.0%}" for key in ("cost_of_as_many_trials", "equals_stopped"))
-        cells.append((row["strategy"], uf1["mean"], interval(uf1["ci95"]), row["regret"], rank, *shares))
-    show(Table(("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals"), cells))
-    say(
-        "UF1: true, of what was chosen; 95 %: over repeats. regret: below the best there is. rank: mean, 1 the best. "
-        "cost: of as many trials, as a share of no pruner's. equals: how often it stops a trial that equals the "
-        "best."
-    )

@@ -1,6 +1,6 @@
 """A table of folds: configurations of a study's space, each trained on all its subjects, every probability kept.
 
-It is trained once, and any search on it can then be replayed in seconds (bench.replay). Shapes: M configurations, R
+It is trained once, and any search on it can then be replayed in seconds (replays.py). Shapes: M configurations, R
 seeds, S subjects, E epochs, N clips, K classes.
 """
 
@@ -39,8 +39,8 @@ IN_FLIGHT = 2  # configurations whose folds are trained at once, so that no slot
 
 
 def shipped(name: str) -> Path:
-    """The table of a study in the repository; an installed package has none."""
-    return Path(__file__).parents[2] / "benchmarks" / "replay" / f"{name}.npz"
+    """The table of a study that comes with the repository."""
+    return Path(__file__).with_name("replay") / f"{name}.npz"
 
 
 def study_of(path: Path, other: str) -> StudyFile:
@@ -158,7 +158,9 @@ def load(path: Path, file: StudyFile) -> Table:
         DataError: if the file cannot be read.
     """
     if not path.exists():
-        raise DataError(f"a replay needs a table of folds, but there is no {path}; `mer-search bench table` makes one")
+        raise DataError(
+            f"a replay needs a table of folds, but there is no {path}; `python benchmarks/replays.py table` makes one"
+        )
     try:
         check_archive(path)
         with np.load(path, allow_pickle=False) as stored:

@@ -1,4 +1,7 @@
-"""Replay: what a search would have found, without training, from a table of folds.
+"""Replays of searches: what a search would have found, without training, from a table of folds.
+
+    python benchmarks/replays.py search --study demo  # what each sampler and pruner finds at equal cost
+    python benchmarks/replays.py table --study demo   # trains such a table anew
 
 The sampler proposes, the nearest configuration that has not been tried yet is taken, its folds are looked up one after
 the other, and the pruner decides how far it goes. Cost is counted in fold-epochs: an epoch of a fold. The search sees
@@ -9,21 +12,32 @@ tournament of strategies is the default. Shapes: M configurations, R seeds, S su
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations, product
+from pathlib import Path
 from typing import Any
 
+import click
+import fold_table
 import numpy as np
 import optuna
+from fold_table import Table, Values
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from mer_search.bench.fold_table import Table, Values
+from mer_search.cli.options import PATH, Commands, Given, example, options
 from mer_search.evaluation.metrics import Floats, Ints
-from mer_search.evaluation.statistics import bootstrap_mean
+from mer_search.evaluation.statistics import REPEATS
+from mer_search.report import terminal
+from mer_search.report.document import Table as Shown
 from mer_search.search import pruner as pruners
+from mer_search.search import space
 from mer_search.search.finals import SEEDS
 from mer_search.search.samplers import sampler
 from mer_search.search.space import Axis, StudyFile
+from mer_search.search.storage import check_name
+from mer_search.search.trial import Search
+from mer_search.search.workspace import find_data, load_data
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,7 @@ def replay(table: Table, file: StudyFile, strategy: Strategy, budget: int, repea
             value = float(value_of[m])
             best = m if best is None or value > value_of[best] else best
         else:
-            assert best is not None  # noqa: S101 (for the type checker: without an incumbent no trial is stopped)
+            assert best is not None
             value = pruners.estimate(float(value_of[best]), ran.behind)
         told = optuna.trial.create_trial(
             params=dict(table.values[m]), distributions=space.distributions(m), value=value,
@@ -275,3 +289,71 @@ def facts(table: Table, results: Sequence[Result]) -> list[dict[str, Any]]:
             }
         )
     return sorted(rows, key=lambda row: row["rank"]["mean"])
+
+
+def bootstrap_mean(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean of (R,) repeats, and its 95 % bootstrap interval."""
+    drawn = np.random.default_rng(0).choice(values, (REPEATS, len(values))).mean(1)
+    return {"mean": float(values.mean()), "ci95": tuple(np.percentile(drawn, [2.5, 97.5]).tolist())}
+
+
+def print_tournament(rows: Sequence[dict[str, Any]], configurations: int, trials: int, repeats: int) -> None:
+    """What each way to search found in a replay."""
+    terminal.say(f"{configurations} configurations, at the cost of {trials} whole trials, {repeats} repeats")
+    cells = []
+    for row in rows:
+        uf1, rank = row["uf1"], f"{row['rank']['mean']:.1f}"
+        shares = (f"{row[key]:.0%}" for key in ("cost_of_as_many_trials", "equals_stopped"))
+        cells.append((row["strategy"], uf1["mean"], terminal.interval(uf1["ci95"]), row["regret"], rank, *shares))
+    terminal.show(Shown(("strategy", "UF1", "95 %", "regret", "rank", "cost", "equals"), cells))
+    terminal.say(
+        "UF1: true, of what was chosen; 95 %: over repeats. regret: below the best there is. rank: mean, 1 the best. "
+        "cost: of as many trials, as a share of no pruner's. equals: how often it stops a trial that equals the "
+        "best."
+    )
+
+
+@click.group(cls=Commands)
+def main() -> None:
+    """Ways to search against each other."""
+
+
+@main.command(epilog=example("python benchmarks/replays.py search --study demo"))
+@click.option("--study", "study_name", default="demo", show_default=True, help="Whose space and table of folds.")
+@click.option("--table", type=PATH, help="Made by `table`.  [default: the study's own]")
+@click.option("--trials", type=click.IntRange(min=2), default=20, show_default=True, help="Cost, in whole trials.")
+@click.option("--repeats", type=click.IntRange(min=2), default=50, show_default=True)
+@click.option("--only", help="Strategies whose names contain this, and the yardstick.")
+@options("as_json")
+def search(given: Given, study_name: str, table: Path | None, trials: int, repeats: int, only: str | None) -> None:
+    """Replay samplers and pruners on a table of folds: what they find at equal cost, and what as many trials cost."""
+    path = table or fold_table.shipped(space.load(study_name).name)
+    file = fold_table.study_of(path, study_name)
+    found = fold_table.load(path, file)
+    chosen = [each for each in STRATEGIES if not only or only in each.name or each == YARDSTICK]
+    with terminal.bars() as progress:
+        results = tournament(found, file, chosen, trials, repeats, partial(progress, "replaying searches"))
+    rows = facts(found, results)
+    given.tell(rows, lambda: print_tournament(rows, len(found.values), trials, repeats))
+
+
+@main.command(epilog=example("python benchmarks/replays.py table --study demo --configurations 80"))
+@click.option("--study", "study_name", default="demo", show_default=True, help="Whose space and subjects.")
+@click.option("--configurations", type=click.IntRange(min=2), default=80, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=2), default=2, show_default=True)
+@options("data device")
+@click.option("--out", type=PATH, default=Path("replay"), show_default=True)
+def table(given: Given, study_name: str, configurations: int, seeds: int, out: Path) -> None:
+    """Train a table of folds, once; the same command goes on where it was stopped."""
+    file = space.load(study_name)
+    folder = out / check_name(file.name)
+    with terminal.working() as progress:
+        loaded = load_data(find_data(given.data, progress), file.base, progress)
+        searched, told = Search(file, loaded, loaded.select(file.subjects), 0, out), partial(progress, "training folds")
+        with given.where.open(loaded.run) as executor:
+            path = fold_table.build(searched, executor, configurations, seeds, folder, told)
+    click.echo(f"{configurations} configurations, {seeds} seeds, {len(searched.subjects)} subjects: {path}")
+
+
+if __name__ == "__main__":
+    main()
