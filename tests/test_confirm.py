@@ -118,9 +118,11 @@ def test_one_trial_leaves_nothing_to_correct(confirmation):
 def test_the_best_trials_that_ran_to_their_end_are_taken_once_each(study):
     done = study.get_trials()
     for trial, facts in ((done[0], {"stopped_after": 1}), (done[1], {})):
+        whole = {"fold_epochs": [8, 8], **facts}
         study.add_trial(
-            optuna.create_trial(value=3.0, params=trial.params, distributions=trial.distributions, user_attrs=facts)
+            optuna.create_trial(value=3.0, params=trial.params, distributions=trial.distributions, user_attrs=whole)
         )
+    study.add_trial(optuna.create_trial(value=4.0))  # by hand, without folds
     assert [target.title for target in top_targets(study, 2)] == ["trial 1 of small", "trial 0 of small"]
     with pytest.raises(UsageError, match=r"that ran to their end, 2, but got 3"):
         top_targets(study, 3)

@@ -7,6 +7,7 @@ from statistics import mean
 
 import numpy as np
 import pytest
+from optuna.trial import create_trial
 from optuna_dashboard._note import get_note_from_system_attrs as note_of
 from small import STUDY, folds_of, silent
 
@@ -87,6 +88,13 @@ def test_who_lies_clearly_behind_the_leader_is_out(begin, executor, capsys):
     finals = study.user_attrs[FINALS]
     study.set_user_attr(FINALS, finals | {str(worst): [1.0]})  # who left before the last seed, which was bad for all
     assert best_trial(study).number != worst
+
+
+def test_a_trial_that_was_added_by_hand_has_no_folds_and_is_no_finalist(searched, executor):
+    search, study = searched
+    study.add_trial(create_trial(value=0.99))
+    assert len(play(search, study, executor)) > 0
+    assert best_trial(study).number != 4 and "4" not in study.user_attrs[FINALS]
 
 
 @pytest.mark.parametrize("finalists", [0, 1])

@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,6 +179,15 @@ def test_weights_beside_a_run_are_scored_as_its_networks_were(mer_search, tmp_pa
     result = mer_search("confirm", "--preset", "V3NR", "--seeds", 1, "--data", clips, *values, "--json")
     assert result.exit_code == 0, result.output
     (checkpoints,) = (tmp_path / "runs/presets/confirm").glob("*/checkpoints")
+    for path in checkpoints.glob("1000-*"):  # as of --keep-best
+        shutil.copy(path, path.with_name(path.name.replace(".safe", ".best_test_epoch.safe")))
+    best, own = ([p for p in checkpoints.iterdir() if ("best" in p.name) == kind] for kind in (True, False))
+    assert "(LEAKS)" in mer_search("evaluate", *best, "--data", clips).stdout
+    first = shutil.copy(own[0], checkpoints / "1000-sub03.action_units.safetensors")
+    one_line(mer_search("evaluate", first, "--data", clips), 2, "is of the first of two stages")
+    one_line(mer_search("evaluate", checkpoints, "--data", clips), 2, "there must be one file a subject", "such as")
+    for path in (first, *best):
+        Path(path).unlink()
     command = ["evaluate", checkpoints, "--data", clips]
     found = json.loads(mer_search(*command, "--json").stdout)
     last = json.loads(result.stdout)["rules"]["last"]["all"]

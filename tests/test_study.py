@@ -16,7 +16,7 @@ from mer_search.search.cost import search_cost
 from mer_search.search.progress import progress_of
 from mer_search.search.resume import kept_study, read_kept, start_changed
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.storage import best_trial, find_trial, only_writer, open_storage
+from mer_search.search.storage import best_trial, find_trial, only_writer, open_storage, ranked
 from mer_search.search.study import open_study, restore
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Loaded
@@ -248,10 +248,15 @@ def test_a_configuration_tried_again_counts_with_its_mean(storage):
     for value, x in ((0.5, 1.0), (0.9, 2.0), (0.3, 2.0), (0.55, 3.0)):
         study.add_trial(
             optuna.create_trial(
-                params={"x": x}, distributions={"x": optuna.distributions.FloatDistribution(0, 9)}, value=value
+                params={"x": x},
+                distributions={"x": optuna.distributions.FloatDistribution(0, 9)},
+                value=value,
+                user_attrs={"fold_epochs": [8, 8]},
             )
         )
     assert best_trial(study).number == 1  # .9 and .3 are .6 on average, above .55
+    finals = {"1": [0.5, 0.5], "3": [0.6, 0.6]}  # with the same seeds .633 and .583; .9 .3 .5 .5 would be .55
+    assert [trial.number for trial in ranked(study.get_trials(), finals)] == [1, 3, 0]
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,10 @@ CONFIRMATION = {
     "no table": (_delete("subjects.csv"), "must be a table of subjects"),
     "a line of the log": (_edit("megc_log.txt", "EP00", "EP99"), "megc_log.txt must be what"),
     "a checkpoint": (_cut("checkpoints/1001-sub03.safetensors"), "1001-sub03.safetensors must hold a network"),
+    "a checkpoint of another epoch": (
+        lambda folder: (folder / "checkpoints/1001-sub03.best_test_epoch.safetensors").write_bytes(b"junk"),
+        "best_test_epoch.safetensors must hold a network",
+    ),
     "no checkpoint": (_delete("checkpoints/1001-sub03.safetensors"), "1001-sub03.safetensors must hold a network"),
 }
 
@@ -182,6 +186,7 @@ def test_a_network_that_is_gone_is_there_again_after_what_is_advised(confirmatio
     ("what", "words"),
     [
         ("a fold that was turned round", "finals/trial-1 must give the study's UF1"),
+        ("another configuration", "finals/trial-1/config.json must have the digest of its run"),
         ("a fold that is gone", r"finals/trial-1/folds lacks 1 fold, the first of them \d+-sub01.npz; .* trains them"),
     ],
 )
@@ -223,9 +228,11 @@ def test_a_value_that_was_changed_in_the_study_and_a_folder_that_is_gone_are_fou
     with storage.engine.begin() as connection:
         connection.execute(sqlalchemy.text("UPDATE trial_values SET value = value + 1e-12 WHERE trial_id = 1"))
     shutil.rmtree(small / "trial-0001")
+    (small / "study.toml").write_text((small / "study.toml").read_text().replace("1e-3", "2e-3"))
     differences = mer_search("verify", code=1).stderr.splitlines()
     assert any("trial-0000: its predictions give UF1 0." in line for line in differences)
     assert any("trial-0001 must hold trial 1, but is not there" in line for line in differences)
+    assert any("study.toml is not what it was when the study was made" in line for line in differences)
 
 
 def test_trees_that_differ_in_their_last_bits_are_alike_and_nan_is_not():

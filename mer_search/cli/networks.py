@@ -104,7 +104,7 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str | None) -
         target = preset_target(preset_name, given.values, given.out, given.recipe)
         run, title = target.run, target.title
     elif kept:
-        run, title = kept, str(weights[0])
+        run, title = kept, str(weights[0] if len(weights) == 1 else weights[0].parent)
     else:
         raise UsageError(
             "--preset must say whose network the weights are, for no config.json of a run lies beside their folder; "
@@ -116,13 +116,13 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str | None) -
         if kept:
             evaluating.check_clips(kept, path, dataset=open_folder(path).name)
         folder = open_folder(path, run.data.task)
-        files = evaluating.find_weights(weights, folder.subjects)
+        files = evaluating.find_weights(weights, sorted({clip.fold(run.data.leave_out) for clip in folder.clips}))
         evaluating.load_weights(next(iter(files.values())), fit(run, folder, folder.clips))  # before motion is measured
         loaded = load_data(path, run, progress)
         if kept:
             evaluating.check_clips(kept, path, checksum=loaded.run.data.checksum)
         folds = evaluating.evaluate(files, loaded, given.where.device, progress)
-    facts = predictions.evaluated(folds, loaded, any(file.suffix != ".safetensors" for file in files.values()))
+    facts = predictions.evaluated(folds, loaded, any(map(evaluating.leaks, files.values())))
     given.tell(facts, lambda: predictions.print_evaluated(facts, title))
 
 

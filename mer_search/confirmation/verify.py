@@ -3,6 +3,7 @@
 Each difference is one line: where, what is there and what it should be, and what to do.
 """
 
+import glob
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search.finals import further_seeds
+from mer_search.search.resume import file_of
 from mer_search.search.storage import FINALS, results
 from mer_search.search.trial import final_folder, trial_folder
 from mer_search.training import fold_store
@@ -44,11 +46,15 @@ def verify_study(study: optuna.Study) -> Checked:
     out = results(study)
     folders = sorted(path.parent for path in (out / "confirm").glob("*/summary.json"))
     lost, each = [], []
+    try:
+        file_of(study)
+    except DataError as error:
+        lost.append(str(error))
     for trial in study.get_trials(deepcopy=False):
         folder = trial_folder(out, trial.number)
         if folder.is_dir():
             each.append(verify_trial(study, trial.number))
-        elif trial.state == TrialState.COMPLETE:
+        elif trial.state == TrialState.COMPLETE and "fold_epochs" in trial.user_attrs:  # else it was added by hand
             lost.append(f"{folder} must hold trial {trial.number}, but is not there; {RESTORE}")
     what = f"study {study.study_name}: {len(each)} trials, {len(folders)} confirmations"
     each += map(verify_confirmation, folders)
@@ -107,12 +113,15 @@ def _of_trial(folder: Path, trial: FrozenTrial, facts: Mapping[str, Any]) -> Ite
         said = f"its predictions give UF1 {value!r} under the {facts['rule']} rule"
         yield f"{said}, but the study has {trial.values[0]!r}; {RESTORE}"
     told = facts.get(FINALS, {}).get(str(trial.number), ())
-    yield from _of_finals(final_folder(folder.parent, trial.number), facts, told)
+    if told:
+        yield from _of_finals(final_folder(folder.parent, trial.number), run, facts, told)
 
 
-def _of_finals(folder: Path, facts: Mapping[str, Any], told: Sequence[float]) -> Iterator[str]:
-    """Whether a finalist's folds give the UF1 that the study has for each further seed."""
-    folds = fold_store.load_folds(folder) if told else {}
+def _of_finals(folder: Path, run: Run, facts: Mapping[str, Any], told: Sequence[float]) -> Iterator[str]:
+    """Whether a finalist's folds, of its trial's run, give the UF1 that the study has for each further seed."""
+    folds = fold_store.load_folds(folder)
+    if digest(_config(folder)) != digest(run):
+        yield f"{folder / 'config.json'} must be the trial's, but is not; {RESTORE}"
     for seed, uf1 in zip(further_seeds(facts["seed"]), told, strict=False):
         keys = [(seed, subject) for subject in facts["subjects"]]
         if missing := [key for key in keys if key not in folds]:
@@ -170,10 +179,12 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
         if not is_old and (folder / name).read_bytes() != text.encode():
             yield f"{name} must be what the predictions give, but is not; {again}"
     for key in trained:
-        try:
-            fold_store.load_network(fold_store.checkpoint_file(store, *key), run, "cpu")
-        except DataError as error:
-            yield str(error)
+        last = fold_store.checkpoint_file(store, *key)
+        for path in (last, *sorted(last.parent.glob(f"{glob.escape(last.stem)}.*.safetensors"))):
+            try:
+                fold_store.load_network(path, run, "cpu")
+            except DataError as error:
+                yield str(error)
 
 
 def _corrected(folder: Path, told: Corrected) -> Corrected:

@@ -21,6 +21,7 @@ from mer_search.training.fold_store import read_config
 from mer_search.training.predict_proba import predict_proba
 
 ENDINGS = (".pth", ".pt", ".safetensors")
+FIRST_STAGE = re.compile("action_units|embed_model")
 UNITS = ("pretrained.main_branch.embedau.bias", "units.bias")  # of V6: the public name, and ours
 
 
@@ -65,10 +66,18 @@ def _files(path: Path) -> list[Path]:
     stages knows no emotions yet."""
     if not path.exists():
         raise UsageError(f"WEIGHTS must be files or folders, but there is no {path}")
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
-    return [file for file in files if not re.search("action_units|embed_model", file.name)]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
+        return [file for file in files if not FIRST_STAGE.search(file.name)]
+    if FIRST_STAGE.search(path.name):
+        raise UsageError(f"WEIGHTS must be of networks that know emotions, but {path} is of the first of two stages")
+    return [path]
+
+
+def leaks(path: Path) -> bool:
+    """Whether a file's name says that its network is of the epoch that was best on the test person, as published ones
+    are."""
+    return path.suffix != ".safetensors" or "best_test_epoch" in path.name
 
 
 def _subject(file: Path, subjects: Sequence[str]) -> str:
@@ -137,7 +146,7 @@ def _network(state: dict[str, Tensor], run: Run) -> Network:
 def evaluate(weights: Mapping[str, Path], loaded: Loaded, device: str, progress: Progress) -> list[Predictions]:
     """What each network says of the clips of the subject that it never saw: one epoch each. DataError or UsageError for
     a file that cannot be read, or does not fit the run."""
-    found, clips, owner = [], loaded.tensors.to(device), np.array(loaded.subjects)
+    found, clips, owner = [], loaded.tensors.to(device), np.array(loaded.folds)
     for done, (subject, path) in enumerate(weights.items(), 1):
         network = load_weights(path, loaded.run).to(device)
         own = np.flatnonzero(owner == subject)

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from tempfile import TemporaryDirectory
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -170,6 +171,12 @@ def _with_marks(storage: BaseStorage) -> BaseStorage:
     return storage
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread a request, so that a client that says nothing keeps no other one waiting."""
+
+    daemon_threads = True
+
+
 class _Quiet(WSGIRequestHandler):
     """No line for each request."""
 
@@ -182,12 +189,12 @@ def server(storage: BaseStorage, artifacts: Path, host: str, port: int) -> WSGIS
     from optuna_dashboard import wsgi
 
     app = wsgi(_with_marks(storage), artifact_store=FileSystemArtifactStore(str(artifacts)))
-    return make_server(host, port, app, handler_class=_Quiet)
+    return make_server(host, port, app, _Server, _Quiet)
 
 
 def serve(listening: WSGIServer) -> None:
-    """Answer requests until the command is to stop. A request is answered to its end, for the server takes whatever is
-    raised within one for the request's own error."""
+    """Answer requests until the command is to stop, which must not be raised within one: a server takes it for the
+    request's own error."""
     listening.timeout = POLL
     while True:
         check()

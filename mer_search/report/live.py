@@ -7,6 +7,7 @@ from statistics import mean
 import optuna
 
 from mer_search.engine.stop import check
+from mer_search.errors import StorageError
 from mer_search.report.dashboard import describe_study, describe_trial
 from mer_search.report.terminal import err, new_bars, note
 from mer_search.report.trials import trial_line
@@ -30,7 +31,7 @@ class Live:
         self.trials = self.progress.add_task("trials", completed=done, total=trials)
         self.folds = self.progress.add_task("folds", total=None, visible=False)
         self.epochs = self.progress.add_task("epochs", total=None, visible=False)
-        self.next_note, self.undescribed = 0.0, False  # when the study's note may be written again
+        self.next_note = 0.0  # when the study's note may be written again
         self.told, self.pause = time.monotonic(), FIRST  # when a line was printed last, and how long after one is again
 
     def __enter__(self) -> "Live":
@@ -39,7 +40,7 @@ class Live:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.progress.stop()
-        if self.undescribed and (kind is None or issubclass(kind, KeyboardInterrupt)):
+        if kind is None or not issubclass(kind, StorageError):
             describe_study(self.study)
 
     def preparing(self, what: str, done: int, total: int) -> None:
@@ -87,8 +88,7 @@ class Live:
         """Write the study's note and draw its history, which takes longer the more trials it has, in a small share of
         the time; what is left out now is described in the end."""
         start = time.monotonic()
-        self.undescribed = start < self.next_note
-        if not self.undescribed:
+        if start >= self.next_note:
             describe_study(self.study)
             end = time.monotonic()
             self.next_note = end + (end - start) / NOTES

@@ -94,15 +94,15 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
         say(f"On frames, without this package: python {written[0].path.with_name(SCRIPT)} FOLDER")
 
 
-def evaluated(folds: Sequence[Predictions], loaded: Loaded, public: bool) -> dict[str, Any]:
-    """What networks from files scored: each subject alone, and all together."""
+def evaluated(folds: Sequence[Predictions], loaded: Loaded, leaks: bool) -> dict[str, Any]:
+    """What networks from files scored: each subject, or database, alone, and all together."""
     matrices = np.array([fold_confusion(fold, last) for fold in folds])
     subjects = [
         {"subject": fold.subject, "clips": len(fold.labels), "f1": alone.uf1, "accuracy": alone.accuracy}
         for fold, alone in zip(folds, map(scores, matrices), strict=True)
     ]
-    missing = sorted(set(loaded.subjects) - {fold.subject for fold in folds})
-    facts = {"dataset": loaded.folder.title, "synthetic": loaded.folder.synthetic, "public": public}
+    missing = sorted(set(loaded.folds) - {fold.subject for fold in folds})
+    facts = {"dataset": loaded.folder.title, "synthetic": loaded.folder.synthetic, "leaks": leaks}
     return facts | {"subjects": subjects, "missing": missing} | pooled(matrices).model_dump()
 
 
@@ -117,10 +117,10 @@ def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
     say(f"UF1 {facts['uf1']:.4f}, 95 % {interval(facts['ci95'])}, UAR {facts['uar']:.4f}.")
     if facts["missing"]:
         say(f"There are no weights for {', '.join(facts['missing'])}: UF1 is without them.")
-    if facts["public"]:
+    if facts["leaks"]:
         say(
-            "Published networks were saved at the epoch that was best on the very person they are tested on here "
-            "(LEAKS): compare their figures with others under that rule alone."
+            "These networks, as published ones, are of the epoch that was best on the very person they are tested on "
+            "here (LEAKS): compare their figures with others under that rule alone."
         )
 
 

@@ -227,32 +227,31 @@ class _Same:
 
 @lru_cache(2**15)
 def _scored(of: _Same) -> tuple[frozenset[tuple[str, Any]], float] | None:
-    """The values of a trial that ran to its end, and its score; None of one that was stopped. That is found once, and
-    not again for each trial that comes later."""
-    return (frozenset(of.trial.params.items()), score(of.trial)) if ran_to_its_end(of.trial) else None
+    """The values of a trial that has folds, and its score; None of another. That is found once, and not again for each
+    trial that comes later."""
+    return (frozenset(of.trial.params.items()), score(of.trial)) if has_folds(of.trial) else None
 
 
 def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]]) -> list[FrozenTrial]:
-    """Of the trials those that ran to their end, the best first: of those with as many seeds in `finals` by the mean,
-    those with more before, for only means over the same seeds can be compared.
+    """Of the trials those that ran to their end, the best first: of those with as many seeds in `finals` by the mean
+    over their own and these, those with more before, for only means over the same seeds can be compared.
 
-    A configuration that was tried again, with another seed, counts once, with the mean over its trials; its first one
-    stands for it.
+    A configuration that was tried again, with another seed, counts once, without finals with the mean over its trials;
+    its first one stands for it.
     """
-    found: dict[frozenset[tuple[str, Any]], tuple[FrozenTrial, list[float], list[float]]] = {}
+    found: dict[frozenset[tuple[str, Any]], tuple[FrozenTrial, list[float]]] = {}
     for trial in trials:
         if trial.state.is_finished() and (scored := _scored(_Same(trial))):
             configuration, uf1 = scored
-            _, own, further = found.setdefault(configuration, (trial, [], []))
-            own.append(uf1)
-            if finals:
-                further += finals.get(str(trial.number), ())
+            found.setdefault(configuration, (trial, []))[1].append(uf1)
 
-    def standing(configuration: tuple[FrozenTrial, list[float], list[float]]) -> tuple[int, float]:
-        _, own, further = configuration
-        return len(further), fsum(own + further) / (len(own) + len(further))
+    def standing(configuration: tuple[FrozenTrial, list[float]]) -> tuple[int, float]:
+        first, scores = configuration
+        if further := finals.get(str(first.number), ()):
+            scores = [scores[0], *further]
+        return len(further), fsum(scores) / len(scores)
 
-    return [trial for trial, *_ in sorted(found.values(), key=standing, reverse=True)]
+    return [trial for trial, _ in sorted(found.values(), key=standing, reverse=True)]
 
 
 def final_scores(study: optuna.Study, trial: FrozenTrial) -> list[float]:

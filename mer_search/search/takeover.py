@@ -31,7 +31,8 @@ def contained(search: Search, source: optuna.Study) -> list[Taken]:
                 f"{source.study_name!r} and {here} here; give the same, or leave out --from"
             )
     found = []
-    for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    ended = source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    for trial in (each for each in ended if "fold_epochs" in each.user_attrs):  # not those that were added by hand
         folder = trial_folder(results(source), trial.number)
         if params := _params(search, read_config(folder / "config.json")):
             found.append((trial, params, folder))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from mer_search.config import Run, digest
+from mer_search.config import Run, digest, explain
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.predictions import Predictions, load, save
 from mer_search.files import csv_text, write_whole
@@ -180,7 +180,7 @@ def _config(path: Path) -> tuple[Run, str | None]:
         told = json.loads(path.read_text())
         return Run.model_validate(told["run"]), told.get("motion")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} must hold a run's configuration, but cannot be read ({error})") from error
+        raise DataError(f"{path} must hold a run's configuration, but cannot be read ({explain(error)})") from error
 
 
 def read_history(folder: Path) -> list[Epoch]:
