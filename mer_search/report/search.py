@@ -12,7 +12,7 @@ from mer_search.files import csv_text
 from mer_search.report import figures
 from mer_search.report.document import Block, Code, Picture, Section, Text
 from mer_search.report.trials import proxy_line, state_line, trials_table
-from mer_search.search.progress import progress_of
+from mer_search.search.progress import STATE_WORDS, progress_of
 from mer_search.search.resume import file_of
 from mer_search.search.storage import FINALS, final_scores, ran_to_its_end, score
 
@@ -89,7 +89,7 @@ def trials_csv(study: optuna.Study) -> str:
     rows = []
     for trial in trials:
         whole, done = ran_to_its_end(trial), trial.state == TrialState.COMPLETE
-        state = "stopped" if done and not whole else trial.state.name.lower()
+        state = "stopped" if done and not whole else STATE_WORDS.get(trial.state, trial.state.name.lower())
         scored = (f"{score(trial):.6f}", int(not whole)) if done else ("", "")
         in_finals = f"{mean(scores):.6f}" if (scores := final_scores(study, trial)) else ""
         facts = trial.user_attrs
