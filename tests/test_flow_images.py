@@ -82,7 +82,7 @@ def test_the_real_part_of_megc2019():
 def test_a_picture_that_is_no_flow_image_is_refused(tmp_path):
     write_flow_images(tmp_path / "data")
     cv2.imwrite(str(tmp_path / "wide.png"), np.random.default_rng(0).integers(0, 255, (28, 56, 3)))
-    with pytest.raises(DataError, match=r"must be square, but .*wide\.png has 56 x 28 pixels"):
+    with pytest.raises(DataError, match=r"must be about square, but .*wide\.png has 56 x 28 pixels"):
         read_flow_image(tmp_path / "wide.png", 28)
     with pytest.raises(DataError, match="onset, apex and offset are of frames"):
         find("sub01/sub01_EP00", tmp_path / "data", lambda: open_folder(tmp_path / "data"), ONE, Moments(3), True)

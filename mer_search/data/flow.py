@@ -162,8 +162,9 @@ def read_flow_image(path: Path, size: int) -> NDArray[np.float16]:
     """A flow image, R G B = u v strain min-max scaled -> (1, 1, 3, size, size) in [-1, 1]; a byte x becomes
     x / 127.5 - 1, so that negating u is what a horizontal flip does to it."""
     image = read_image(path)
-    if image.shape[0] != image.shape[1]:
-        raise DataError(f"a flow image must be square, but {path} has {image.shape[1]} x {image.shape[0]} pixels")
+    height, width = image.shape[:2]
+    if max(height, width) >= 2 * min(height, width):  # no face's
+        raise DataError(f"a flow image must be about square, but {path} has {width} x {height} pixels")
     if (image == image[:, :, :1]).all() and image.min() < image.max():
         raise DataError(f"a flow image must hold u, v and strain as red, green and blue, but {path} is grey")
     if image.shape[:2] != (size, size):
