@@ -29,7 +29,9 @@ def _trial(number):
     """One of four, the third of which was stopped early."""
     values = {"a": 0.1 * (number + 1), "b": "nr", "c": True, "d": 3}
     stopped = {"stopped_after": 1} if number == 2 else {}
-    trial = create_trial(value=0.1 * number, params=values, distributions=KINDS, user_attrs=stopped)
+    trial = create_trial(
+        value=0.1 * number, params=values, distributions=KINDS, user_attrs={"fold_epochs": [8, 8], **stopped}
+    )
     trial.number = number
     return trial
 

@@ -18,7 +18,7 @@ def confirmed(tmp_path):
         study = optuna.create_study(study_name="small", direction="maximize")
         study.set_user_attr("out", str(tmp_path))
         for number, (score, found) in enumerate(zip(tuning, uf1, strict=True)):
-            study.add_trial(optuna.create_trial(value=score))
+            study.add_trial(optuna.create_trial(value=score, user_attrs=HERE))
             _write(tmp_path / "confirm" / f"trial-{number}", found)
         return study
 
@@ -32,6 +32,7 @@ def _write(folder, uf1):
     (folder / "summary.json").write_text(summary_with(rules=rules).to_json())
 
 
+HERE = {"fold_epochs": [8, 8]}  # as a trial leaves it that was not added by hand
 SCORES = [0.5, 0.52, 0.55, 0.6, 0.61, 0.65, 0.66, 0.7]
 
 
@@ -64,13 +65,13 @@ def test_equal_scores_have_no_correlation_and_all_trials_are_not_called_the_best
 
 def test_some_of_the_trials_are_called_the_best_of_them(confirmed):
     study = confirmed(SCORES[:5], SCORES[:5])
-    study.add_trial(optuna.create_trial(value=0.4))
+    study.add_trial(optuna.create_trial(value=0.4, user_attrs=HERE))
     assert "These are among the best" in proxy_line(proxy(study))
 
 
 def test_only_trials_that_ran_to_their_end_and_were_confirmed_on_everybody_count(confirmed, tmp_path):
     study = confirmed(SCORES[:2], SCORES[:2])
-    study.add_trial(optuna.create_trial(value=0.1, user_attrs={"stopped_after": 3}))
+    study.add_trial(optuna.create_trial(value=0.1, user_attrs=HERE | {"stopped_after": 3}))
     for name in ("trial-2", "trial-1-3-subjects-abcdef", "against-01234567"):
         _write(tmp_path / "confirm" / name, 0.9)
     assert proxy(study).trials == (0, 1)

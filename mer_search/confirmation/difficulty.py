@@ -14,7 +14,7 @@ from mer_search.evaluation.folds import hardest_of
 from mer_search.evaluation.metrics import RULES, Rule, fold_confusion, mean_log, tail
 from mer_search.evaluation.predictions import Predictions, grouped
 from mer_search.files import csv_text
-from mer_search.search.storage import has_folds, results
+from mer_search.search.storage import ran_to_its_end, results
 from mer_search.search.trial import trial_folder
 from mer_search.training.fold_store import check_whole, load_folds
 
@@ -85,7 +85,7 @@ def clip_errors(folds: Iterable[Predictions], rule: Rule) -> list[ClipErrors]:
 def of_study(study: optuna.Study) -> list[ClipErrors]:
     """Every clip, by the networks of trials that ran to their end and of all confirmations, under the study's rule."""
     out = results(study)
-    trials = [trial_folder(out, trial.number) for trial in study.get_trials(deepcopy=False) if has_folds(trial)]
+    trials = [trial_folder(out, trial.number) for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
     for trial in trials:
         check_whole(trial, study.user_attrs["subjects"])
     folders = [*trials, *confirmations(study).values()]

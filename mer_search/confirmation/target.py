@@ -14,7 +14,7 @@ from mer_search.errors import DataError, UsageError
 from mer_search.files import RUNS
 from mer_search.presets import ALIASES, entry, preset
 from mer_search.search.resume import file_of
-from mer_search.search.storage import find_trial, has_folds, ranked_trials, results
+from mer_search.search.storage import find_trial, ran_to_its_end, ranked_trials, results
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Progress, find_data
 from mer_search.training.fold_store import read_config
@@ -65,7 +65,7 @@ def trial_target(study: optuna.Study, number: int | None) -> Target:
         tuple(facts["subjects"]),
         file_of(study).subjects,
         facts["rule"],
-        tuple(trial_folder(out, each.number) for each in study.get_trials(deepcopy=False) if has_folds(each)),
+        tuple(trial_folder(out, each.number) for each in study.get_trials(deepcopy=False) if ran_to_its_end(each)),
         folder,
         leave_out=run.data.leave_out,
     )

@@ -24,7 +24,7 @@ from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search.finals import further_seeds
 from mer_search.search.resume import file_of
-from mer_search.search.storage import FINALS, results
+from mer_search.search.storage import FINALS, results, was_evaluated
 from mer_search.search.trial import final_folder, trial_folder
 from mer_search.training import fold_store
 from mer_search.training.fold_store import FOLDS, TRAIN_AGAIN, Key
@@ -54,7 +54,7 @@ def verify_study(study: optuna.Study) -> Checked:
         folder = trial_folder(out, trial.number)
         if folder.is_dir():
             each.append(verify_trial(study, trial.number))
-        elif trial.state == TrialState.COMPLETE and "fold_epochs" in trial.user_attrs:  # else it was added by hand
+        elif was_evaluated(trial):
             lost.append(f"{folder} must hold trial {trial.number}, but is not there; {RESTORE}")
     what = f"study {study.study_name}: {len(each)} trials, {len(folders)} confirmations"
     each += map(verify_confirmation, folders)

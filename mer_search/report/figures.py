@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mer_search.confirmation.proxy import Proxy
 from mer_search.confirmation.summary import Estimate, NetworkScore
 from mer_search.report.terminal import interval
-from mer_search.search.storage import ran_to_its_end, score
+from mer_search.search.storage import is_stopped, ran_to_its_end, score
 
 Drawing = Callable[[str], bytes]  # "svg", "png" or "pdf" -> the file's content
 
@@ -246,6 +246,6 @@ def clips(
 def _scatter(axes: Any, trials: Sequence[FrozenTrial], places: Sequence[float]) -> None:
     """Trials by their score: filled if they ran to their end, else hollow."""
     for whole, face, label in ((True, BLUE, "ran to its end"), (False, "none", "stopped early, an estimate")):
-        points = [(x, score(trial)) for x, trial in zip(places, trials, strict=True) if ran_to_its_end(trial) == whole]
+        points = [(x, score(trial)) for x, trial in zip(places, trials, strict=True) if is_stopped(trial) != whole]
         if points:
             axes.scatter(*zip(*points, strict=True), s=18, facecolors=face, edgecolors=BLUE, label=label)

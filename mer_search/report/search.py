@@ -14,7 +14,7 @@ from mer_search.report.document import Block, Code, Picture, Section, Text
 from mer_search.report.trials import proxy_line, state_line, trials_table
 from mer_search.search.progress import STATE_WORDS, progress_of
 from mer_search.search.resume import file_of
-from mer_search.search.storage import FINALS, final_scores, ran_to_its_end, score
+from mer_search.search.storage import FINALS, final_scores, is_stopped, ran_to_its_end, score
 
 MIN_TRIALS = 8  # trials that ran to their end; importances of fewer are noise
 
@@ -88,9 +88,9 @@ def trials_csv(study: optuna.Study) -> str:
     head = ("trial", "state", "uf1", "estimated", "uf1_in_finals", "fold_epochs", "gflop", "parameters", *names)
     rows = []
     for trial in trials:
-        whole, done = ran_to_its_end(trial), trial.state == TrialState.COMPLETE
-        state = "stopped" if done and not whole else STATE_WORDS.get(trial.state, trial.state.name.lower())
-        scored = (f"{score(trial):.6f}", int(not whole)) if done else ("", "")
+        stopped, done = is_stopped(trial), trial.state == TrialState.COMPLETE
+        state = "stopped" if stopped else STATE_WORDS.get(trial.state, trial.state.name.lower())
+        scored = (f"{score(trial):.6f}", int(stopped)) if done else ("", "")
         in_finals = f"{mean(scores):.6f}" if (scores := final_scores(study, trial)) else ""
         facts = trial.user_attrs
         cost = (facts.get("fold_epochs", [""])[0], facts.get("gflop", ""), facts.get("parameters", ""))

@@ -13,7 +13,16 @@ from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
 from mer_search.report.terminal import out, plural
-from mer_search.search.storage import FINALS, FINALS_OVER, final_scores, ran_to_its_end, ranked_trials, score, shown
+from mer_search.search.storage import (
+    FINALS,
+    FINALS_OVER,
+    final_scores,
+    is_stopped,
+    ran_to_its_end,
+    ranked_trials,
+    score,
+    shown,
+)
 
 
 def values_text(values: dict[str, Any]) -> str:
@@ -43,7 +52,7 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     """The best trials of a study, the best first; then those that were stopped early."""
     whole = ranked_trials(study)
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    stopped = sorted((trial for trial in ended if not ran_to_its_end(trial)), key=score, reverse=True)
+    stopped = sorted(filter(is_stopped, ended), key=score, reverse=True)
     chosen, confirmed = [*whole, *stopped][:rows], confirmed_uf1(study)
     repeated, held = sum(map(ran_to_its_end, ended)) > len(whole), study.user_attrs.get(FINALS)
     in_finals = "by its finals, the mean with further seeds (so many in all), then " if held else ""
@@ -51,7 +60,7 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
         (
             trial.number,
             values_text(trial.params),
-            f"{'' if ran_to_its_end(trial) else '~'}{score(trial):.3f}",
+            f"{'~' if is_stopped(trial) else ''}{score(trial):.3f}",
             f"{mean(finals):.3f} ({len(finals)})" if (finals := final_scores(study, trial)) else "",
             confirmed.get(trial.number),
             trial.user_attrs.get("stopped_after", len(study.user_attrs["subjects"])),

@@ -195,14 +195,15 @@ def is_stopped(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and "stopped_after" in trial.user_attrs
 
 
+def was_evaluated(trial: FrozenTrial) -> bool:
+    """Whether a trial has a value that was found here, and was not added by hand."""
+    return trial.state == TrialState.COMPLETE and "fold_epochs" in trial.user_attrs
+
+
 def ran_to_its_end(trial: FrozenTrial) -> bool:
-    """Whether a trial scored all of the study's subjects; one that was stopped early has only an estimate."""
-    return trial.state == TrialState.COMPLETE and "stopped_after" not in trial.user_attrs
-
-
-def has_folds(trial: FrozenTrial) -> bool:
-    """Whether a trial must have a fold of each subject: it ran to its end here, and was not added by hand."""
-    return ran_to_its_end(trial) and "fold_epochs" in trial.user_attrs
+    """Whether a trial scored all of the study's subjects, so that it has a fold of each; one that was stopped early has
+    only an estimate."""
+    return was_evaluated(trial) and "stopped_after" not in trial.user_attrs
 
 
 def score(trial: FrozenTrial) -> float:
@@ -227,9 +228,9 @@ class _Same:
 
 @lru_cache(2**15)
 def _scored(of: _Same) -> tuple[frozenset[tuple[str, Any]], float] | None:
-    """The values of a trial that has folds, and its score; None of another. That is found once, and not again for each
-    trial that comes later."""
-    return (frozenset(of.trial.params.items()), score(of.trial)) if has_folds(of.trial) else None
+    """The values of a trial that ran to its end, and its score; None of another. That is found once, and not again for
+    each trial that comes later."""
+    return (frozenset(of.trial.params.items()), score(of.trial)) if ran_to_its_end(of.trial) else None
 
 
 def ranked(trials: Sequence[FrozenTrial], finals: Mapping[str, Sequence[float]]) -> list[FrozenTrial]:

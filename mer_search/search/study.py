@@ -36,7 +36,7 @@ from mer_search.search.optuna_internals import prune_without_value, wait_again
 from mer_search.search.resume import MARK, check_agrees, check_folder, file_of, kept_study
 from mer_search.search.samplers import sampler
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
-from mer_search.search.storage import TAKEN_FROM, has_ended, has_folds
+from mer_search.search.storage import TAKEN_FROM, has_ended, ran_to_its_end
 from mer_search.search.takeover import begin, contained
 from mer_search.search.trial import SEED, TOLD, Evaluation, Search, evaluation_job, failed_job, repeats
 from mer_search.search.workspace import Progress as LoadProgress
@@ -217,7 +217,7 @@ def restore(
     """Train again, as they were, the folds that trials which ran to their end lack: files that were damaged and
     deleted. What is computed of all trials needs them. Yield what happens."""
     trials, jobs = study.get_trials(deepcopy=False), {}
-    for trial in filter(has_folds, trials):
+    for trial in filter(ran_to_its_end, trials):
         folder = search.folder(trial.number)
         if lost := lacking(folder, search.subjects):
             seed = trial.user_attrs.get(SEED, search.seed + repeats(trials, trial))

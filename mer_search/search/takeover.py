@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 from mer_search.config import Run, digest, value_at, with_values
 from mer_search.errors import UsageError
-from mer_search.search.storage import results
+from mer_search.search.storage import results, was_evaluated
 from mer_search.search.trial import TOLD, Search, final_folder, trial_folder
 from mer_search.training.fold_store import read_config
 
@@ -31,8 +31,7 @@ def contained(search: Search, source: optuna.Study) -> list[Taken]:
                 f"{source.study_name!r} and {here} here; give the same, or leave out --from"
             )
     found = []
-    ended = source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    for trial in (each for each in ended if "fold_epochs" in each.user_attrs):  # not those that were added by hand
+    for trial in filter(was_evaluated, source.get_trials(deepcopy=False)):
         folder = trial_folder(results(source), trial.number)
         if params := _params(search, read_config(folder / "config.json")):
             found.append((trial, params, folder))
