@@ -202,6 +202,7 @@ def test_weights_beside_a_run_are_scored_as_its_networks_were(mer_search, tmp_pa
         mer_search("evaluate", checkpoints, "--data", "flow"), 2, "(dataset casme2), but flow has others (megc2019)"
     )
     one_line(mer_search(*command, "--preset", "V3NR"), 2, "--preset, --as-published and --set go with weights", "leave")
+    one_line(mer_search("evaluate", tmp_path / "none", "--data", clips), 2, "must be files or folders, but there is no")
     (copied,) = [shutil.copy(path, tmp_path) for path in checkpoints.glob("*sub03*")]
     one_line(mer_search("evaluate", copied, "--data", clips), 2, "--preset must say whose network the weights are")
     one_line(mer_search("evaluate", copied, "--data", clips, "--preset", "V4"), 2, "sub03.safetensors: the weights")

@@ -44,7 +44,9 @@ def find_weights(paths: Sequence[Path], subjects: Sequence[str]) -> dict[str, Pa
 
 def kept_run(paths: Sequence[Path]) -> Run | None:
     """The run whose `checkpoints` these paths are, or are in, as the config.json beside that folder has it; None of
-    other weights."""
+    other weights. UsageError if there is no such path."""
+    if missing := [path for path in paths if not path.exists()]:
+        raise UsageError(f"WEIGHTS must be files or folders, but there is no {missing[0]}")
     (folder, *others) = {(path if path.is_dir() else path.parent).resolve() for path in paths}
     config = folder.parent / "config.json"
     return None if others or folder.name != "checkpoints" or not config.exists() else read_config(config)
@@ -64,8 +66,6 @@ def check_clips(kept: Run, path: Path, **found: str) -> None:
 def _files(path: Path) -> list[Path]:
     """The file, or those in a folder that may hold a network that was trained to the end: one of the first of two
     stages knows no emotions yet."""
-    if not path.exists():
-        raise UsageError(f"WEIGHTS must be files or folders, but there is no {path}")
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
         return [file for file in files if not FIRST_STAGE.search(file.name)]
