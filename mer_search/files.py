@@ -63,7 +63,7 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
     """
     temporary = path.parent / f".{path.name}.{HOST}-{os.getpid()}.partial"
     with disk(path):
-        _make(path.parent)
+        make_folder(path.parent)
         with _unfinished(temporary):
             with temporary.open("wb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
@@ -159,8 +159,15 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that a power cut does not take them away; none any more once
+    `delete_unfinished` has begun, which a thread that still writes would put back."""
+    if not folder.is_dir():
+        with _changing:
+            _make(folder)
+
+
 def _make(folder: Path) -> None:
-    """Make a folder, and those above it, so that a power cut does not take them away."""
     if not folder.is_dir():
         _make(folder.parent)
         folder.mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ from mer_search.data.prepare import Read, prepared
 from mer_search.data.readers.annotation import PROCESSED, tables
 from mer_search.data.threads import each_clip
 from mer_search.errors import DataError, UsageError
-from mer_search.files import whole_folder
+from mer_search.files import make_folder, whole_folder
 
 
 def export_frames(folder: Folder, prep: Prep, out: Path, told: Callable[[int, int], None]) -> tuple[int, list[str]]:
@@ -33,7 +33,7 @@ def export_frames(folder: Folder, prep: Prep, out: Path, told: Callable[[int, in
     def write(clip: Clip, read: Read) -> int:
         images = prepared(clip, range(clip.onset, clip.onset + len(clip.frames)), prep, read)
         target = building / PROCESSED / clip.subject / clip.name
-        target.mkdir(parents=True)
+        make_folder(target)
         for number, image in images.items():
             (target / f"md_img{clip.annotated(number)}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
         return len(images)

@@ -21,7 +21,7 @@ from mer_search.data.readers.layouts import CASME2, CLASSES
 from mer_search.data.synthetic.faces import Floats, Person, bump, displacement, landmarks, person_of
 from mer_search.data.threads import Check, in_threads
 from mer_search.errors import UsageError
-from mer_search.files import whole_folder, write_whole
+from mer_search.files import make_folder, whole_folder, write_whole
 
 MARKER = "synthetic.json"  # says that the clips beside it are drawn
 COUNTS = {  # subject: clips per class, in the order of CLASSES; 246 in all
@@ -162,7 +162,7 @@ def _write_clip(out: Path, clip: Clip, person: Person, check: Check) -> None:
     """A clip's frames and, as OpenFace writes them, the landmarks of the face at rest, the same in all frames."""
     place = f"sub{clip.subject:02d}/{clip.name}"
     folder = out / "Cropped" / place
-    folder.mkdir(parents=True)
+    make_folder(folder)
     for number, frame in enumerate(render_clip(clip, person, check), clip.onset):
         jpeg = cv2.imencode(".jpg", frame, (cv2.IMWRITE_JPEG_QUALITY, 95))[1]
         (folder / f"reg_img{number}.jpg").write_bytes(jpeg.tobytes())  # unlike imwrite, says why it fails
