@@ -23,6 +23,8 @@ from mer_search.errors import CLIPS_DO_NOT_FIT
 from mer_search.model.network import Network
 from mer_search.presets import PRESETS, preset
 from mer_search.training import gpu
+from mer_search.training.augment import draw
+from mer_search.training.learner import augmented_input
 from mer_search.training.loop import train_fold
 from mer_search.training.predict_proba import network_input
 
@@ -124,8 +126,9 @@ def test_a_compiled_network_is_the_network_itself():
     device = torch.device("cuda")
     network, inputs = _input(run, noise(run, 8), device)
     network.to(device)
-    features = gpu.features(with_values(run, {"train.epochs": 2000}), device)
-    assert gpu.compiler_works() and features is not Network.features
+    compiler = gpu.compiler(with_values(run, {"train.epochs": 2000}), device)
+    assert gpu.compiler_works() and compiler is not gpu.as_it_is
+    features = compiler(Network.features)
     found = []
     for compute in (Network.features, features):
         network.zero_grad()
@@ -139,6 +142,19 @@ def test_a_compiled_network_is_the_network_itself():
     assert (logits - expected).norm() / expected.norm() < 0.05
     assert F.cosine_similarity(gradient, slope, dim=0) > 0.95
     assert not torch.equal(before, after)  # its statistics go on
+
+
+@pytest.mark.parametrize("name", ["V3NR", "V2", "MMNet"])
+def test_compiled_augmentation_and_channels_are_those_themselves(name):
+    run = with_values(preset(name), {"train.epochs": 10**5})
+    clips, random = noise(run, 8).to("cuda"), torch.Generator("cuda").manual_seed(0)
+    compiled = gpu.compiler(run, torch.device("cuda"))(augmented_input)
+    assert compiled is not augmented_input
+    for _ in range(2):
+        given = run, *clips.of_sets(clips.first), draw(8, run.train, random, run.flow.size), 14
+        for found, expected in zip(compiled(*given), augmented_input(*given), strict=True):
+            near = torch.isclose(found, expected, rtol=1e-3, atol=1e-3)
+            assert near.float().mean() > 0.999  # places at the image's edge may fall inside or outside it
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -15,7 +16,6 @@ from mer_search.bench import benchmark, speed
 from mer_search.config import with_values
 from mer_search.engine.task import Task
 from mer_search.engine.worker import execute
-from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.report.costs import print_speed
 from mer_search.training import gpu
@@ -136,13 +136,13 @@ OVERHEAD = {
 
 
 @pytest.mark.parametrize(("name", "device", "works", "expected"), [
-    ("V3NR", "cuda", True, "compiled"), ("V5NR", "cuda", True, "compiled"), ("V4", "cuda", True, Network.features),
-    ("V3NR", "cuda", False, Network.features), ("V3NR", "cpu", True, Network.features),
+    ("V3NR", "cuda", True, "compiled"), ("V5NR", "cuda", True, "compiled"), ("V4", "cuda", True, gpu.as_it_is),
+    ("V3NR", "cuda", False, gpu.as_it_is), ("V3NR", "cpu", True, gpu.as_it_is),
 ])  # fmt: skip
 def test_only_long_training_on_a_gpu_is_compiled(name, device, works, expected, monkeypatch):
     monkeypatch.setattr(gpu, "compiler_works", lambda: works)
-    monkeypatch.setattr(gpu, "_compiled", lambda run, exact: "compiled")
-    assert gpu.features(preset(name), torch.device(device)) == expected
+    monkeypatch.setattr(gpu, "_compiler", lambda run, exact: "compiled")
+    assert gpu.compiler(preset(name), torch.device(device)) == expected
 
 
 def test_a_network_that_torch_cannot_compile_is_trained_as_it_is(monkeypatch):
@@ -157,24 +157,30 @@ def test_a_network_that_torch_cannot_compile_is_trained_as_it_is(monkeypatch):
 
     monkeypatch.setattr(gpu, "REPAYS", 0)
     monkeypatch.setattr(gpu, "compiler_works", lambda: True)
-    monkeypatch.setattr(gpu, "_compiled", lambda *_: torch.compile(Network.features, backend=refuse))
-    real = gpu.features
-    monkeypatch.setattr(gpu, "features", lambda run, _: real(run, torch.device("cuda")))
+    monkeypatch.setattr(gpu, "_compiler", lambda *_: partial(torch.compile, backend=refuse))
+    real = gpu.compiler
+    monkeypatch.setattr(gpu, "compiler", lambda run, _: real(run, torch.device("cuda")))
     for _ in range(2):  # the second time it is not tried
         found, *_ = execute(task, lambda: clips, lambda epoch: None)
         assert np.array_equal(found.probabilities, plain.probabilities)
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize(("microbatches", "expected"), [(1, [(True, 4), (True, 4)]), (2, [])])
+@pytest.mark.parametrize(("microbatches", "expected"), [
+    (1, 2 * [("augmented_input", 4), ("features", 4)]), (2, []),
+])  # fmt: skip
 def test_whole_batches_in_training_are_computed_by_what_is_compiled(microbatches, expected, monkeypatch):
     seen = []
 
-    def features(network, maps, onset):
-        seen.append((network.training, len(maps)))
-        return network.features(maps, onset)
+    def spied(function):
+        def called(first, second, *rest):
+            batch = len(second)
+            seen.append((function.__name__, batch))
+            return function(first, second, *rest)
 
-    monkeypatch.setattr(gpu, "features", lambda run, device: features)
+        return called
+
+    monkeypatch.setattr(gpu, "compiler", lambda run, device: spied)
     run = with_values(preset("V3NR"), NARROW | {"train.batch": 4, "train.last_batch": "smaller", "train.epochs": 1})
     train_fold(run, speed.noise(run, 15, subjects=3), "s1", 0, microbatches=microbatches)  # 10 clips: 4, 4 and 2
     assert seen == expected

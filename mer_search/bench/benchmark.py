@@ -28,7 +28,6 @@ from mer_search.engine.task import Task
 from mer_search.engine.where import Where
 from mer_search.engine.worker import settle
 from mer_search.model.flops import memory, step_flop
-from mer_search.model.network import Network
 from mer_search.presets import preset
 from mer_search.search import space
 from mer_search.search.scheduler import Scheduler
@@ -38,7 +37,7 @@ from mer_search.search.study import Event, Trained, open_study
 from mer_search.search.study import run as run_study
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Loaded, Progress, find_data, load_data, silent
-from mer_search.training.gpu import features
+from mer_search.training.gpu import as_it_is, compiler
 from mer_search.training.predict_proba import precision
 
 PRESETS = ("V1", "V3NR", "V4", "V5NR", "V6")
@@ -131,7 +130,7 @@ def _step(name: str, run: Run, device: str, runs: int) -> dict[str, Any]:
         "samples_s": run.train.batch / median(ours),
         "flop_s": step_flop(run) / median(ours),
         "bf16": precision(run, device) is torch.bfloat16,
-        "compiled": features(run, torch.device(device)) is not Network.features,
+        "compiled": compiler(run, torch.device(device)) is not as_it_is,
         "peak_bytes": peak,
         "held_bytes": memory(run),  # at least, in single precision
     }

@@ -3,32 +3,36 @@ are recorded as CUDA graphs and replayed, because small networks wait for launch
 
 import warnings
 from collections.abc import Callable
-from functools import cache, lru_cache
-from typing import TypeVar
+from functools import cache, lru_cache, partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from mer_search.config import Run
 from mer_search.model.flops import step_flop
-from mer_search.model.network import Network
 
 REPAYS = 1e13  # operations that training takes a clip; V3's 1.7e13 save twice their compiling in ten folds (H200)
 WARM_UP = 2  # calls before a recording, at which libraries choose their kernels and allocate memory
-Features = Callable[[Network, Tensor, Tensor | None], Tensor]
+OfTensors = Callable[..., Any]  # a function of tensors alone, without random numbers
 T = TypeVar("T")
 _not_compilable: set[Run] = set()
 
 
-def features(run: Run, device: torch.device) -> Features:
-    """What computes a network's features in training: `Network.features`, compiled where that is worth half a minute.
+def compiler(run: Run, device: torch.device) -> Callable[[OfTensors], OfTensors]:
+    """What training's functions go through: torch.compile where that is worth half a minute, else `as_it_is`.
 
     It depends on the run and the device alone, so that a fold is computed alike wherever it is trained or resumed.
     """
     operations = step_flop(run) / run.train.batch * run.epochs
     if device.type != "cuda" or operations < REPAYS or run in _not_compilable or not compiler_works():
-        return Network.features
-    return _compiled(run, torch.are_deterministic_algorithms_enabled())
+        return as_it_is
+    return _compiler(run, torch.are_deterministic_algorithms_enabled())
+
+
+def as_it_is(function: OfTensors) -> OfTensors:
+    """The function itself."""
+    return function
 
 
 def or_plain(run: Run, train: Callable[[], T]) -> T:
@@ -53,13 +57,13 @@ def compiler_works() -> bool:
 
 
 @lru_cache(maxsize=1)
-def _compiled(run: Run, exact: bool) -> Features:
-    """Compiled at its first call, for the shapes of that run."""
+def _compiler(run: Run, exact: bool) -> Callable[[OfTensors], OfTensors]:
+    """Of one run's shapes at a time: a function is compiled at its first call, and once for all folds."""
     torch.compiler.reset()  # it holds few networks
-    return _compile(Network.features, exact)
+    return cache(partial(_compile, exact=exact))
 
 
-def _compile(function: Callable[..., Tensor], exact: bool) -> Callable[..., Tensor]:
+def _compile(function: OfTensors, exact: bool) -> OfTensors:
     """A function for one shape at a time; exactly the same kernels in every process, or the fastest."""
     warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # where float32 is asked for, it is meant
     return torch.compile(function, dynamic=False, options={"deterministic": exact})

@@ -22,9 +22,9 @@ from mer_search.evaluation.metrics import units_f1
 from mer_search.model.losses import loss, units_loss
 from mer_search.model.network import Network
 from mer_search.training import gpu
-from mer_search.training.augment import augment, augment_onset, draw
+from mer_search.training.augment import Moves, augment, augment_onset, draw
 from mer_search.training.dataset import Clips, units_table
-from mer_search.training.gpu import Graphed
+from mer_search.training.gpu import Graphed, OfTensors
 from mer_search.training.predict_proba import mixed_precision, network_input, predict_proba
 
 
@@ -69,6 +69,16 @@ def microbatch_counts(batch: int) -> list[int]:
     return [2**times for times in range(int(math.log2(max(1, batch / MIN_MICROBATCH))) + 1)]
 
 
+def augmented_input(
+    run: Run, flow: Tensor, onset: Tensor | None, moves: Moves | None, grid: int
+) -> tuple[Tensor, Tensor | None]:
+    """As `network_input`, of clips that were moved, if there are moves."""
+    if moves is not None:
+        flow = augment(flow, moves, run.flow.method != "difference", run.train.resampling)
+        onset = None if onset is None else augment_onset(onset, moves, run.train)
+    return network_input(run, flow, onset, grid)
+
+
 class Learner:
     """One fold's training, a step after the other.
 
@@ -107,7 +117,7 @@ class Learner:
         counts = torch.bincount(clips.labels[self.train], minlength=classes).clamp_min(1)  # clips of a class, or 1
         self.weights = counts.float().pow(-config.class_weights)  # (K,)
         self.precision = mixed_precision(run, device)
-        self.compiled = gpu.features(run, device)
+        self.compiler = gpu.compiler(run, device)
         self.graphed: dict[Any, Graphed] = {}  # on a GPU, by what it does
 
     def start(self, schedule: Train | Units) -> None:
@@ -151,18 +161,15 @@ class Learner:
         self.dropped.set_rng_state(state["dropout"])
         self.mixing.bit_generator.state = json.loads(state["mixing"].numpy().tobytes())
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Clips (B,) -> augmented channels and onset images."""
+    def batch(self, indices: Tensor, augmented: OfTensors) -> tuple[Tensor, Tensor | None]:
+        """Clips (B,) -> augmented channels and onset images, by `augmented_input` or what it was compiled to."""
         clips, config = self.clips, self.run.train
         plain = int(self.run.frames.crops > 0)  # how many of a clip's are not trained on: the others are augmented
         pick = torch.rand(len(indices), generator=self.random, device=indices.device) * (clips.sets[indices] - plain)
         sets = clips.first[indices] + plain + pick.long()
         flow, onset = clips.of_sets(sets)
-        if not plain:
-            moves = draw(len(indices), config, self.random, flow.shape[-1])
-            flow = augment(flow, moves, self.run.flow.method != "difference", config.resampling)
-            onset = None if onset is None else augment_onset(onset, moves, config)
-        maps, small = network_input(self.run, flow, onset, self.network.grid)
+        moves = None if plain else draw(len(indices), config, self.random, flow.shape[-1])
+        maps, small = augmented(self.run, flow, onset, moves, self.network.grid)
         if config.noise:
             centred = maps - maps.mean((-2, -1), keepdim=True)  # torch.std takes ten times as long
             spread = torch.linalg.vector_norm(centred, dim=(-2, -1), keepdim=True) / math.sqrt(maps[0, 0, 0].numel())
@@ -209,8 +216,9 @@ class Learner:
 
         def step(indices: Tensor, share: Tensor) -> Tensor:
             """Train on a batch (B,): its logits and targets (2 * B * K), and its loss at the end."""
-            features = self.compiled if compiled and len(indices) == config.batch else Network.features
-            parts: list[Any] = [*self.batch(indices), targets[indices]]
+            faster = self.compiler if compiled and len(indices) == config.batch else gpu.as_it_is
+            features = faster(Network.features)
+            parts: list[Any] = [*self.batch(indices, faster(augmented_input)), targets[indices]]
             if config.mixup:  # blended with its reversal (Zhang et al., 2018)
                 parts = [None if part is None else share * part + (1 - share) * part.flip(0) for part in parts]
             cut = [repeat(None) if part is None else part.chunk(self.microbatches) for part in parts]
