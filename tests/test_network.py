@@ -143,21 +143,24 @@ def test_a_spatial_convolution_is_a_3d_one_that_leaves_the_maps_apart(stride, ke
 
 @pytest.mark.parametrize("time", [Time(4), Time(3, 1, 1), *KEEP_PATH, Time(1, 2)], ids=str)
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_temporal_convolution_is_a_3d_one(time, bias):
+@pytest.mark.parametrize("gpu", ["cuda", "cpu"])
+def test_a_temporal_convolution_is_a_3d_one(gpu, time, bias, monkeypatch):
+    monkeypatch.setattr(blocks, "GPU", gpu)  # as it computes, tried on a CPU
     folded = TemporalConv(3, 5, time, bias).double()
     plain = _plain(folded, (time.kernel, 1, 1), (time.stride, 1, 1), (time.padding, 0, 0))
     x = torch.randn(4, 4, 3, 6, 6, dtype=torch.float64)
     _agree(folded, plain, x)
 
 
+@pytest.mark.parametrize("time", [Time(3, 1, 1), Time(3)])
 @pytest.mark.parametrize("training", [True, False])
-def test_zeros_in_further_channels_change_nothing(training, monkeypatch):
+def test_zeros_in_further_channels_change_nothing(training, time, monkeypatch):
     """As on a GPU, whose units want a multiple of 8 channels: 5 become 8, and the next convolution takes them."""
     x, found = torch.randn(4, 3, 2, 6, 6, dtype=torch.float64), []
     for device in ("cuda", "cpu"):
-        monkeypatch.setattr(blocks, "ALIGNED_ON", device)
+        monkeypatch.setattr(blocks, "GPU", device)
         torch.manual_seed(0)
-        modules = nn.Sequential(SpatialConv(2, 5, 3, 2, aligned=True), nn.ReLU(), TemporalConv(5, 9, Time(3, 1, 1)))
+        modules = nn.Sequential(SpatialConv(2, 5, 3, 2, aligned=True), nn.ReLU(), TemporalConv(5, 9, time))
         out = modules.double().train(training)(x)
         out.square().sum().backward()
         assert modules[0](x).shape[2] == (8 if device == "cpu" else 5)

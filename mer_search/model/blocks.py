@@ -21,7 +21,8 @@ class Time(NamedTuple):
 # `keep` mode, CA block by block: time of the main path and of the pooling of the attention before it.
 KEEP_PATH = (Time(3, 1, 1), Time(3, 2, 1), Time(2, 1, 0), Time(2, 2, 0))
 KEEP_ATTENTION = (Time(), Time(3, 2, 1), Time(1, 1, 0), Time(2, 2, 0))
-ALIGNED_ON, ALIGNED = "cuda", 8  # 8 channels of bfloat16: 16 bytes, which a GPU's units for products read at once
+GPU = "cuda"
+ALIGNED = 8  # channels of bfloat16: 16 bytes, which a GPU's units for products read at once
 MAX_MATMUL_WEIGHTS = 4096  # weights of a 1x1 convolution that a CPU computes faster as a product of matrices
 
 
@@ -47,7 +48,7 @@ class SpatialConv(nn.Sequential):
         """Convolution and normalisation of images (N, C, H, W); with zeros in further channels, if they are aligned."""
         conv, norm = cast(Any, self)
         bias, taken = conv.bias, images.shape[1] - weight.shape[1]
-        added = -len(weight) % ALIGNED if self.aligned and images.device.type == ALIGNED_ON else 0
+        added = -len(weight) % ALIGNED if self.aligned and images.device.type == GPU else 0
         if taken or added:
             weight = F.pad(weight, (0, 0, 0, 0, 0, taken, 0, added))
             bias = None if bias is None else F.pad(bias, (0, added))
@@ -66,7 +67,10 @@ class SpatialConv(nn.Sequential):
 
 def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: Any) -> Tensor:
     """torch's conv2d, but on a CPU a 1x1 convolution takes the pixels of its stride first, which is equal and avoids a
-    crash of torch 2.13's gradient, and a small one is a product of matrices."""
+    crash of torch 2.13's gradient, and a small one is a product of matrices; on a GPU, one that puts out one channel is
+    a sum, for units for products would copy its few channels into eight."""
+    if images.device.type == GPU and weight.shape[::2] == (1, 1) and bias is None:
+        return (images * weight).sum(1, keepdim=True)
     if images.device.type != "cpu" or weight.shape[2:] != (1, 1):
         return F.conv2d(images, weight, bias, stride, padding)
     images = images[..., :: stride[0], :: stride[1]]
@@ -78,7 +82,9 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple
 class TemporalConv(SpatialConv):
     """A (kernel, 1, 1) convolution over T and its batch normalisation: (B, T, C, H, W) -> (B, T', C', H, W).
 
-    It is a 2D convolution over images of T x H*W pixels, for which nothing is copied where channels are last in memory.
+    It is a 2D convolution over images of T x H*W pixels, for which nothing is copied where channels are last in memory;
+    on a GPU, one that leaves one map is a product of matrices: the gradient of the other would visit zeros, three of
+    four times.
     """
 
     def __init__(self, inputs: int, outputs: int, time: Time, bias: bool = False, aligned: bool = False) -> None:
@@ -89,6 +95,10 @@ class TemporalConv(SpatialConv):
         kernel, stride, padding = self.time
         conv: Any = self[0]
         weight = conv.weight.unflatten(1, (kernel, -1))[..., 0]  # (C', kernel, C, 1)
+        if maps.device.type == GPU and kernel == maps.shape[1] and not padding:
+            weight = F.pad(weight, (0, 0, 0, maps.shape[2] - weight.shape[2])).flatten(1, 2)[..., None]
+            beside = maps.permute(0, 3, 4, 1, 2).flatten(3).movedim(-1, 1)  # (B, T*C, H, W), channels last in memory
+            return self.convolved(beside, weight, (1, 1), 0).unsqueeze(1)
         weight = weight.transpose(1, 2).contiguous()  # (C', C, kernel, 1): only oneDNN takes others' gradients
         pixels = maps.transpose(1, 2).flatten(3)  # (B, C, T, H*W)
         pixels = self.convolved(pixels, weight, (stride, 1), (padding, 0))  # (B, C', T', H*W)
