@@ -11,16 +11,23 @@ import numpy as np
 import pytest
 import torch
 from small import NARROW, STUDY
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mer_search.bench import benchmark, speed
 from mer_search.config import with_values
 from mer_search.engine.task import Task
 from mer_search.engine.worker import execute
-from mer_search.presets import preset
+from mer_search.model import blocks
+from mer_search.model.losses import loss, units_loss
+from mer_search.model.network import TYPICAL_UNITS, Network
+from mer_search.presets import RECIPES, preset
 from mer_search.report.costs import print_speed
 from mer_search.training import gpu
+from mer_search.training.augment import Moves
 from mer_search.training.dataset import Clips
+from mer_search.training.learner import augmented_input
 from mer_search.training.loop import train_fold
+from mer_search.training.predict_proba import mean_proba
 
 SMALL = NARROW | {"prep.size": 40, "train.batch": 4}
 
@@ -143,6 +150,39 @@ def test_only_long_training_on_a_gpu_is_compiled(name, device, works, expected, 
     monkeypatch.setattr(gpu, "compiler_works", lambda: works)
     monkeypatch.setattr(gpu, "_compiler", lambda run, exact: "compiled")
     assert gpu.compiler(preset(name), torch.device(device)) == expected
+
+
+class _Copies(TorchDispatchMode):
+    """Counts tensors that are copied to another device."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        given = [item.device for item in args if isinstance(item, torch.Tensor) and item.ndim]  # a number may be
+        self.found += isinstance(result, torch.Tensor) and any(device != result.device for device in given)
+        return result
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", ["MMNet", "V1", "V2", "V3NR", "V6c"])
+def test_a_step_copies_nothing_to_the_device(name, recipe, monkeypatch):
+    """No recording of a GPU's step could do that. The device is "meta" here, which computes shapes alone."""
+    monkeypatch.setattr(blocks, "GPU", "meta")
+    run = with_values(preset(name, recipe), NARROW)
+    network, size, classes = Network(run).to("meta"), run.flow.size, len(run.data.classes)
+    empty = partial(torch.empty, device="meta")
+    with _Copies() as copies:
+        flow, onset = empty(4, run.frames.maps, 3, size, size), empty(4, 3, size, size)
+        moves = None if run.frames.crops else Moves(empty(4) > 0, *empty(6, 4))
+        features = network.features(*augmented_input(run, flow, onset, moves, network.grid))
+        loss(network.emotions(features), empty(4, classes), empty(classes), run.train).backward()
+        if run.units.use != "none":
+            units_loss(network.units(features.detach()), empty(4, TYPICAL_UNITS)).backward()
+        mean_proba(network.eval(), run, flow, onset)
+    assert copies.found == 0
 
 
 def test_a_network_that_torch_cannot_compile_is_trained_as_it_is(monkeypatch):

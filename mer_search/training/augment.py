@@ -75,7 +75,7 @@ def augment_onset(images: Tensor, moves: Moves, config: Train) -> Tensor:
     ImageNet's mean colour, which is black after its normalisation."""
     if config.resampling == "bilinear":
         return resample(images, moves)
-    mean = 255 * torch.tensor(IMAGENET_MEAN).to(images)[:, None, None]
+    mean = torch.cat([torch.full_like(images[:, :1], 255 * each) for each in IMAGENET_MEAN], dim=1)
     return resample(images - mean, moves, config.resampling) + mean
 
 
