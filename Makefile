@@ -37,7 +37,9 @@ bench: setup  ## measure training, and what is not training, on this machine
 	$(BIN)/mer-search bench
 
 gpu: setup  ## test and measure training on this machine's GPU, some ten minutes; writes gpu.txt, which we would like to see
-	{ $(BIN)/pytest -m cuda tests/test_cuda.py && $(BIN)/mer-search bench --full --device cuda --json; } > gpu.txt || { cat gpu.txt; false; }
+	$(BIN)/pytest -n 4 -m cuda tests/test_cuda.py > gpu.txt; tests=$$?; \
+	$(BIN)/mer-search bench --full --device cuda --json >> gpu.txt; measured=$$?; \
+	cat gpu.txt; exit $$((tests + measured))
 
 clean:  ## delete what make made, and runs/; keep the study's database
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis runs

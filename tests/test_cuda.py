@@ -90,18 +90,18 @@ def test_every_network_learns_at_full_size(name):
 @pytest.mark.parametrize("name", ["V3NR", "V1", "V2", "V6", "MMNet"])
 def test_a_gpu_computes_what_a_cpu_does(name):
     run = _run(name, model__stem_mid=5)
-    torch.backends.cudnn.allow_tf32 = False
     network, inputs = _input(run, noise(run, 4), "cpu")
+    network, inputs = network.double(), [item.double() for item in inputs]  # V2's gradient is off by 20 % in single
     expected = network(*inputs)
     expected.square().sum().backward()
     gradients = [parameter.grad.clone() for parameter in network.parameters()]
     network.zero_grad()
     found = network.cuda()(*(item.cuda() for item in inputs))
     found.square().sum().backward()
-    torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-6, atol=1e-8)
     for gradient, parameter in zip(gradients, network.parameters(), strict=True):
         error = (parameter.grad.cpu() - gradient).norm() / gradient.norm().clamp_min(1e-3)
-        assert error < 1e-2, error
+        assert error < 1e-6, error
 
 
 def test_a_step_in_bfloat16_is_nearly_that_in_single_precision():
@@ -159,7 +159,8 @@ def test_compiled_augmentation_and_channels_are_those_themselves(name):
 
 @pytest.mark.parametrize(
     "run",
-    [_run(), _run(**EVERYTHING), _run("V6", units__epochs=4, units__unfreeze_epoch=2), _run("MMNet")],
+    [_run(), _run(**EVERYTHING), _run("V6", units__epochs=4, units__unfreeze_epoch=2),
+     _run("MMNet", train__resampling="nearest")],
     ids=["plain", "everything", "two stages", "differences"],
 )  # fmt: skip
 def test_a_recorded_step_is_the_step_itself(run, exact, monkeypatch):

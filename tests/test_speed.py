@@ -121,7 +121,7 @@ def test_everything_is_measured_and_fits_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "_demo", lambda runs, progress: OVERHEAD)
     told = []
     facts = benchmark.measure("cpu", False, 2, lambda *progress: told.append(progress[1:]))
-    assert told == [(done, 7) for done in range(8)]
+    assert told == [(done, 6) for done in range(7)]
     assert json.loads(json.dumps(facts))["machine"]["torch"] == torch.__version__
     (own, _), epoch = facts["steps"], facts["epoch"]
     assert own["of_ceiling"] == own["flop_s"] / facts["ceiling"]["fp32"]
@@ -132,6 +132,9 @@ def test_everything_is_measured_and_fits_a_terminal(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80
     assert "12.0 clips/s a core" in printed
+    found = {"folds": 10, "rows": [{"network": "V3NR", "slots": 1, "trial_s": 150.0}]}
+    print_speed({key: value for key, value in facts.items() if key not in OVERHEAD} | {"gpu_trials": found})
+    assert "10 folds, all epochs, from those of eight: V3NR 150 s (1 slot)" in capsys.readouterr().out
 
 
 OVERHEAD = {

@@ -72,7 +72,7 @@ def noise(run: Run, count: int, subjects: int = 2) -> Clips:
         for k in range(count)
     ]
     random, size = np.random.default_rng(0), run.flow.size
-    flow = random.normal(size=(len(clips), run.frames.maps, 3, size, size)).astype(np.float16)
+    flow = random.standard_normal((len(clips), run.frames.maps, 3, size, size), np.float32).astype(np.float16)
     onset = random.integers(0, 256, (len(clips), 3, size, size)).astype(np.uint8) if run.model.position else None
     ones = np.ones(len(clips), np.int64)
     return Clips.of(clips, Motion(flow, onset, np.arange(len(clips)), ones), np.arange(count) % len(run.data.classes))

@@ -152,13 +152,18 @@ def print_speed(facts: dict[str, Any]) -> None:
     found = facts["techniques"]
     rows = [(row["technique"], *_milliseconds(row), f"{row['gain']:.2f}x") for row in found["steps"]]
     show(Table((f"{found['network']}, one technique after the other", "ms", "from-to", "gain"), rows))
-    epoch, trial, books = facts["epoch"], facts["trial"], facts["bookkeeping"]
+    epoch = facts["epoch"]
     say(
         "faster: than the conventional step (Conv3d, fp32) on a batch that is there. A whole epoch of "
         f"{epoch['network']} ({epoch['samples']} clips), whose conventional loop reads five JPEGs and measures four "
         f"flows a clip: "
         f"{epoch['epoch_s']:.2f} s against {epoch['conventional_epoch_s']:.2f} s, {epoch['speedup']:.2f}x."
     )
+    if gpu := facts.get("gpu_trials"):
+        trials = [f"{row['network']} {row['trial_s']:.0f} s ({plural(row['slots'], 'slot')})" for row in gpu["rows"]]
+        say(f"{gpu['folds']} folds, all epochs, from those of eight: {'; '.join(trials)}")
+        return
+    trial, books = facts["trial"], facts["bookkeeping"]
     say(
         f"demo's first trial: {trial['trial_s']:.0f} s of training against {trial['conventional_trial_s']:.0f} s of "
         f"conventional steps, {trial['speedup']:.2f}x"
@@ -167,12 +172,9 @@ def print_speed(facts: dict[str, Any]) -> None:
     out.print(f"start to the end of the first epoch, warm store: {facts['start']['first_epoch_s']:.1f} s")
     share = f"{books['share']:.1%} of one of demo's"
     out.print(f"what is neither training nor pictures: {books['seconds_a_trial']:.2f} s a trial, {share}")
-    if gpu := facts["gpu_trials"]:
-        trials = [f"{row['network']} {row['trial_s']:.0f} s ({plural(row['slots'], 'slot')})" for row in gpu["rows"]]
-        say(f"{gpu['folds']} folds, all epochs, from those of eight: {'; '.join(trials)}")
 
 
 def _milliseconds(step: dict[str, Any]) -> tuple[str, str]:
     """A step's time, and from where to where it was."""
-    low, high = step["step_s_spread"]
-    return f"{1e3 * step['step_s']:.0f}", f"{1e3 * low:.0f}-{1e3 * high:.0f}"
+    own, low, high = (f"{1e3 * each:.{0 if each >= 0.1 else 1}f}" for each in (step["step_s"], *step["step_s_spread"]))
+    return own, f"{low}-{high}"
