@@ -145,13 +145,15 @@ OVERHEAD = {
 }
 
 
-@pytest.mark.parametrize(("name", "device", "works", "expected"), [
-    ("V3NR", "cuda", True, "compiled"), ("V5NR", "cuda", True, "compiled"), ("V4", "cuda", True, gpu.as_it_is),
-    ("V3NR", "cuda", False, gpu.as_it_is), ("V3NR", "cpu", True, gpu.as_it_is),
+@pytest.mark.parametrize(("name", "exact", "device", "works", "expected"), [
+    ("V3NR", False, "cuda", True, "compiled"), ("V5NR", False, "cuda", True, "compiled"),
+    ("V4", False, "cuda", True, gpu.as_it_is), ("V4", True, "cuda", True, "compiled, exact"),
+    ("V3NR", False, "cuda", False, gpu.as_it_is), ("V3NR", True, "cpu", True, gpu.as_it_is),
 ])  # fmt: skip
-def test_only_long_training_on_a_gpu_is_compiled(name, device, works, expected, monkeypatch):
+def test_only_long_training_on_a_gpu_is_compiled(name, exact, device, works, expected, monkeypatch):
     monkeypatch.setattr(gpu, "compiler_works", lambda: works)
-    monkeypatch.setattr(gpu, "_compiler", lambda run, exact: "compiled")
+    monkeypatch.setattr(gpu, "_compiler", lambda run, exact: "compiled, exact" if exact else "compiled")
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: exact)
     assert gpu.compiler(preset(name), torch.device(device)) == expected
 
 
@@ -198,7 +200,7 @@ def test_a_network_that_torch_cannot_compile_is_trained_as_it_is(monkeypatch):
         calls.append(graph)
         raise ValueError("no kernel for this")
 
-    monkeypatch.setattr(gpu, "REPAYS", 0)
+    monkeypatch.setattr(gpu, "REPAYS", {False: 0})
     monkeypatch.setattr(gpu, "compiler_works", lambda: True)
     monkeypatch.setattr(gpu, "_compiler", lambda *_: partial(torch.compile, backend=refuse))
     real = gpu.compiler

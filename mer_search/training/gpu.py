@@ -12,7 +12,9 @@ from torch import Generator, Tensor
 from mer_search.config import Run
 from mer_search.model.flops import step_flop
 
-REPAYS = 1e13  # operations that training takes a clip; V3's 1.7e13 save twice their compiling in ten folds (H200)
+# Operations that training takes a clip and that repay compiling: in ten folds of a search V3's 1.7e13 save twice as much,
+# V4's .65e13 little more (H200). A confirmation, whose kernels are exact, trains many more folds.
+REPAYS = {False: 1e13, True: 1e12}
 WARM_UP = 2  # calls before a recording, at which libraries choose their kernels and allocate memory
 OfTensors = Callable[..., Any]  # a function of tensors alone, without random numbers
 T = TypeVar("T")
@@ -22,12 +24,13 @@ _not_compilable: set[Run] = set()
 def compiler(run: Run, device: torch.device) -> Callable[[OfTensors], OfTensors]:
     """What training's functions go through: torch.compile where that is worth half a minute, else `as_it_is`.
 
-    It depends on the run and the device alone, so that a fold is computed alike wherever it is trained or resumed.
+    It depends on the run, the device and whether kernels are exact, so that a fold is computed alike wherever it is
+    trained or resumed.
     """
-    operations = step_flop(run) / run.train.batch * run.epochs
-    if device.type != "cuda" or operations < REPAYS or run in _not_compilable or not compiler_works():
+    operations, exact = step_flop(run) / run.train.batch * run.epochs, torch.are_deterministic_algorithms_enabled()
+    if device.type != "cuda" or operations < REPAYS[exact] or run in _not_compilable or not compiler_works():
         return as_it_is
-    return _compiler(run, torch.are_deterministic_algorithms_enabled())
+    return _compiler(run, exact)
 
 
 def as_it_is(function: OfTensors) -> OfTensors:
