@@ -87,42 +87,26 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str | None) -
     WEIGHTS are files, such as runs/demo/confirm/trial-7/checkpoints/1000-*, or folders; a file's name tells the
     subject: 5model.pth, sub05.pth, 1000-sub05.safetensors.
     """
-    from mer_search.config import with_values
     from mer_search.confirmation.target import preset_target
-    from mer_search.data import fit, open_folder
     from mer_search.inference import evaluate as evaluating
     from mer_search.report import predictions, terminal
-    from mer_search.search.workspace import find_data, load_data
 
+    target = preset_target(preset_name, given.values, given.out, given.recipe) if preset_name else None
     kept = evaluating.kept_run(weights)
-    if kept and (preset_name or given.recipe or given.settings):
+    if kept and (target or given.recipe or given.settings):
         raise UsageError(
             f"--preset, --as-published and --set go with weights of networks that are not known, but the config.json "
             f"of {weights[0]} says what these are; leave them out"
         )
-    if preset_name:
-        target = preset_target(preset_name, given.values, given.out, given.recipe)
-        run, title = target.run, target.title
-    elif kept:
-        run, title = kept, str(weights[0] if len(weights) == 1 else weights[0].parent)
-    else:
+    if not (run := kept or (target and target.run)):
         raise UsageError(
             "--preset must say whose network the weights are, for no config.json of a run lies beside their folder; "
             "`mer-search presets` lists them"
         )
-    run = with_values(run, given.folds | {"frames.crops": 0})
     with terminal.working() as progress:
-        path = find_data(given.data, progress)
-        if kept:
-            evaluating.check_clips(kept, path, dataset=open_folder(path).name)
-        folder = open_folder(path, run.data.task)
-        files = evaluating.find_weights(weights, sorted({clip.fold(run.data.leave_out) for clip in folder.clips}))
-        evaluating.load_weights(next(iter(files.values())), fit(run, folder, folder.clips))  # before motion is measured
-        loaded = load_data(path, run, progress)
-        if kept:
-            evaluating.check_clips(kept, path, checksum=loaded.run.data.checksum)
-        folds = evaluating.evaluate(files, loaded, given.where.device, progress)
-    facts = predictions.evaluated(folds, loaded, any(map(evaluating.leaks, files.values())))
+        found = evaluating.evaluate(weights, run, bool(kept), given.folds, given.data, given.where.device, progress)
+    facts = predictions.evaluated(*found)
+    title = target.title if target else str(weights[0] if len(weights) == 1 else weights[0].parent)
     given.tell(facts, lambda: predictions.print_evaluated(facts, title))
 
 

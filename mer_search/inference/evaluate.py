@@ -3,20 +3,21 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mer_search.config import Run
+from mer_search.config import Run, Value, with_values
+from mer_search.data import fit, open_folder
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import select_subjects
 from mer_search.evaluation.predictions import Predictions
 from mer_search.model.network import Network
 from mer_search.model.public import load_public_weights, public_names
-from mer_search.search.workspace import Loaded, Progress
+from mer_search.search.workspace import Loaded, Progress, find_data, load_data
 from mer_search.training.fold_store import read_config
 from mer_search.training.predict_proba import predict_proba
 
@@ -52,7 +53,7 @@ def kept_run(paths: Sequence[Path]) -> Run | None:
     return None if others or folder.name != "checkpoints" or not config.exists() else read_config(config)
 
 
-def check_clips(kept: Run, path: Path, **found: str) -> None:
+def _check_clips(kept: Run, path: Path, **found: str) -> None:
     """Raise UsageError if the data are not those of a run, whose networks never saw a subject of them: `found` are its
     fields of Data."""
     for key, value in found.items():
@@ -74,7 +75,7 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def leaks(path: Path) -> bool:
+def _leaks(path: Path) -> bool:
     """Whether a file's name says that its network is of the epoch that was best on the test person, as published ones
     are."""
     return path.suffix != ".safetensors" or "best_test_epoch" in path.name
@@ -143,18 +144,51 @@ def _network(state: dict[str, Tensor], run: Run) -> Network:
     return network.eval()
 
 
-def evaluate(weights: Mapping[str, Path], loaded: Loaded, device: str, progress: Progress) -> list[Predictions]:
-    """What each network says of the clips of the subject that it never saw: one epoch each. DataError or UsageError for
-    a file that cannot be read, or does not fit the run."""
+class Evaluated(NamedTuple):
+    """What networks from files say, each of the clips of the subject that it never saw: one epoch each."""
+
+    folds: list[Predictions]
+    loaded: Loaded
+    leaks: bool
+
+
+def evaluate(
+    weights: Sequence[Path],
+    run: Run,
+    own: bool,
+    values: Mapping[str, Value],
+    data: Path | None,
+    device: str,
+    progress: Progress,
+) -> Evaluated:
+    """Ask networks from files about the clips of the subjects that they never saw.
+
+    Args:
+        own: they are checkpoints of this run, whose clips the data must be.
+        values: of the run's `data`, as given here.
+
+    Raises:
+        DataError, UsageError: for a file that cannot be read, or does not fit the run, and for other data than the
+            run's own.
+    """
+    run = with_values(run, {**values, "frames.crops": 0})
+    path = find_data(data, progress)
+    if own:
+        _check_clips(run, path, dataset=open_folder(path).name)
+    folder = open_folder(path, run.data.task)
+    files = find_weights(weights, sorted({clip.fold(run.data.leave_out) for clip in folder.clips}))
+    load_weights(next(iter(files.values())), fit(run, folder, folder.clips))  # before motion is measured
+    loaded = load_data(path, run, progress)
+    if own:
+        _check_clips(run, path, checksum=loaded.run.data.checksum)
     found, clips, owner = [], loaded.tensors.to(device), np.array(loaded.folds)
-    for done, (subject, path) in enumerate(weights.items(), 1):
-        network = load_weights(path, loaded.run).to(device)
-        own = np.flatnonzero(owner == subject)
+    for done, (subject, file) in enumerate(files.items(), 1):
+        network, places = load_weights(file, loaded.run).to(device), np.flatnonzero(owner == subject)
         probs = []
-        for part in np.array_split(own, -(-len(own) // loaded.run.train.batch)):
+        for part in np.array_split(places, -(-len(places) // loaded.run.train.batch)):
             probs.append(predict_proba(network, loaded.run, *clips.of_sets(clips.first[part])))
         guesses = torch.cat(probs).half().cpu().numpy()[None]
-        names = tuple(clips.names[place] for place in own)
-        found.append(Predictions(0, subject, names, loaded.labels[own], guesses))
-        progress("evaluating networks", done, len(weights))
-    return found
+        names = tuple(clips.names[place] for place in places)
+        found.append(Predictions(0, subject, names, loaded.labels[places], guesses))
+        progress("evaluating networks", done, len(files))
+    return Evaluated(found, loaded, any(map(_leaks, files.values())))

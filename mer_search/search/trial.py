@@ -193,7 +193,7 @@ class Evaluation:
     def _values(self, outcome: pruners.Outcome) -> list[float]:
         parameters, flop = cost(self.run)
         self.trial.set_user_attr("parameters", parameters)
-        self.trial.set_user_attr("gflop", round(flop / 1e9, 3))
+        self.trial.set_user_attr("gflop", round(flop / 1e9, 6))
         self.trial.set_user_attr("fold_epochs", [outcome.spent, len(self.subjects) * self.run.train.epochs])
         if self.microbatches > 1:
             self.trial.set_user_attr("microbatches", self.microbatches)

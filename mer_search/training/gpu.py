@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 from mer_search.config import Run
 from mer_search.model.flops import step_flop
 
-# Operations that training takes a clip and that repay compiling: in ten folds of a search V3's 1.7e13 save twice as much,
-# V4's .65e13 little more (H200). A confirmation, whose kernels are exact, trains many more folds.
+# Operations that training takes a clip and that repay compiling. In ten folds of a search V3's 1.7e13 save twice that,
+# V4's .65e13 little more (H200); a confirmation, whose kernels are exact, trains many more folds.
 REPAYS = {False: 1e13, True: 1e12}
 WARM_UP = 2  # calls before a recording, at which libraries choose their kernels and allocate memory
 OfTensors = Callable[..., Any]  # a function of tensors alone, without random numbers
