@@ -91,7 +91,7 @@ def test_every_network_learns_at_full_size(name):
 def test_a_gpu_computes_what_a_cpu_does(name):
     run = _run(name, model__stem_mid=5)
     network, inputs = _input(run, noise(run, 4), "cpu")
-    network, inputs = network.double(), [item.double() for item in inputs]  # V2's gradient is off by 20 % in single
+    network, inputs = network.double(), [item.double() for item in inputs]  # in single a gradient of 0 may be 2e-5
     expected = network(*inputs)
     expected.square().sum().backward()
     gradients = [parameter.grad.clone() for parameter in network.parameters()]
@@ -146,7 +146,7 @@ def test_a_compiled_network_is_the_network_itself():
 
 @pytest.mark.parametrize("name", ["V3NR", "V2", "MMNet"])
 def test_compiled_augmentation_and_channels_are_those_themselves(name):
-    run = with_values(preset(name), {"train.epochs": 10**5})
+    run = with_values(preset(name), {"train.epochs": 10**4})
     clips, random = noise(run, 8).to("cuda"), torch.Generator("cuda").manual_seed(0)
     compiled = gpu.compiler(run, torch.device("cuda"))(augmented_input)
     assert compiled is not augmented_input
@@ -189,6 +189,7 @@ def test_a_confirmation_gives_the_same_again(name):
             executor.put("noise", clips)
             ended = train_all(executor, [Task(run, "noise", 0, "s1", 2)])
         found.append(ended[0].predictions.probabilities)
+        assert {row.microbatches for row in ended[0].history} == {1}  # the memory was enough
     np.testing.assert_array_equal(*found)
 
 

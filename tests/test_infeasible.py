@@ -1,5 +1,7 @@
 """Trials that cannot be: too large for the device, diverging, or deadly. Each costs itself and teaches the sampler."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,8 @@ import torch
 from small import STUDY, drive, folds_of, over, states
 
 from mer_search.config import with_values
+from mer_search.engine.task import Task
+from mer_search.engine.worker import Cancelled, execute
 from mer_search.errors import CLIPS_DO_NOT_FIT, DOES_NOT_FIT, Infeasible, MerSearchError, UsageError
 from mer_search.model.channels import n_channels
 from mer_search.model.flops import memory
@@ -19,6 +23,7 @@ from mer_search.search.memory_limit import foretell
 from mer_search.search.storage import NOT_TRIED, best_trial, ended
 from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
+from mer_search.training import loop
 
 LARGEST = 0.305  # a third of the pairs in the unit square have a larger product
 SQUARE = STUDY.split("[space]")[0].replace('"random"', '"tpe"') + (
@@ -206,3 +211,21 @@ def test_clips_that_do_not_fit_the_device_end_a_run_unless_a_trials_values_chang
     monkeypatch.setattr(studies, "evaluation_job", other_clips)
     drive(search, study, None, 3)
     assert states(study) == ["PRUNED"] * 3
+
+
+@pytest.mark.parametrize("error", [Cancelled, Infeasible("the loss must be finite", "loss")])
+def test_a_fold_that_ends_early_leaves_nothing_in_memory(error, tiny_clips, monkeypatch):
+    loaded, learners = tiny_clips(), []
+
+    class Watched(loop.Learner):
+        def __init__(self, *given):
+            super().__init__(*given)
+            learners.append(weakref.ref(self))
+
+    def tell(epoch):
+        raise error from ValueError()
+
+    monkeypatch.setattr(loop, "Learner", Watched)
+    told = execute(Task(loaded.run, "", 0, loaded.subjects[0], 1), lambda: loaded.tensors, tell)
+    gc.collect()
+    assert isinstance(told, (Cancelled, Infeasible)) and [learner() for learner in learners] == [None]

@@ -135,10 +135,20 @@ def _agree(folded, plain, x):
 @pytest.mark.parametrize("size", [8, 9])
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_spatial_convolution_is_a_3d_one_that_leaves_the_maps_apart(stride, kernel, size):
-    folded = SpatialConv(2, 5, kernel, stride).double()
+@pytest.mark.parametrize("outputs", [1, 5])
+@pytest.mark.parametrize("gpu", ["cuda", "cpu"])
+def test_a_spatial_convolution_is_a_3d_one_that_leaves_the_maps_apart(gpu, outputs, stride, kernel, size, monkeypatch):
+    monkeypatch.setattr(blocks, "GPU", gpu)  # as it computes, tried on a CPU
+    folded = SpatialConv(2, outputs, kernel, stride).double()
     plain = _plain(folded, (1, kernel, kernel), (1, stride, stride), (0, kernel // 2, kernel // 2))
     _agree(folded, plain, torch.randn(4, 3, 2, size, size, dtype=torch.float64))
+
+
+def test_attention_on_a_gpu_does_not_make_features_single_precision(monkeypatch):
+    monkeypatch.setattr(blocks, "GPU", "cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        x, _ = CABlock(4, 4, 1)(torch.randn(2, 1, 4, 8, 8).bfloat16(), None)
+    assert x.dtype is torch.bfloat16
 
 
 @pytest.mark.parametrize("time", [Time(4), Time(3, 1, 1), *KEEP_PATH, Time(1, 2)], ids=str)

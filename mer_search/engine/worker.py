@@ -84,7 +84,8 @@ def execute(task: Task | Timing, clips: Callable[[], Clips], tell: Callable[[Epo
         }
         return trained.predictions, trained.history, weights
     except (MerSearchError, Cancelled) as error:
-        return error
+        error.__cause__ = error.__context__ = None  # whose frames, as its own, would keep the network and the clips
+        return error.with_traceback(None)
     except Exception as error:
         if is_out_of_memory(error):
             torch.cuda.empty_cache()

@@ -69,8 +69,9 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple
     """torch's conv2d, but on a CPU a 1x1 convolution takes the pixels of its stride first, which is equal and avoids a
     crash of torch 2.13's gradient, and a small one is a product of matrices; on a GPU, one that puts out one channel is
     a sum, for units for products would copy its few channels into eight."""
-    if images.device.type == GPU and weight.shape[::2] == (1, 1) and bias is None:
-        return (images * weight).sum(1, keepdim=True)
+    if images.device.type == GPU and len(weight) == 1 and weight.shape[2:] == (1, 1) and bias is None:
+        summed = (images[..., :: stride[0], :: stride[1]] * weight).sum(1, keepdim=True)
+        return summed.to(images)  # autocast makes it float32, and with it all that attention is multiplied with
     if images.device.type != "cpu" or weight.shape[2:] != (1, 1):
         return F.conv2d(images, weight, bias, stride, padding)
     images = images[..., :: stride[0], :: stride[1]]
@@ -157,7 +158,7 @@ class CABlock(nn.Module):
         kernel, stride, padding = ((time, side, side) for time, side in zip(self.pooling, over_pixels, strict=True))
         volumes = attention.transpose(1, 2)
         if attention.is_cuda and torch.are_deterministic_algorithms_enabled():  # the pooling's own gradient is not
-            pooled, places = F.max_pool3d(volumes, kernel, stride, padding, return_indices=True)
+            pooled, places = F.max_pool3d(volumes.detach(), kernel, stride, padding, return_indices=True)
             return volumes.flatten(1).gather(1, places.flatten(1)).view_as(pooled).transpose(1, 2)
         return F.max_pool3d(volumes, kernel, stride, padding).transpose(1, 2)
 

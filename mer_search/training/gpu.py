@@ -16,7 +16,7 @@ from mer_search.model.flops import step_flop
 # V4's .65e13 little more (H200); a confirmation, whose kernels are exact, trains many more folds.
 REPAYS = {False: 1e13, True: 1e12}
 WARM_UP = 2  # calls before a recording, at which libraries choose their kernels and allocate memory
-OfTensors = Callable[..., Any]  # a function of tensors alone, without random numbers
+OfTensors = Callable[..., Any]  # a function of tensors
 T = TypeVar("T")
 _not_compilable: set[Run] = set()
 
