@@ -79,19 +79,20 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(either):
 
 
 @pytest.mark.parametrize(
-    ("values", "kind"),
+    ("values", "kind", "pieces"),
     [
-        ({}, torch.float32),
-        (ALL_AT_ONCE | {"train.val_subjects": 1, "train.mirror": True}, torch.float32),
-        ({"model.stem_width": 16, "model.attention_width": 16}, torch.bfloat16),
+        ({}, torch.float32, 1),
+        ({}, torch.float32, 2),  # which were needed before it stopped
+        (ALL_AT_ONCE | {"train.val_subjects": 1, "train.mirror": True}, torch.float32, 1),
+        ({"model.stem_width": 16, "model.attention_width": 16}, torch.bfloat16, 1),
     ],
-    ids=["plain", "all at once", "bfloat16"],
+    ids=["plain", "in pieces", "all at once", "bfloat16"],
 )
-def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_path, monkeypatch, values, kind):
+def test_a_fold_that_stopped_goes_on_to_the_bit_as_if_it_had_not(loaded, tmp_path, monkeypatch, values, kind, pieces):
     monkeypatch.setattr(predict_proba, "precision", lambda run, device: kind)
-    whole = train(loaded, train__epochs=5, **values)
+    whole = train(loaded, train__epochs=5, microbatches=pieces, **values)
     kept, told = tmp_path / "kept.safetensors", []
-    first = train(loaded, train__epochs=5, until=2, kept=kept, **values)
+    first = train(loaded, train__epochs=5, until=2, kept=kept, microbatches=pieces, **values)
     assert first.predictions.epochs == 2
     torch.manual_seed(99)
     train(loaded, train__epochs=5, until=4, kept=kept, **values)

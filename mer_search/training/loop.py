@@ -112,6 +112,8 @@ def train_fold(
         fold = leave_one_out(clips.folds, clips.subjects, subject, run.train.val_subjects, own_seed)
     learner = Learner(run, clips, fold, own_seed, microbatches)
     so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [], [])
+    if so_far.history:  # it goes on as it began, whatever fits now
+        learner.microbatches = max(microbatches, so_far.history[-1].microbatches)
     weights: dict[str, dict[str, Tensor]] = {}
 
     def kept(name: str) -> None:
@@ -119,7 +121,7 @@ def train_fold(
             weights[name] = _copied(learner.network)
 
     def add(row: Epoch) -> None:
-        so_far.history.append(row._replace(microbatches=microbatches))
+        so_far.history.append(row._replace(microbatches=learner.microbatches))
         on_epoch(so_far.history[-1])
 
     if not so_far.probabilities:
