@@ -6,6 +6,7 @@ from small import STUDY, silent, write_casme2, write_flow_images
 
 from mer_search.config import with_values
 from mer_search.confirmation import compare as comparing
+from mer_search.confirmation import scoring
 from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.confirmation.confirm import Confirmation, confirm_all, prepare, train
 from mer_search.confirmation.plans import Step, follow, load_plan, plans
@@ -13,7 +14,8 @@ from mer_search.confirmation.target import Target
 from mer_search.engine.task import Task
 from mer_search.engine.where import Where
 from mer_search.errors import UsageError
-from mer_search.evaluation.metrics import uf1
+from mer_search.evaluation.metrics import tail, uf1
+from mer_search.evaluation.predictions import Predictions
 from mer_search.search import space
 from mer_search.search.workspace import load_data
 from mer_search.training.fold_store import load_folds
@@ -227,3 +229,21 @@ def test_a_plan_that_is_not_there_or_no_toml(tmp_path):
     (tmp_path / "none.toml").unlink()
     with pytest.raises(UsageError, match=r"a plan must be a .toml file or one of .* there is no .*none.toml"):
         load_plan(str(tmp_path / "none.toml"))
+
+
+def test_all_seeds_and_networks_are_scored_by_the_same_classes():
+    """No clip is of the third class; one network says it once, with its second seed."""
+    says = np.array([[[3, 1, 0], [1, 3, 0], [0, 0, 0]], [[3, 0, 1], [1, 3, 0], [0, 0, 0]]])[:, None]
+    never = np.tile([[2, 2, 0], [1, 3, 0], [0, 0, 0]], (2, 1, 1, 1))
+    met = [Contestant("says", "", says), Contestant("never", "", never)]
+    found = comparison(met, ("s1",), (0, 1), (), "MEGC", False)
+    one, other = (network.uf1 for network in found.networks)
+    assert found.pairs[0].difference == pytest.approx(one - other)
+    assert other == pytest.approx((4 / 7 + 2 / 3) / 3)
+    folds = [
+        Predictions(seed, "s1", tuple("abcdefgh"), np.repeat([0, 1], 4), np.eye(3, dtype=np.float16)[[guesses]])
+        for seed, guesses in enumerate(([0, 0, 0, 1, 1, 1, 1, 0], [0, 0, 0, 2, 1, 1, 1, 0]))
+    ]
+    score = scoring._scored(folds, ["s1"], tail)
+    assert (score.uf1, score.classes_left_out) == (pytest.approx(one), ())
+    assert np.mean(score.f1_by_class) == pytest.approx(score.uf1)

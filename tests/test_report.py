@@ -78,6 +78,9 @@ def test_a_network_that_calls_every_clip_the_same_is_told_so():
 def test_what_the_leaking_rule_adds_is_said_in_points():
     leaking = summary_with(rules=ALONE | {"best_test_epoch": {"all": SCORE | {"uf1": 0.68}}})
     assert "would add +8.0 points (UF1 0.600 -> 0.680)" in gap(leaking)
+    worse = summary_with(rules=ALONE | {"best_test_epoch": {"all": SCORE | {"uf1": 0.59}}})
+    assert "for that reason alone" in legend(leaking) and "for that reason alone" not in legend(worse)
+    assert "would not have helped here (UF1 0.600 -> 0.590)" in gap(worse)
 
 
 def test_confirmed_networks_stand_beside_their_baselines_and_the_leaking_rule():
@@ -242,7 +245,8 @@ def test_a_small_p_is_the_same_in_a_table_and_in_its_sentence():
 
 
 def test_the_published_mark_stands_only_on_the_clips_it_was_published_for():
-    real = summary_with(synthetic=False, dataset="CASME II, 5 classes")
+    real = summary_with(synthetic=False, dataset="CASME II, 5 classes", n_subjects=26)
+    assert "0.8676" not in _page(real.model_copy(update={"n_subjects": 8}))
     assert "macro F1 of 0.8676" in _page(real)
     assert "Under the same rule this network has 0.6000" in _page(real)
     assert "0.8676" not in _page(summary_with(synthetic=False, dataset="CASME II, 3 classes"))

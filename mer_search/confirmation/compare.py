@@ -14,7 +14,7 @@ from mer_search.config import Value, digest, explain
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.summary import Comparison, NetworkScore, Pair
 from mer_search.errors import DataError
-from mer_search.evaluation.metrics import Interval, Ints, fold_confusion, occurring, tail, uf1
+from mer_search.evaluation.metrics import Classes, Interval, Ints, fold_confusion, occurring, tail, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import holm, paired_interval, permutation_p, uf1_interval
 from mer_search.files import write_whole
@@ -61,7 +61,8 @@ def comparison(
     """The comparison of networks from their confusion matrices, whose subjects and seeds these are."""
     places = [subjects.index(subject) for subject in other]
     some = [each._replace(matrices=each.matrices[:, places]) for each in met]
-    networks = tuple(_network(each, subjects) for each in met)
+    classes = _classes(met)
+    networks = tuple(_network(each, subjects, classes) for each in met)
     best = int(np.argmax([each.uf1 for each in networks]))
     return Comparison(
         dataset=dataset,
@@ -78,15 +79,20 @@ def comparison(
     )
 
 
-def _network(each: Contestant, subjects: Sequence[str]) -> NetworkScore:
-    by_seed = uf1(each.matrices.sum(1))
+def _classes(met: Sequence[Contestant]) -> Classes:
+    """(K,) which classes occur or are predicted by any: all are scored by the same."""
+    return occurring(np.stack([each.matrices for each in met]))
+
+
+def _network(each: Contestant, subjects: Sequence[str], classes: Classes) -> NetworkScore:
+    by_seed = uf1(each.matrices.sum(1), classes)
     n_correct = np.trace(each.matrices, axis1=-2, axis2=-1).mean(0)
     return NetworkScore(
         name=each.name,
         digest=each.digest,
         uf1=float(by_seed.mean()),
         sd=float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
-        ci95=uf1_interval(each.matrices),
+        ci95=uf1_interval(each.matrices, classes),
         uf1_by_seed=tuple(by_seed.tolist()),
         n_correct_by_subject=dict(zip(subjects, n_correct.tolist(), strict=True)),
         changed=dict(each.changed),
@@ -95,14 +101,14 @@ def _network(each: Contestant, subjects: Sequence[str]) -> NetworkScore:
 
 def _pairs(first: Contestant, others: Sequence[Contestant]) -> tuple[Pair, ...]:
     """The first against each of the others, their p corrected together."""
-    p = [permutation_p(first.matrices, other.matrices) for other in others]
-    return tuple(_pair(first, *each, len(others)) for each in zip(others, p, holm(p), strict=True))
+    classes = _classes([first, *others])
+    p = [permutation_p(first.matrices, other.matrices, classes=classes) for other in others]
+    return tuple(_pair(first, *each, len(others), classes) for each in zip(others, p, holm(p), strict=True))
 
 
-def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs: int) -> Pair:
-    classes = occurring(first.matrices) | occurring(second.matrices)  # of both, as in the interval and p
+def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs: int, classes: Classes) -> Pair:
     one, other = (float(uf1(each.matrices.sum(1), classes).mean()) for each in (first, second))
-    interval, (seeds, few) = paired_interval(first.matrices, second.matrices), first.matrices.shape[:2]
+    interval, (seeds, few) = paired_interval(first.matrices, second.matrices, classes), first.matrices.shape[:2]
     shown = p_holm < SIGNIFICANT and (interval is None or interval[0] > 0 or interval[1] < 0)
     same = np.array_equal(first.matrices, second.matrices)
     names = f"{first.name} and {second.name}"

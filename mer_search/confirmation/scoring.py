@@ -88,27 +88,27 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: metrics.
     folds = [fold for fold in folds if fold.subject in members]
     by_seed = [[metrics.fold_confusion(fold, rule) for fold in own] for own in grouped(folds, "seed").values()]
     matrices = np.array(by_seed)  # (seeds, subjects, K, K)
-    counts = matrices.sum(1)
-    uf1 = metrics.uf1(counts)
+    counts, classes = matrices.sum(1), metrics.occurring(matrices)  # the same classes for every seed
+    uf1 = metrics.uf1(counts, classes)
     together = [metrics.confusion(fold.labels, said, counts.shape[-1]) for fold, said in averaged(folds, rule).values()]
     return RuleScore(
         uf1=float(uf1.mean()),
         uar=float(metrics.uar(counts).mean()),
         accuracy=float(metrics.accuracy(counts).mean()),
         sd=float(uf1.std(ddof=1)) if len(counts) > 1 else None,
-        ci95=uf1_interval(matrices),
+        ci95=uf1_interval(matrices, classes),
         uf1_by_seed=tuple(uf1.tolist()),
-        averaged=_estimate(np.array(together)),
+        averaged=_estimate(np.array(together), classes),
         confusion=tuple(map(tuple, counts.sum(0).tolist())),
         f1_by_class=tuple(metrics.f1_by_class(counts).mean(0).tolist()),
         recall_by_class=tuple(metrics.recall_by_class(counts).mean(0).tolist()),
-        classes_left_out=metrics.scores(counts[0]).left_out,
+        classes_left_out=tuple(np.flatnonzero(~classes).tolist()),
     )
 
 
-def _estimate(matrices: metrics.Ints) -> Estimate:
-    """Of subjects' matrices (S, K, K)."""
-    return Estimate(uf1=float(metrics.uf1(matrices.sum(0))), ci95=uf1_interval(matrices[None]))
+def _estimate(matrices: metrics.Ints, classes: metrics.Classes | None = None) -> Estimate:
+    """Of subjects' matrices (S, K, K), over some classes (K,), else over those that occur."""
+    return Estimate(uf1=float(metrics.uf1(matrices.sum(0), classes)), ci95=uf1_interval(matrices[None], classes))
 
 
 def baselines_file(store: Path, run: Run) -> Path:

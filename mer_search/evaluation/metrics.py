@@ -17,6 +17,7 @@ from mer_search.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Classes = NDArray[np.bool_]  # (K,) which of them count
 Interval = tuple[float, float]
 
 TAIL = 0.2  # share of the epochs, the last ones, that the tail rule averages
@@ -37,7 +38,7 @@ def confusion(labels: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> 
     return flat.reshape(n_classes, n_classes).astype(np.int64)
 
 
-def uf1(matrix: NDArray[Any], classes: NDArray[np.bool_] | None = None) -> Floats:
+def uf1(matrix: NDArray[Any], classes: Classes | None = None) -> Floats:
     """Unweighted F1 of confusion matrices (..., K, K) -> (...): mean over classes of 2TP / (2TP + FP + FN).
 
     The mean is over `classes` (K,), such as the whole sample's for a part of it; None for those that occur or are
@@ -56,7 +57,7 @@ def _met(matrix: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(matrix.sum(-1) + matrix.sum(-2))
 
 
-def occurring(matrix: NDArray[Any]) -> NDArray[np.bool_]:
+def occurring(matrix: NDArray[Any]) -> Classes:
     """(K,) which classes occur or are predicted in any of the confusion matrices (..., K, K)."""
     return np.asarray(_met(matrix).reshape(-1, matrix.shape[-1]).any(0))
 
@@ -77,7 +78,7 @@ def accuracy(matrix: NDArray[Any]) -> Floats:
     return np.asarray(np.trace(matrix, axis1=-2, axis2=-1) / np.maximum(total, 1), dtype=np.float64)
 
 
-def _mean_over_classes(above: NDArray[Any], below: NDArray[Any], classes: NDArray[np.bool_] | None = None) -> Floats:
+def _mean_over_classes(above: NDArray[Any], below: NDArray[Any], classes: Classes | None = None) -> Floats:
     """Mean of above / below (..., K), 0 where below is 0, over some classes (K,), else those where below is not 0."""
     counted = below > 0 if classes is None else classes
     return np.asarray((_ratios(above, below) * counted).sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)

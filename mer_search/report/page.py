@@ -47,7 +47,7 @@ CURVES = (
     "Line: mean over seeds; band: their range; grey: the epochs that the tail rule averages. Nothing is chosen by the "
     "test subjects' curve."
 )
-PUBLISHED = {"CASME II, 5 classes": ("MMNet", PUBLISHED_MARK)}  # data -> network and its macro F1, best test epoch
+PUBLISHED = {("CASME II, 5 classes", 26): ("MMNet", PUBLISHED_MARK)}  # data, subjects -> network, F1 by best test epoch
 
 
 def write_report(confirmation: Confirmation, folds: Sequence[Predictions], summary: Summary) -> dict[str, bytes]:
@@ -175,7 +175,7 @@ def estimates(summary: Summary) -> list[Block]:
     counted, seeds = f"{summary.n_clips} clips, {summary.n_subjects} subjects", ", ".join(map(str, summary.seeds))
     done = f"{summary.dataset}: {counted}; {summary.protocol}; {summary.epochs} epochs; seeds {seeds}."
     lines = [done, *changes_lines([(summary.title, summary.changed)])]
-    if not summary.synthetic and (mark := PUBLISHED.get(summary.dataset)):
+    if not summary.synthetic and (mark := PUBLISHED.get((summary.dataset, summary.n_subjects))):
         ours = summary.rules["best_test_epoch"]["all"].uf1
         lines.append(
             f"The published mark on these clips is {mark[0]}'s macro F1 of {mark[1]}, under the rule that picks each "

@@ -63,8 +63,10 @@ def legend(summary: Summary) -> str:
     scores = "the scores of" if summary.n_tuning == summary.n_subjects else "the scores of some of"
     has_other = any(group_title(summary, group).startswith("other") for group in summary.rules["tail"])
     easier = ", which are EASIER, for the search took the hardest" if summary.other_are_easier else ""
+    absent = ", ".join(summary.classes[place] for place in summary.tail.classes_left_out)
     sentences = [
         (True, "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects."),
+        (absent, f"Not counted, for no clip is of it and none was taken for it: {absent}."),
         (several, "UF1 and sd: mean and deviation over seeds."),
         (True, f"95 %: for {people(summary)}. baseline: the better one's UF1 on the same subjects."),
         (by_database, "Leave-one-database-out: no network saw a clip of the database that it is tested on."),
@@ -80,7 +82,7 @@ def legend(summary: Summary) -> str:
         (
             True,
             f"best test epoch: the rule of published figures, which picks each {summary.left_out}'s epoch on that very "
-            f"{summary.left_out}, and is higher for that reason alone.",
+            f"{summary.left_out}{', and is higher for that reason alone' * (_added(summary) > 0)}.",
         ),
     ]
     return " ".join(sentence for applies, sentence in sentences if applies)
@@ -198,14 +200,17 @@ def _leak(summary: Summary) -> Text:
     return Text(said, "unsure", f"{question} In part.")
 
 
+def _added(summary: Summary) -> float:
+    """What the published rule adds to UF1."""
+    return summary.rules["best_test_epoch"]["all"].uf1 - summary.rules["tail"]["all"].uf1
+
+
 def gap(summary: Summary) -> str:
     """What the published rule would have added, in one line."""
     honest, leaking = (summary.rules[rule]["all"].uf1 for rule in ("tail", "best_test_epoch"))
     tested = "database" if summary.left_out == "database" else "person"
-    return (
-        f"Picking the epoch on the test {tested} would add {100 * (leaking - honest):+.1f} points "
-        f"(UF1 {honest:.3f} -> {leaking:.3f})."
-    )
+    adds = f"would add {100 * _added(summary):+.1f} points" if _added(summary) >= 0 else "would not have helped here"
+    return f"Picking the epoch on the test {tested} {adds} (UF1 {honest:.3f} -> {leaking:.3f})."
 
 
 def comparison_lines(comparison: Comparison, trials: int) -> list[str]:
