@@ -410,6 +410,7 @@ def test_the_name_of_a_study_is_enough_to_go_on(mer_search, flow_folder, tmp_pat
     assert "3 complete, of 3 wanted" in mer_search("status").stdout  # which are there, and not 2
     monkeypatch.delenv("MER_SEARCH_DATA")
     one_line(mer_search("confirm", "--study-name", "own", "--out", "other"), 2, "--out goes with --preset")
+    one_line(mer_search("confirm", "--study-name", "own", "--preset", "V4"), 2, "--preset takes the clips of --data")
     find_study(open_storage(STORAGE), "own").set_user_attr("task", "7")  # as before, where no --task is given
     one_line(mer_search("run", "--study-name", "own", "--study", "small.toml"), 2, "'7'")
 

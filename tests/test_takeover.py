@@ -98,3 +98,10 @@ def test_the_data_are_those_of_the_study_whose_trials_are_taken_unless_others_ar
     result = mer_search("run", "--study", "wide.toml", "--from", "narrow", "--trials", 1)
     assert result.exit_code == 0, result.output
     assert "trials taken over from narrow: 1" in result.stderr and "0 more trials" not in result.stderr
+
+
+def test_a_study_whose_space_contains_no_trial_of_the_other_is_not_made(narrow, make_search, storage, tmp_path):
+    other = replace(make_search(STUDY.replace('"train.batch" = 8', '"train.batch" = 12')), out=tmp_path / "runs/other")
+    with pytest.raises(UsageError, match=r"must contain trials of 'narrow', but none has all values of \[set\]"):
+        open_study(other, storage, "other", narrow)
+    assert optuna.get_all_study_names(storage) == ["narrow"]

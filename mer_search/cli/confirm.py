@@ -57,6 +57,10 @@ def confirm(
     alone = {"--set": given.settings, "--as-published": given.recipe, "--out": given.out != RUNS}
     if wrong := [option for option, value in alone.items() if value and not preset_name]:
         raise UsageError(f"{wrong[0]} goes with --preset, for a trial has its values and its folder; leave it out")
+    if preset_name and given.name:
+        raise UsageError(
+            "--study-name goes with a trial, for --preset takes the clips of --data; leave one of the two out"
+        )
     what = preset_name or given.study()
     from mer_search.api import confirm_targets, find_targets
     from mer_search.confirmation.confirm import Confirmation

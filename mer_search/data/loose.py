@@ -153,7 +153,7 @@ def _between(text: str, film: Found, subject: str, run: Run, given: Moments, ann
         parts.append("the strongest motion found")
     origin = ", ".join(parts)
     if offset - onset + 1 < MIN_FRAMES or not (apex is None or onset <= apex <= offset):
-        shown = ", ".join("None" if place is None else str(numbers[place]) for place in (onset, apex, offset))
+        shown = ", ".join("none" if place is None else str(numbers[place]) for place in (onset, apex, offset))
         raise DataError(
             f"a clip must have {MIN_FRAMES} frames from onset to offset, and its apex between, but onset, apex and "
             f"offset are {shown} ({origin}); give --onset, --apex and --offset"
@@ -183,7 +183,8 @@ def _folder(path: Path) -> Found:
             by_number[number] = picture
     if len(by_number) < MIN_FRAMES:
         raise DataError(
-            f"a clip's folder must hold {MIN_FRAMES} frames or more such as img46.jpg, but {path} has {len(by_number)}"
+            f"a clip's folder must hold {MIN_FRAMES} frames or more, with numbers as in img46.jpg, but {path} has "
+            f"{len(by_number)}"
         )
     numbers, frames = zip(*sorted(by_number.items()), strict=True)
     return _film(path, numbers, frames)

@@ -17,6 +17,7 @@ from mer_search.training.fold_store import checkpoint_file
 from mer_search.training.loop import BEST, Epoch
 
 DISK = 10**8  # bytes that are worth a word
+PROBLEMS = 10  # that are listed before a training
 FEW_COPIES = 20
 SMALL_MAP = 4  # pixels a side of a last map; with 2 on drawn clips UF1 fell by .2 (docs/search.md); published: 14
 
@@ -32,8 +33,10 @@ def print_data(loaded: Loaded) -> None:
     )
     if (done := sum(clip.processed for clip in loaded.clips)) and len(loaded.clips[0].frames) > 1:
         note(f"  denoised and masked already are the frames of {plural(done, 'clip')}, whatever prep.mask says")
-    for problem in loaded.problems:
+    for problem in loaded.problems[:PROBLEMS]:
         note(f"  {problem}")
+    if more := len(loaded.problems[PROBLEMS:]):
+        note(f"  and {more} more; `mer-search data check` lists them")
 
 
 def _effort(cost: Cost, where: str) -> str:

@@ -231,7 +231,7 @@ def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
     if pair is None:
         return "bad", "No.", [f"The search found NOTHING better than where it started: {start} is where it started."]
     alone = [
-        f"On the {len(comparison.other)} subjects that the search never scored: {each.numbers}."
+        f"On the {plural(len(comparison.other), 'subject')} that the search never scored: {each.numbers}."
         for each in comparison.pairs_on_other[comparison.pairs.index(pair) :][:1]
     ]
     if pair.same:
@@ -257,10 +257,11 @@ def top_table(summaries: Sequence[Summary]) -> Table:
         for score, other in [(groups["all"], groups.get("other"))]
     ]
     easier = ", which are easier, for it took the hardest" if first.other_are_easier else ""
+    others = plural(first.n_subjects - first.n_tuning, "subject")
     caption = (
         "UF1, sd and 95 %: tail, no epoch selected; mean and deviation over seeds, for new people like these. other: "
-        f"leak-free, on the {first.n_subjects - first.n_tuning} subjects that the search never scored{easier}. LEAKS: "
-        "best test epoch, the rule of published figures."
+        f"leak-free, on the {others} that the search never scored{easier}. "
+        "LEAKS: best test epoch, the rule of published figures."
     )
     return Table(("network", "UF1", "sd", "95 % interval", "other", "LEAKS"), rows, caption, title=_asked(first))
 

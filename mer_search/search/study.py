@@ -53,11 +53,16 @@ def open_study(
     """The study of that name, new or to be gone on with, for a process that holds it.
 
     Trials that were interrupted wait to be taken up again under their own numbers, with what they had finished. A new
-    study has the trials of the study `source` that its space contains: UsageError if the values of the two cannot be
-    compared. StorageError if a study of that name has another space, data, subjects, seed, source or folder.
+    study has the trials of the study `source` that its space contains: UsageError if there is none, or the values of
+    the two cannot be compared. StorageError if a study of that name has another space, data, subjects, seed, source or
+    folder.
     """
-    if source and name not in optuna.get_all_study_names(storage):
-        contained(search, source)  # what cannot be taken is refused before anything is made
+    # What cannot be taken is refused before anything is made.
+    if source and name not in optuna.get_all_study_names(storage) and not contained(search, source):
+        raise UsageError(
+            f"the space must contain trials of {source.study_name!r}, but none has all values of [set] and lies on the "
+            "axes; make it as wide as theirs, or leave out --from"
+        )
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: 2 if search.file.also else 1]
     study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     if "mark" not in study.user_attrs:  # new, or its creation was interrupted
