@@ -160,8 +160,8 @@ def test_compiled_augmentation_and_channels_are_those_themselves(name):
 @pytest.mark.parametrize(
     "run",
     [_run(), _run(**EVERYTHING), _run("V6", units__epochs=4, units__unfreeze_epoch=2),
-     _run("MMNet", train__resampling="nearest")],
-    ids=["plain", "everything", "two stages", "differences"],
+     _run("MMNet"), _run("MMNet", train__resampling="nearest")],
+    ids=["plain", "everything", "two stages", "differences", "as published"],
 )  # fmt: skip
 def test_a_recorded_step_is_the_step_itself(run, exact, monkeypatch):
     clips = noise(run, 32, subjects=4).to("cuda")

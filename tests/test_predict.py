@@ -259,6 +259,7 @@ def test_what_is_not_told_is_as_annotated(place, of_clips):
     ("given", "words"),
     [
         (Moments(onset=3), r"--onset must be a frame of .* \(30 to 46\)"),
+        (Moments(30, None, 32), r"a clip must have 5 frames from onset to offset, .* are 30, none, 32 \(as told\)"),
         (Moments(30, 31, 32), "a clip must have 5 frames from onset to offset"),
         (Moments(35, 31, 46), "its apex between"),
     ],
@@ -274,7 +275,7 @@ def test_folders_that_are_no_clip_are_refused(tmp_path, stranger, tiny):
     with pytest.raises(DataError, match="frames must differ in number"):
         _find(tmp_path / "twice", tiny)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="must hold 5 frames or more"):
+    with pytest.raises(DataError, match=r"must hold 5 frames or more, with numbers as in img46.jpg, but .* has 0"):
         _find(tmp_path / "empty", tiny)
     with pytest.raises(DataError, match="a folder of frames or a video"):
         _find(stranger / "frame_30.jpg", tiny)

@@ -3,6 +3,7 @@
 import html
 import io
 import re
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -11,7 +12,7 @@ from rich.console import Console
 from small import PLAIN, SCORE, summary_with
 
 from mer_search.confirmation.compare import Contestant, comparison
-from mer_search.report import document, terminal
+from mer_search.report import costs, document, terminal
 from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
 from mer_search.report.page import chosen, classes, estimates, result
 from mer_search.report.page import comparison as comparison_page
@@ -73,6 +74,12 @@ def test_a_network_that_calls_every_clip_the_same_is_told_so():
     one = summary_with(rules={"tail": {"all": SCORE | {"confusion": ((260, 0), (232, 0))}}})
     assert conclusion(one).endswith("It calls every clip a: it has learnt nothing.")
     assert "learnt nothing" not in conclusion(SUMMARY)
+
+
+def test_a_class_that_does_not_count_is_named():
+    absent = summary_with(rules=ALONE | {"tail": {"all": SCORE | {"classes_left_out": (1,)}}})
+    assert "Not counted, for no clip is of it and none was taken for it: b." in legend(absent)
+    assert "Not counted" not in legend(SUMMARY)
 
 
 def test_what_the_leaking_rule_adds_is_said_in_points():
@@ -329,3 +336,9 @@ def test_what_has_begun_is_told_unless_it_is_soon_done(capsys, monkeypatch):
 
 def test_values_are_named_without_their_part():
     assert values_text({"train.lr": 0.00081234, "input.channels": "nr"}) == "lr=0.000812 channels=nr"
+
+
+def test_few_of_many_clips_that_are_left_out_are_listed_before_a_training(tiny_clips, capsys):
+    costs.print_data(replace(tiny_clips(), problems=tuple(f"clip {k}" for k in range(12))))
+    told = capsys.readouterr().err
+    assert "clip 9" in told and "clip 10" not in told and "and 2 more; `mer-search data check` lists them" in told

@@ -212,15 +212,14 @@ def test_a_network_that_torch_cannot_compile_is_trained_as_it_is(monkeypatch):
 
 
 @pytest.mark.parametrize(("microbatches", "expected"), [
-    (1, 2 * [("augmented_input", 4), ("features", 4)]), (2, []),
+    (1, 2 * [("augmented_input", 4, None), ("features", 4, True)]), (2, []),
 ])  # fmt: skip
 def test_whole_batches_in_training_are_computed_by_what_is_compiled(microbatches, expected, monkeypatch):
     seen = []
 
     def spied(function):
         def called(first, second, *rest):
-            batch = len(second)
-            seen.append((function.__name__, batch))
+            seen.append((function.__name__, len(second), getattr(first, "training", None)))  # of a network
             return function(first, second, *rest)
 
         return called

@@ -230,6 +230,7 @@ def test_uf1_against_parameters_leaves_a_front_and_a_best_trial(begin):
     trials = study.get_trials()
     assert all(len(trial.values) == 2 for trial in trials)
     assert {trial.values[1] for trial in trials} == {trial.user_attrs["parameters"] for trial in trials}
+    assert all(trial.user_attrs["gflop"] > 0 for trial in trials)  # some 1e-4
     best = best_trial(study)
     assert best.values[0] == max(trial.values[0] for trial in trials)
     facts = progress_of(study)

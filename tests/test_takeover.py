@@ -42,7 +42,9 @@ def test_a_wider_study_begins_with_the_trials_of_another(narrow, wide, storage, 
     assert verify_study(study).differences == []
 
 
-def test_only_what_the_new_space_contains_is_taken(narrow, make_search, storage, tmp_path):
+def test_only_what_the_new_space_contains_is_taken_and_nothing_is_made_if_that_is_nothing(
+    narrow, make_search, storage, tmp_path
+):
     least = min(trial.params["train.lr"] for trial in narrow.get_trials())
     search = replace(make_search(STUDY.replace("1e-3, 1e-2", f"{least * 1.01}, 1e-2")), out=tmp_path / "runs" / "less")
     assert [trial.params["train.lr"] > least for trial, *_ in takeover.contained(search, narrow)] == [True, True]
@@ -50,6 +52,9 @@ def test_only_what_the_new_space_contains_is_taken(narrow, make_search, storage,
         make_search(STUDY.replace('"train.batch" = 8', '"train.batch" = 12')), out=tmp_path / "runs" / "other"
     )
     assert takeover.contained(fixed, narrow) == []
+    with pytest.raises(UsageError, match=r"must contain trials of 'narrow', but none has all values of \[set\]"):
+        open_study(fixed, storage, "other", narrow)
+    assert optuna.get_all_study_names(storage) == ["narrow"]
 
 
 def test_what_was_interrupted_goes_on_with_its_own_source_alone(
@@ -98,10 +103,3 @@ def test_the_data_are_those_of_the_study_whose_trials_are_taken_unless_others_ar
     result = mer_search("run", "--study", "wide.toml", "--from", "narrow", "--trials", 1)
     assert result.exit_code == 0, result.output
     assert "trials taken over from narrow: 1" in result.stderr and "0 more trials" not in result.stderr
-
-
-def test_a_study_whose_space_contains_no_trial_of_the_other_is_not_made(narrow, make_search, storage, tmp_path):
-    other = replace(make_search(STUDY.replace('"train.batch" = 8', '"train.batch" = 12')), out=tmp_path / "runs/other")
-    with pytest.raises(UsageError, match=r"must contain trials of 'narrow', but none has all values of \[set\]"):
-        open_study(other, storage, "other", narrow)
-    assert optuna.get_all_study_names(storage) == ["narrow"]

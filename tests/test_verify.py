@@ -53,7 +53,7 @@ def confirmation(small):
 def test_what_was_not_touched_agrees(small, confirmation):
     checked = verify_study(find_study(open_storage(URL), None))
     assert checked.differences == []
-    assert checked.what[0] == "study small: trials: 2, confirmations: 2"
+    assert checked.what[0] == "study small: 2 trials, 2 confirmations"
     assert len(checked.what) == 5
     for folder in (small, small / "trial-0001", confirmation):
         assert "no differences" in mer_search("verify", folder).stdout

@@ -96,7 +96,7 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: metrics.
         uar=float(metrics.uar(counts).mean()),
         accuracy=float(metrics.accuracy(counts).mean()),
         sd=float(uf1.std(ddof=1)) if len(counts) > 1 else None,
-        ci95=uf1_interval(matrices, classes),
+        ci95=uf1_interval(matrices),
         uf1_by_seed=tuple(uf1.tolist()),
         averaged=_estimate(np.array(together), classes),
         confusion=tuple(map(tuple, counts.sum(0).tolist())),

@@ -56,7 +56,8 @@ def verify_study(study: optuna.Study) -> Checked:
             each.append(verify_trial(study, trial.number))
         elif was_evaluated(trial):
             lost.append(f"{folder} must hold trial {trial.number}, but is not there; {RESTORE}")
-    what = f"study {study.study_name}: trials: {len(each)}, confirmations: {len(folders)}"
+    several = "s" if len(folders) != 1 else ""
+    what = f"study {study.study_name}: {len(each)} trials, {len(folders)} confirmation{several}"
     each += map(verify_confirmation, folders)
     differences = lost + [line for one in each for line in one.differences]
     return Checked([what, *(line for one in each for line in one.what)], differences)

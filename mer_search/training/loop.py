@@ -112,8 +112,6 @@ def train_fold(
         fold = leave_one_out(clips.folds, clips.subjects, subject, run.train.val_subjects, own_seed)
     learner = Learner(run, clips, fold, own_seed, microbatches)
     so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [], [])
-    if so_far.history:  # it goes on as it began, whatever fits now
-        learner.microbatches = max(microbatches, so_far.history[-1].microbatches)
     weights: dict[str, dict[str, Tensor]] = {}
 
     def kept(name: str) -> None:
@@ -190,8 +188,9 @@ def _resume(path: Path, learner: Learner) -> _SoFar | None:
     told = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]  # safetensors' header
     history, val_log_likelihood = (json.loads(told[name]) for name in ("history", "val_log_likelihood"))
     learner.resume(learner.run.train, tensors)
-    units = [tensors["units"].numpy()] if "units" in tensors else []
-    return _SoFar([Epoch(*row) for row in history], list(tensors["probabilities"].numpy()), val_log_likelihood, units)
+    units, rows = [tensors["units"].numpy()] if "units" in tensors else [], [Epoch(*row) for row in history]
+    learner.microbatches = max(learner.microbatches, rows[-1].microbatches)  # as it began, whatever fits now
+    return _SoFar(rows, list(tensors["probabilities"].numpy()), val_log_likelihood, units)
 
 
 def _first_stage(learner: Learner, subject: str, seed: int) -> Iterator[Epoch]:
