@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
 from mer_search.errors import DataError
-from mer_search.evaluation.metrics import Floats, tail_epochs, uf1
+from mer_search.evaluation.metrics import Floats, macro_f1, tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import check_archive, write_whole
 from mer_search.search import space
@@ -202,7 +202,7 @@ def _scored(probs: NDArray[Any], labels: NDArray[Any], owner: NDArray[Any]) -> d
         return np.stack([np.einsum("nt,renp->retp", one_hot[labels[own]], chosen[:, :, own]) for own in clips_of], 1)
 
     plain = matrices(probs)
-    f1 = uf1(plain).round(12)  # (R, S, E)
+    f1 = macro_f1(plain).round(12)  # (R, S, E)
     best = np.stack([f1[..., :end].argmax(-1) for end in ends], -1)  # of equals the earliest
     leaky = np.take_along_axis(plain, best[..., None, None], axis=2)
     return {"counts": matrices(smooth), "leaky": leaky, **measures}

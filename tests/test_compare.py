@@ -137,9 +137,9 @@ def test_several_pairs_are_corrected_together():
     better, worse = np.array([[9, 1], [1, 9]]), np.array([[6, 4], [4, 6]])
     first = Contestant("first", "", np.tile(better, (1, 8, 1, 1)) + np.arange(8)[:, None, None] % 2)
     other = Contestant("other", "", np.tile(worse, (1, 8, 1, 1)))
-    names, alone = [f"sub{k}" for k in range(8)], comparison([first, other], "abcdefgh", (0,), (), "", False)
+    names, alone = [f"sub{k}" for k in range(8)], comparison([first, other], "abcdefgh", (0,), (), "ab", "", False)
     assert alone.pairs[0].shown and alone.pairs[0].p == alone.pairs[0].p_holm == 2 / 256
-    among = comparison([first, *[other] * 20], names, (0,), (), "", False)
+    among = comparison([first, *[other] * 20], names, (0,), (), "ab", "", False)
     assert {(pair.p, pair.p_holm, pair.shown) for pair in among.pairs} == {(2 / 256, 40 / 256, False)}
     assert "p = 0.156 (Holm, of 20)" in among.pairs[0].conclusion
     assert among.winner == "first" and not among.winner_shown
@@ -153,7 +153,7 @@ def _follow(steps, strength):
         met.append((names, subjects))
         right = [[[[strength[name], 10 - strength[name]], [10 - strength[name], strength[name]]]] for name in names]
         networks = [Contestant(name, "", np.array([each])) for name, each in zip(names, right, strict=True)]
-        return names.index(comparison(networks, ("sub01",), (1000,), (), "", False).winner), None
+        return names.index(comparison(networks, ("sub01",), (1000,), (), "ab", "", False).winner), None
 
     for step, _, winner, _ in follow(steps, evaluate):
         winners[step.name] = winner
@@ -236,14 +236,15 @@ def test_all_seeds_and_networks_are_scored_by_the_same_classes():
     says = np.array([[[3, 1, 0], [1, 3, 0], [0, 0, 0]], [[3, 0, 1], [1, 3, 0], [0, 0, 0]]])[:, None]
     never = np.tile([[2, 2, 0], [1, 3, 0], [0, 0, 0]], (2, 1, 1, 1))
     met = [Contestant("says", "", says), Contestant("never", "", never)]
-    found = comparison(met, ("s1",), (0, 1), (), "MEGC", False)
+    found = comparison(met, ("s1",), (0, 1), (), "abc", "MEGC", False)
     one, other = (network.uf1 for network in found.networks)
     assert found.pairs[0].difference == pytest.approx(one - other)
-    assert other == pytest.approx((4 / 7 + 2 / 3) / 3)
+    assert (one, other) == (pytest.approx((6 / 8 + 6 / 8 + 6 / 7 + 6 / 8) / 4), pytest.approx((4 / 7 + 6 / 9) / 2))
+    assert found.not_counted == ("c",)
     folds = [
         Predictions(seed, "s1", tuple("abcdefgh"), np.repeat([0, 1], 4), np.eye(3, dtype=np.float16)[[guesses]])
         for seed, guesses in enumerate(([0, 0, 0, 1, 1, 1, 1, 0], [0, 0, 0, 2, 1, 1, 1, 0]))
     ]
     score = scoring._scored(folds, ["s1"], tail)
-    assert (score.uf1, score.classes_left_out) == (pytest.approx(one), ())
-    assert np.mean(score.f1_by_class) == pytest.approx(score.uf1)
+    assert (score.uf1, score.classes_left_out) == (pytest.approx(one), (2,))
+    assert np.mean(score.f1_by_class[:2]) == pytest.approx(score.uf1)

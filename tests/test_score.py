@@ -44,8 +44,8 @@ def written(path, table):
 
 
 def macro(table, labels=None):
-    """Macro F1 of pooled rows, over the classes that occur or are predicted."""
-    labels = labels or sorted({*table.truth, *table.prediction})
+    """Macro F1 of pooled rows, over the classes that have clips."""
+    labels = labels or sorted({*table.truth})
     return f1_score(table.truth, table.prediction, average="macro", labels=labels, zero_division=0)
 
 
@@ -187,7 +187,7 @@ def test_a_log_without_epochs_does_not_say_how_they_were_chosen(mer_search):
     path = written("log.csv", table.replace({"prediction": {2: 3}}))
     shown = " ".join(mer_search("score", path).stdout.split())
     assert "The log does not say how the epochs of its predictions were chosen" in shown
-    assert "No clip is 3: where that is predicted, it counts as a class with an F1 of 0." in shown
+    assert "No clip is 3: that does not count as a class, and taking a clip for it is an error." in shown
     ones = table[table.truth == 1]
     right = int((ones.prediction == 1).sum())
     assert f"{right} ({right / len(ones):.0%})" in shown
@@ -294,14 +294,18 @@ def test_logs_with_epochs_meet_at_the_last(scored, mer_search):
     assert "How the epochs of b.csv were chosen is not known" in " ".join(mer_search("score", *files).stdout.split())
 
 
-def test_a_class_that_one_log_predicts_alone_counts_for_both(scored):
-    """Else the difference would be of means over different classes, and lie outside its own interval."""
+def test_a_class_that_one_log_predicts_and_that_has_no_clip_counts_for_neither(scored, mer_search):
+    """Else one log's UF1 would be over other classes than the other's, and differ by whether one clip was called so."""
     good, odd = drawn(0, 0.9), drawn(1, 0.9)
     odd.loc[odd.index[:3], "prediction"] = 3
-    (pair,) = scored(written("a.csv", good), written("b.csv", odd))["comparison"]["found"]["pairs"]
-    every = [0, 1, 2, 3]
-    assert pair["difference"] == pytest.approx(macro(good, every) - macro(odd, every))
-    assert f"UF1 {macro(good, every):.3f} and {macro(odd, every):.3f}" in pair["conclusion"]
+    both = written("a.csv", good), written("b.csv", odd)
+    told = scored(*both)
+    (pair,) = told["comparison"]["found"]["pairs"]
+    of_both = [each["rules"]["as_given"]["uf1"] for each in told["logs"]]
+    assert of_both == [pytest.approx(macro(good)), pytest.approx(macro(odd))]
+    assert pair["difference"] == pytest.approx(macro(good) - macro(odd))
+    assert f"UF1 {macro(good):.3f} and {macro(odd):.3f}" in pair["conclusion"]
+    assert "Not counted, for no clip is of it: 3." in " ".join(mer_search("score", *both).stdout.split())
     low, high = pair["ci95"]
     assert pair["difference"] == pytest.approx((low + high) / 2)
 

@@ -54,7 +54,7 @@ def test_what_cannot_be_estimated_has_no_interval_rather_than_one_of_width_zero(
 def test_a_class_that_one_subject_alone_has_keeps_its_place_when_that_subject_is_left_out():
     """Else that subject would tell nothing of the class, and the interval would be too narrow."""
     matrices = np.array([[[[4, 0, 0], [1, 3, 0], [0, 0, 0]]] * 5 + [[[2, 2, 0], [0, 4, 0], [1, 0, 3]]]])
-    without = statistics._without_each(matrices, np.ones(3, bool))
+    without = statistics._without_each(matrices)
     assert without[:5] == pytest.approx(without[0])
     two = uf1(matrices[0, :5].sum(0)[:2, :2])
     assert without[5] == pytest.approx(2 / 3 * two)

@@ -220,7 +220,7 @@ def test_the_other_subjects_of_a_comparison_have_its_order(confirmation):
     told = read_summary(confirmation / "summary.json").comparison
     turned = told.model_copy(update={"subjects": told.subjects[::-1]})
     scored = {name: name < "sub03" for name in told.subjects}
-    assert verify._comparison(confirmation, turned, scored).other == ("sub04", "sub03")
+    assert verify._comparison(confirmation, turned, scored, "abc").other == ("sub04", "sub03")
 
 
 def test_a_value_that_was_changed_in_the_study_and_a_folder_that_is_gone_are_found(small):

@@ -14,7 +14,7 @@ from mer_search.config import Value, digest, explain
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.summary import Comparison, NetworkScore, Pair
 from mer_search.errors import DataError
-from mer_search.evaluation.metrics import Classes, Interval, Ints, fold_confusion, occurring, tail, uf1
+from mer_search.evaluation.metrics import Interval, Ints, fold_confusion, occurring, tail, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import holm, paired_interval, permutation_p, uf1_interval
 from mer_search.files import write_whole
@@ -47,7 +47,8 @@ def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]
         by_key = {(fold.seed, fold.subject): fold for fold in trained}
         matrices = tail_matrices(by_key, job.seeds, job.subjects)
         met.append(Contestant(job.target.title, digest(job.loaded.run), matrices, job.target.changed))
-    return comparison(met, first.subjects, first.seeds, first.groups.get("other", ()), folder.title, folder.synthetic)
+    other, classes = first.groups.get("other", ()), first.loaded.run.data.classes
+    return comparison(met, first.subjects, first.seeds, other, classes, folder.title, folder.synthetic)
 
 
 def comparison(
@@ -55,14 +56,14 @@ def comparison(
     subjects: Sequence[str],
     seeds: Sequence[int],
     other: Sequence[str],
+    classes: Sequence[str],
     dataset: str,
     synthetic: bool,
 ) -> Comparison:
-    """The comparison of networks from their confusion matrices, whose subjects and seeds these are."""
+    """The comparison of networks from their confusion matrices, whose subjects, seeds and classes these are."""
     places = [subjects.index(subject) for subject in other]
     some = [each._replace(matrices=each.matrices[:, places]) for each in met]
-    classes = _classes(met)
-    networks = tuple(_network(each, subjects, classes) for each in met)
+    networks = tuple(_network(each, subjects) for each in met)
     best = int(np.argmax([each.uf1 for each in networks]))
     return Comparison(
         dataset=dataset,
@@ -75,24 +76,20 @@ def comparison(
         pairs=_pairs(met[0], met[1:]),
         pairs_on_other=_pairs(some[0], some[1:]) if MIN_SUBJECTS <= len(other) < len(subjects) else (),
         winner=networks[best].name,
+        not_counted=tuple(name for name, counts in zip(classes, occurring(met[0].matrices), strict=True) if not counts),
         winner_shown=all(pair.shown for pair in _pairs(met[best], [*met[:best], *met[best + 1 :]])),
     )
 
 
-def _classes(met: Sequence[Contestant]) -> Classes:
-    """(K,) which classes occur or are predicted by any: all are scored by the same."""
-    return occurring(np.stack([each.matrices for each in met]))
-
-
-def _network(each: Contestant, subjects: Sequence[str], classes: Classes) -> NetworkScore:
-    by_seed = uf1(each.matrices.sum(1), classes)
+def _network(each: Contestant, subjects: Sequence[str]) -> NetworkScore:
+    by_seed = uf1(each.matrices.sum(1))
     n_correct = np.trace(each.matrices, axis1=-2, axis2=-1).mean(0)
     return NetworkScore(
         name=each.name,
         digest=each.digest,
         uf1=float(by_seed.mean()),
         sd=float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
-        ci95=uf1_interval(each.matrices, classes),
+        ci95=uf1_interval(each.matrices),
         uf1_by_seed=tuple(by_seed.tolist()),
         n_correct_by_subject=dict(zip(subjects, n_correct.tolist(), strict=True)),
         changed=dict(each.changed),
@@ -101,14 +98,13 @@ def _network(each: Contestant, subjects: Sequence[str], classes: Classes) -> Net
 
 def _pairs(first: Contestant, others: Sequence[Contestant]) -> tuple[Pair, ...]:
     """The first against each of the others, their p corrected together."""
-    classes = _classes([first, *others])
-    p = [permutation_p(first.matrices, other.matrices, classes=classes) for other in others]
-    return tuple(_pair(first, *each, len(others), classes) for each in zip(others, p, holm(p), strict=True))
+    p = [permutation_p(first.matrices, other.matrices) for other in others]
+    return tuple(_pair(first, *each, len(others)) for each in zip(others, p, holm(p), strict=True))
 
 
-def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs: int, classes: Classes) -> Pair:
-    one, other = (float(uf1(each.matrices.sum(1), classes).mean()) for each in (first, second))
-    interval, (seeds, few) = paired_interval(first.matrices, second.matrices, classes), first.matrices.shape[:2]
+def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs: int) -> Pair:
+    one, other = (float(uf1(each.matrices.sum(1)).mean()) for each in (first, second))
+    interval, (seeds, few) = paired_interval(first.matrices, second.matrices), first.matrices.shape[:2]
     shown = p_holm < SIGNIFICANT and (interval is None or interval[0] > 0 or interval[1] < 0)
     same = np.array_equal(first.matrices, second.matrices)
     names = f"{first.name} and {second.name}"

@@ -13,7 +13,7 @@ from mer_search.confirmation.summary import Comparison, Score, Summary, read_sum
 from mer_search.data.readers.annotation import without_zeros
 from mer_search.errors import DataError
 from mer_search.evaluation.logs import Log, Row
-from mer_search.evaluation.metrics import LEAKS, Ints, best_epoch, confusion, f1_by_epoch, scores
+from mer_search.evaluation.metrics import LEAKS, Ints, best_epoch, confusion, f1_by_epoch, macro_f1, scores
 from mer_search.evaluation.statistics import uf1_interval
 
 LOG = "megc_log.txt"  # a confirmation's
@@ -97,7 +97,7 @@ def _score(log: Log, rule: str, leaks: bool | None) -> LogScore:
             subject=fold.subject,
             n_clips=len(fold.labels),
             n_correct=int(np.trace(matrix)),
-            f1=scores(matrix).uf1,
+            f1=float(macro_f1(matrix)),
             epoch=log.epochs[epoch] if log.epochs else None,
         )
         subjects.append(one)
@@ -134,7 +134,7 @@ def compare_logs(first: Log, second: Log) -> LogComparison:
     return LogComparison(
         n_shared=len(shared),
         not_shared=(len(one) - len(shared), len(other) - len(shared)),
-        found=comparison(met, subjects, seeds=(), other=(), dataset="", synthetic=False),
+        found=comparison(met, subjects, seeds=(), other=(), classes=classes, dataset="", synthetic=False),
     )
 
 

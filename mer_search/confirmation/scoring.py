@@ -88,8 +88,8 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: metrics.
     folds = [fold for fold in folds if fold.subject in members]
     by_seed = [[metrics.fold_confusion(fold, rule) for fold in own] for own in grouped(folds, "seed").values()]
     matrices = np.array(by_seed)  # (seeds, subjects, K, K)
-    counts, classes = matrices.sum(1), metrics.occurring(matrices)  # the same classes for every seed
-    uf1 = metrics.uf1(counts, classes)
+    counts = matrices.sum(1)
+    uf1 = metrics.uf1(counts)
     together = [metrics.confusion(fold.labels, said, counts.shape[-1]) for fold, said in averaged(folds, rule).values()]
     return RuleScore(
         uf1=float(uf1.mean()),
@@ -98,17 +98,17 @@ def _scored(folds: Sequence[Predictions], members: Sequence[str], rule: metrics.
         sd=float(uf1.std(ddof=1)) if len(counts) > 1 else None,
         ci95=uf1_interval(matrices),
         uf1_by_seed=tuple(uf1.tolist()),
-        averaged=_estimate(np.array(together), classes),
+        averaged=_estimate(np.array(together)),
         confusion=tuple(map(tuple, counts.sum(0).tolist())),
         f1_by_class=tuple(metrics.f1_by_class(counts).mean(0).tolist()),
         recall_by_class=tuple(metrics.recall_by_class(counts).mean(0).tolist()),
-        classes_left_out=tuple(np.flatnonzero(~classes).tolist()),
+        classes_left_out=tuple(np.flatnonzero(~metrics.occurring(matrices)).tolist()),
     )
 
 
-def _estimate(matrices: metrics.Ints, classes: metrics.Classes | None = None) -> Estimate:
-    """Of subjects' matrices (S, K, K), over some classes (K,), else over those that occur."""
-    return Estimate(uf1=float(metrics.uf1(matrices.sum(0), classes)), ci95=uf1_interval(matrices[None], classes))
+def _estimate(matrices: metrics.Ints) -> Estimate:
+    """Of subjects' matrices (S, K, K)."""
+    return Estimate(uf1=float(metrics.uf1(matrices.sum(0))), ci95=uf1_interval(matrices[None]))
 
 
 def baselines_file(store: Path, run: Run) -> Path:
@@ -236,10 +236,10 @@ def tables(folds: Sequence[Predictions], tuned: Mapping[str, bool], dataset: str
 
 def _outcome(fold: Predictions, predicted: metrics.Ints) -> list[object]:
     matrix = metrics.confusion(fold.labels, predicted, fold.probabilities.shape[-1])
-    hits, score = np.diag(matrix), metrics.scores(matrix)
+    hits = np.diag(matrix)
     cells = [fold.labels, predicted, hits, matrix.sum(0) - hits, matrix.sum(1) - hits]
     each = (" ".join(map(str, cell)) for cell in cells)
-    return [len(fold.labels), *each, f"{score.accuracy:.4f}", f"{score.uf1:.4f}"]
+    return [len(fold.labels), *each, f"{metrics.accuracy(matrix):.4f}", f"{metrics.macro_f1(matrix):.4f}"]
 
 
 def _unit_rows(fold: Predictions) -> Iterator[list[object]]:

@@ -38,7 +38,7 @@ class RuleScore(Score):
     confusion: tuple[tuple[int, ...], ...]  # (K, K), truth by prediction, summed over seeds
     f1_by_class: tuple[float, ...]  # their mean over classes is uf1
     recall_by_class: tuple[float, ...]  # their mean over classes is uar
-    classes_left_out: tuple[int, ...]  # without a clip and a prediction
+    classes_left_out: tuple[int, ...]  # without a clip
 
 
 class Source(Part):
@@ -101,6 +101,7 @@ class Comparison(Part):
     pairs_on_other: tuple[Pair, ...]  # the same on the other subjects; () if these are few, or all
     winner: str  # the network with the highest mean UF1; of equals the first
     winner_shown: bool  # whether it is shown to be better than each of the others
+    not_counted: tuple[str, ...] = ()  # classes of which these subjects have no clip
     start: str | None = None  # the network where the search of the first one started, or that takes its place
 
     @property

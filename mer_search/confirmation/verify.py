@@ -171,7 +171,7 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     if summary.uf1_bbc:
         found["uf1_bbc"] = _corrected(folder, summary.uf1_bbc)
     if summary.comparison:
-        found["comparison"] = _comparison(store, summary.comparison, tuned)
+        found["comparison"] = _comparison(store, summary.comparison, tuned, summary.classes)
     expected, stored = (json.loads(each.to_json()) for each in (summary.model_copy(update=found), summary))
     for difference in unlike("", expected, stored):
         yield f"summary.json: {difference}; {again}"
@@ -200,7 +200,7 @@ def _corrected(folder: Path, told: Corrected) -> Corrected:
     return found
 
 
-def _comparison(store: Path, told: Comparison, tuned: Mapping[str, bool]) -> Comparison:
+def _comparison(store: Path, told: Comparison, tuned: Mapping[str, bool], classes: Sequence[str]) -> Comparison:
     """The comparison with others, from the folds that lie beside this confirmation's."""
     keys = [(seed, subject) for seed in told.seeds for subject in told.subjects]
     met = []
@@ -209,7 +209,7 @@ def _comparison(store: Path, told: Comparison, tuned: Mapping[str, bool]) -> Com
         met.append(Contestant(network.name, network.digest, matrices, network.changed))
     never_scored = groups_of(tuned, {}).get("other", ())
     other = [subject for subject in told.subjects if subject in never_scored]
-    found = comparison(met, told.subjects, told.seeds, other, told.dataset, told.synthetic)
+    found = comparison(met, told.subjects, told.seeds, other, classes, told.dataset, told.synthetic)
     return found.model_copy(update={"start": told.start})
 
 

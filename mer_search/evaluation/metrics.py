@@ -1,8 +1,9 @@
 """Metrics and selection rules, each a pure function of stored predictions.
 
 Counts are pooled over all folds before any ratio is taken (MEGC 2019, See et al.): per-fold F1 values are never
-averaged, because subjects lack classes. Shapes: n clips, E epochs, K classes; a confusion matrix (..., K, K) has the
-truth in its rows.
+averaged, because subjects lack classes. A class counts where it has clips: which ones do is a fact of the clips alone,
+so that all figures of the same clips are over the same classes, whatever a network took them for. Shapes: n clips, E
+epochs, K classes; a confusion matrix (..., K, K) has the truth in its rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +25,11 @@ TAIL = 0.2  # share of the epochs, the last ones, that the tail rule averages
 
 
 class Scores(NamedTuple):
-    """Pooled scores. `left_out` lists classes with no clip and no prediction: they do not count."""
+    """Pooled scores."""
 
     uf1: float
     uar: float
     accuracy: float
-    left_out: tuple[int, ...]
 
 
 def confusion(labels: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> Ints:
@@ -41,10 +41,15 @@ def confusion(labels: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> 
 def uf1(matrix: NDArray[Any], classes: Classes | None = None) -> Floats:
     """Unweighted F1 of confusion matrices (..., K, K) -> (...): mean over classes of 2TP / (2TP + FP + FN).
 
-    The mean is over `classes` (K,), such as the whole sample's for a part of it; None for those that occur or are
-    predicted in each matrix.
+    The mean is over `classes` (K,), such as the whole sample's for a part of it; None for those that have clips.
     """
-    return _mean_over_classes(2 * matrix.diagonal(axis1=-2, axis2=-1), _met(matrix), classes)
+    return _mean_over(f1_by_class(matrix), matrix.sum(-1) > 0 if classes is None else classes)
+
+
+def macro_f1(matrix: NDArray[Any]) -> Floats:
+    """Macro F1 of confusion matrices (..., K, K) -> (...) over the classes that have clips or are predicted in each, as
+    published code has it of one subject; scikit-learn's f1_score does so, too."""
+    return _mean_over(f1_by_class(matrix), _met(matrix) > 0)
 
 
 def f1_by_class(matrix: NDArray[Any]) -> Floats:
@@ -58,13 +63,13 @@ def _met(matrix: NDArray[Any]) -> NDArray[Any]:
 
 
 def occurring(matrix: NDArray[Any]) -> Classes:
-    """(K,) which classes occur or are predicted in any of the confusion matrices (..., K, K)."""
-    return np.asarray(_met(matrix).reshape(-1, matrix.shape[-1]).any(0))
+    """(K,) which classes have clips in any of the confusion matrices (..., K, K)."""
+    return np.asarray(matrix.sum(-1).reshape(-1, matrix.shape[-1]).any(0))
 
 
 def uar(matrix: NDArray[Any]) -> Floats:
     """Unweighted average recall of confusion matrices (..., K, K) -> (...): mean over classes of TP / clips."""
-    return _mean_over_classes(matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(-1))
+    return _mean_over(recall_by_class(matrix), matrix.sum(-1) > 0)
 
 
 def recall_by_class(matrix: NDArray[Any]) -> Floats:
@@ -78,10 +83,9 @@ def accuracy(matrix: NDArray[Any]) -> Floats:
     return np.asarray(np.trace(matrix, axis1=-2, axis2=-1) / np.maximum(total, 1), dtype=np.float64)
 
 
-def _mean_over_classes(above: NDArray[Any], below: NDArray[Any], classes: Classes | None = None) -> Floats:
-    """Mean of above / below (..., K), 0 where below is 0, over some classes (K,), else those where below is not 0."""
-    counted = below > 0 if classes is None else classes
-    return np.asarray((_ratios(above, below) * counted).sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)
+def _mean_over(each: Floats, counted: NDArray[np.bool_]) -> Floats:
+    """Mean of (..., K) over those that count (..., K); 0 where none does."""
+    return np.asarray((each * counted).sum(-1) / np.maximum(counted.sum(-1), 1), dtype=np.float64)
 
 
 def _ratios(above: NDArray[Any], below: NDArray[Any]) -> Floats:
@@ -90,8 +94,7 @@ def _ratios(above: NDArray[Any], below: NDArray[Any]) -> Floats:
 
 def scores(matrix: NDArray[Any]) -> Scores:
     """All scores of one confusion matrix (K, K)."""
-    left_out = np.flatnonzero(_met(matrix) == 0)
-    return Scores(float(uf1(matrix)), float(uar(matrix)), float(accuracy(matrix)), tuple(left_out.tolist()))
+    return Scores(float(uf1(matrix)), float(uar(matrix)), float(accuracy(matrix)))
 
 
 def units_f1(truth: NDArray[Any], shown: NDArray[Any], over: str = "occurring") -> float:
@@ -103,8 +106,8 @@ def units_f1(truth: NDArray[Any], shown: NDArray[Any], over: str = "occurring") 
     if not known.any():
         return float("nan")
     present, said = (truth == 1) & known, shown.astype(bool) & known
-    every = np.ones(truth.shape[1], bool) if over == "all" else None
-    return float(_mean_over_classes(2 * (present & said).sum(0), present.sum(0) + said.sum(0), every))
+    met = present.sum(0) + said.sum(0)
+    return float(_mean_over(_ratios(2 * (present & said).sum(0), met), (met > 0) | (over == "all")))
 
 
 def unit_counts(folds: Sequence[Predictions]) -> dict[str, Ints]:
@@ -164,11 +167,11 @@ def best_epoch(f1: Floats, accurate: Floats, latest: bool = False) -> int:
 
 
 def f1_by_epoch(fold: Predictions) -> tuple[Floats, Floats]:
-    """Macro F1 (E,), over the classes that occur, and accuracy (E,) on all that the fold tests after every epoch."""
+    """Macro F1 (E,) and accuracy (E,) on all that the fold tests after every epoch."""
     fold = fold.whole or fold
     n_classes = fold.probabilities.shape[-1]
     matrices = np.stack([confusion(fold.labels, epoch.argmax(-1), n_classes) for epoch in fold.probabilities])
-    return uf1(matrices).round(12), accuracy(matrices)  # equal ratios may differ in their last bit
+    return macro_f1(matrices).round(12), accuracy(matrices)  # equal ratios may differ in their last bit
 
 
 Rule = Callable[[Predictions], Floats]

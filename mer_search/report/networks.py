@@ -14,7 +14,7 @@ from mer_search.model.flops import cost
 from mer_search.presets import PRESETS, PUBLIC, PUBLISHED_BY_SUBJECT, PUBLISHED_MARK, preset
 from mer_search.report.document import Cell, Document, Section, Table, Text, decimals, write_document
 from mer_search.report.summaries import better_baseline, changes_lines, lead
-from mer_search.report.terminal import interval, plural, say, show
+from mer_search.report.terminal import interval, not_counted, plural, say, show
 
 RULES = (
     "tail: UF1, no epoch selected, but for V6, whose first stage's epoch was chosen on the test person (LEAKS). "
@@ -98,7 +98,8 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
     show(Table(("subject", "clips", *(f"{each.name.partition(' with ')[0]} right" for each in met)), rows))
     say(
         "UF1 (tail, no epoch selected) and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
-        "networks exchanged subject by subject; of several pairs, corrected for their number (Holm)."
+        "networks exchanged subject by subject; of several pairs, corrected for their number (Holm). "
+        f"{not_counted(comparison.not_counted)}".strip()
     )
     for pair in comparison.pairs:
         say(pair.conclusion)

@@ -18,7 +18,7 @@ from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import Comparison, Estimate, NetworkScore, Score, Summary, read_summary
 from mer_search.errors import DataError
 from mer_search.evaluation import metrics
-from mer_search.evaluation.metrics import fold_confusion, scores, tail, tail_epochs, uf1
+from mer_search.evaluation.metrics import fold_confusion, macro_f1, tail, tail_epochs, uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
 from mer_search.presets import PUBLISHED_MARK
@@ -27,7 +27,7 @@ from mer_search.report.document import Block, Document, Picture, Section, Table,
 from mer_search.report.figures import BLUE, GREY, RED
 from mer_search.report.networks import network_table
 from mer_search.report.summaries import BASELINE_TITLES, changes_lines, lead
-from mer_search.report.terminal import interval, p_value, plural
+from mer_search.report.terminal import interval, not_counted, p_value, plural
 from mer_search.search.storage import best_trial, results
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import Progress
@@ -153,7 +153,7 @@ def _sections(
     """Estimates, classes, subjects, learning curves and comparison of a confirmation, whose folds these are."""
     f1: dict[str, list[float]] = defaultdict(list)
     for fold in folds:
-        f1[fold.subject].append(scores(fold_confusion(fold, tail)).uf1)
+        f1[fold.subject].append(float(macro_f1(fold_confusion(fold, tail))))
     clips = {fold.subject: len(fold.labels) for fold in folds}
     bars = figures.subjects({subject: float(np.mean(each)) for subject, each in f1.items()}, clips, tuning)
     units = metrics.unit_counts(folds)
@@ -190,7 +190,7 @@ def classes(summary: Summary) -> list[Block]:
     matrix = np.array(score.confusion)
     columns = zip(summary.classes, matrix.sum(1), score.f1_by_class, score.recall_by_class, strict=True)
     rows = [
-        (name, clips // seeds, None if place in score.classes_left_out else f1, recall)
+        (name, clips // seeds, *((None, None) if place in score.classes_left_out else (f1, recall)))
         for place, (name, clips, f1, recall) in enumerate(columns)
     ]
     rows.append(("mean", summary.n_clips, score.uf1, score.uar))
@@ -256,8 +256,8 @@ def _comparison(found: Comparison) -> list[Block]:
         pairs.append((names, difference, ends, p_value(pair.p), p_value(pair.p_holm)))
     caption = (
         "Same seeds and folds. p: how often exchanging the two networks' results, subject by subject, gives as large a "
-        "difference; Holm: corrected for the number of pairs."
-    )
+        f"difference; Holm: corrected for the number of pairs. {not_counted(found.not_counted)}"
+    ).strip()
     table = Table(("difference", "UF1", "95 % interval", "p", "p, Holm"), pairs, caption)
     lines = changes_lines((each.name, each.changed) for each in found.networks)
     return [network_table(found.networks), *map(Text, lines), table]

@@ -8,13 +8,13 @@ import numpy as np
 from mer_search.confirmation.score import AS_GIVEN, LogComparison, LogScore, ScoredLog, pooled
 from mer_search.data.clips import Problem
 from mer_search.evaluation.folds import EVERYBODY
-from mer_search.evaluation.metrics import fold_confusion, last, scores
+from mer_search.evaluation.metrics import accuracy, fold_confusion, last, macro_f1, occurring
 from mer_search.evaluation.predictions import Predictions
 from mer_search.inference.export import SCRIPT, Exported, script_refusal
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.report.document import Cell, Table
 from mer_search.report.summaries import RULE_TITLES
-from mer_search.report.terminal import interval, note, plural, say, show
+from mer_search.report.terminal import interval, not_counted, note, plural, say, show
 from mer_search.search.workspace import Loaded
 
 TITLES = {  # of a log's rules
@@ -98,12 +98,14 @@ def evaluated(folds: Sequence[Predictions], loaded: Loaded, leaks: bool) -> dict
     """What networks from files scored: each subject, or database, alone, and all together."""
     matrices = np.array([fold_confusion(fold, last) for fold in folds])
     subjects = [
-        {"subject": fold.subject, "clips": len(fold.labels), "f1": alone.uf1, "accuracy": alone.accuracy}
-        for fold, alone in zip(folds, map(scores, matrices), strict=True)
+        {"subject": fold.subject, "clips": len(fold.labels), "f1": float(f1), "accuracy": float(right)}
+        for fold, f1, right in zip(folds, macro_f1(matrices), accuracy(matrices), strict=True)
     ]
     missing = sorted(set(loaded.folds) - {fold.subject for fold in folds})
+    clips = zip(loaded.run.data.classes, occurring(matrices), strict=True)
+    absent = [name for name, there in clips if not there]
     facts = {"dataset": loaded.folder.title, "synthetic": loaded.folder.synthetic, "leaks": leaks}
-    return facts | {"subjects": subjects, "missing": missing} | pooled(matrices).model_dump()
+    return facts | {"subjects": subjects, "missing": missing, "not_counted": absent} | pooled(matrices).model_dump()
 
 
 def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
@@ -114,7 +116,8 @@ def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
     caption = "all: counted over all subjects before F1 is taken, as UF1 is; a subject's is over its own classes."
     title = f"{name} from files: {facts['dataset']}, {plural(len(facts['subjects']), 'subject')}"
     show(Table(head, rows, caption, strong=len(rows) - 1, title=title))
-    say(f"UF1 {facts['uf1']:.4f}, 95 % {interval(facts['ci95'])}, UAR {facts['uar']:.4f}.")
+    said = f"UF1 {facts['uf1']:.4f}, 95 % {interval(facts['ci95'])}, UAR {facts['uar']:.4f}."
+    say(f"{said} {not_counted(facts['not_counted'])}".strip())
     if facts["missing"]:
         say(f"There are no weights for {', '.join(facts['missing'])}: UF1 is without them.")
     if facts["leaks"]:
@@ -154,7 +157,7 @@ def _print_details(scored: ScoredLog) -> None:
     )
     never = [name for name, row in zip(scored.classes, first.confusion, strict=True) if not sum(row)]
     if never:
-        say(f"No clip is {' or '.join(never)}: where that is predicted, it counts as a class with an F1 of 0.")
+        say(f"No clip is {' or '.join(never)}: that does not count as a class, and taking a clip for it is an error.")
     if not leaking:
         say(NOT_KNOWN if first.leaks is None else "By the rule of the confirmation beside which the log lies.")
         return
@@ -189,8 +192,8 @@ def _print_comparison(compared: LogComparison, first: ScoredLog, second: ScoredL
     for pair in found.pairs:
         say(pair.conclusion)
     say(
-        "Over the shared clips and the classes of both logs, so UF1 may differ from that above. Of a log with epochs, "
-        "the last one. p: the two exchanged subject by subject."
+        "Over the shared clips and their classes, so UF1 may differ from that above. Of a log with epochs, the last "
+        f"one. p: the two exchanged subject by subject. {not_counted(found.not_counted)}".strip()
     )
     if unknown := [each.name for each in (first, second) if AS_GIVEN in each.rules]:
         say(

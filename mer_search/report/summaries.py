@@ -8,7 +8,7 @@ from mer_search.confirmation.difficulty import Ranked
 from mer_search.confirmation.summary import NAMED_VALUES, Comparison, Estimate, Score, Summary
 from mer_search.evaluation.metrics import LEAKS
 from mer_search.report.document import Block, Table, Text, Tone, decimals
-from mer_search.report.terminal import interval, plural
+from mer_search.report.terminal import interval, not_counted, plural
 
 RULE_TITLES = {
     "tail": "tail",
@@ -63,11 +63,10 @@ def legend(summary: Summary) -> str:
     scores = "the scores of" if summary.n_tuning == summary.n_subjects else "the scores of some of"
     has_other = any(group_title(summary, group).startswith("other") for group in summary.rules["tail"])
     easier = ", which are EASIER, for the search took the hardest" if summary.other_are_easier else ""
-    absent = ", ".join(summary.classes[place] for place in summary.tail.classes_left_out)
     honest, leaking = _published(summary)
     sentences = [
         (True, "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects."),
-        (absent, f"Not counted, for no clip is of it and none was taken for it: {absent}."),
+        (True, not_counted(_absent(summary))),
         (several, "UF1 and sd: mean and deviation over seeds."),
         (True, f"95 %: for {people(summary)}. baseline: the better one's UF1 on the same subjects."),
         (by_database, "Leave-one-database-out: no network saw a clip of the database that it is tested on."),
@@ -86,7 +85,16 @@ def legend(summary: Summary) -> str:
             f"{summary.left_out}{', and is higher for that reason alone' * (leaking > honest)}.",
         ),
     ]
-    return " ".join(sentence for applies, sentence in sentences if applies)
+    return " ".join(sentence for applies, sentence in sentences if applies and sentence)
+
+
+def _absent(summary: Summary) -> Iterator[str]:
+    """The classes of which some subjects have no clip, and which subjects, if not all."""
+    groups = dict(shown(summary.rules["tail"]))
+    for place, name in enumerate(summary.classes):
+        without = [group for group, score in groups.items() if place in score.classes_left_out]
+        if without:
+            yield name if "all" in without else f"{name} (of {', '.join(without)})"
 
 
 def shown(groups: Mapping[str, AnyScore]) -> list[tuple[str, AnyScore]]:
@@ -260,13 +268,16 @@ def top_table(summaries: Sequence[Summary]) -> Table:
         for score, other in [(groups["all"], groups.get("other"))]
     ]
     easier = ", which are easier, for it took the hardest" if first.other_are_easier else ""
-    others = plural(first.n_subjects - first.n_tuning, "subject")
-    caption = (
-        "UF1, sd and 95 %: tail, no epoch selected; mean and deviation over seeds, for new people like these. other: "
-        f"leak-free, on the {others} that the search never scored{easier}. "
-        "LEAKS: best test epoch, the rule of published figures."
-    )
-    return Table(("network", "UF1", "sd", "95 % interval", "other", "LEAKS"), rows, caption, title=_asked(first))
+    never = plural(first.n_subjects - first.n_tuning, "subject")
+    of = "other: leak-free, on" if first.n_tuning else "Leak-free, for these are"
+    sentences = [
+        "UF1, sd and 95 %: tail, no epoch selected; mean and deviation over seeds, for new people like these.",
+        f"{of} the {never} that the search never scored{easier}." if first.n_tuning < first.n_subjects else "",
+        "LEAKS: best test epoch, the rule of published figures.",
+        not_counted(_absent(first)),
+    ]
+    head, caption = ("network", "UF1", "sd", "95 % interval", "other", "LEAKS"), " ".join(filter(None, sentences))
+    return Table(head, rows, caption, title=_asked(first)).without_empty()
 
 
 def subjects_table(rows: Sequence[Ranked], title: str) -> Table:

@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import rich.table
@@ -132,6 +132,12 @@ def operations(flop: float) -> str:
 def plural(count: int, noun: str) -> str:
     """ "1 slot", "2 slots"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def not_counted(classes: Iterable[str]) -> str:
+    """Which classes UF1 and UAR are without, in a sentence; "" of none."""
+    names = ", ".join(classes)
+    return f"Not counted, for no clip is of it: {names}." if names else ""
 
 
 def p_value(p: float) -> str:
