@@ -140,6 +140,9 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     kept.write_text("{}")
     one_line(mer_search("report"), 1, f"{kept} must hold a comparison")
     kept.unlink()
+    for subjects in ("all", "hardest_3"):  # pages of their own
+        assert mer_search("compare", 0, 1, "--seeds", 1, "--subjects", subjects).exit_code == 0
+    assert len(list(Path("runs/compare").glob("*.html"))) == 2
 
     proxy = json.loads(mer_search("status", "--json").stdout)["proxy"]
     assert (proxy["trials"], proxy["ci95"]) == ([0, 1], None)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import cv2
 from small import one_line, write_casme2
@@ -19,6 +20,9 @@ def test_the_check_of_a_dataset(mer_search, tmp_path):
     assert f"next: mer-search run --data {tmp_path / 'casme2'}" in seen
     assert cv2.imread("clips.png").std() > 20
     one_line(mer_search("data", "check", tmp_path / "casme2", "--task", 4), 2, "one of 5, 7, 3")
+    shutil.rmtree(tmp_path / "casme2" / "Cropped" / "sub02")
+    less = mer_search("data", "check", tmp_path / "casme2").stdout
+    assert "4 problems, 4 clips left out" in less and "No clip is left of sub02." in less
     write_casme2(tmp_path / "alone", 1)
     unusable = mer_search("data", "check", tmp_path / "alone")
     assert unusable.exit_code == 1

@@ -59,7 +59,8 @@ def confirm(
         raise UsageError(f"{wrong[0]} goes with --preset, for a trial has its values and its folder; leave it out")
     if preset_name and given.name:
         raise UsageError(
-            "--study-name goes with a trial, for --preset takes the clips of --data; leave one of the two out"
+            "--study-name goes with a trial, for --preset takes the clips of --data; leave it out, or compare the "
+            f"study's trial with --against {preset_name} instead of --preset"
         )
     what = preset_name or given.study()
     from mer_search.api import confirm_targets, find_targets

@@ -83,7 +83,8 @@ def clip_errors(folds: Iterable[Predictions], rule: Rule) -> list[ClipErrors]:
 
 
 def of_study(study: optuna.Study) -> list[ClipErrors]:
-    """Every clip, by the networks of trials that ran to their end and of all confirmations, under the study's rule."""
+    """Every clip, under the study's rule, by the networks of trials that ran to their end and of confirmations on all
+    subjects."""
     out = results(study)
     trials = [trial_folder(out, trial.number) for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
     for trial in trials:

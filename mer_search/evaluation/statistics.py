@@ -87,7 +87,7 @@ def bbc(matrices: NDArray[Any], seed: int = 0) -> tuple[float, Interval]:
 
     It errs on the safe side, because a choice among the drawn two thirds is worse than the one made among all, and the
     third that scores it is few: of 400 simulated studies each of 10 and 26 subjects, the interval covers the true UF1
-    in 96 to 100 %, and the score is .01 to .09 too low (benchmarks/simulation.py).
+    in 96 to 100 %, and the score is .01 to .04 too low (benchmarks/simulation.py).
     """
     subjects, classes = matrices.shape[1], occurring(matrices)
     inside = np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), size=REPEATS)  # (R, S)

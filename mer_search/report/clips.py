@@ -60,7 +60,11 @@ def print_check(folder: Folder) -> None:
         say(f"of {few} clips only the onset, apex and offset frames are there: enough for frames.maps 1 or 2")
     for problem in sorted(folder.problems, key=lambda problem: problem.clip):
         out.print(f"- {problem}")
-    say(plural(len(folder.problems), "problem") if folder.problems else "no problems")
+    unusable = {problem.clip for problem in folder.problems if not problem.usable}
+    told = f"{plural(len(folder.problems), 'problem')}, {plural(len(unusable), 'clip')} left out"
+    say(told if folder.problems else "no problems")
+    if lost := facts["subjects_without_clips"]:
+        say(f"No clip is left of {', '.join(lost)}.")
     if facts["usable"]:
         task = f" --task {folder.other_task}" if folder.other_task else ""
         out.print(f"next: mer-search run --data {shlex.quote(facts['path'])}{task}")

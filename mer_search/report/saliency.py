@@ -149,7 +149,8 @@ def always_wrong(errors: Sequence[ClipErrors], classes: Sequence[str], clips: Lo
     ]
     said = Text(
         f"Of {len(enough)} clips on which {tested}, {len(wrong)} were taken for something else by every one: "
-        f"{', '.join(shares)}. The networks are those of all trials that ran to their end and of all confirmations."
+        f"{', '.join(shares)}. The networks are those of all trials that ran to their end and of all "
+        "confirmations on all subjects."
     )
     if not wrong:
         return Section(title, [said])

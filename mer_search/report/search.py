@@ -47,7 +47,9 @@ def sections(study: optuna.Study) -> list[Section]:
             Picture("slices", "UF1 against each axis; hollow: stopped early, an estimate", figures.slices(ended))
         )
     trust: list[Block] = [
-        Text("That needs two confirmed trials, and five to tell: `mer-search confirm --top 2`, or more.")
+        Text(
+            "That needs two trials confirmed on all subjects, and five to tell: `mer-search confirm --top 2`, or more."
+        )
     ]
     if found := proxy(study):
         picture = Picture("proxy", "Confirmed trials, by their number", [figures.proxy(found)])
