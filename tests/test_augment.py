@@ -113,8 +113,8 @@ def drawn(**config) -> Moves:
 
 
 def test_draws_fill_their_ranges_and_stay_within():
-    flip, top, height, side, *others = drawn(crop=0.2)
-    assert not torch.cat(others).any()
+    flip, top, height, side, *shift, turn = drawn(crop=0.2)
+    assert turn is None and not torch.cat(shift).any()
     assert 0.45 < flip.float().mean() < 0.55
     for values, high in ((top, 0.2), (side, 0.1)):
         assert 0 <= values.min() < 0.01 * high and 0.99 * high < values.max() <= high
@@ -129,8 +129,15 @@ def test_the_original_augmentation_fills_its_ranges_and_stays_within():
 
 
 def test_nothing_is_drawn_where_flip_and_crop_are_off():
-    flip, top, height, *others = drawn(flip=False, crop=0)
-    assert not flip.any() and not top.any() and not torch.cat(others).any() and torch.equal(height, torch.ones(2000))
+    flip, top, height, *others, turn = drawn(flip=False, crop=0)
+    assert turn is None and not flip.any() and not top.any() and not torch.cat(others).any()
+    assert torch.equal(height, torch.ones(2000))
+
+
+def test_motion_that_is_not_turned_is_what_a_turn_by_nothing_gives():
+    flow = random_flow()
+    still = moves(**BOTH, clips=2)
+    torch.testing.assert_close(augment(flow, still._replace(turn=None)), augment(flow, still), rtol=0, atol=0)
 
 
 def test_the_mirror_image_of_flow_is_what_the_mirrored_frames_would_give():

@@ -25,7 +25,7 @@ class Moves(NamedTuple):
     side: Tensor  # cut off at the left, and at the right
     right: Tensor  # the image is moved by this
     down: Tensor  # and by this
-    turn: Tensor  # radians, clockwise as seen, after the flip and before the move
+    turn: Tensor | None  # radians, clockwise as seen, after the flip and before the move; None where none is turned
 
 
 def draw(clips: int, config: Train, generator: Generator, size: int) -> Moves:
@@ -44,7 +44,7 @@ def draw(clips: int, config: Train, generator: Generator, size: int) -> Moves:
         most = round(config.pad * size)
         shift = (torch.stack([right, down]) * (most + 0.5)).round().clamp(-most, most) / size
     flipped, height = (flip < 0.5) & config.flip, torch.full_like(top, 1 - config.crop)
-    turned = torch.deg2rad(turn * config.rotate)
+    turned = torch.deg2rad(turn * config.rotate) if config.rotate else None
     return Moves(flipped, top * config.crop, height, side * config.crop / 2, shift[0], shift[1], turned)
 
 
@@ -53,7 +53,8 @@ def resample(images: Tensor, moves: Moves, how: str = "bilinear") -> Tensor:
     edge when the image had been turned stays beyond it, as where one is done after the other."""
     width = 1 - 2 * moves.side
     across, down = torch.where(moves.flip, -width, width), moves.height
-    cos, sin = moves.turn.cos(), moves.turn.sin()
+    turn = torch.zeros_like(width) if moves.turn is None else moves.turn
+    cos, sin = turn.cos(), turn.sin()
     x, y = 2 * moves.right, 2 * moves.down
     rows = (  # output coordinates in [-1, 1] -> input coordinates
         (across * cos, across * sin, -across * (cos * x + sin * y)),
@@ -67,7 +68,7 @@ def resample(images: Tensor, moves: Moves, how: str = "bilinear") -> Tensor:
         places = (2 * torch.arange(images.shape[-1], device=images.device) + 1) / images.shape[-1] - 1
         for shift, shape in ((x, (-1, 1, places.numel())), (y, (-1, places.numel(), 1))):
             inside = inside & ((places - shift[:, None]).abs() <= 1).view(shape)
-    return moved * inside.unsqueeze(1)
+    return moved.mul_(inside.unsqueeze(1))
 
 
 def augment_onset(images: Tensor, moves: Moves, config: Train) -> Tensor:
@@ -89,11 +90,12 @@ def augment(maps: Tensor, moves: Moves, vectors: bool = True, how: str = "biline
     def each(values: Tensor) -> Tensor:
         return values[:, None, None, None]
 
-    u = moved[:, :, 0] * each(torch.where(moves.flip, -1.0, 1.0) / (1 - 2 * moves.side))
-    v = moved[:, :, 1] / each(moves.height)
-    cos, sin = each(moves.turn.cos()), each(moves.turn.sin())
-    turned = torch.stack([cos * u - sin * v, sin * u + cos * v], dim=2)
-    return torch.cat([turned, moved[:, :, 2:]], dim=2)
+    u = moved[:, :, 0].mul_(each(torch.where(moves.flip, -1.0, 1.0) / (1 - 2 * moves.side)))
+    v = moved[:, :, 1].div_(each(moves.height))
+    if moves.turn is not None:
+        cos, sin = each(moves.turn.cos()), each(moves.turn.sin())
+        moved[:, :, :2] = torch.stack([cos * u - sin * v, sin * u + cos * v], dim=2)
+    return moved
 
 
 def mirror(flow: Tensor, vectors: bool = True) -> Tensor:

@@ -53,7 +53,7 @@ class Clips(NamedTuple):
 
     def of_sets(self, sets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Flow (B, T, P, H, W) and onset images (B, 3, H, W) of some frame sets (B,), in single precision."""
-        return self.flow[sets].float(), None if self.onset is None else self.onset[sets].float()
+        return self.flow.index_select(0, sets).float(), None if self.onset is None else self.onset[sets].float()
 
     @property
     def nbytes(self) -> int:

@@ -87,7 +87,8 @@ class Learner:
     """
 
     def __init__(self, run: Run, clips: Clips, fold: Fold, seed: int, microbatches: int = 1) -> None:
-        self.run, self.clips, self.microbatches = run, clips, microbatches
+        self.run, self.microbatches = run, microbatches
+        self.clips = clips if run.model.position else clips._replace(onset=None)  # images that nothing looks at
         device, config, classes = clips.flow.device, run.train, len(run.data.classes)
         self.on_gpu = device.type == "cuda"
         torch.manual_seed(seed)
