@@ -170,7 +170,7 @@ def test_zeros_in_further_channels_change_nothing(training, time, monkeypatch):
     for device in ("cuda", "cpu"):
         monkeypatch.setattr(blocks, "GPU", device)
         torch.manual_seed(0)
-        modules = nn.Sequential(SpatialConv(2, 5, 3, 2, aligned=True), nn.ReLU(), TemporalConv(5, 9, time))
+        modules = nn.Sequential(SpatialConv(2, 5, 3, 2, aligned=True, relu=True), TemporalConv(5, 9, time))
         out = modules.double().train(training)(x)
         out.square().sum().backward()
         assert modules[0](x).shape[2] == (8 if device == "cpu" else 5)

@@ -27,17 +27,26 @@ MAX_MATMUL_WEIGHTS = 4096  # weights of a 1x1 convolution that a CPU computes fa
 
 
 class SpatialConv(nn.Sequential):
-    """A (1, kernel, kernel) convolution and its batch normalisation: (B, T, C, H, W) -> (B, T, C', H', W').
+    """A (1, kernel, kernel) convolution, its batch normalisation and, if wanted, a ReLU: (B, T, C, H, W) -> (B, T, C',
+    H', W').
 
-    It is a 2D convolution over B*T images. If `aligned`, it puts out zeros in further channels on a GPU, whose units
+    It is a 2D convolution over B*T images. The ReLU is done in place, before what a convolution puts out is seen as
+    maps: afterwards, autograd would copy it. If `aligned`, it puts out zeros in further channels on a GPU, whose units
     for bfloat16 want a multiple of `ALIGNED`; the convolution that follows takes them.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False, aligned: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        bias: bool = False,
+        aligned: bool = False,
+        relu: bool = False,
     ) -> None:
         super().__init__(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias), nn.BatchNorm2d(outputs))
-        self.aligned = aligned
+        self.aligned, self.relu = aligned, relu
 
     def forward(self, maps: Tensor) -> Tensor:
         conv: Any = self[0]
@@ -45,7 +54,8 @@ class SpatialConv(nn.Sequential):
         return images.unflatten(0, maps.shape[:2])
 
     def convolved(self, images: Tensor, weight: Tensor, stride: Any, padding: Any) -> Tensor:
-        """Convolution and normalisation of images (N, C, H, W); with zeros in further channels, if they are aligned."""
+        """Convolution, normalisation and ReLU of images (N, C, H, W); with zeros in further channels, if they are
+        aligned."""
         conv, norm = cast(Any, self)
         bias, taken = conv.bias, images.shape[1] - weight.shape[1]
         added = -len(weight) % ALIGNED if self.aligned and images.device.type == GPU else 0
@@ -53,8 +63,12 @@ class SpatialConv(nn.Sequential):
             weight = F.pad(weight, (0, 0, 0, 0, 0, taken, 0, added))
             bias = None if bias is None else F.pad(bias, (0, added))
         images = _convolve(images, weight, bias, stride, padding)
-        if not added:
-            return norm(images)
+        images = self._aligned_norm(images, added) if added else norm(images)
+        return F.relu_(images) if self.relu else images
+
+    def _aligned_norm(self, images: Tensor, added: int) -> Tensor:
+        """Normalisation of images with so many channels of zeros."""
+        norm: Any = self[1]
         values = norm.running_mean, norm.running_var, norm.weight, norm.bias
         mean, variance, scale, shift = (F.pad(item, (0, added)) for item in values)
         images = F.batch_norm(images, mean, variance, scale, shift, norm.training, norm.momentum, norm.eps)
@@ -88,8 +102,10 @@ class TemporalConv(SpatialConv):
     four times.
     """
 
-    def __init__(self, inputs: int, outputs: int, time: Time, bias: bool = False, aligned: bool = False) -> None:
-        super().__init__(time.kernel * inputs, outputs, 1, bias=bias, aligned=aligned)
+    def __init__(
+        self, inputs: int, outputs: int, time: Time, bias: bool = False, aligned: bool = False, relu: bool = False
+    ) -> None:
+        super().__init__(time.kernel * inputs, outputs, 1, bias=bias, aligned=aligned, relu=relu)
         self.time = time
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -109,11 +125,12 @@ class TemporalConv(SpatialConv):
 def convolutions(
     inputs: int, middle: int, outputs: int, time: Time | None, kernel: int = 3, stride: int = 1, aligned: bool = False
 ) -> list[nn.Module]:
-    """A convolution over pixels; with `time`, one over pixels to `middle` channels, and one over maps."""
+    """A convolution over pixels; with `time`, one over pixels to `middle` channels, and one over maps. Each ends with a
+    ReLU, whose place in the published networks, by which weights are named, is empty."""
     if time is None:
-        return [SpatialConv(inputs, outputs, kernel, stride, aligned=aligned)]
-    spatial = SpatialConv(inputs, middle, kernel, stride, aligned=True)
-    return [spatial, nn.ReLU(), TemporalConv(middle, outputs, time, aligned=aligned)]
+        return [SpatialConv(inputs, outputs, kernel, stride, aligned=aligned, relu=True), nn.Identity()]
+    spatial = SpatialConv(inputs, middle, kernel, stride, aligned=True, relu=True)
+    return [spatial, nn.Identity(), TemporalConv(middle, outputs, time, aligned=aligned, relu=True), nn.Identity()]
 
 
 class CABlock(nn.Module):
@@ -129,7 +146,7 @@ class CABlock(nn.Module):
         path, self.pooling = (None, Time()) if keep is None else (KEEP_PATH[keep], KEEP_ATTENTION[keep])
         middle = (27 * inputs * outputs) // (9 * inputs + 3 * outputs)  # as many parameters as 3x3x3: Tran et al., 2018
         convolution = convolutions(inputs, middle, outputs, path, stride=stride)
-        self.body = nn.Sequential(*convolution, nn.ReLU(), SpatialConv(outputs, outputs, 1))
+        self.body = nn.Sequential(*convolution, SpatialConv(outputs, outputs, 1))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = SpatialConv(inputs, outputs, 1, stride, bias=path is not None)

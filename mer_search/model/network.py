@@ -28,14 +28,14 @@ def _external(run: Run) -> nn.Sequential:
     time = {"none": None, "keep": Time(3, 1, 1), "collapse": Time(run.frames.maps)}[model.temporal]
     pixels = model.stem_kernel, model.stem_stride
     stem = convolutions(channels, model.stem_mid, model.stem_width, time, *pixels, aligned=True)
-    return nn.Sequential(*stem, nn.ReLU(inplace=time is not None))
+    return nn.Sequential(*stem)
 
 
 def _internal(model: Model) -> nn.Sequential:
     """(B, T, stem_width, H, W) -> (B, T, attention_width, H, W)."""
     time = Time(3, 1, 1) if model.temporal == "keep" else None
     stem = convolutions(model.stem_width, model.internal_mid, model.attention_width, time)
-    return nn.Sequential(*stem, nn.ReLU(inplace=time is not None))
+    return nn.Sequential(*stem)
 
 
 def _blocks(model: Model) -> list[CABlock]:
