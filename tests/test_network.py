@@ -64,6 +64,17 @@ def test_every_parameter_gets_a_finite_gradient(values):
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.any(), name
 
 
+@pytest.mark.parametrize("values", [{}, {"model__temporal": "keep", "frames__maps": 4}])
+def test_nothing_is_done_in_place_on_what_was_seen_otherwise(values):
+    """Autograd would copy the gradient of all of it."""
+    network, x, onset = _build(**values)
+    nodes, met = [network(x, onset).grad_fn], set()
+    while nodes:
+        met.add(node := nodes.pop())
+        nodes += [each for each, _ in node.next_functions if each is not None and each not in met]
+    assert not [node for node in met if "CopySlices" in node.name()] and len(met) > 100
+
+
 def test_no_two_axes_make_the_same_network():
     shapes = {str([(key, item.shape) for key, item in _build(**values)[0].state_dict().items()]) for values in AXES}
     assert len(shapes) == len(AXES) - 1  # `keep` is the same of 3 and of 4 maps
