@@ -143,6 +143,7 @@ def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
         (SMALL.replace("choice", "choose"), "an axis must be"),
         (SMALL.replace('"ce", "focal"', '["ce"], 3'), "choice = .* of two plain values or more"),
         (SMALL + '[[start]]\n"train.lr" = 0.5\n', "train.lr must lie on its axis"),
+        (SMALL + '[start]\n"train.lr" = 0.001\n', r"must be \[\[start\]\], in two brackets"),
         (SMALL + '[[start]]\n"train.epochs" = 5\n', "'train.epochs' is none"),
         (SMALL.replace('= "focal"', "= 3").replace('"train.loss" = 3', '"train.plateau" = 3'), "unconditional axes"),
         (SMALL.replace('= "focal" }', '= "focl" }'), "train.loss must lie on its axis .*'focl'"),

@@ -231,6 +231,8 @@ def _study(tree: dict[str, Any], name: str) -> StudyFile:
         near = difflib.get_close_matches(unknown[0], Fields.model_fields, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(Fields.model_fields)}"
         raise UsageError(f"{unknown[0]!r} is no field of a study; {hint}")
+    if isinstance(tree.get("start"), dict):
+        raise UsageError("start must be [[start]], in two brackets, for there may be several, but is [start]")
     try:
         given = Fields.model_validate(tree)
     except ValidationError as error:
