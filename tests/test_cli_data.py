@@ -21,8 +21,10 @@ def test_the_check_of_a_dataset(mer_search, tmp_path):
     assert cv2.imread("clips.png").std() > 20
     one_line(mer_search("data", "check", tmp_path / "casme2", "--task", 4), 2, "one of 5, 7, 3")
     shutil.rmtree(tmp_path / "casme2" / "Cropped" / "sub02")
+    frame = next((tmp_path / "casme2" / "Cropped" / "sub01" / "EP01_01f").iterdir())
+    cv2.imwrite(str(frame.with_suffix(".bmp" if frame.suffix == ".png" else ".png")), cv2.imread(str(frame)))
     less = mer_search("data", "check", tmp_path / "casme2").stdout
-    assert "4 problems, 4 clips left out" in less and "No clip is left of sub02." in less
+    assert "5 problems, 4 clips left out" in less and "No clip is left of sub02." in less
     write_casme2(tmp_path / "alone", 1)
     unusable = mer_search("data", "check", tmp_path / "alone")
     assert unusable.exit_code == 1

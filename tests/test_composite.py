@@ -119,7 +119,7 @@ def test_rows_of_the_list_without_a_clip_are_problems(root):
     (root / "SMIC").rename(root.parent / "SMIC")  # its rows are nobody's then
     (root / "CASME2" / "Cropped" / "sub05" / "EP02_07").rename(root / "elsewhere")
     (root / composite.LIST).write_text(
-        "casme2,sub01,EP99_99,1\ncasme2,sub01,EP02_01f,7\ncasme2,sub05,EP02_07,2\nsmic,s01,s01_ne_01,0\nsamm,006,006_1_2,0\n"
+        "casme2,1,EP99_99,1\ncasme2,sub01,EP02_01f,7\ncasme2,sub05,EP02_07,2\nsmic,s01,s01_ne_01,0\nsamm,006,006_1_2,0\n"
     )
     folder = open_folder(root)
     assert _labels(folder) == {"006/006_1_2": "negative"}
@@ -128,6 +128,7 @@ def test_rows_of_the_list_without_a_clip_are_problems(root):
     assert "has it, but the CASME II clips do not" in problems["sub01/EP99_99"]
     assert "must be 0, 1 or 2, but is '7'" in problems["sub01/EP02_01f"]
     assert "frame folder is missing" in problems["sub05/EP02_07"]
+    assert facts_of(folder)["subjects_without_clips"] == ["sub01", "sub05"]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,10 @@ def test_a_class_that_does_not_count_is_named():
     absent = summary_with(rules=ALONE | {"tail": {"all": SCORE | {"classes_left_out": (1,)}}})
     assert "Not counted, for no clip is of it: b." in legend(absent)
     assert "Not counted" not in legend(SUMMARY)
+    assert "Not counted, for no clip is of it: b." in top_table([absent]).caption
+    assert classes(absent)[1].cells[1][2:] == ("", "") != classes(absent)[1].cells[0][2:]
+    without = {"all": SCORE, "other": SCORE, "tuning": SCORE | {"classes_left_out": (1,)}}
+    assert "no clip is of it: b (of tuning)." in legend(summary_with(rules=ALONE | {"tail": without}))
 
 
 def test_what_the_leaking_rule_adds_is_said_in_points():

@@ -14,8 +14,9 @@ from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.target import trial_target
 from mer_search.errors import StorageError, UsageError
 from mer_search.search import study as studies
+from mer_search.search.resume import check_agrees
 from mer_search.search.scheduler import Scheduler
-from mer_search.search.storage import open_storage
+from mer_search.search.storage import NOT_COUNTED, open_storage
 from mer_search.search.study import open_study
 from mer_search.search.trial import trial_folder
 from mer_search.search.workspace import load_data
@@ -65,6 +66,17 @@ def test_a_folder_of_another_run_is_never_overwritten(storage, executor, make_se
     other = search.loaded.with_values({"train.lr": 0.5}, silent).run
     with pytest.raises(UsageError, match=f"must hold run {digest(other)}"):
         claim(trial_folder(search.out, 0), other, search.loaded.motion_digest)
+
+
+def test_a_study_that_counted_classes_without_clips_is_refused(begin):
+    search, study = begin(trials=0)
+    assert study.user_attrs[NOT_COUNTED] == search.not_counted == []
+    old = {name: value for name, value in study.user_attrs.items() if name != NOT_COUNTED}
+    check_agrees("small", old, search.attributes, search.file.text)
+    fewer = replace(search, subjects=()).attributes
+    assert fewer[NOT_COUNTED] == list(search.loaded.run.data.classes)
+    with pytest.raises(StorageError, match="an earlier version made it, which counted negative, positive, surprise"):
+        check_agrees("small", old, search.attributes | {NOT_COUNTED: fewer[NOT_COUNTED]}, search.file.text)
 
 
 def _turned(folder):

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import simulation
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, t
 
 from mer_search.evaluation import statistics
 from mer_search.evaluation.metrics import confusion, uf1
@@ -60,6 +60,14 @@ def test_a_class_that_one_subject_alone_has_keeps_its_place_when_that_subject_is
     assert without[5] == pytest.approx(2 / 3 * two)
     low, high = uf1_interval(matrices)
     assert high - low > 0.5
+
+
+def test_what_clips_are_taken_for_and_has_none_itself_makes_no_subject_weigh_more():
+    matrices = np.array([[[[k, 1, 3 - k], [1, 3, 0], [0, 0, 0]] for k in range(4)]])
+    without, counts = np.array([0.4, 0.5, 0.6, 0.5]), (matrices.sum(-1) + matrices.sum(-2))[0, :, :2]
+    weights = (counts / counts.sum(0) ** 2).sum(1)
+    people, error = weights.sum() ** 2 / (weights**2).sum(), np.sqrt(3 * without.var())
+    assert statistics._reach(without, matrices) == pytest.approx(t.ppf(0.975, people - 1) * error)
 
 
 def test_cross_fitting_scores_each_half_by_the_trial_that_is_best_on_the_other():

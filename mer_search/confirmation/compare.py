@@ -148,7 +148,7 @@ def keep(found: Comparison, out: Path) -> Path:
     """Write a comparison into the folder for results, for reports; where it is. Its name is its networks', and a digest
     of what they are and of the subjects, so that it takes the place of the same one alone, of any seeds."""
     names = re.sub(r"[^\w.]+", "-", " against ".join(each.name for each in found.networks)).strip("-")
-    what = " ".join((*(each.digest for each in found.networks), *found.subjects))
+    what = " ".join((*(each.digest for each in found.networks), *sorted(found.subjects)))
     path = out / FOLDER / f"{names[:LETTERS]}-{hashlib.sha256(what.encode()).hexdigest()[:8]}.json"
     write_whole(path, json.dumps(found.model_dump(), indent=1))
     return path

@@ -152,7 +152,7 @@ def val_epoch(fold: Predictions) -> Floats:
 def best_test_epoch(fold: Predictions, latest: bool = False) -> Floats:
     """Probability (n, K) at the epoch with the best F1 on this very subject: the published rule. It leaks.
 
-    As TM-MMNET's public code does it from V3 on: macro F1 over the classes that occur, ties to the higher accuracy,
+    As TM-MMNET's public code does it from V3 on: by `macro_f1`, ties to the higher accuracy,
     then to the earlier epoch; or to the latest epoch, as in the public code of MMNet and of TM-MMNET's V1 and V2.
     """
     return np.asarray(fold.probabilities[best_epoch(*f1_by_epoch(fold), latest)], np.float64)

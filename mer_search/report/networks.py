@@ -151,7 +151,7 @@ def subjects_table(found: Sequence[Reproduced]) -> Table | None:
             pairs = [(PUBLISHED_BY_SUBJECT[each.name].get(subject), each.subjects.get(subject)) for each in there]
             rows.append((subject, *(f1 for pair in pairs for f1 in pair)))
     head = ("subject", *(cell for each in there for cell in (f"{each.name} published", "here")))
-    caption = "Macro F1 of a subject alone, over its own classes, at its best test epoch (LEAKS)."
+    caption = "Macro F1 of a subject alone, over the classes that it has or is given, at its best test epoch (LEAKS)."
     return Table(head, rows, caption) if rows else None
 
 

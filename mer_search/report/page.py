@@ -41,8 +41,10 @@ NOT_CONFIRMED = Text(
     "No trial is confirmed on all subjects yet.",
 )
 SUBJECTS = (
-    "F1 of each subject over its own classes, the worst first (number of clips): under the tail rule, mean over seeds."
+    "F1 of each subject over the classes that it has or is given, the worst first (number of clips): under the tail "
+    "rule, mean over seeds."
 )
+NAMED_SUBJECTS = 10  # subjects of a comparison; of more, their number stands for them
 CURVES = (
     "Line: mean over seeds; band: their range; grey: the epochs that the tail rule averages. Nothing is chosen by the "
     "test subjects' curve."
@@ -245,7 +247,8 @@ def comparison(found: Comparison) -> list[Block]:
     """Networks on the same subjects and seeds, and what follows for each pair."""
     seeds = f"{plural(len(found.seeds), 'seed')} ({', '.join(map(str, found.seeds))})"
     lines = [Text(f"{pair.conclusion}.") for pair in found.pairs]
-    return [Text(f"On {plural(len(found.subjects), 'subject')}, with {seeds}:"), *_comparison(found), *lines]
+    named = f" ({', '.join(found.subjects)})" * (len(found.subjects) <= NAMED_SUBJECTS)
+    return [Text(f"On {plural(len(found.subjects), 'subject')}{named}, with {seeds}:"), *_comparison(found), *lines]
 
 
 def _comparison(found: Comparison) -> list[Block]:

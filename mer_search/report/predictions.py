@@ -113,7 +113,10 @@ def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
     rows = [tuple(each.values()) for each in facts["subjects"]]
     rows.append(("all", sum(each["clips"] for each in facts["subjects"]), facts["uf1"], facts["accuracy"]))
     head = ("subject", "clips", "macro F1", "accuracy")
-    caption = "all: counted over all subjects before F1 is taken, as UF1 is; a subject's is over its own classes."
+    caption = (
+        "all: UF1, counted over all subjects before F1 is taken, over the classes that have clips. A subject's F1 is "
+        "over the classes that it has or is given."
+    )
     title = f"{name} from files: {facts['dataset']}, {plural(len(facts['subjects']), 'subject')}"
     show(Table(head, rows, caption, strong=len(rows) - 1, title=title))
     said = f"UF1 {facts['uf1']:.4f}, 95 % {interval(facts['ci95'])}, UAR {facts['uar']:.4f}."
@@ -155,7 +158,7 @@ def _print_details(scored: ScoredLog) -> None:
         "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects; a subject's F1 is over the "
         "classes that occur or are predicted there. 95 %: for new people like these."
     )
-    never = [name for name, row in zip(scored.classes, first.confusion, strict=True) if not sum(row)]
+    never = [str(name) for name, *_, clips in by_class if not clips]
     if never:
         say(f"No clip is {' or '.join(never)}: that does not count as a class, and taking a clip for it is an error.")
     if not leaking:
@@ -184,7 +187,8 @@ def _subject_table(score: LogScore, leaking: LogScore | None) -> Table:
 
 
 def _print_comparison(compared: LogComparison, first: ScoredLog, second: ScoredLog) -> None:
-    found, (one, other) = compared.found, compared.not_shared
+    found, (one, other), names = compared.found, compared.not_shared, first.names | second.names
+    absent = (f"{name} {names.get(name, '')}".strip() for name in found.not_counted)
     say(
         f"In pairs, on {plural(compared.n_shared, 'shared clip')} of {plural(len(found.subjects), 'subject')}; not "
         f"shared: {plural(one, 'clip')} of {first.name}, {other} of {second.name}."
@@ -193,7 +197,7 @@ def _print_comparison(compared: LogComparison, first: ScoredLog, second: ScoredL
         say(pair.conclusion)
     say(
         "Over the shared clips and their classes, so UF1 may differ from that above. Of a log with epochs, the last "
-        f"one. p: the two exchanged subject by subject. {not_counted(found.not_counted)}".strip()
+        f"one. p: the two exchanged subject by subject. {not_counted(absent)}".strip()
     )
     if unknown := [each.name for each in (first, second) if AS_GIVEN in each.rules]:
         say(

@@ -90,7 +90,7 @@ def legend(summary: Summary) -> str:
 
 def _absent(summary: Summary) -> Iterator[str]:
     """The classes of which some subjects have no clip, and which subjects, if not all."""
-    groups = dict(shown(summary.rules["tail"]))
+    groups = summary.rules["tail"]
     for place, name in enumerate(summary.classes):
         without = [group for group, score in groups.items() if place in score.classes_left_out]
         if without:
@@ -141,7 +141,7 @@ def summary_table(summary: Summary) -> Table:
 
 
 def _asked(summary: Summary) -> str:
-    clips, subjects = f"{summary.n_clips} clips", f"{summary.n_subjects} subjects"
+    clips, subjects = f"{summary.n_clips} clips", plural(summary.n_subjects, "subject")
     return f"{summary.dataset}, {clips}, {subjects}, {plural(len(summary.seeds), 'seed')}"
 
 
@@ -175,7 +175,8 @@ def _against_baselines(summary: Summary) -> Text:
     ensemble = f" With its {seeds} seeds averaged: {score.averaged.uf1:.3f}, {side} the baseline." if seeds > 1 else ""
     columns = zip(*score.confusion, strict=True)
     predicted = [name for name, column in zip(summary.classes, columns, strict=True) if any(column)]
-    ensemble += f" It calls every clip {predicted[0]}: it has learnt nothing." if len(predicted) == 1 else ""
+    nothing = len(predicted) == 1 < len(summary.classes) - len(score.classes_left_out)
+    ensemble += f" It calls every clip {predicted[0]}: it has learnt nothing." if nothing else ""
     if score.uf1 <= best:
         said = f"mean UF1 {score.uf1:.3f} does NOT beat a baseline: {called} reaches {best:.3f}.{ensemble}"
         return Text(f"{summary.title}: {said}", "bad", f"{question} No.")

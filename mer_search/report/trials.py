@@ -12,10 +12,11 @@ from mer_search.confirmation.folders import confirmed_uf1
 from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
-from mer_search.report.terminal import out, plural
+from mer_search.report.terminal import not_counted, out, plural
 from mer_search.search.storage import (
     FINALS,
     FINALS_OVER,
+    NOT_COUNTED,
     final_scores,
     is_stopped,
     ran_to_its_end,
@@ -71,7 +72,8 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     head, strong = ("trial", "values", "UF1", "finals", "confirmed", "folds", "GFLOP"), 0 if whole else None
     caption = (
         f"The best first: {in_finals}by UF1{', of what was tried again the mean over its trials' if repeated else ''}; "
-        "last, those that were stopped early, with an estimate (~). The best of many looks better than it is."
+        "last, those that were stopped early, with an estimate (~). The best of many looks better than it is. "
+        f"{not_counted(study.user_attrs.get(NOT_COUNTED, ()))}".strip()
     )
     title = f"{study.study_name}: {study.user_attrs['dataset']}"
     return Table(head, cells, caption, left=2, strong=strong, title=title).without_empty()

@@ -10,7 +10,7 @@ from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.files import RUNS
 from mer_search.search import space
 from mer_search.search.space import StudyFile
-from mer_search.search.storage import results
+from mer_search.search.storage import NOT_COUNTED, results
 from mer_search.search.trial import Search
 from mer_search.search.workspace import chosen_data
 
@@ -96,6 +96,11 @@ def check_agrees(study_name: str, there: Mapping[str, Any], here: Mapping[str, A
                 f"study {study_name!r} in this storage was made with {words} ({differs}); give another --study-name, "
                 f"or {remedy}"
             )
+    if here.get(NOT_COUNTED) and NOT_COUNTED not in there:
+        raise StorageError(
+            f"study {study_name!r} must count the classes that its subjects have clips of, but an earlier version made "
+            f"it, which counted {', '.join(here[NOT_COUNTED])}, too, where a trial named it; give another --study-name"
+        )
     was, out = Path(there["out"]), Path(here["out"])
     check_folder(there, out, was)
     if was != out and mark_of(was) == there["mark"]:

@@ -35,6 +35,7 @@ LETTERS = 60  # of a study's name
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 FINALS = "finals"  # attribute of a study: trial -> UF1 with each further seed (see finals)
 FINALS_OVER = "finals_over"  # attribute of a study: whether no finals are to come
+NOT_COUNTED = "not_counted"  # attribute of a study: classes of which its subjects have no clip
 TAKEN_FROM = "taken_from"  # attribute of a study: that whose trials it began with, and their numbers
 NOT_TRIED = "foretold_by"  # attribute of a trial that was not tried (see memory_limit)
 

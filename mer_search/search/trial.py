@@ -22,7 +22,7 @@ from mer_search.search import pruner as pruners
 from mer_search.search.memory_limit import foretell
 from mer_search.search.scheduler import Job, Needs, Want
 from mer_search.search.space import StudyFile
-from mer_search.search.storage import FINALS_OVER, ran_to_its_end, ranked
+from mer_search.search.storage import FINALS_OVER, NOT_COUNTED, ran_to_its_end, ranked
 from mer_search.search.workspace import Loaded, Progress
 from mer_search.training.fold_store import claim, load_folds
 
@@ -66,8 +66,16 @@ class Search:
             "seed": self.seed,
             "out": str(self.out.resolve()),
             "leaks": self.file.rule in LEAKS or self.file.base.leaks,
+            NOT_COUNTED: self.not_counted,
             FINALS_OVER: self.file.most_finalists == 0,
         }
+
+    @property
+    def not_counted(self) -> list[str]:
+        """The classes of which its subjects have no clip."""
+        clips = zip(self.loaded.clips, self.loaded.folds, strict=True)
+        met = {clip.label for clip, fold in clips if fold in self.subjects}
+        return [name for name in self.loaded.run.data.classes if name not in met]
 
     def folder(self, number: int) -> Path:
         """Where a trial's files are."""

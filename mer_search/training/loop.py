@@ -51,7 +51,7 @@ class Epoch(NamedTuple):
     stage: int = 2  # 1 action units, 2 emotions
     microbatches: int = 1  # that a batch was cut into, so that its activations fit the device
     test_accuracy: float = math.nan  # of emotions, to look at
-    test_f1: float = math.nan  # macro F1 of emotions, over the classes that occur, to look at
+    test_f1: float = math.nan  # evaluation.metrics.macro_f1 of emotions, to look at
 
 
 class Trained(NamedTuple):

@@ -116,10 +116,11 @@ def _by_list(
     chosen = []
     for subject, name, label in rows:
         key, place = layout.clip_key(subject, name), number(label)
+        named = f"{key[0]}/{name}"
         if place is None or place >= len(THREE):
-            problems.append(Problem(f"{subject}/{name}", f"its label in {LIST} must be 0, 1 or 2, but is {label!r}"))
+            problems.append(Problem(named, f"its label in {LIST} must be 0, 1 or 2, but is {label!r}"))
         elif key in there:
             chosen.append(replace(there.pop(key), label=THREE[place]))
         elif key not in explained:
-            problems.append(Problem(f"{subject}/{name}", f"{LIST} has it, but the {layout.title} clips do not"))
+            problems.append(Problem(named, f"{LIST} has it, but the {layout.title} clips do not"))
     return chosen, problems
