@@ -134,7 +134,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     (pair,) = json.loads(met.stdout)["pairs"]
     mer_search("report")
     part = Path("runs/small/report.md").read_text().split("## Comparisons that were made")[1].split("\n## ")[0]
-    assert "On 4 subjects, with 1 seed (1000):" in part
+    assert "On 4 subjects (sub01, sub02, sub03, sub04), with 1 seed (1000):" in part
     assert f"| trial 0 of small - trial 1 of small | {pair['difference']:+.3f} |" in part
     (kept,) = Path("runs/compare").glob("*.json")
     kept.write_text("{}")
