@@ -15,6 +15,7 @@ from mer_search.confirmation.target import trial_target
 from mer_search.errors import StorageError, UsageError
 from mer_search.search import study as studies
 from mer_search.search.resume import check_agrees
+from mer_search.search.samplers import sampler
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import NOT_COUNTED, open_storage
 from mer_search.search.study import open_study
@@ -115,3 +116,22 @@ def test_what_is_killed_goes_on_loses_no_finished_fold_and_leaves_nothing_behind
     campaign.confirm("small", 0, 2, seeds=2, kills=1, most=20)
     assert campaign.wrong == []
     assert campaign.kills == 4
+
+
+@pytest.mark.parametrize("n_set", [1, 2])
+def test_a_trial_that_was_killed_while_it_was_drawn_has_the_values_of_one_that_was_not(
+    begin, make_search, executor, tmp_path, n_set
+):
+    """Values are drawn one after the other: one that is there already is drawn again, and not taken."""
+    _, whole = begin(trials=3)
+    search = replace(make_search(), out=tmp_path / "killed")
+    storage = open_storage(f"sqlite:///{tmp_path}/killed.db", create=True)
+    study = open_study(search, storage, "small")
+    drive(search, study, executor, 2)
+    study.sampler = sampler(search.file.sampler, search.seed, 2)
+    trial = study.ask()
+    for axis in search.file.axes[:n_set]:
+        axis.suggest(trial)
+    again = open_study(search, storage, "small")
+    drive(search, again, executor, 3)
+    assert [trial.params for trial in again.get_trials()] == [trial.params for trial in whole.get_trials()]

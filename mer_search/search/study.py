@@ -186,6 +186,8 @@ def run(
         study.sampler = sampler(search.file.sampler, search.seed, waiting.number if waiting else len(there))
         trial = study.ask()
         flight[trial.number] = trial
+        if waiting:
+            _draw_again(study, trial, waiting)
         if TOLD not in trial.user_attrs:
             trial.set_user_attr(TOLD, min(flight))
         try:
@@ -214,6 +216,15 @@ def run(
         for trial in flight.values():  # no fault of theirs: a later call takes them up
             with suppress(UpdateFinishedTrialError, StorageInternalError):
                 wait_again(study, trial)
+
+
+def _draw_again(study: optuna.Study, trial: optuna.Trial, waiting: FrozenTrial) -> None:
+    """Draw what a trial had drawn when the process was killed, and forget it: values that are drawn one after the other
+    are then what they would have been. The trial keeps what it has."""
+    apart = {*trial.relative_params, *waiting.system_attrs.get("fixed_params", {})}  # drawn together, or not at all
+    for name, distribution in waiting.distributions.items():
+        if name not in apart:
+            study.sampler.sample_independent(study, waiting, name, distribution)
 
 
 def restore(
