@@ -17,7 +17,7 @@ from uuid import uuid4
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from mer_search.engine.task import Failed, Finished, Progress
 from mer_search.errors import (
@@ -187,7 +187,7 @@ def run(
         trial = study.ask()
         flight[trial.number] = trial
         if waiting:
-            _draw_again(study, trial, waiting)
+            _draw_again(search, study, trial, waiting)
         if TOLD not in trial.user_attrs:
             trial.set_user_attr(TOLD, min(flight))
         try:
@@ -218,13 +218,16 @@ def run(
                 wait_again(study, trial)
 
 
-def _draw_again(study: optuna.Study, trial: optuna.Trial, waiting: FrozenTrial) -> None:
-    """Draw what a trial had drawn when the process was killed, and forget it: values that are drawn one after the other
-    are then what they would have been. The trial keeps what it has."""
-    apart = {*trial.relative_params, *waiting.system_attrs.get("fixed_params", {})}  # drawn together, or not at all
-    for name, distribution in waiting.distributions.items():
-        if name not in apart:
-            study.sampler.sample_independent(study, waiting, name, distribution)
+def _draw_again(search: Search, study: optuna.Study, trial: optuna.Trial, waiting: FrozenTrial) -> None:
+    """Of a trial that was killed while it was drawn, draw what it has, and forget it: values that are drawn one after
+    the other are then what they would have been."""
+    try:
+        search.file.suggest(FixedTrial(waiting.params))
+    except ValueError:  # values are missing
+        apart = {*trial.relative_params, *waiting.system_attrs.get("fixed_params", {})}  # drawn together, or not at all
+        for name, distribution in waiting.distributions.items():
+            if name not in apart:
+                study.sampler.sample_independent(study, waiting, name, distribution)
 
 
 def restore(
