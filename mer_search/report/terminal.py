@@ -125,7 +125,7 @@ def duration(seconds: float) -> str:
 
 def operations(flop: float) -> str:
     """A number of floating-point operations as a person says it: "8.7 TFLOP", "39 PFLOP"."""
-    power = max(0, min(4, int(math.log10(flop)) // 3 - 2))
+    power = max(0, min(4, int(math.log10(max(flop, 1))) // 3 - 2))  # 0 where all folds are on disk
     return f"{flop / 1000 ** (power + 2):.3g} {'MGTPE'[power]}FLOP"
 
 
