@@ -14,7 +14,7 @@ from mer_search.config import Value, digest, explain
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.summary import Comparison, NetworkScore, Pair
 from mer_search.errors import DataError
-from mer_search.evaluation.metrics import Interval, Ints, fold_confusion, occurring, tail, uf1
+from mer_search.evaluation.metrics import Interval, Ints, fold_confusion, tail, uf1, without_clips
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import holm, paired_interval, permutation_p, uf1_interval
 from mer_search.files import write_whole
@@ -76,7 +76,7 @@ def comparison(
         pairs=_pairs(met[0], met[1:]),
         pairs_on_other=_pairs(some[0], some[1:]) if MIN_SUBJECTS <= len(other) < len(subjects) else (),
         winner=networks[best].name,
-        not_counted=tuple(name for name, counts in zip(classes, occurring(met[0].matrices), strict=True) if not counts),
+        not_counted=without_clips(met[0].matrices, classes),
         winner_shown=all(pair.shown for pair in _pairs(met[best], [*met[:best], *met[best + 1 :]])),
     )
 

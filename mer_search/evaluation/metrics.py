@@ -67,6 +67,11 @@ def occurring(matrix: NDArray[Any]) -> Classes:
     return np.asarray(matrix.sum(-1).reshape(-1, matrix.shape[-1]).any(0))
 
 
+def without_clips(matrix: NDArray[Any], classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes, of these K names, that have no clips in the confusion matrices (..., K, K) and do not count."""
+    return tuple(name for name, there in zip(classes, occurring(matrix), strict=True) if not there)
+
+
 def uar(matrix: NDArray[Any]) -> Floats:
     """Unweighted average recall of confusion matrices (..., K, K) -> (...): mean over classes of TP / clips."""
     return _mean_over(recall_by_class(matrix), matrix.sum(-1) > 0)

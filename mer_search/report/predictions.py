@@ -8,7 +8,7 @@ import numpy as np
 from mer_search.confirmation.score import AS_GIVEN, LogComparison, LogScore, ScoredLog, pooled
 from mer_search.data.clips import Problem
 from mer_search.evaluation.folds import EVERYBODY
-from mer_search.evaluation.metrics import accuracy, fold_confusion, last, macro_f1, occurring
+from mer_search.evaluation.metrics import accuracy, fold_confusion, last, macro_f1, without_clips
 from mer_search.evaluation.predictions import Predictions
 from mer_search.inference.export import SCRIPT, Exported, script_refusal
 from mer_search.inference.predict import ClipPrediction, Confirmed
@@ -102,10 +102,15 @@ def evaluated(folds: Sequence[Predictions], loaded: Loaded, leaks: bool) -> dict
         for fold, f1, right in zip(folds, macro_f1(matrices), accuracy(matrices), strict=True)
     ]
     missing = sorted(set(loaded.folds) - {fold.subject for fold in folds})
-    clips = zip(loaded.run.data.classes, occurring(matrices), strict=True)
-    absent = [name for name, there in clips if not there]
-    facts = {"dataset": loaded.folder.title, "synthetic": loaded.folder.synthetic, "leaks": leaks}
-    return facts | {"subjects": subjects, "missing": missing, "not_counted": absent} | pooled(matrices).model_dump()
+    return {
+        "dataset": loaded.folder.title,
+        "synthetic": loaded.folder.synthetic,
+        "leaks": leaks,
+        "subjects": subjects,
+        "missing": missing,
+        "not_counted": without_clips(matrices, loaded.run.data.classes),
+        **pooled(matrices).model_dump(),
+    }
 
 
 def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
