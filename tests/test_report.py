@@ -82,8 +82,11 @@ def test_a_class_that_does_not_count_is_named():
     assert "Not counted" not in legend(SUMMARY)
     assert "Not counted, for no clip is of it: b." in top_table([absent]).caption
     assert classes(absent)[1].cells[1][2:] == ("", "") != classes(absent)[1].cells[0][2:]
-    without = {"all": SCORE, "other": SCORE, "tuning": SCORE | {"classes_left_out": (1,)}}
-    assert "no clip is of it: b (of tuning)." in legend(summary_with(rules=ALONE | {"tail": without}))
+    some = {"all": SCORE, "other": SCORE | {"classes_left_out": (1,)}, "tuning": SCORE | {"classes_left_out": (0,)}}
+    searched = summary_with(rules=ALONE | {"tail": some})
+    assert "no clip is of it: b (among other)." in legend(searched)  # corrected figures are of all tuning subjects
+    lacking = searched.model_copy(update={"uf1_bbc": searched.uf1_bbc.model_copy(update={"classes_left_out": (1,)})})
+    assert "no clip is of it: b (among other, tuning)." in legend(lacking)
 
 
 def test_what_the_leaking_rule_adds_is_said_in_points():

@@ -108,7 +108,11 @@ def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs:
     shown = p_holm < SIGNIFICANT and (interval is None or interval[0] > 0 or interval[1] < 0)
     same = np.array_equal(first.matrices, second.matrices)
     names = f"{first.name} and {second.name}"
-    why = f"; {few} subject{'s are' if few > 1 else ' is'} too few to show any" if 2 / 2**few >= SIGNIFICANT else ""
+    why = (
+        f"; {few} subject{'s are' if few > 1 else ' is'} too few to show a difference"
+        if 2 / 2**few >= SIGNIFICANT
+        else ""
+    )
     numbers = _numbers(one, other, interval, p_holm, pairs) + why
     if same:
         alone = ", for both give all clips one class" if first.matrices.sum((0, 1)).any(0).sum() == 1 else ""

@@ -159,6 +159,7 @@ def corrected(trials: Sequence[Path], tuning: Sequence[str], rule: str) -> Corre
         cross_fitted=_estimate(cross_fit(matrices)),
         trials=len(complete),
         n_subjects=len(tuning),
+        classes_left_out=tuple(np.flatnonzero(~metrics.occurring(matrices)).tolist()),
         of=Source(trials=tuple(complete), subjects=tuple(tuning)),
     )
 

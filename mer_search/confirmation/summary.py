@@ -56,6 +56,7 @@ class Corrected(Estimate):
     cross_fitted: Estimate  # of the best trial on each half of the subjects, scored on the other half
     trials: int
     n_subjects: int
+    classes_left_out: tuple[int, ...] = ()  # without a clip
     of: Source
 
 

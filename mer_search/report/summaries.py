@@ -90,11 +90,13 @@ def legend(summary: Summary) -> str:
 
 def _absent(summary: Summary) -> Iterator[str]:
     """The classes of which some subjects have no clip, and which subjects, if not all."""
-    groups = summary.rules["tail"]
+    groups = {group: score.classes_left_out for group, score in shown(summary.rules["tail"])}
+    if summary.uf1_bbc:  # of all tuning subjects, also where some were not asked for
+        groups["tuning"] = summary.uf1_bbc.classes_left_out
     for place, name in enumerate(summary.classes):
-        without = [group for group, score in groups.items() if place in score.classes_left_out]
+        without = [group for group, left_out in groups.items() if place in left_out]
         if without:
-            yield name if "all" in without else f"{name} (of {', '.join(without)})"
+            yield name if "all" in without else f"{name} (among {', '.join(without)})"
 
 
 def shown(groups: Mapping[str, AnyScore]) -> list[tuple[str, AnyScore]]:
