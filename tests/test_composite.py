@@ -9,7 +9,7 @@ from mer_search.confirmation.target import Target
 from mer_search.data import open_folder
 from mer_search.data.check import facts_of
 from mer_search.data.readers import composite
-from mer_search.errors import DataError
+from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.report.clips import print_check
 from mer_search.report.summaries import summary_rows
@@ -129,6 +129,8 @@ def test_rows_of_the_list_without_a_clip_are_problems(root):
     assert "must be 0, 1 or 2, but is '7'" in problems["sub01/EP02_01f"]
     assert "frame folder is missing" in problems["sub05/EP02_07"]
     assert facts_of(folder)["subjects_without_clips"] == ["sub01", "sub05"]
+    with pytest.raises(UsageError, match=r"'sub05' is none.*; all clips of sub05 are left out, see"):
+        load_data(root, Run(), silent, "006, sub05")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,12 @@ def test_no_other_subjects_and_no_deviation_are_claimed_where_there_are_none():
     assert "these are all subjects, so the figures below are too good" in text
 
 
+def test_classes_that_do_not_count_are_named():
+    without = summary_with(rules={"tail": {"all": SCORE | {"classes_left_out": (1,)}}})
+    text = methods.paragraph(Run(), without, STUDY, ENVIRONMENT)
+    assert f"(MEGC 2019), without {without.classes[1]}, of which there is no clip; we give" in text
+
+
 def test_the_latex_table_has_a_row_for_every_estimate():
     rows = [line for line in methods.latex(SUMMARY).splitlines() if "&" in line]
     assert rows[1] == r"tail, no epoch selected & all & 0.600 $\pm$ 0.020 & 0.500--0.700 & 0.610 & 0.620 \\"

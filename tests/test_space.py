@@ -78,6 +78,10 @@ def test_the_default_study_varies_what_the_specification_asks_for():
     assert (study.trials, study.subjects, study.rule) == (100, "hardest", "tail")
 
 
+def test_subjects_may_be_a_list():
+    assert space.parse('subjects = ["sub01", 7]\n' + SMALL, "x").subjects == "sub01, 7"
+
+
 def test_the_published_networks_come_first():
     first = space.load("default").start[0]
     assert (first["input.channels"], first["model.stem_width"], first["train.lr"]) == ("nr", 256, 8e-4)

@@ -48,6 +48,12 @@ class Folder:
         return tuple(sorted({clip.subject for clip in self.clips}))
 
     @property
+    def subjects_without_clips(self) -> list[str]:
+        """The subjects all of whose clips are left out."""
+        owners = (each.clip.partition("/") for each in self.problems if not each.usable)
+        return sorted({subject for subject, slash, _ in owners if slash} - set(self.subjects))
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The task's classes, in order."""
         return self.dataset.tasks[self.task].classes

@@ -35,15 +35,9 @@ def facts_of(folder: Folder) -> dict[str, Any]:
         "n_of_three_frames": sum(bool(clip.numbers) for clip in clips),
         "n_with_action_units": sum(bool(clip.action_units) and "?" not in clip.action_units for clip in clips),
         "usable": enough(clips),
-        "subjects_without_clips": _lost(folder),
+        "subjects_without_clips": folder.subjects_without_clips,
         "problems": [{"clip": each.clip, "what": each.what, "usable": each.usable} for each in folder.problems],
     }
-
-
-def _lost(folder: Folder) -> list[str]:
-    """The subjects all of whose clips are left out."""
-    owners = (each.clip.partition("/") for each in folder.problems if not each.usable)
-    return sorted({subject for subject, slash, _ in owners if slash} - set(folder.subjects))
 
 
 def _emotions(folder: Folder) -> dict[str, dict[str, list[str]]]:

@@ -8,7 +8,7 @@ from mer_search.confirmation.summary import Summary
 from mer_search.data import DATASETS
 from mer_search.evaluation.metrics import tail_epochs
 from mer_search.report.document import Code, Section, decimals
-from mer_search.report.summaries import every_estimate, group_title
+from mer_search.report.summaries import absent, every_estimate, group_title
 from mer_search.report.terminal import interval, plural
 
 FLOWS = {
@@ -63,6 +63,8 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any], environment: di
     last = tail_epochs(run.train.epochs)
     tail = f"the mean probability over the last {last} epochs" if last > 1 else "the last epoch"
     given = "the mean and standard deviation over seeds, and " if len(summary.seeds) > 1 else ""
+    names = ", ".join(absent(summary))
+    without = f", without {names}, of which there is no clip" if names else ""
     sentences = [
         f"We used {summary.dataset}: {summary.n_clips} clips of {summary.n_subjects} subjects in {len(classes)} "
         f"classes ({', '.join(classes)}), evaluated leave-one-{run.data.leave_out}-out.",
@@ -72,7 +74,7 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any], environment: di
         _search(study, summary),
         f"Each fold was trained with {seeds} that the search never used. A clip's class is that of {tail}, so no epoch "
         "is chosen on the test subject. True and false positives are summed over all folds before UF1 and UAR are "
-        f"taken (MEGC 2019); we give {given}a 95 % interval over subjects.",
+        f"taken (MEGC 2019){without}; we give {given}a 95 % interval over subjects.",
         "For comparison with earlier papers only, we also give UF1 with each fold's epoch chosen on its test subject.",
         f"Software: mer-search {environment['mer-search']}, PyTorch {environment['torch']}, "
         f"Python {environment['python']}.",

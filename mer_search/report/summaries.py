@@ -66,7 +66,7 @@ def legend(summary: Summary) -> str:
     honest, leaking = _published(summary)
     sentences = [
         (True, "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects."),
-        (True, not_counted(_absent(summary))),
+        (True, not_counted(absent(summary))),
         (several, "UF1 and sd: mean and deviation over seeds."),
         (True, f"95 %: for {people(summary)}. baseline: the better one's UF1 on the same subjects."),
         (by_database, "Leave-one-database-out: no network saw a clip of the database that it is tested on."),
@@ -88,7 +88,7 @@ def legend(summary: Summary) -> str:
     return " ".join(sentence for applies, sentence in sentences if applies and sentence)
 
 
-def _absent(summary: Summary) -> Iterator[str]:
+def absent(summary: Summary) -> Iterator[str]:
     """The classes of which some subjects have no clip, and which subjects, if not all."""
     groups = {group: score.classes_left_out for group, score in shown(summary.rules["tail"])}
     if summary.uf1_bbc:  # of all tuning subjects, also where some were not asked for
@@ -277,7 +277,7 @@ def top_table(summaries: Sequence[Summary]) -> Table:
         "UF1, sd and 95 %: tail, no epoch selected; mean and deviation over seeds, for new people like these.",
         f"{of} the {never} that the search never scored{easier}." if first.n_tuning < first.n_subjects else "",
         "LEAKS: best test epoch, the rule of published figures.",
-        not_counted(_absent(first)),
+        not_counted(absent(first)),
     ]
     head, caption = ("network", "UF1", "sd", "95 % interval", "other", "LEAKS"), " ".join(filter(None, sentences))
     return Table(head, rows, caption, title=_asked(first)).without_empty()

@@ -106,7 +106,7 @@ def proxy_line(found: Proxy) -> str:
     best = " These are among the best, whose scores lie close together; over all trials it would be higher."
     return (
         f"The search's score against the confirmed UF1 of {len(found.trials)} trials {where}: rank correlation "
-        f"{correlation}: {found.conclusion}.{best if len(found.trials) < found.of else ''}"
+        f"{correlation}: {found.conclusion}.{best if found.ci95 and len(found.trials) < found.of else ''}"
     )
 
 

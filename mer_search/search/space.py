@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from mer_search.config import (
     Part,
@@ -55,6 +55,12 @@ class Fields(Part):
     space: dict[str, Any] = Field({})  # axes that are varied, by their dotted paths; at least one
     when: dict[str, Any] = Field({})  # conditions: an axis is sampled only where other axes have these values
     start: list[Any] = Field([])  # the first trials, before the sampler chooses
+
+    @field_validator("subjects", mode="before")
+    @classmethod
+    def _names(cls, given: Any) -> Any:
+        """A list of names is what they are beside each other."""
+        return ", ".join(map(str, given)) if isinstance(given, list) else given
 
 
 LASTING = ("base", "recipe", "subjects", "set", "space", "when", "rule", "sampler", "pruner", "also")  # never change

@@ -16,7 +16,7 @@ from mer_search.data import Folder, fit, open_folder
 from mer_search.data.clips import Clip, Problem, enough
 from mer_search.data.store import Motion, load
 from mer_search.data.synthetic.dataset import write_dataset
-from mer_search.errors import DataError
+from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import RANKED, select_subjects
 from mer_search.training.dataset import Clips
 
@@ -116,7 +116,12 @@ def _select(
     databases = {name: present & set(members) for name, members in lists if present & set(members)}
     for clip in clips:
         databases.setdefault(clip.database, set()).add(clip.fold(leave_out))
-    return select_subjects(text, sorted(present), ranked, databases)
+    try:
+        return select_subjects(text, sorted(present), ranked, databases)
+    except UsageError as error:
+        lost = [name for name in folder.subjects_without_clips if name in text]
+        why = f"; all clips of {', '.join(lost)} are left out, see `mer-search data check`" if lost else ""
+        raise UsageError(f"{error}{why}") from error
 
 
 def cache() -> Path:
