@@ -231,6 +231,19 @@ def test_a_plan_that_is_not_there_or_no_toml(tmp_path):
         load_plan(str(tmp_path / "none.toml"))
 
 
+@pytest.mark.parametrize(("subjects", "others", "too_few"), [(6, 1, ""), (6, 2, "6"), (7, 2, ""), (5, 1, "5")])
+def test_too_few_subjects_are_told_by_the_least_p_that_there_can_be(subjects, others, too_few):
+    """Subjects on whom two networks agree do not count, and p is corrected for pairs."""
+    right, wrong = (np.tile(rows, (1, subjects + 1, 1, 1)) for rows in ([[2, 0], [0, 2]], [[1, 1], [1, 1]]))
+    right[0, -1] = wrong[0, -1]
+    met = [Contestant("right", "", right), *[Contestant("wrong", "", wrong)] * others]
+    names = [f"s{k}" for k in range(subjects + 1)]
+    (pair, *_) = comparison(met, names, (0,), (), "ab", "MEGC", False).pairs
+    assert pair.shown != bool(too_few)
+    assert ("too few" in pair.numbers) == (f"{too_few} subjects on whom they differ are too few" in pair.numbers)
+    assert ("too few" in pair.numbers) == bool(too_few)
+
+
 def test_all_seeds_and_networks_are_scored_by_the_same_classes():
     """No clip is of the third class; one network says it once, with its second seed."""
     says = np.array([[[3, 1, 0], [1, 3, 0], [0, 0, 0]], [[3, 0, 1], [1, 3, 0], [0, 0, 0]]])[:, None]

@@ -166,6 +166,27 @@ def test_a_databases_name_selects_its_subjects(root):
     assert loaded.select("smic, 007") == ("s01", "s02", "007")
 
 
+@pytest.mark.parametrize(
+    ("searched", "scored", "folder", "tuning"),
+    [
+        ("casme2", ("sub01", "sub09"), ".", ("sub01",)),  # a part, and then the whole
+        ("composite", ("sub01", "s01"), "CASME2", ("sub01",)),
+        ("composite", ("casme2",), "CASME2", ("sub01", "sub04", "sub05")),  # databases were left out
+        ("megc2019", ("sub1", "s1"), ".", ("s01", "sub01")),  # its flow images, whose folders may be called so
+        ("samm", ("006",), "CASME2", ()),
+        ("samm", ("sub01",), ".", ()),  # of that name, but of another database
+    ],
+)
+def test_people_that_a_search_on_another_dataset_scored_are_not_free_of_it(
+    root, tmp_path, searched, scored, folder, tuning
+):
+    run = with_values(Run(), {"prep.size": 32, "flow.size": 16, "data.task": "3"})
+    loaded = load_data(root / folder, run, silent)
+    target = Target(with_values(run, {"data.dataset": searched}), "trial 7", tmp_path, checksum="x", tuning=scored)
+    job = Confirmation(target, loaded, loaded.select("all"), (0,))
+    assert (job.is_transfer, set(job.tuning)) == (True, set(tuning))
+
+
 def test_objective_classes_are_those_of_the_databases_that_have_them(root):
     rows = [[1, "EP02_01f", None, 11, 15, 20, None, "4", "happiness", "III"],
             [4, "EP12_02f", None, 11, 15, 20, None, "4", "repression", "VI"]]  # fmt: skip

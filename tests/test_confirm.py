@@ -193,20 +193,20 @@ def test_some_subjects_do_not_take_the_place_of_the_whole(confirmation):
 
 
 def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, executor, tmp_path):
-    """Nobody there was searched, and its folds lie apart from those of the trial on its own data."""
+    """Its folds lie apart from those of the trial on its own data; the people of its flow images are among these."""
     write_casme2(tmp_path / "casme2", 3)
     target = confirmation.target
     loaded = load_data(tmp_path / "casme2", with_values(target.run, {"data.task": "3", "prep.size": 32}), silent)
     there = confirming.Confirmation(target, loaded, loaded.select("all"), (1000,))
     assert there.is_transfer and not confirmation.is_transfer
-    assert there.tuning == () and there.groups == {"all": ("sub01", "sub02", "sub03")}
+    assert there.tuning == ("sub01", "sub02", "sub03") and list(there.groups) == ["all"]
     assert there.store != confirmation.store and there.store.name.startswith(f"{confirmation.store.name}-")
     folds, _ = _train(there, executor)
     summary = summaries.summarise(there, folds)
     assert summary.title.endswith("on another dataset")
     assert summary.dataset == "CASME II, 3 classes"
     assert summary.uf1_bbc is None
-    assert (summary.n_tuning, summary.n_subjects) == (0, 3) and summary.is_leak_free("tail", "all")
+    assert (summary.n_tuning, summary.n_subjects) == (3, 3) and not summary.is_leak_free("tail", "all")
 
 
 def test_a_trial_that_is_where_the_search_started_takes_its_folds_and_the_other_way_round(

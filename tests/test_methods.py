@@ -14,7 +14,7 @@ SUMMARY = summary_with(
     rules={"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE | {"sd": None}}},
     baselines={"rbf_svm": {"all": PLAIN}},
 )
-STUDY = {"sampler": "tpe", "pruner": "recall-rungs", "trials": 100, "subjects": 10, "finalists": 3}
+STUDY = {"sampler": "tpe", "pruner": "recall-rungs", "trials": 100, "subjects": 10, "finalists": 3, "is_best": True}
 ENVIRONMENT = {"mer-search": "0.1", "torch": "2.13", "python": "3.11"}
 
 
@@ -48,6 +48,11 @@ def test_what_is_configured_is_what_is_said():
         "over the last 8 epochs",
     ):
         assert words in text
+
+
+def test_finals_are_said_to_have_chosen_the_trial_that_they_chose():
+    text = methods.paragraph(Run(), SUMMARY, STUDY | {"is_best": False}, ENVIRONMENT)
+    assert "(trials pruned by recall-rungs); it is not the one of them that the search put first; the figures" in text
 
 
 def test_no_other_subjects_and_no_deviation_are_claimed_where_there_are_none():

@@ -47,20 +47,23 @@ def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]
         by_key = {(fold.seed, fold.subject): fold for fold in trained}
         matrices = tail_matrices(by_key, job.seeds, job.subjects)
         met.append(Contestant(job.target.title, digest(job.loaded.run), matrices, job.target.changed))
-    other, classes = first.groups.get("other", ()), first.loaded.run.data.classes
-    return comparison(met, first.subjects, first.seeds, other, classes, folder.title, folder.synthetic)
+    tuning = [subject for subject in first.subjects if any(job.tuned[subject] for job in jobs)]
+    classes = first.loaded.run.data.classes
+    return comparison(met, first.subjects, first.seeds, tuning, classes, folder.title, folder.synthetic)
 
 
 def comparison(
     met: Sequence[Contestant],
     subjects: Sequence[str],
     seeds: Sequence[int],
-    other: Sequence[str],
+    tuning: Sequence[str],
     classes: Sequence[str],
     dataset: str,
     synthetic: bool,
 ) -> Comparison:
-    """The comparison of networks from their confusion matrices, whose subjects, seeds and classes these are."""
+    """The comparison of networks from their confusion matrices, whose subjects, seeds and classes these are; a search
+    has chosen one of them by the scores of the subjects `tuning`."""
+    other = [subject for subject in subjects if tuning and subject not in tuning]
     places = [subjects.index(subject) for subject in other]
     some = [each._replace(matrices=each.matrices[:, places]) for each in met]
     networks = tuple(_network(each, subjects) for each in met)
@@ -70,11 +73,12 @@ def comparison(
         synthetic=synthetic,
         subjects=tuple(subjects),
         seeds=tuple(seeds),
+        tuning=tuple(tuning),
         other=tuple(other),
         networks=networks,
         clips_by_subject=dict(zip(subjects, met[0].matrices[0].sum((-2, -1)).tolist(), strict=True)),
         pairs=_pairs(met[0], met[1:]),
-        pairs_on_other=_pairs(some[0], some[1:]) if MIN_SUBJECTS <= len(other) < len(subjects) else (),
+        pairs_on_other=_pairs(some[0], some[1:]) if len(other) >= MIN_SUBJECTS else (),
         winner=networks[best].name,
         not_counted=without_clips(met[0].matrices, classes),
         winner_shown=all(pair.shown for pair in _pairs(met[best], [*met[:best], *met[best + 1 :]])),
@@ -104,16 +108,15 @@ def _pairs(first: Contestant, others: Sequence[Contestant]) -> tuple[Pair, ...]:
 
 def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs: int) -> Pair:
     one, other = (float(uf1(each.matrices.sum(1)).mean()) for each in (first, second))
-    interval, (seeds, few) = paired_interval(first.matrices, second.matrices), first.matrices.shape[:2]
+    interval, seeds = paired_interval(first.matrices, second.matrices), len(first.matrices)
+    few = int((first.matrices != second.matrices).any((0, 2, 3)).sum())  # subjects on whom they differ
     shown = p_holm < SIGNIFICANT and (interval is None or interval[0] > 0 or interval[1] < 0)
     same = np.array_equal(first.matrices, second.matrices)
     names = f"{first.name} and {second.name}"
-    why = (
-        f"; {few} subject{'s are' if few > 1 else ' is'} too few to show a difference"
-        if 2 / 2**few >= SIGNIFICANT
-        else ""
-    )
-    numbers = _numbers(one, other, interval, p_holm, pairs) + why
+    numbers = _numbers(one, other, interval, p_holm, pairs)
+    if few and pairs * 2 / 2**few >= SIGNIFICANT:  # the least p that there can be
+        they = f"{few} subject{'s on whom they differ are' if few > 1 else ' on whom they differ is'}"
+        numbers += f"; {they} too few to show a difference{f' of {pairs} at once' * (pairs > 1)}"
     if same:
         alone = ", for both give all clips one class" if first.matrices.sum((0, 1)).any(0).sum() == 1 else ""
         matrix = f"the same confusion matrix for every subject{' and seed' * (seeds > 1)}"

@@ -10,6 +10,8 @@ from pathlib import Path
 from mer_search.config import Data, digest
 from mer_search.confirmation.target import Target
 from mer_search.data import fit
+from mer_search.data.readers.annotation import without_zeros
+from mer_search.data.readers.layouts import LAYOUTS
 from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
 from mer_search.engine.task import Progress as Trained
@@ -71,8 +73,14 @@ class Confirmation:
 
     @property
     def tuning(self) -> tuple[str, ...]:
-        """The subjects that the search scored."""
-        return () if self.is_transfer else self.loaded.tested_by(self.target.tuning)
+        """The subjects that the search scored. Of another dataset, those that it has in common with the search's: by
+        their names in the same database, or in any that may have been a part of what was searched on."""
+        if not self.is_transfer:
+            return self.loaded.tested_by(self.target.tuning)
+        searched, scored = self.target.run.data.dataset, set(map(without_zeros, self.target.tuning))
+        several = searched not in LAYOUTS
+        own = [clip for clip in self.loaded.clips if several or clip.database in ("", searched)]
+        return tuple({clip.subject: clip for clip in own if scored & {without_zeros(clip.subject), clip.database}})
 
     @property
     def tuned(self) -> dict[str, bool]:

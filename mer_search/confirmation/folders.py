@@ -7,7 +7,7 @@ import optuna
 
 from mer_search.confirmation.summary import read_summary
 from mer_search.errors import UsageError
-from mer_search.search.storage import results
+from mer_search.search.storage import ranked_trials, results
 
 
 def confirmations(study: optuna.Study) -> dict[int, Path]:
@@ -24,7 +24,8 @@ def confirmed_uf1(study: optuna.Study) -> dict[int, float]:
 
 
 def confirmation(study: optuna.Study, trial: int | None) -> Path:
-    """The folder of a trial's confirmation; of the best one, by its UF1 on all subjects, if `trial` is None."""
+    """The folder of a trial's confirmation; if `trial` is None, of the one that the search puts first: to choose by
+    confirmed figures would make these look better than they are."""
     results(study)  # moved ones are told, instead of that nothing is confirmed
     folders = confirmations(study)
     if trial is None and not folders:
@@ -32,7 +33,8 @@ def confirmation(study: optuna.Study, trial: int | None) -> Path:
             f"study {study.study_name!r} must have a trial confirmed on all subjects, but has none; run `mer-search "
             "confirm` without --subjects first, or give --study-name if another study is meant"
         )
-    number = next(iter(confirmed_uf1(study))) if trial is None else trial
+    ranked = [each.number for each in ranked_trials(study) if each.number in folders]
+    number = next(iter([*ranked, *folders])) if trial is None else trial
     if number not in folders:
         have = f"confirmed: {', '.join(f'trial {each}' for each in folders)}" if folders else "none is confirmed"
         raise UsageError(f"--trial must be confirmed on all subjects, but {trial} is not ({have}); confirm it first")

@@ -134,7 +134,7 @@ def compare_logs(first: Log, second: Log) -> LogComparison:
     return LogComparison(
         n_shared=len(shared),
         not_shared=(len(one) - len(shared), len(other) - len(shared)),
-        found=comparison(met, subjects, seeds=(), other=(), classes=classes, dataset="", synthetic=False),
+        found=comparison(met, subjects, seeds=(), tuning=(), classes=classes, dataset="", synthetic=False),
     )
 
 

@@ -95,11 +95,12 @@ class Comparison(Part):
     synthetic: bool
     subjects: tuple[str, ...]
     seeds: tuple[int, ...]
-    other: tuple[str, ...]  # the subjects that the search never scored
+    tuning: tuple[str, ...] = ()  # the subjects that a search scored which chose one of the networks
+    other: tuple[str, ...]  # the ones that it never scored; () without a search
     networks: tuple[NetworkScore, ...]
     clips_by_subject: dict[str, int]
     pairs: tuple[Pair, ...]  # the first network against each of the others
-    pairs_on_other: tuple[Pair, ...]  # the same on the other subjects; () if these are few, or all
+    pairs_on_other: tuple[Pair, ...]  # the same on the other subjects; () if these are few
     winner: str  # the network with the highest mean UF1; of equals the first
     winner_shown: bool  # whether it is shown to be better than each of the others
     not_counted: tuple[str, ...] = ()  # classes of which these subjects have no clip
@@ -109,6 +110,10 @@ class Comparison(Part):
     def against_start(self) -> Pair | None:
         """The first network and the start; None without a start, or if they are the same."""
         return next((pair for pair in self.pairs if pair.second == self.start), None)
+
+    def on_other(self, pair: Pair) -> Pair | None:
+        """One of its pairs, on the other subjects."""
+        return self.pairs_on_other[self.pairs.index(pair)] if self.pairs_on_other else None
 
 
 class Summary(Part):

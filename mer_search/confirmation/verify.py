@@ -15,7 +15,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.config import Run, digest, with_values
 from mer_search.confirmation.compare import Contestant, comparison, tail_matrices
-from mer_search.confirmation.confirm import groups_of
 from mer_search.confirmation.folders import store_of
 from mer_search.confirmation.scoring import baselines_file, confirmed_folds, corrected, figures, read_subjects, tables
 from mer_search.confirmation.summary import Comparison, Corrected, confirm_again, read_summary
@@ -207,9 +206,8 @@ def _comparison(store: Path, told: Comparison, tuned: Mapping[str, bool], classe
     for network in told.networks:
         matrices = tail_matrices(_folds_of(network.digest, store, keys), told.seeds, told.subjects)
         met.append(Contestant(network.name, network.digest, matrices, network.changed))
-    never_scored = groups_of(tuned, {}).get("other", ())
-    other = [subject for subject in told.subjects if subject in never_scored]
-    found = comparison(met, told.subjects, told.seeds, other, classes, told.dataset, told.synthetic)
+    tuning = [subject for subject in told.subjects if tuned[subject]]
+    found = comparison(met, told.subjects, told.seeds, tuning, classes, told.dataset, told.synthetic)
     return found.model_copy(update={"start": told.start})
 
 

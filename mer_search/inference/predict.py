@@ -73,7 +73,7 @@ class Confirmed:
 
 
 def find_confirmed(study: optuna.Study, trial: int | None) -> Confirmed:
-    """A trial's confirmation on all subjects of the study; the best one if `trial` is None."""
+    """A trial's confirmation on all subjects of the study; see `folders.confirmation`."""
     folder = confirmation(study, trial)
     others = {f"trial-{number}": f"trial {number} (UF1 {uf1:.3f})" for number, uf1 in confirmed_uf1(study).items()}
     others.pop(folder.name)

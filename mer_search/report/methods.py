@@ -141,14 +141,18 @@ def _training(run: Run) -> str:
 
 
 def _search(study: dict[str, Any], summary: Summary) -> str:
-    finals = f"the best {study['finalists']} were trained with further seeds, and the best mean was chosen; "
+    chosen = ""
+    if not study["is_best"]:
+        chosen = "it is not the one of them that the search put first; "
+    elif study["finalists"]:
+        chosen = f"the best {study['finalists']} were trained with further seeds, and the best mean was chosen; "
     pruned = "no trial was stopped early" if study["pruner"] == "none" else f"trials pruned by {study['pruner']}"
     others = "these are all subjects, so the figures below are too good as far as the choice was luck"
     if summary.n_tuning < summary.n_subjects:
         others = "the figures of the other subjects had no part in it"
     return (
         f"The configuration was found by {study['trials']} trials of {study['sampler']} search on {study['subjects']} "
-        f"subjects ({pruned}); {finals if study['finalists'] else ''}{others}."
+        f"subjects ({pruned}); {chosen}{others}."
     )
 
 

@@ -13,7 +13,7 @@ from mer_search.files import write_whole
 from mer_search.model.flops import cost
 from mer_search.presets import PRESETS, PUBLIC, PUBLISHED_BY_SUBJECT, PUBLISHED_MARK, preset
 from mer_search.report.document import Cell, Document, Section, Table, Text, decimals, write_document
-from mer_search.report.summaries import better_baseline, changes_lines, lead
+from mer_search.report.summaries import better_baseline, changes_lines, comparison_lines, lead
 from mer_search.report.terminal import interval, not_counted, plural, say, show
 
 RULES = (
@@ -101,8 +101,8 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
         "networks exchanged subject by subject; of several pairs, corrected for their number (Holm). "
         f"{not_counted(comparison.not_counted)}".strip()
     )
-    for pair in comparison.pairs:
-        say(pair.conclusion)
+    for line in comparison_lines(comparison):
+        say(line)
     if step.name:
         say(f"{step.name}: {comparison.winner}{'' if comparison.winner_shown else ' (not shown)'}\n")
 

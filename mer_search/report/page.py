@@ -73,32 +73,32 @@ def write_comparison(found: Comparison, page: Path) -> Path:
 
 def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> Path:
     """The report of a study in its results folder: report.html, the same as report.md, its trials as trials.csv, and
-    the clips that all networks have wrong as always_wrong.csv. It is of a confirmed trial, by default the best of them.
+    the clips that all networks have wrong as always_wrong.csv. It is of a confirmed trial, by default the one that the
+    search puts first.
 
     Raises:
         UsageError: if the trial is not confirmed.
         DataError: if a confirmation cannot be read.
     """
     out, best = results(study), best_trial(study)
-    confirmed = {number: read_summary(path / "summary.json") for number, path in folders.confirmations(study).items()}
-    ranked = sorted(confirmed, key=lambda number: confirmed[number].tail.uf1, reverse=True)
-    trial = ranked[0] if trial is None and ranked else trial
-    folder = None if trial is None else folders.confirmation(study, trial)
+    confirmed = {path: read_summary(path / "summary.json") for path in folders.confirmations(study).values()}
+    folder = None if trial is None and not confirmed else folders.confirmation(study, trial)
     first = lead(study.user_attrs["synthetic"], NOT_CONFIRMED)
     found, faces, paper = list[Section](), list[Section](), list[Section]()
     if source := folder or (best and trial_folder(out, best.number)):
         run = read_config(source / "config.json")
         clips, errors = saliency.clips_of(study, run, progress), of_study(study)
-        if folder and trial is not None:
-            summary, asked = confirmed[trial], list(confirmed_folds(folder).values())
+        if folder:
+            summary, asked = confirmed[folder], list(confirmed_folds(folder).values())
             tuning = [each for name in study.user_attrs["subjects"] for each in summary.databases.get(name, (name,))]
             first = result(summary)
             found = [
-                *chosen([confirmed[number] for number in ranked], summary),
+                *chosen(sorted(confirmed.values(), key=lambda each: -each.tail.uf1), summary),
                 *_sections(summary, asked, read_history(folder), tuning),
             ]
             faces = [saliency.looked_at(folder, asked, run, clips, progress)]
-            paper = [methods.section(run, summary, search.facts(study), _environment(folder))]
+            facts = search.facts(study) | {"is_best": best is not None and folder.name == f"trial-{best.number}"}
+            paper = [methods.section(run, summary, facts, _environment(folder))]
         faces.append(saliency.always_wrong(errors, run.data.classes, clips))
         write_whole(out / "always_wrong.csv", mistakes_csv(errors, run.data.classes))
     progress("drawing charts", 0, 1)
@@ -137,14 +137,14 @@ def result(summary: Summary) -> list[Block]:
 
 
 def chosen(confirmed: Sequence[Summary], first: Summary) -> list[Section]:
-    """Which of the confirmed trials the page is of, the best first; nothing if there is one alone."""
+    """Which of the confirmed trials, the best first, the page is of; nothing if there is one alone."""
     if len(confirmed) < 2:
         return []
     each = ", ".join(f"{summary.title} {summary.tail.uf1:.3f}" for summary in confirmed)
     said = (
-        f"This page is of {first.title}, UF1 {first.tail.uf1:.3f}. Confirmed are {each}. Choosing the best of them by "
-        "these figures is again a choice: the best looks better than it is. `mer-search report --trial NUMBER` shows "
-        "another."
+        f"This page is of {first.title}, UF1 {first.tail.uf1:.3f}. Confirmed are {each}. `mer-search report --trial "
+        "NUMBER` shows another. The search's own choice comes without it: choosing the best of them by these figures "
+        "would be again a choice, and the best looks better than it is."
     )
     return [Section("Confirmed trials", [Text(said), summaries.top_table(confirmed)])]
 
@@ -246,7 +246,7 @@ def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> list[figur
 def comparison(found: Comparison) -> list[Block]:
     """Networks on the same subjects and seeds, and what follows for each pair."""
     seeds = f"{plural(len(found.seeds), 'seed')} ({', '.join(map(str, found.seeds))})"
-    lines = [Text(f"{pair.conclusion}.") for pair in found.pairs]
+    lines = map(Text, summaries.comparison_lines(found))
     named = f" ({', '.join(found.subjects)})" * (len(found.subjects) <= NAMED_SUBJECTS)
     return [Text(f"On {plural(len(found.subjects), 'subject')}{named}, with {seeds}:"), *_comparison(found), *lines]
 

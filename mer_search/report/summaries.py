@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from mer_search.config import Value
 from mer_search.confirmation.difficulty import Ranked
-from mer_search.confirmation.summary import NAMED_VALUES, Comparison, Estimate, Score, Summary
+from mer_search.confirmation.summary import NAMED_VALUES, Comparison, Estimate, Pair, Score, Summary
 from mer_search.evaluation.metrics import LEAKS
 from mer_search.report.document import Block, Table, Text, Tone, decimals
 from mer_search.report.terminal import interval, not_counted, plural
@@ -177,8 +177,8 @@ def _against_baselines(summary: Summary) -> Text:
     ensemble = f" With its {seeds} seeds averaged: {score.averaged.uf1:.3f}, {side} the baseline." if seeds > 1 else ""
     columns = zip(*score.confusion, strict=True)
     predicted = [name for name, column in zip(summary.classes, columns, strict=True) if any(column)]
-    nothing = len(predicted) == 1 < len(summary.classes) - len(score.classes_left_out)
-    ensemble += f" It calls every clip {predicted[0]}: it has learnt nothing." if nothing else ""
+    one_class = len(predicted) == 1 < len(summary.classes) - len(score.classes_left_out)
+    ensemble += f" It calls every clip {predicted[0]}." if one_class else ""
     if score.uf1 <= best:
         said = f"mean UF1 {score.uf1:.3f} does NOT beat a baseline: {called} reaches {best:.3f}.{ensemble}"
         return Text(f"{summary.title}: {said}", "bad", f"{question} No.")
@@ -227,10 +227,17 @@ def gap(summary: Summary) -> str:
     return f"Picking the epoch on the test {tested} {adds} (UF1 {honest:.3f} -> {leaking:.3f})."
 
 
-def comparison_lines(comparison: Comparison, trials: int) -> list[str]:
+def comparison_lines(comparison: Comparison, trials: int = 1) -> list[str]:
     """What follows for the first network against each other one, the search's start last; the first `trials` networks
     are those that were to be confirmed."""
-    lines = [f"{pair.conclusion}." for pair in comparison.pairs if pair.second != comparison.start]
+    lines = []
+    for pair in comparison.pairs:
+        if pair.second != comparison.start:
+            lines += [f"{pair.conclusion}.", *_on_other(comparison, pair)]
+    if comparison.tuning and lines:
+        lines.append(
+            f"Scores of {_of(comparison)} had a part in choosing: on them, what was chosen looks better than it is."
+        )
     if trials > 1:
         lines.append(
             f"Choosing the best of {trials} by these figures is again a choice: the best of them "
@@ -239,23 +246,33 @@ def comparison_lines(comparison: Comparison, trials: int) -> list[str]:
     return lines if comparison.start is None else [*lines, *_start(comparison)[2]]
 
 
+def _of(comparison: Comparison) -> str:
+    return f"{len(comparison.tuning)} of these {plural(len(comparison.subjects), 'subject')}"
+
+
+def _on_other(comparison: Comparison, pair: Pair) -> list[str]:
+    """What a pair shows on the subjects that had no part in choosing."""
+    never, alone = plural(len(comparison.other), "subject"), comparison.on_other(pair)
+    return [f"On the {never} that the search never scored: {alone.numbers}."] if alone else []
+
+
 def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
     """Whether the search found something better than where it started: a tone, the answer, and what shows it."""
     found, start, pair = comparison.networks[0].name, comparison.start, comparison.against_start
     if pair is None:
         return "bad", "No.", [f"The search found NOTHING better than where it started: {start} is where it started."]
-    alone = [
-        f"On the {plural(len(comparison.other), 'subject')} that the search never scored: {each.numbers}."
-        for each in comparison.pairs_on_other[comparison.pairs.index(pair) :][:1]
-    ]
+    alone, on_other = _on_other(comparison, pair), comparison.on_other(pair)
     if pair.same:
         said = f"{found} does NOT differ from {start}: the same confusion matrix for every subject."
         return "bad", "No.", [said, *alone]
     if not pair.shown:
         return "unsure", "Not shown.", [f"{found} is NOT shown to be better than {start}: {pair.numbers}.", *alone]
-    if pair.difference > 0:
+    if pair.difference < 0:
+        return "bad", "No, worse.", [f"{found} is WORSE than {start}: {pair.numbers}.", *alone]
+    if not comparison.tuning or (on_other and on_other.shown and on_other.difference > 0):
         return "good", "Yes.", [f"{found} is better than {start}: {pair.numbers}.", *alone]
-    return "bad", "No, worse.", [f"{found} is WORSE than {start}: {pair.numbers}.", *alone]
+    said = f"{found} is better than {start}, but it was chosen by the scores of {_of(comparison)}: {pair.numbers}."
+    return "unsure", "Not clearly.", [said, *alone]
 
 
 def top_table(summaries: Sequence[Summary]) -> Table:
