@@ -7,14 +7,15 @@ someone is to read, and for which network, is drawn. A study sees S of them; a n
 population. Shapes: M trials, S subjects, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.special import expit, ndtri
 
 from mer_search.data.synthetic.dataset import COUNTS
-from mer_search.evaluation.metrics import uf1
+from mer_search.evaluation.metrics import confusion, uf1
 from mer_search.evaluation.statistics import bbc, paired_interval, uf1_interval
+from mer_search.search.pruner import PRUNERS
 
 FIVE = np.array(list(COUNTS.values()))  # (26, 5) clips of each class
 THREE = np.stack([FIVE[:, [1, 2]].sum(1), FIVE[:, 0], FIVE[:, 3]], axis=1)  # as MEGC 2019: negative, positive, surprise
@@ -66,29 +67,88 @@ def simulate(repeats: int, tuning: int, other: int, spread: float, table: np.nda
     """Search on some people, confirm with new seeds on others, and compare what is said with the truth.
 
     Returns:
-        By `naive` (the best trial's own score), `bbc` and `other`: how often the interval covers the truth of the
-        chosen network, how much the score exceeds it on average, and the interval's mean width.
+        By `naive` (the best trial's own score), `bbc`, `pruned` (`bbc` of the trials that a pruner did not stop) and
+        `other`: how often the interval covers the truth of the chosen network, how much the score exceeds it on
+        average, and the interval's mean width.
     """
-    random = np.random.default_rng([repeats, tuning, other])
-    found: dict[str, list[tuple[float, float, float]]] = {"naive": [], "bbc": [], "other": []}
+    random, orders = np.random.default_rng([repeats, tuning, other]), np.random.default_rng(repeats)
+    found: dict[str, list[tuple[float, float, float]]] = {"naive": [], "bbc": [], "pruned": [], "other": []}
     for _ in range(repeats):
         population = Population(random, spread, table)
         trials = population.meet(tuning)(np.arange(TRIALS))
         best = int(uf1(trials.sum(1)).argmax())
         again = population.meet(other)(np.full(SEEDS, best))
+        left = not_stopped(trials, orders)
+        survivor = left[uf1(trials[left].sum(1)).argmax()]
         said = {
-            "naive": (float(uf1(trials[best].sum(0))), uf1_interval(trials[best][None])),
-            "bbc": bbc(trials),
-            "other": (float(uf1(again.sum(1)).mean()), uf1_interval(again)),
+            "naive": (best, float(uf1(trials[best].sum(0))), uf1_interval(trials[best][None])),
+            "bbc": (best, *bbc(trials)),
+            "pruned": (survivor, *bbc(trials[left])),
+            "other": (best, float(uf1(again.sum(1)).mean()), uf1_interval(again)),
         }
-        truth = population.truth[best]
-        for name, (score, interval) in said.items():
-            low, high = interval or (1.0, 0.0)  # what cannot be estimated covers nothing
+        for name, (network, score, interval) in said.items():
+            truth, (low, high) = population.truth[network], interval or (1.0, 0.0)  # what has none covers nothing
             found[name].append((low <= truth <= high, score - truth, high - low))
     return {
         name: dict(zip(("coverage", "bias", "width"), np.mean(rows, axis=0), strict=True))
         for name, rows in found.items()
     }
+
+
+def not_stopped(trials: np.ndarray, random: np.random.Generator) -> list[int]:
+    """The trials (M, S, K, K), one after the other, that the pruner `recall` does not stop."""
+    clips = np.maximum(trials[0].sum((0, 2)), 1)  # (K,) of each class
+    weights = (trials[0].sum(-1) / clips).sum(-1)  # (S,)
+    recall = (np.diagonal(trials, axis1=-2, axis2=-1) / clips).sum(-1) / weights  # (M, S)
+    uf1s, ended = uf1(trials.sum(1)), list[int]()
+    for number, own in enumerate(recall):
+        rivals = recall[sorted(ended, key=lambda each: -uf1s[each])] if ended else None
+        race = PRUNERS["recall"].run(list(random.permutation(len(own))), 1, lambda epochs, it=rivals: it, weights)
+        need = next(race)
+        try:
+            while True:
+                need = race.send(own[need.subject])
+        except StopIteration as end:
+            ended += [number] * (end.value.behind is None)
+    return ended
+
+
+def trained_coverage(repeats: int, subjects: int, table: np.ndarray, features: int = 60) -> tuple[float, float, float]:
+    """What the interval covers where each fold trains a classifier of its own, by ridge regression, on other people.
+
+    Returns:
+        how often the truth of the classifier that is trained on all, how often that of a mean study, and how much the
+        score exceeds the first on average. Each person has an offset in all features.
+    """
+    random, n_classes = np.random.default_rng([repeats, subjects, len(table)]), table.shape[1]
+    centres = random.standard_normal((n_classes, features)) * 2 / np.sqrt(features)
+
+    def draw(people: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features, classes and people of clips."""
+        clips = table[random.integers(len(table), size=people)]
+        owner = np.repeat(np.arange(people), clips.sum(1))
+        labels = np.concatenate([np.repeat(np.arange(n_classes), row) for row in clips])
+        strength = np.exp(0.4 * random.standard_normal(people))[owner, None]
+        offset = SUBJECT * random.standard_normal((people, features))[owner]
+        return centres[labels] * strength + offset + random.standard_normal((len(labels), features)), labels, owner
+
+    def matrices(train: Sequence[np.ndarray], test: Sequence[np.ndarray]) -> np.ndarray:
+        mean, targets = train[0].mean(0), np.eye(n_classes)[train[1]]
+        moved = train[0] - mean
+        ridge = moved.T @ moved + 0.3 * len(moved) * np.eye(features)
+        weights = np.linalg.solve(ridge, moved.T @ (targets - targets.mean(0)))
+        return confusion(test[1], ((test[0] - mean) @ weights + targets.mean(0)).argmax(1), n_classes)
+
+    world, rows = draw(1500), []
+    for _ in range(repeats):
+        clips = draw(subjects)
+        tests = [clips[2] == subject for subject in range(subjects)]
+        tested = np.array([matrices([each[~test] for each in clips], [each[test] for each in clips]) for test in tests])
+        score, interval = float(uf1(tested.sum(0))), uf1_interval(tested[None]) or (1.0, 0.0)
+        rows.append((float(uf1(matrices(clips, world))), score, *interval))
+    truth, score, low, high = np.array(rows).T
+    covers = [float(((low <= true) & (true <= high)).mean()) for true in (truth, truth.mean())]
+    return (*covers, float((score - truth).mean()))
 
 
 def paired_coverage(repeats: int, subjects: int, spread: float, table: np.ndarray = FIVE) -> float:
@@ -112,6 +172,13 @@ def main() -> None:
                     f"{classes} classes  {subjects} people  spread {spread}  difference coverage {covered:.3f}",
                     flush=True,
                 )
+        for subjects in (10, 16, 26):
+            whole, mean, bias = trained_coverage(500, subjects, table)
+            print(
+                f"{classes} classes  {subjects} people  trained in each fold  coverage {whole:.3f} of what is trained "
+                f"on all, {mean:.3f} of a mean study  bias {bias:+.3f}",
+                flush=True,
+            )
     for table, classes in ((FIVE, 5), (THREE, 3)):
         for tuning, other in ((10, 16), (26, 26)):
             for spread in (0.0, 0.1, 0.3, 1.0):

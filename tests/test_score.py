@@ -310,7 +310,7 @@ def test_a_class_that_one_log_predicts_and_that_has_no_clip_counts_for_neither(s
     assert pair["difference"] == pytest.approx((low + high) / 2)
 
 
-def test_a_confirmations_own_log_meets_one_with_names(scored):
+def test_a_confirmations_own_log_meets_one_with_names(scored, mer_search):
     Path("megc_log.txt").write_text(MEGC)
     Path("summary.json").write_text(summary_with(classes=("negative", "Positive", "surprise")).to_json())
     names = dict(enumerate(("Negative", "positive", "surprise")))
@@ -319,6 +319,8 @@ def test_a_confirmations_own_log_meets_one_with_names(scored):
     Path("theirs.csv").write_text("\n".join([TITLES, *named]))
     for pair in (("theirs.csv", "megc_log.txt"), ("megc_log.txt", "theirs.csv")):
         assert scored(*pair)["comparison"]["found"]["pairs"][0]["same"]
+    shown = " ".join(mer_search("score", *pair).stdout.split())
+    assert ", the mean of 2 seeds; a search chose it by the scores of 10 of them" in shown
 
 
 def test_two_logs_that_cannot_be_compared_are_one_line(mer_search):

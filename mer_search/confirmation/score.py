@@ -47,6 +47,8 @@ class ScoredLog(Part):
     epochs: tuple[int, ...]  # () where the log has none
     rules: dict[str, LogScore]  # "last" and "best_test_epoch"; of a log without epochs "as_given", or ours "tail"
     names: dict[str, str] = Field({})  # of classes that the log numbers, where they are known
+    seeds: int | None = None  # whose mean a confirmation's own log is
+    n_tuning: int = 0  # subjects by whose scores a search chose what made it
 
 
 class LogComparison(Part):
@@ -78,6 +80,8 @@ def score(log: Log) -> ScoredLog:
         epochs=log.epochs,
         rules=rules,
         names={str(number): name for number, name in enumerate(ours.classes)} if ours else {},
+        seeds=len(ours.seeds) if ours else None,
+        n_tuning=ours.n_tuning if ours else 0,
     )
 
 

@@ -140,7 +140,9 @@ def print_logs(scored: Sequence[ScoredLog], compared: LogComparison | None) -> N
     the second."""
     for each in scored:
         subjects = next(iter(each.rules.values())).subjects
-        say(f"{each.name}: {plural(each.n_clips, 'clip')} of {plural(len(subjects), 'subject')}")
+        own = f", the mean of {plural(each.seeds, 'seed')}" if each.seeds else ""
+        own += f"; a search chose it by the scores of {each.n_tuning} of them" if each.n_tuning else ""
+        say(f"{each.name}: {plural(each.n_clips, 'clip')} of {plural(len(subjects), 'subject')}{own}")
         rows = [(TITLES[rule], it.uf1, interval(it.ci95), it.uar, it.accuracy) for rule, it in each.rules.items()]
         show(Table(("estimate", "UF1", "95 %", "UAR", "accuracy"), rows))
         if not compared:
