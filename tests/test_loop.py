@@ -270,19 +270,21 @@ def _held_out(loaded, seed=0):
     return leave_one_out(loaded.folds, loaded.subjects, TEST, 1, fold_seed(seed, TEST)).val
 
 
-def test_subjects_held_out_do_not_influence_training_but_are_judged_after_every_epoch(loaded):
-    out = _held_out(loaded)
-    labels, flow = loaded.tensors.labels.clone(), loaded.tensors.flow.clone()
+def test_subjects_held_out_do_not_influence_training_but_are_judged_after_every_epoch(either):
+    out = _held_out(either)
+    labels, flow = either.tensors.labels.clone(), either.tensors.flow.clone()
     labels[out], flow[out] = 0, flow[out].flip(-1)
+    units = [("99",) if clip in out else units for clip, units in enumerate(either.tensors.units)]
+    other_clips = either.tensors._replace(labels=labels, flow=flow, units=units)
     one, other = (
-        train(loaded, clips=clips, train__class_weights=1.0, **HELD_OUT)
-        for clips in (loaded.tensors, loaded.tensors._replace(labels=labels, flow=flow))
+        train(either, clips=clips, train__class_weights=1.0, **HELD_OUT) for clips in (either.tensors, other_clips)
     )
     np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
     assert losses(one) == losses(other)
     assert (one.predictions.val_log_likelihood != other.predictions.val_log_likelihood).all()
-    everybody = train(loaded, train__epochs=4, train__class_weights=1.0)
+    everybody = train(either, clips=other_clips, train__epochs=4, train__class_weights=1.0)
     assert (one.predictions.probabilities != everybody.predictions.probabilities).any()
+    assert losses(everybody)[0] != losses(one)[0]
     assert everybody.predictions.val_log_likelihood is None
 
 
@@ -319,24 +321,6 @@ def test_the_held_out_subjects_mean_log_likelihood_is_stored(loaded):
         chances = network(maps).log_softmax(1)[range(6), loaded.tensors.labels[out]]
     assert trained.predictions.val_log_likelihood.shape == (4,)
     assert trained.predictions.val_log_likelihood[-1] == pytest.approx(float(chances.mean()), abs=1e-3)
-
-
-def test_both_stages_leave_the_held_out_subjects_out(tiny_clips):
-    loaded = tiny_clips({"units.use": "as_they_are", "units.epochs": 2, "units.unfreeze_epoch": 1})
-    out = _held_out(loaded)
-    changed = [("99",) if i in out else units for i, units in enumerate(loaded.tensors.units)]
-    labels = loaded.tensors.labels.clone()
-    labels[out] = 0
-    one, other = (
-        train(loaded, clips=clips, train__val_subjects=1)
-        for clips in (loaded.tensors, loaded.tensors._replace(units=changed, labels=labels))
-    )
-    np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
-    assert losses(one) == losses(other)
-    assert len(losses(one)) == 2 + 3
-    assert (one.predictions.val_log_likelihood != other.predictions.val_log_likelihood).any()
-    everybody = train(loaded, clips=loaded.tensors._replace(units=changed, labels=labels))
-    assert losses(everybody)[0] != losses(one)[0]
 
 
 def test_bfloat16_is_used_where_there_are_units_for_it_and_a_step_is_not_too_small(loaded, monkeypatch):
