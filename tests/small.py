@@ -73,6 +73,21 @@ def write_casme2(
     return rows
 
 
+def casme2_row(subject: int | str, name: str, emotion: str = "others", units: str = "4", apex: int | str = 15) -> list:
+    """A row of CASME II's sheet: 10 frames."""
+    return [subject, name, None, 11, apex, 20, None, units, emotion]
+
+
+def write_still_casme2(
+    root: Path, rows: list[list], titles: list[str] = COLUMNS, name: str = "CASME2-coding-20140508.xlsx"
+) -> None:
+    """A CASME II folder: the sheet, and grey frames of the rows."""
+    write_book(root / name, [titles, *rows])
+    for row in rows:
+        folder = root / "Cropped" / f"sub{int(row[0]):02d}" / row[1]
+        write_frames(folder, (f"reg_img{k}.jpg" for k in range(row[3], row[5] + 1)))
+
+
 def face_points(height: int, width: int) -> np.ndarray:
     """The 68 points (68, 2) of a face that fills an image, in its pixels; only jaw and eyes lie where they should."""
     points = np.full((68, 2), (0.5, 0.6))

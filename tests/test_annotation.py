@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from small import COLUMNS, silent, write_book, write_casme2, write_frames
+from small import COLUMNS, casme2_row, silent, write_book, write_casme2, write_frames, write_still_casme2
 
 from mer_search.config import Frames, Prep, with_values
 from mer_search.data import open_folder
@@ -33,9 +33,8 @@ def test_action_units_of_a_cell(cell, expected):
 
 
 def test_what_is_no_action_unit_leaves_the_others(tmp_path):
-    _casme2(
-        tmp_path, [_row(1, f"EP01_0{k}", units=cell) for k, cell in enumerate(["R14+17+soft focus", "R14+17x", "foo"])]
-    )
+    cells = ["R14+17+soft focus", "R14+17x", "foo"]
+    write_still_casme2(tmp_path, [casme2_row(1, f"EP01_0{k}", units=cell) for k, cell in enumerate(cells)])
     folder = open_folder(tmp_path)
     assert [clip.action_units for clip in folder.clips] == [("R14", "17"), ("R14", "?"), ("?",)]
     assert [(problem.what.partition("4+L12, but ")[2], problem.usable) for problem in folder.problems] == [
@@ -54,19 +53,8 @@ def test_names_are_compared_without_leading_zeros():
     assert without_zeros("s10_ne_01") != without_zeros("s1_ne_01")
 
 
-def _row(subject, name, onset=11, offset=20, units="4", emotion="others"):
-    return [subject, name, None, onset, onset + 4, offset, None, units, emotion]
-
-
-def _casme2(root, rows, sheet="CASME2-coding-20140508.xlsx", titles=COLUMNS):
-    write_book(root / sheet, [titles, *rows])
-    for row in rows:
-        folder = root / "Cropped" / f"sub{int(row[0]):02d}" / str(row[1])
-        write_frames(folder, (f"reg_img{k}.jpg" for k in range(row[3], row[5] + 1)))
-
-
 def test_junk_and_files_where_folders_are_expected_are_not_looked_at(tmp_path):
-    _casme2(tmp_path, [_row(1, "EP01_01"), _row(1, "EP01_02")])
+    write_still_casme2(tmp_path, [casme2_row(1, "EP01_01"), casme2_row(1, "EP01_02")])
     clip = tmp_path / "Cropped" / "sub01" / "EP01_01"
     for place in (tmp_path, tmp_path / "Cropped", clip.parent, clip):
         for name in ("Thumbs.db", "desktop.ini", "sub02.lnk", "._reg_img1.jpg", ".DS_Store", "~$CASME2-coding-2.xlsx"):
@@ -84,7 +72,7 @@ def test_junk_and_files_where_folders_are_expected_are_not_looked_at(tmp_path):
 def test_upper_and_lower_case_make_no_difference(tmp_path):
     titles = ["SUBJECT", "filename", "", "Onset Frame", "APEXFRAME", "Offsetframe", "", "action units",
               "ESTIMATED emotion"]  # fmt: skip
-    write_book(tmp_path / "casme2-CODING-x.XLSX", [titles, _row("Sub01", "ep01_01F", emotion="OTHERS", units="r4")])
+    write_book(tmp_path / "casme2-CODING-x.XLSX", [titles, casme2_row("Sub01", "ep01_01F", "OTHERS", "r4")])
     write_frames(tmp_path / "CROPPED" / "SUB01" / "EP01_01f", (f"REG_IMG{k}.JPG" for k in range(11, 21)))
     (clip,) = open_folder(tmp_path).clips
     assert (clip.id, clip.label, clip.action_units, len(clip.frames)) == ("sub01/ep01_01F", "others", ("R4",), 10)
@@ -92,15 +80,15 @@ def test_upper_and_lower_case_make_no_difference(tmp_path):
 
 @pytest.mark.parametrize("subject", [1, 1.0, "1", "01", "1.0", "sub01", " Sub1 "])
 def test_subjects_are_written_in_many_ways(tmp_path, subject):
-    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, _row(subject, "EP01_01")])
+    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, casme2_row(subject, "EP01_01")])
     write_frames(tmp_path / "Cropped" / "sub01" / "EP01_01", (f"reg_img{k}.jpg" for k in range(11, 21)))
     assert [clip.subject for clip in open_folder(tmp_path).clips] == ["sub01"]
 
 
 def test_notes_below_the_table_are_no_clips_and_a_strange_or_missing_subject_a_problem(tmp_path):
-    _casme2(tmp_path, [_row(1, "EP01_01")])
-    note, strange = ["Coded by two people"], _row("one", "EP01_03")
-    rows = [_row(1, "EP01_01"), _row(None, "EP01_02"), note, strange, _row(1, "EP01_01")]
+    write_still_casme2(tmp_path, [casme2_row(1, "EP01_01")])
+    note, strange = ["Coded by two people"], casme2_row("one", "EP01_03")
+    rows = [casme2_row(1, "EP01_01"), casme2_row(None, "EP01_02"), note, strange, casme2_row(1, "EP01_01")]
     write_book(tmp_path / "CASME2-coding-20140508.xlsx", [COLUMNS, *rows])
     folder = open_folder(tmp_path)
     assert [clip.id for clip in folder.clips] == ["sub01/EP01_01"]
@@ -113,9 +101,9 @@ def test_notes_below_the_table_are_no_clips_and_a_strange_or_missing_subject_a_p
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_csv_exports_with_any_separator_and_encoding(tmp_path, separator):
-    _casme2(tmp_path, [_row(1, "EP01_01", units="R1+L2")])
+    write_still_casme2(tmp_path, [casme2_row(1, "EP01_01", units="R1+L2")])
     (tmp_path / "CASME2-coding-20140508.xlsx").unlink()
-    lines = [["exported by Zoë"], COLUMNS, _row(1, "EP01_01", units="R1+L2", emotion="surprise")]
+    lines = [["exported by Zoë"], COLUMNS, casme2_row(1, "EP01_01", "surprise", "R1+L2")]
     text = "\n".join(separator.join("" if cell is None else str(cell) for cell in line) for line in lines)
     (tmp_path / "CASME2-coding-2023apr16.CSV").write_bytes(text.encode("latin-1"))
     (clip,) = open_folder(tmp_path).clips
@@ -123,7 +111,7 @@ def test_csv_exports_with_any_separator_and_encoding(tmp_path, separator):
 
 
 def test_a_table_without_titles_is_refused(tmp_path):
-    _casme2(tmp_path, [_row(1, "EP01_01")], titles=["a", "b"])
+    write_still_casme2(tmp_path, [casme2_row(1, "EP01_01")], titles=["a", "b"])
     with pytest.raises(DataError, match="must have a row of titles with Subject and Filename"):
         open_folder(tmp_path)
 
@@ -133,7 +121,7 @@ def test_a_table_without_titles_is_refused(tmp_path):
     [("{}.jpg", 11), ("img{:04d}_aligned.jpg", 11), ("frame_det_00_{:06d}.bmp", 11), ("{:03d}.jpg", 0), ("{}.png", 1)],
 )
 def test_frames_of_other_names_are_taken_where_their_number_is_plain(tmp_path, name, first):
-    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, _row(1, "EP01_01")])
+    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, casme2_row(1, "EP01_01")])
     names = [name.format(k) for k in range(first, first + 10)]
     write_frames(tmp_path / "Cropped" / "sub01" / "EP01_01", [*names, "mask.png", "1_of_2.png"])
     folder = open_folder(tmp_path)
@@ -151,7 +139,7 @@ def test_frames_of_other_names_are_taken_where_their_number_is_plain(tmp_path, n
     ],
 )
 def test_frames_of_no_known_name_are_named_with_those_that_are_needed(tmp_path, names):
-    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, _row(1, "EP01_01")])
+    write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, casme2_row(1, "EP01_01")])
     write_frames(tmp_path / "Cropped" / "sub01" / "EP01_01", names)
     (problem,) = open_folder(tmp_path).problems
     assert not problem.usable
@@ -161,7 +149,7 @@ def test_frames_of_no_known_name_are_named_with_those_that_are_needed(tmp_path, 
 
 
 def test_a_known_name_goes_before_others_in_the_same_folder(tmp_path):
-    _casme2(tmp_path, [_row(1, "EP01_01")])
+    write_still_casme2(tmp_path, [casme2_row(1, "EP01_01")])
     folder = tmp_path / "Cropped" / "sub01" / "EP01_01"
     write_frames(folder, (f"{k}.jpg" for k in range(11, 21)))
     assert [path.name for path in open_folder(tmp_path).clips[0].frames] == [f"reg_img{k}.jpg" for k in range(11, 21)]
@@ -194,7 +182,7 @@ def test_onset_apex_and_offset_are_enough_for_one_map_or_two(tmp_path, mer_searc
 
 
 def test_of_three_frames_none_may_be_another_and_the_apex_must_not_be_the_onset(tmp_path):
-    rows = [_row(1, f"EP01_{k}") for k in range(4)]
+    rows = [casme2_row(1, f"EP01_{k}") for k in range(4)]
     rows[1][4], rows[2][4], rows[3][4] = 11, 20, "/"
     write_book(tmp_path / "CASME2-coding.xlsx", [COLUMNS, *rows])
     for row, numbers in zip(rows, [(11, 16, 20), (11, 20), (11, 20), (11, 15, 20)], strict=True):
@@ -206,7 +194,7 @@ def test_of_three_frames_none_may_be_another_and_the_apex_must_not_be_the_onset(
 
 def test_of_copies_processed_frames_are_taken_before_cropped_ones_and_raw_and_a_full_copy_before_an_empty_one(tmp_path):
     root = tmp_path / "raw"  # the path to the data does not tell
-    _casme2(root, [_row(1, f"EP01_0{k}") for k in (1, 2, 3)])
+    write_still_casme2(root, [casme2_row(1, f"EP01_0{k}") for k in (1, 2, 3)])
     write_frames(root / "A_raw" / "sub01" / "EP01_01", (f"img{k}.jpg" for k in range(11, 21)))
     write_frames(root / "denoised_masked" / "sub01" / "EP01_01", [])
     write_frames(root / "Cropped" / "__MACOSX" / "sub01" / "EP01_01", ["reg_img11.jpg"])
@@ -219,7 +207,7 @@ def test_of_copies_processed_frames_are_taken_before_cropped_ones_and_raw_and_a_
 
 
 def test_folders_that_may_not_be_read_are_not_looked_at(tmp_path, monkeypatch):
-    _casme2(tmp_path, [_row(1, "EP01_01")])
+    write_still_casme2(tmp_path, [casme2_row(1, "EP01_01")])
     (tmp_path / "lost+found").mkdir()
     listdir = os.listdir
 
@@ -233,15 +221,15 @@ def test_folders_that_may_not_be_read_are_not_looked_at(tmp_path, monkeypatch):
 
 
 def test_clips_outside_the_task_are_counted(tmp_path):
-    rows = [_row(1, "EP01_01"), _row(2, "EP01_01", emotion="Fear"), _row(3, "EP01_01", emotion="happiness")]
-    _casme2(tmp_path, rows)
+    emotions = ["others", "Fear", "happiness"]
+    write_still_casme2(tmp_path, [casme2_row(k, "EP01_01", emotion) for k, emotion in enumerate(emotions, 1)])
     assert open_folder(tmp_path).outside == {"fear": 1}
     assert open_folder(tmp_path, "7").outside == {}
     assert open_folder(tmp_path, "3").outside == {"fear": 1, "others": 1}
 
 
 def test_tables_of_other_names_are_to_be_renamed_to_those_that_are_known(tmp_path):
-    write_book(tmp_path / "labels.xlsx", [COLUMNS, _row(1, "EP01_01")])
+    write_book(tmp_path / "labels.xlsx", [COLUMNS, casme2_row(1, "EP01_01")])
     write_book(tmp_path / "inside" / "coding.csv", [["sub01", "EP02_01f"]])
     (tmp_path / "old.xls").touch()
     with pytest.raises(DataError) as refused:

@@ -1,5 +1,5 @@
 import pytest
-from small import COLUMNS, write_book, write_casme2, write_frames, write_sheet
+from small import COLUMNS, casme2_row, write_book, write_casme2, write_frames, write_sheet, write_still_casme2
 
 from mer_search.data import open_folder
 from mer_search.data.check import check_folder
@@ -128,10 +128,8 @@ def test_the_task_of_megc_has_its_clips_by_either_spreadsheet(tmp_path, sheet, e
     names = ["EP07_01", "EP07_04f", "EP10_03", "EP02_07"]  # three that became surprise in 2019, and one that always was
     titles = [*COLUMNS, "Objective Classes"] if sheet == "20190701" else COLUMNS
     labels = [emotion] * 3 + ["surprise"]
-    rows = [[24, name, None, 11, 15, 20, None, "1+2", label, "II"] for name, label in zip(names, labels, strict=True)]
-    write_book(tmp_path / f"CASME2-coding-{sheet}.xlsx", [titles, *(row[: len(titles)] for row in rows)])
-    for name in names:
-        write_frames(tmp_path / "Cropped" / "sub24" / name, (f"reg_img{k}.jpg" for k in range(11, 21)))
+    rows = [[*casme2_row(24, *each), "II"][: len(titles)] for each in zip(names, labels, strict=True)]
+    write_still_casme2(tmp_path, rows, titles, f"CASME2-coding-{sheet}.xlsx")
     three, seven = open_folder(tmp_path, "3"), open_folder(tmp_path, "7")
     assert ([clip.name for clip in three.clips], three.problems, three.outside) == (["EP02_07"], (), {emotion: 3})
     assert [clip.label for clip in seven.clips] == labels

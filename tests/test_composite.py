@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from small import COLUMNS, samm_row, silent, smic_row, write_book, write_frames, write_samm, write_smic
+from small import COLUMNS, casme2_row, samm_row, smic_row, write_book, write_samm, write_smic, write_still_casme2
 
 from mer_search.config import Run, with_values
 from mer_search.confirmation.confirm import Confirmation
@@ -13,29 +13,21 @@ from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.predictions import Predictions
 from mer_search.report.clips import print_check
 from mer_search.report.summaries import summary_rows
-from mer_search.search.workspace import load_data
+from mer_search.search.workspace import load_data, silent
 
-CASME2 = [
-    (1, "EP02_01f", "happiness"), (1, "EP19_05f", "disgust"), (4, "EP12_01f", "disgust"), (4, "EP12_02f", "repression"),
-    (5, "EP09_05f", "disgust"), (5, "EP02_07", "surprise"), (9, "EP05_05", "others"), (9, "EP05_09", "sadness"),
-]  # fmt: skip
+CASME2 = [casme2_row(*row) for row in [
+    (1, "EP02_01f", "happiness"), (1, "EP19_05f", "disgust"), (4, "EP12_01f", "disgust", "4", "/"),
+    (4, "EP12_02f", "repression"), (5, "EP09_05f", "disgust", "4", 11), (5, "EP02_07", "surprise"),
+    (9, "EP05_05", "others"), (9, "EP05_09", "sadness"),
+]]  # fmt: skip
 SAMM = [samm_row(6, "006_1_2", "Anger"), samm_row(7, "007_7_1", "Surprise"), samm_row(7, "007_7_2", "Other")]
 SMIC = [smic_row(1, "s1_ne_01", "negative"), smic_row(2, "s2_po_01", "positive")]
-
-
-def _casme2(root):
-    apex = {"EP12_01f": "/", "EP09_05f": 11}
-    rows = [[subject, name, None, 11, apex.get(name, 15), 20, None, "4", emotion] for subject, name, emotion in CASME2]
-    write_book(root / "CASME2-coding-20140508.xlsx", [COLUMNS, *rows])
-    for subject, name, _ in CASME2:
-        folder = root / "Cropped" / f"sub{subject:02d}" / name
-        write_frames(folder, (f"reg_img{k}.jpg" for k in range(11, 21)))
 
 
 @pytest.fixture
 def root(tmp_path):
     """The three databases side by side."""
-    _casme2(tmp_path / "data" / "CASME2")
+    write_still_casme2(tmp_path / "data" / "CASME2", CASME2)
     write_samm(tmp_path / "data" / "SAMM", SAMM)
     write_smic(tmp_path / "data" / "SMIC", SMIC)
     return tmp_path / "data"
@@ -188,8 +180,7 @@ def test_people_that_a_search_on_another_dataset_scored_are_not_free_of_it(
 
 
 def test_objective_classes_are_those_of_the_databases_that_have_them(root):
-    rows = [[1, "EP02_01f", None, 11, 15, 20, None, "4", "happiness", "III"],
-            [4, "EP12_02f", None, 11, 15, 20, None, "4", "repression", "VI"]]  # fmt: skip
+    rows = [[*CASME2[0], "III"], [*CASME2[3], "VI"]]
     write_book(root / "CASME2" / "CASME2-coding-20190701.xlsx", [[*COLUMNS, "Objective Classes"], *rows])
     folder = open_folder(root, "objective-5")  # SAMM spells its classes as numbers, SMIC has none
     assert _labels(folder) == {
