@@ -220,14 +220,6 @@ def test_folders_that_may_not_be_read_are_not_looked_at(tmp_path, monkeypatch):
     assert len(open_folder(tmp_path).clips) == 1
 
 
-def test_clips_outside_the_task_are_counted(tmp_path):
-    emotions = ["others", "Fear", "happiness"]
-    write_still_casme2(tmp_path, [casme2_row(k, "EP01_01", emotion) for k, emotion in enumerate(emotions, 1)])
-    assert open_folder(tmp_path).outside == {"fear": 1}
-    assert open_folder(tmp_path, "7").outside == {}
-    assert open_folder(tmp_path, "3").outside == {"fear": 1, "others": 1}
-
-
 def test_tables_of_other_names_are_to_be_renamed_to_those_that_are_known(tmp_path):
     write_book(tmp_path / "labels.xlsx", [COLUMNS, casme2_row(1, "EP01_01")])
     write_book(tmp_path / "inside" / "coding.csv", [["sub01", "EP02_01f"]])

@@ -43,7 +43,7 @@ def test_quirks_of_the_spreadsheet(tmp_path):
     rows = write_casme2(tmp_path, 3)
     rows[0][4] = "/"  # sub04 EP12_01f in the real one
     rows[1][4] = rows[1][3]  # apex = onset is kept: sub05 EP09_05f
-    rows[2][8] = "sadness"  # annotated, no class of the task
+    rows[2][8] = "Fear"  # annotated, no class of the task
     rows[3][8], rows[3][4] = "joy", "/"  # one problem is told of it
     rows[4][4] = 999
     rows[5][1] = "EP99_99"
@@ -56,6 +56,7 @@ def test_quirks_of_the_spreadsheet(tmp_path):
     assert [clips[name].apex for name in ("sub01/EP01_01f", "sub01/EP02_01f", "sub02/EP01_02f")] == [None, 11, None]
     assert (clips["sub02/EP03_02f"].label, clips["sub02/EP04_02f"].action_units) == ("others", ("?",))
     assert "sub01/EP03_01f" not in clips
+    assert folder.outside == {"fear": 1, "joy": 1}
     for problem, (clip, what, usable) in zip(
         folder.problems,
         [
@@ -132,7 +133,7 @@ def test_the_task_of_megc_has_its_clips_by_either_spreadsheet(tmp_path, sheet, e
     write_still_casme2(tmp_path, rows, titles, f"CASME2-coding-{sheet}.xlsx")
     three, seven = open_folder(tmp_path, "3"), open_folder(tmp_path, "7")
     assert ([clip.name for clip in three.clips], three.problems, three.outside) == (["EP02_07"], (), {emotion: 3})
-    assert [clip.label for clip in seven.clips] == labels
+    assert ([clip.label for clip in seven.clips], seven.outside) == (labels, {})
 
 
 def test_the_objective_classes_are_a_task_where_the_spreadsheet_has_them(tmp_path):
