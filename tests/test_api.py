@@ -67,7 +67,8 @@ def test_what_the_page_shows_leads_from_the_data_to_a_network_and_prints_nothing
     assert said[0].networks == ("sub01",)
     np.testing.assert_allclose(said[0].probabilities, kept, atol=2e-3)  # kept in half precision
     assert len(list(study_file.parent.glob("runs/small/confirm/trial-*/onnx/sub01.onnx"))) == 1
-    assert mer.export_final(result, device="cpu").path == result.folder / "final" / "everybody.onnx"
+    final = mer.export_final(result, device="cpu")
+    assert (final.path, final.real) == (result.folder / "final" / "everybody.onnx", 1)
     (pair,) = made["found"].pairs
     assert (pair.first, pair.second) == ("trial 0 of small", "trial 1 of small") and pair.numbers in pair.conclusion
     assert len(list(study_file.parent.glob("runs/compare/trial-0*.html"))) == 1

@@ -285,23 +285,13 @@ WAYS = {
 }  # fmt: skip
 
 
-def _untrained(folder: Path, data: Path, name: str, values: dict) -> Confirmed:
-    opened = open_folder(data)
-    run = fit(with_values(preset(name), values), opened, opened.clips)
-    path = checkpoint_file(folder, 1000, EVERYBODY)
-    path.parent.mkdir()
-    torch.manual_seed(0)
-    save_file({key: item.contiguous() for key, item in Network(run).state_dict().items()}, path)
-    return Confirmed(folder, run, {EVERYBODY: EVERYBODY}, data, summary_with(seeds=(1000,)))
-
-
 @pytest.mark.parametrize(("name", "values"), WAYS.values(), ids=WAYS)
-def test_frames_are_prepared_as_predict_prepares_them(tmp_path, monkeypatch, name, values):
+def test_frames_are_prepared_as_predict_prepares_them(confirmed, tmp_path, monkeypatch, name, values):
     one_graph(monkeypatch)
     write_casme2(tmp_path / "data", 2, 2)
     write_clip(tmp_path / "clip", 5, 23, (2.0, 1.0), 3, "img")
-    ours = _untrained(tmp_path, tmp_path / "data", name, values)
-    (written,) = export(ours, [EVERYBODY], None, silent, {"trained_on": "everybody"})
+    ours = replace(confirmed(name, values, tmp_path / "data"), folds={"sub01": "sub01"})
+    (written,) = export(ours, ["sub01"], None, silent)
     session = onnxruntime.InferenceSession(written.path)
     told = session.get_modelmeta().custom_metadata_map
     (one,) = predict(ours, [str(tmp_path / "clip")], None, Moments(6, 11, 22), "cpu", silent)
