@@ -39,8 +39,7 @@ def play(search, study, executor, stop_after=None):
 @pytest.fixture
 def searched(begin):
     """A search whose four trials were told, and its study."""
-    search, study = begin(TEXT, trials=4)
-    return search, study
+    return begin(TEXT, trials=4)
 
 
 def test_finalists_get_further_seeds_whose_mean_decides(searched, executor):
@@ -60,15 +59,25 @@ def test_finalists_get_further_seeds_whose_mean_decides(searched, executor):
     assert {trial.number for trial in ranked_trials(study)[:2]} == set(by_own_seed[:2])  # before all others
 
 
-def test_finals_that_were_stopped_go_on_where_they_were(searched, executor):
+def test_finals_that_are_to_come_or_were_stopped_are_told_and_go_on_where_they_were(searched, executor):
     search, study = searched
+    told = "; the finals are not over, `mer-search run` holds them when all trials have ended"
+    assert told in state_line(progress_of(study))
     play(search, study, executor, stop_after=3)
     assert FINALS not in study.user_attrs
+    assert search_cost(search, study, executor, 4, 1, silent) == NOTHING._replace(finals=2 * SEEDS * 4)
+    assert told in state_line(progress_of(study))
     there = {path: path.stat().st_mtime_ns for path in search.out.glob("finals/*/folds/*.npz")}
     assert len(there) >= 3
     play(search, study, executor)
     assert {path: path.stat().st_mtime_ns for path in there} == there
     assert play(search, study, executor) == []  # nor is it told again
+    assert told not in state_line(progress_of(study))
+    assert search_cost(search, study, executor, 4, 1, silent) == NOTHING
+    best = best_trial(study)
+    assert progress_of(study)["best"]["uf1_in_finals"] == mean(
+        [best.value, *study.user_attrs[FINALS][str(best.number)]]
+    )
 
 
 def test_who_lies_clearly_behind_the_leader_is_out(begin, executor, capsys):
@@ -118,19 +127,3 @@ def test_the_cost_of_finals_is_told_before_and_their_outcome_in_the_dashboard(
     order = [trial.number for trial in ranked_trials(study)]
     note = note_of(study._storage.get_study_system_attrs(study._study_id), None)["body"]
     assert [int(number) for number in re.findall(r"^\| \**(\d+)\** \|", note, re.M)][: len(order)] == order
-
-
-def test_finals_that_are_to_come_or_were_stopped_are_told(searched, executor):
-    search, study = searched
-    told = "; the finals are not over, `mer-search run` holds them when all trials have ended"
-    assert told in state_line(progress_of(study))
-    play(search, study, executor, stop_after=3)
-    assert search_cost(search, study, executor, 4, 1, silent) == NOTHING._replace(finals=2 * SEEDS * 4)
-    assert told in state_line(progress_of(study))
-    play(search, study, executor)
-    assert told not in state_line(progress_of(study))
-    assert search_cost(search, study, executor, 4, 1, silent) == NOTHING
-    best = best_trial(study)
-    assert progress_of(study)["best"]["uf1_in_finals"] == mean(
-        [best.value, *study.user_attrs[FINALS][str(best.number)]]
-    )
