@@ -150,14 +150,6 @@ def test_landmarks_lie_beside_the_composite_or_beside_a_database(root):
     }
 
 
-def test_a_databases_name_selects_its_subjects(root):
-    run = with_values(Run(), {"prep.size": 32, "flow.size": 16})
-    loaded = load_data(root, run, silent)
-    assert loaded.run.data.dataset == "composite"
-    assert loaded.select("casme2") == ("sub01", "sub04", "sub05")
-    assert loaded.select("smic, 007") == ("s01", "s02", "007")
-
-
 @pytest.mark.parametrize(
     ("searched", "scored", "folder", "tuning"),
     [
@@ -192,9 +184,12 @@ def test_objective_classes_are_those_of_the_databases_that_have_them(root):
     assert set(_labels(open_folder(root / "SAMM", "objective-7")).values()) == {"I"}
 
 
-def test_each_database_has_its_own_rows_in_a_confirmation(root, tmp_path):
+def test_a_databases_name_selects_its_subjects_and_each_has_its_own_rows_in_a_confirmation(root, tmp_path):
     run = with_values(Run(), {"prep.size": 32, "flow.size": 16})
     loaded = load_data(root, run, silent)
+    assert loaded.run.data.dataset == "composite"
+    assert loaded.select("casme2") == ("sub01", "sub04", "sub05")
+    assert loaded.select("smic, 007") == ("s01", "s02", "007")
     subjects = loaded.select("all")
     job = Confirmation(Target(run, "V3NR", tmp_path / "V3NR", tuning=("sub01",)), loaded, subjects, (0, 1))
     assert job.databases == {"casme2": ("sub01", "sub04", "sub05"), "samm": ("006", "007"), "smic": ("s01", "s02")}
