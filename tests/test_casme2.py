@@ -1,3 +1,4 @@
+import cv2
 import pytest
 from small import COLUMNS, casme2_row, write_book, write_casme2, write_frames, write_sheet, write_still_casme2
 
@@ -86,15 +87,17 @@ def test_missing_last_frames_shorten_a_clip_and_many_or_the_first_leave_it_out(t
     ]
 
 
-def test_an_unreadable_image_is_found_by_the_check(tmp_path):
+def test_an_unreadable_image_and_one_of_another_size_are_found_by_the_check(tmp_path):
     write_casme2(tmp_path, 2)
-    path = tmp_path / "Cropped/sub01/EP01_01f/reg_img15.jpg"
+    path, frame = (tmp_path / f"Cropped/sub01/EP0{clip}_01f/reg_img15.jpg" for clip in (1, 2))
     path.write_bytes(path.read_bytes()[:300])
+    cv2.imwrite(str(frame), cv2.resize(cv2.imread(str(frame)), (40, 40)))
     (tmp_path / "Cropped/sub02/EP01_02f/reg_img20.jpg").write_bytes(b"")
     report = check_folder(open_folder(tmp_path), lambda done, total: None)
-    assert [problem.clip for problem in report.problems] == ["sub01/EP01_01f", "sub02/EP01_02f"]
+    assert [problem.clip for problem in report.problems] == ["sub01/EP01_01f", "sub01/EP02_01f", "sub02/EP01_02f"]
     assert "reg_img15.jpg cannot be decoded" in report.problems[0].what
-    assert len(report.clips) == 6
+    assert "must have one size, but are 40 x 40 and 48 x 48 pixels" in report.problems[1].what
+    assert len(report.clips) == 5
 
 
 def test_a_spreadsheet_without_its_columns_or_frames(tmp_path):
@@ -104,8 +107,8 @@ def test_a_spreadsheet_without_its_columns_or_frames(tmp_path):
     write_sheet(sheet, rows)
     with pytest.raises(DataError, match="needs frames"):
         CASME2.read(sheet.parent, "5")
-    sheet.write_text("Subject,Filename\n1,EP01\n")
-    with pytest.raises(DataError, match=r"columns Subject, Filename, .* once, but has OnsetFrame 0 times, ApexFrame 0"):
+    sheet.write_text("Subject,Filename,Subject\n1,EP01,9\n")
+    with pytest.raises(DataError, match=r"columns Subject, .* once, but has Subject 2 times, OnsetFrame 0 times"):
         CASME2.read(sheet.parent, "5")
     sheet.rename(sheet.with_suffix(".xlsx"))
     with pytest.raises(DataError, match="must be a readable table"):

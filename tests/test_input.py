@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from small import COLUMNS, texture, write_book, write_casme2, write_flow_images, write_frames
 
 from mer_search.data import open_folder, prepare
-from mer_search.data.check import check_folder
 from mer_search.data.prepare import read_image
 from mer_search.data.readers import annotation
 from mer_search.data.readers.annotation import number, without_zeros
@@ -90,16 +89,6 @@ def test_an_image_is_refused_by_the_size_in_its_header_before_it_is_decoded(tmp_
             read_image(tmp_path / name)
 
 
-def test_frames_of_several_sizes_are_no_clip(tmp_path):
-    write_casme2(tmp_path, 2, 2)
-    frame = tmp_path / "Cropped/sub01/EP01_01f/reg_img20.jpg"
-    cv2.imwrite(str(frame), cv2.resize(cv2.imread(str(frame)), (40, 40)))
-    report = check_folder(open_folder(tmp_path), lambda done, total: None)
-    (problem,) = report.problems
-    assert problem.clip == "sub01/EP01_01f"
-    assert "must have one size, but are 40 x 40 and 48 x 48 pixels" in problem.what
-
-
 @pytest.mark.parametrize("kind", sorted(set(FILES) - SLOW))
 def test_a_spreadsheet_that_is_damaged_is_refused_or_read_as_it_was(tmp_path, kind):
     base = write_bases(tmp_path)["casme2"]
@@ -162,13 +151,6 @@ def test_a_name_of_thousands_of_digits_and_an_offset_of_billions_take_no_time(tm
     folder = open_folder(tmp_path)
     assert (len(folder.clips), len(folder.problems)) == (4, 2)
     assert "999999988 of its frames 11-999999999 are missing (the first: 12)" in folder.problems[0].what
-
-
-def test_a_column_that_is_there_twice_is_refused(tmp_path):
-    rows = write_casme2(tmp_path, 1, 2)
-    write_book(tmp_path / "CASME2-coding-20140508.xlsx", [["Subject", *COLUMNS], *([9, *row] for row in rows)])
-    with pytest.raises(DataError, match=r"must have each of the columns Subject, .* once, but has Subject 2 times"):
-        open_folder(tmp_path)
 
 
 def test_a_quotation_mark_that_is_never_closed_swallows_no_rows(tmp_path):
