@@ -293,6 +293,14 @@ def write_confirmation(job, executor) -> None:
     scoring.write(job, folds, scoring.summarise(job, folds))
 
 
+def events_until(executor, kind) -> list:
+    """An executor's events up to the first of that kind."""
+    found = []
+    while not any(isinstance(event, kind) for event in found):
+        found += executor.poll()
+    return found
+
+
 def over(search, trial, outcome=None, error=None) -> Job:
     """The job of a trial that has ended already, with values or an error."""
     return Job(trial, search.loaded, search.folder(trial.number), outcome=outcome, error=error, over=True)

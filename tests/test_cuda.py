@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from deadly import Deadly
-from small import NARROW
+from small import NARROW, events_until
 
 from mer_search.bench.speed import noise
 from mer_search.config import with_values
@@ -243,20 +243,12 @@ def test_a_killed_worker_and_a_poisoned_gpu_cost_one_fold_each():
         torch.ones(1, device="cuda")  # this process uses the GPU too: nothing may be forked from it
         task = Task(run, "noise", 0, "s1", 2000)
         executor.submit(task)
-        _events(executor, Progress)
+        events_until(executor, Progress)
         os.kill(executor._slots[0].process.pid, signal.SIGKILL)
-        assert _events(executor, Failed)[-1] == Failed(task, None, "SIGKILL")
+        assert events_until(executor, Failed)[-1] == Failed(task, None, "SIGKILL")
         poisoned = replace(task, epochs=1, state=Deadly("assert"))
         executor.submit(poisoned)
-        failed = _events(executor, Failed)[-1]
+        failed = events_until(executor, Failed)[-1]
         assert failed.task is poisoned and failed.error is None and "device-side assert" in failed.cause
         executor.submit(replace(task, epochs=3, run=_run(train__epochs=3)))
-        assert len(_events(executor, Finished)[-1].history) == 3
-
-
-def _events(executor, kind):
-    """Events up to the first of that kind, at the end."""
-    found = []
-    while not any(isinstance(event, kind) for event in found):
-        found += executor.poll()
-    return found
+        assert len(events_until(executor, Finished)[-1].history) == 3

@@ -10,6 +10,7 @@ import pytest
 import torch
 from deadly import Deadly
 from safetensors.torch import load as load_weights
+from small import events_until
 
 from mer_search.config import with_values
 from mer_search.engine import local, worker
@@ -36,14 +37,6 @@ def loaded(make_search, executor):
 def _tasks(loaded, subjects=SUBJECTS, **given):
     epochs = given.pop("epochs", loaded.run.train.epochs)
     return [Task(loaded.run, loaded.dataset, 0, subject, epochs, **given) for subject in subjects]
-
-
-def _events(executor, kind):
-    """Events up to the first of that kind."""
-    found = []
-    while not any(isinstance(event, kind) for event in found):
-        found += executor.poll()
-    return found
 
 
 @pytest.fixture
@@ -88,7 +81,7 @@ def test_a_half_trained_fold_goes_on_where_it_was_and_a_torn_one_from_its_start(
     state.write_bytes(damage(state.read_bytes()))
     (task,) = _tasks(loaded, ["sub02"], state=state)
     executor.submit(task)
-    found = _events(executor, Finished)
+    found = events_until(executor, Finished)
     assert [event.epoch.epoch for event in found if isinstance(event, Progress)] == trained
     np.testing.assert_array_equal(found[-1].predictions.probabilities, whole.predictions.probabilities)
     assert [row.epoch for row in found[-1].history] == [1, 2]
@@ -108,12 +101,12 @@ def test_weights_are_those_that_made_the_last_predictions(executor, loaded):
 def test_a_killed_worker_says_nothing_of_its_task_and_is_replaced(own, loaded, number):
     (task,) = _tasks(replace(loaded, run=with_values(loaded.run, {"train.epochs": 500})), ["sub01"])
     own.submit(task)
-    _events(own, Progress)
+    events_until(own, Progress)
     pid = own._slots[0].process.pid
     os.kill(pid, number)
     if number == signal.SIGTERM:  # workers do not hear it
         os.kill(pid, signal.SIGKILL)
-    lost = _events(own, Failed)[-1]
+    lost = events_until(own, Failed)[-1]
     assert (lost.task, lost.error) == (task, None)
     assert lost.cause == ("SIGKILL" if number == signal.SIGTERM else number.name)
     assert own.free == 1
@@ -135,7 +128,7 @@ def test_a_worker_that_is_silent_for_too_long_counts_as_dead(loaded):
         train_all(own, _tasks(loaded, ["sub01"]))
         os.kill(own._slots[0].process.pid, signal.SIGSTOP)
         own.submit(_tasks(loaded, ["sub01"])[0])
-        (lost,) = _events(own, Failed)
+        (lost,) = events_until(own, Failed)
         assert (lost.error, lost.cause) == (None, "a worker that trained no epoch for much too long")
         assert len(train_all(own, _tasks(loaded))) == 4
 
@@ -158,7 +151,7 @@ def test_a_defect_is_told_with_its_traceback_and_its_worker_is_replaced(own, loa
     broken = replace(loaded, run=with_values(loaded.run, {"flow.size": 64, "frames.maps": 2}))  # unlike the clips
     own.put(broken.dataset, loaded.tensors)
     own.submit(_tasks(broken, ["sub01"])[0])
-    (failed,) = _events(own, Failed)
+    (failed,) = events_until(own, Failed)
     assert isinstance(failed.error, Defect)
     assert "Traceback" in str(failed.error)
     assert own._slots == []
@@ -169,7 +162,7 @@ def test_a_defect_is_told_with_its_traceback_and_its_worker_is_replaced(own, loa
 def test_whatever_ends_a_worker_is_a_death_and_not_a_fault_of_the_task(own, loaded, cause):
     (task,) = _tasks(loaded, ["sub01"], state=Deadly(cause))
     own.submit(task)
-    (failed,) = _events(own, Failed)
+    (failed,) = events_until(own, Failed)
     assert (failed.error, failed.cause) == (None, cause)
     assert own._slots == []
 
@@ -178,7 +171,7 @@ def test_a_cancelled_task_is_heard_of_no_more_and_leaves_nothing(own, loaded, tm
     long = replace(loaded, run=with_values(loaded.run, {"train.epochs": 500}))
     (task,) = _tasks(long, ["sub01"], epochs=499, state=tmp_path / "state")
     own.submit(task)
-    _events(own, Progress)
+    events_until(own, Progress)
     own.cancel(task)
     own.discard(task.state)
     (other,) = _tasks(loaded, ["sub02"])
@@ -190,7 +183,7 @@ def test_a_cancelled_task_is_heard_of_no_more_and_leaves_nothing(own, loaded, tm
 
 def test_closing_does_not_wait_for_an_epoch_and_leaves_no_process(own, loaded):
     own.submit(_tasks(replace(loaded, run=with_values(loaded.run, {"train.epochs": 500})), ["sub01"])[0])
-    _events(own, Progress)
+    events_until(own, Progress)
     process = own._slots[0].process
     own.close()
     assert own._slots == []
