@@ -9,7 +9,7 @@ from mer_search.confirmation import compare as comparing
 from mer_search.confirmation import scoring
 from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.confirmation.confirm import Confirmation, confirm_all, prepare, train
-from mer_search.confirmation.plans import Step, follow, load_plan, plans
+from mer_search.confirmation.plans import Step, follow, load_plan
 from mer_search.confirmation.target import Target
 from mer_search.engine.task import Task
 from mer_search.engine.where import Where
@@ -160,9 +160,7 @@ def _follow(steps, strength):
     return met, winners
 
 
-def test_plans_that_come_with_the_package():
-    assert plans() == ["ablation", "decision"]
-    assert [step.subjects for step in load_plan("decision")] == ["1-10", "1-10", "all"]
+def test_the_plan_of_the_ablation_that_comes_with_the_package():
     assert load_plan("ablation") == (
         Step(name="ablation", compare=("V3NR", "ablation-A", "ablation-B"), subjects="all"),
     )

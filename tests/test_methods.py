@@ -40,7 +40,6 @@ def test_what_is_configured_is_what_is_said():
         "a stem of 180 and 256 channels, 1 stage of continuous-attention blocks of 256 channels, 2 each, without the",
         "a linear layer on the last map, pooled to 7 x 7 places and dropout of 0.3.",
         "we took the onset, the middle frame and the offset. Farneback optical flow between each of these and the next",
-        "subjects (trials pruned by recall-rungs); the best 3",
         "the figures of the other subjects had no part in it",
         "the mean and standard deviation over seeds, and a 95 % interval",
         "100 trials of tpe search on 10 subjects (trials pruned by recall-rungs); the best 3 were trained with",
