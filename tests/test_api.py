@@ -133,9 +133,10 @@ def test_a_subject_without_a_clip_that_can_be_used_is_not_missed(flow_folder, st
     broken = flow_folder / "sub05" / "u_test" / "0" / "sub05_EP00 .png"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"no picture")
-    data = mer.load_data(flow_folder)
-    study = mer.run(data, study_file, trials=1, storage="sqlite:///notebook.db")
-    result = mer.confirm(study, seeds=1, against=None)
+    data, one = mer.load_data(flow_folder), np.int64(1)  # numbers of NumPy are numbers, too
+    study = mer.run(data, study_file, trials=one, seed=one, slots=one, in_flight=one, storage="sqlite:///notebook.db")
+    assert (len(study.trials), study.user_attrs["seed"], study.user_attrs["slots"]) == (1, 1, 1)
+    result = mer.confirm(study, seeds=one, against=None)
     assert (len(data.subjects), result.summary.n_subjects) == (5, 4)
     (said,) = mer.predict(result, data.clips[:1], device="cpu")
     assert said.networks == ("sub01",)
@@ -147,12 +148,6 @@ def test_a_folder_read_for_another_task_is_taken_with_it(tmp_path):
     other = mer.load_data(tmp_path / "clips", task="3")
     assert _folds(first, None) == {}
     assert _folds(other, "subject") == {"data.task": "3", "data.leave_out": "subject"}
-
-
-def test_numbers_of_numpy_are_numbers(flow_folder, study_file, everywhere):
-    one = np.int64(1)
-    study = mer.run(flow_folder, study_file, trials=one, seed=one, slots=one, in_flight=one)
-    assert (len(study.trials), study.user_attrs["seed"], study.user_attrs["slots"]) == (1, 1, 1)
 
 
 def test_mistakes_are_told(flow_folder, study_file):
