@@ -8,7 +8,6 @@ from small import STUDY, one_line, write_casme2, write_flow_images
 
 from mer_search.data import open_folder
 from mer_search.errors import DataError, StorageError, UsageError
-from mer_search.search.space import parse
 from mer_search.search.storage import find_study, open_storage
 
 READING = ["status", "report", "verify", "predict sub01/EP01_01f", "export", "subjects rank", "confirm", "dashboard"]
@@ -76,23 +75,6 @@ def test_another_version_of_optuna_is_told_with_its_advice_alone(foreign):
     with pytest.raises(StorageError, match="was made by another version of Optuna: ") as refused:
         open_storage(foreign)
     assert "optuna storage upgrade" in str(refused.value) and "writable" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("axis", "told"),
-    [
-        (
-            '{ choice = ["n"] }',
-            r"of two plain values or more, .* but got \{'choice': \['n'\]\}; one value goes under \[set\]",
-        ),
-        ('{ choice = ["n", "n"] }', "of two plain values or more"),
-        ("{ float = [0.1, 0.1] }", "with low < high"),
-    ],
-)
-def test_an_axis_of_one_value_is_refused(axis, told):
-    key = "input.channels" if "choice" in axis else "train.lr"
-    with pytest.raises(UsageError, match=told):
-        parse(f'[space]\n"{key}" = {axis}\n', "s")
 
 
 @pytest.mark.parametrize("depth", ["norm_u_v_os", "repository/datasets/norm_u_v_os"])
