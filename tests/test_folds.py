@@ -73,6 +73,8 @@ def test_subjects_are_named_in_many_ways(text, expected):
 
 
 MANY = tuple(f"s{number:02d}" for number in range(20, 0, -1))
+DATABASES = {"casme2": {"sub03", "sub01"}, "smic": {"s03"}, "samm": {"006", "007"}}
+COMPOSITE = tuple(name for names in DATABASES.values() for name in names)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +86,13 @@ MANY = tuple(f"s{number:02d}" for number in range(20, 0, -1))
         ("stratified", MANY, MANY, MANY[1::2]), ("stratified_20", MANY, MANY, MANY),
         ("stratified_4", MANY, MANY, (MANY[2], MANY[7], MANY[12], MANY[17])),
         ("stratified", MANY, MANY[:6], MANY[:6]),
+        ("smic", COMPOSITE, (), ("s03",)), ("casme2", COMPOSITE, (), ("sub01", "sub03")),
+        ("casme2, s03", COMPOSITE, (), ("sub01", "sub03", "s03")),
+        ("[sub03, casme2]", COMPOSITE, (), ("sub03", "sub01")), ("samm smic", COMPOSITE, (), ("006", "007", "s03")),
     ],
 )  # fmt: skip
-def test_names_and_ranks_of_many(text, known, ranked, expected):
-    assert select_subjects(text, known, ranked) == expected
+def test_names_ranks_and_databases_of_many(text, known, ranked, expected):
+    assert select_subjects(text, known, ranked, DATABASES) == expected
 
 
 def test_a_number_that_fits_two_subjects_needs_the_name():
@@ -95,7 +100,9 @@ def test_a_number_that_fits_two_subjects_needs_the_name():
         select_subjects("3", ("s03", "sub03"), ())
 
 
-@pytest.mark.parametrize("text", ["5", "4-7", "sub05", "1, sub5", "Sub01", "hardest-3", "hardest_", "1-2-3", "-1"])
+@pytest.mark.parametrize(
+    "text", ["5", "4-7", "sub05", "1, sub5", "Sub01", "hardest-3", "hardest_", "1-2-3", "-1", "²", "1-9999999999"]
+)
 def test_an_unknown_subject_is_refused_with_the_known_ones(text):
     with pytest.raises(
         UsageError, match=r"is none(; did you mean .*\? There are| of) sub01, sub02, sub03, sub04, sub07, sub17"
@@ -103,31 +110,15 @@ def test_an_unknown_subject_is_refused_with_the_known_ones(text):
         select_subjects(text, KNOWN, HARDEST)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "[]", ",", "4-1", "hardest_0"])
+@pytest.mark.parametrize("text", ["", "  ", "[]", ",", "4-1", "hardest_0", "hardest_00"])
 def test_a_text_that_names_nobody_is_refused(text):
     with pytest.raises(UsageError, match="subjects must be all, hardest"):
         select_subjects(text, KNOWN, HARDEST)
 
 
-@pytest.mark.parametrize("text", ["hardest_00", "hardest_7", "²", "1-9999999999"])
-def test_odd_numbers_are_refused_at_once(text):
-    with pytest.raises(UsageError):
-        select_subjects(text, KNOWN, HARDEST)
-
-
-DATABASES = {"casme2": {"sub03", "sub01"}, "smic": {"s03"}, "samm": {"006", "007"}}
-COMPOSITE = tuple(name for names in DATABASES.values() for name in names)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("smic", ("s03",)), ("casme2", ("sub01", "sub03")), ("casme2, s03", ("sub01", "sub03", "s03")),
-        ("[sub03, casme2]", ("sub03", "sub01")), ("samm smic", ("006", "007", "s03")),
-    ],
-)  # fmt: skip
-def test_a_databases_name_stands_for_its_subjects(text, expected):
-    assert select_subjects(text, COMPOSITE, (), DATABASES) == expected
+def test_more_of_the_hardest_than_are_ranked_are_refused():
+    with pytest.raises(UsageError, match="hardest_7 needs as many ranked subjects, but there are 6: sub17, sub03"):
+        select_subjects("hardest_7", KNOWN, HARDEST)
 
 
 def test_an_unknown_name_is_refused_with_the_databases_too():
