@@ -123,9 +123,8 @@ def test_a_search_runs_where_hardly_any_memory_can_be_shared(flow_folder, tmp_pa
 # Folders
 
 
-def test_a_results_folder_that_was_moved_is_gone_on_in_and_a_copy_is_refused(storage, executor, make_search):
-    search = make_search()
-    drive(search, open_study(search, storage, "small"), executor, 1)
+def test_a_results_folder_that_was_moved_is_gone_on_in_and_a_copy_is_refused(begin, storage, executor):
+    search, _ = begin(trials=1)
     moved = _at(search, search.out.parent / "elsewhere")
     shutil.copytree(search.out, moved.out)
     with pytest.raises(StorageError, match=r"elsewhere is a copy of .*small, which is still there; give --out"):
@@ -229,11 +228,9 @@ def test_ctrl_c_as_a_trial_has_just_ended_is_ctrl_c(begin, executor, monkeypatch
 
 
 @pytest.mark.parametrize("error", [Infeasible("does not fit", "memory"), ValueError("a defect")])
-def test_a_trial_that_ends_without_a_result_keeps_no_weights_to_go_on_from(
-    storage, executor, make_search, monkeypatch, error
-):
-    search = make_search(STUDY.replace('pruner = "none"', 'pruner = "recall-rungs"'))
-    study, seen, real = open_study(search, storage, "small"), set(), Incumbents.score
+def test_a_trial_that_ends_without_a_result_keeps_no_weights_to_go_on_from(begin, executor, monkeypatch, error):
+    search, study = begin(STUDY.replace('pruner = "none"', 'pruner = "recall-rungs"'))
+    seen, real = set(), Incumbents.score
 
     def score(self, fold):
         seen.update((trial_folder(search.out, 0) / "unfinished").glob("*"))

@@ -193,11 +193,9 @@ def test_a_fold_that_kills_its_process_is_trained_again_and_costs_its_trial_if_i
     assert len(folds_of(trial_folder(search.out, 2))) == len(search.subjects)
 
 
-def test_clips_that_do_not_fit_the_device_end_a_run_unless_a_trials_values_change_them(
-    storage, make_search, monkeypatch
-):
-    search = make_search()
-    study, error = open_study(search, storage, "small"), Infeasible("all clips must fit", CLIPS_DO_NOT_FIT)
+def test_clips_that_do_not_fit_the_device_end_a_run_unless_a_trials_values_change_them(begin, monkeypatch):
+    search, study = begin()
+    error = Infeasible("all clips must fit", CLIPS_DO_NOT_FIT)
     monkeypatch.setattr(studies, "evaluation_job", lambda search, _, trial, *__: over(search, trial, error=error))
     with pytest.raises(MerSearchError, match="all clips must fit"):
         drive(search, study, None, 3)
