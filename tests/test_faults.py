@@ -1,6 +1,5 @@
 """Disks that are full, folders that move, databases that go away: nothing is lost, and the same call goes on."""
 
-import re
 import shutil
 import socket
 import subprocess
@@ -11,11 +10,9 @@ from pathlib import Path
 
 import optuna
 import pytest
-from click.testing import CliRunner
 from optuna.trial import TrialState
-from small import STUDY, drive, fill, folds_of, over, silent, states
+from small import STUDY, drive, fill, folds_of, one_line, over, silent, states
 
-from mer_search import cli
 from mer_search.confirmation.confirm import Confirmation, confirm_all
 from mer_search.confirmation.target import Target, trial_target
 from mer_search.engine.where import Where
@@ -84,16 +81,13 @@ def test_a_flow_store_that_is_full_is_one_line_and_goes_on_when_there_is_room(fl
     assert list(disk.rglob("*.partial")) == []
 
 
-def test_a_folder_that_cannot_be_written_is_one_line_of_every_command(flow_folder, tmp_path, small_disk, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.toml").write_text(STUDY)
+def test_a_folder_that_cannot_be_written_is_one_line_of_every_command(mer_search, flow_folder, small_disk):
+    Path("small.toml").write_text(STUDY)
     disk = small_disk(100_000)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    run_there = ["run", "--study", "small.toml", "--data", str(flow_folder)]
     for options in (["--out", f"{disk}/runs"], ["--storage", f"sqlite:///{disk}/study.db"]):
-        refused = CliRunner().invoke(cli.main, run_there + options)
-        assert refused.exit_code == 1, refused.output
-        assert re.search(r"^error: \S+ must be usable, but is not \(Read-only file system\)", refused.stderr, re.M)
+        refused = mer_search("run", "--study", "small.toml", "--data", flow_folder, *options)
+        one_line(refused, 1, f"error: {disk}/", " must be usable, but is not (Read-only file system)")
 
 
 def test_a_database_whose_disk_is_full_is_one_line_and_goes_on_when_there_is_room(executor, make_search, small_disk):
@@ -140,16 +134,15 @@ def test_a_results_folder_that_was_moved_is_gone_on_in_and_a_copy_is_refused(beg
     assert trial_target(again, 0).folder == moved.out.resolve() / "confirm" / "trial-0"
 
 
-def test_two_runs_never_write_one_results_folder(tmp_path, flow_folder, make_search):
-    search, base = make_search(), space.parse(STUDY, "small").base
+def test_two_runs_never_write_one_results_folder(tmp_path, make_search):
+    search = make_search()
     refused = pytest.raises(
         StorageError, match=r"small\S* must have one mer-search that writes to it, but another holds it; wait"
     )
     first, second = (only_writer(f"sqlite:///{tmp_path}/{name}.db", search.out) for name in "ab")
     with first, refused, second:
         pass
-    loaded = load_data(flow_folder, base, silent)
-    job = Confirmation(Target(base, "small", tmp_path / "runs" / "small"), loaded, loaded.select("all"), (1000,))
+    job = Confirmation(Target(search.file.base, "small", search.out), search.loaded, search.subjects, (1000,))
     with held(job.store), refused:
         confirm_all([job], Where(), silent, lambda *_: None)
 
