@@ -211,15 +211,9 @@ def _leak(summary: Summary) -> Text:
     return Text(said, "unsure", f"{question} In part.")
 
 
-def _published(summary: Summary) -> tuple[float, float]:
-    """UF1 without an epoch selected, and by the published rule."""
-    honest, leaking = (summary.rules[rule]["all"].uf1 for rule in ("tail", "best_test_epoch"))
-    return honest, leaking
-
-
 def gap(summary: Summary) -> str:
     """What the published rule would have added, in one line."""
-    honest, leaking = _published(summary)
+    honest, leaking = summary.tail.uf1, summary.rules["best_test_epoch"]["all"].uf1
     tested = "database" if summary.left_out == "database" else "person"
     points = 100 * (leaking - honest)
     adds = f"would add {points:+.1f} points" if points >= 0 else "would not have helped here"
