@@ -18,8 +18,8 @@ from mer_search.confirmation.scoring import confirmed_folds
 from mer_search.confirmation.summary import Comparison, Estimate, NetworkScore, Score, Summary, read_summary
 from mer_search.errors import DataError
 from mer_search.evaluation import metrics
-from mer_search.evaluation.metrics import fold_confusion, macro_f1, tail, tail_epochs, uf1
-from mer_search.evaluation.predictions import Predictions
+from mer_search.evaluation.metrics import fold_confusion, last, macro_f1, pooled_uf1, tail, tail_epochs
+from mer_search.evaluation.predictions import Predictions, grouped
 from mer_search.files import write_whole
 from mer_search.presets import PUBLISHED_MARK
 from mer_search.report import figures, methods, saliency, search, summaries
@@ -153,11 +153,10 @@ def _sections(
     summary: Summary, folds: Sequence[Predictions], history: Sequence[Epoch], tuning: Sequence[str]
 ) -> list[Section]:
     """Estimates, classes, subjects, learning curves and comparison of a confirmation, whose folds these are."""
-    f1: dict[str, list[float]] = defaultdict(list)
-    for fold in folds:
-        f1[fold.subject].append(float(macro_f1(fold_confusion(fold, tail))))
-    clips = {fold.subject: len(fold.labels) for fold in folds}
-    bars = figures.subjects({subject: float(np.mean(each)) for subject, each in f1.items()}, clips, tuning)
+    clips, f1 = {fold.subject: len(fold.labels) for fold in folds}, dict[str, float]()
+    for subject, own in grouped(folds, "subject").items():
+        f1[subject] = float(np.mean([macro_f1(fold_confusion(fold, tail)) for fold in own]))
+    bars = figures.subjects(f1, clips, tuning)
     units = metrics.unit_counts(folds)
     found = [
         Section("All estimates", estimates(summary)),
@@ -227,20 +226,15 @@ def _action_units(counts: Mapping[str, NDArray[np.int64]], seeds: int) -> Table:
 
 def curves(folds: Sequence[Predictions], history: Sequence[Epoch]) -> list[figures.Drawing]:
     """The learning curves of folds, which all have as many epochs: UF1 and loss."""
-    by_seed: dict[int, list[NDArray[np.int64]]] = defaultdict(list)
-    for fold in folds:
-        n_classes = fold.probabilities.shape[-1]
-        by_seed[fold.seed].append(
-            np.stack([metrics.confusion(fold.labels, epoch.argmax(-1), n_classes) for epoch in fold.probabilities])
-        )
-    keys, epochs = {(fold.seed, fold.fold) for fold in folds}, folds[0].epochs
+    by_seed, epochs = grouped(folds, "seed"), range(1, folds[0].epochs + 1)
+    keys = {(fold.seed, fold.fold) for fold in folds}
     losses: dict[tuple[int, int], list[float]] = defaultdict(list)
     for row in history:
         if row.stage == 2 and (row.seed, row.subject) in keys:  # of emotions
             losses[row.seed, row.epoch].append(row.train_loss)
-    loss = np.array([[np.mean(losses[seed, epoch] or np.nan) for epoch in range(1, epochs + 1)] for seed in by_seed])
-    scored = np.array([uf1(np.sum(each, axis=0)) for each in by_seed.values()])
-    return figures.curves(scored, loss, tail_epochs(epochs))
+    loss = [[np.mean(losses[seed, epoch] or np.nan) for epoch in epochs] for seed in by_seed]
+    uf1 = [[pooled_uf1([fold.until(epoch) for fold in own], last) for epoch in epochs] for own in by_seed.values()]
+    return figures.curves(np.array(uf1), np.array(loss), tail_epochs(len(epochs)))
 
 
 def comparison(found: Comparison) -> list[Block]:
