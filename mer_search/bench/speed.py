@@ -34,19 +34,14 @@ FRAMES = 5  # of a clip in the conventional loop: four flows
 
 def timed(work: Callable[[], object], runs: int, device: str = "cpu") -> list[float]:
     """Seconds that `work` takes, `runs` times after a warm-up."""
-    seconds = []
+    seconds, wait = [], torch.get_device_module(device).synchronize
     for _ in range(runs + 1):
-        _wait(device)
+        wait()
         start = time.perf_counter()
         work()
-        _wait(device)
+        wait()
         seconds.append(time.perf_counter() - start)
     return seconds[1:]
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def ceiling(device: str, runs: int) -> dict[str, float]:
