@@ -104,8 +104,7 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str | None) -
             "`mer-search presets` lists them"
         )
     with terminal.working() as progress:
-        found = evaluating.evaluate(weights, run, bool(kept), given.folds, given.data, given.where.device, progress)
-    facts = predictions.evaluated(*found)
+        facts = evaluating.evaluate(weights, run, bool(kept), given.folds, given.data, given.where.device, progress)
     title = target.title if target else str(weights[0] if len(weights) == 1 else weights[0].parent)
     given.tell(facts, lambda: predictions.print_evaluated(facts, title))
 

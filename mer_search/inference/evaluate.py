@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mer_search.config import Run, Value, with_values
+from mer_search.confirmation.score import pooled
 from mer_search.data import fit, open_folder
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.folds import select_subjects
+from mer_search.evaluation.metrics import accuracy, fold_confusion, last, macro_f1, without_clips
 from mer_search.evaluation.predictions import Predictions
 from mer_search.model.network import Network
 from mer_search.model.public import load_public_weights, public_names
@@ -73,12 +75,6 @@ def _files(path: Path) -> list[Path]:
     if FIRST_STAGE.search(path.name):
         raise UsageError(f"WEIGHTS must be of networks that know emotions, but {path} is of the first of two stages")
     return [path]
-
-
-def _leaks(path: Path) -> bool:
-    """Whether a file's name says that its network is of the epoch that was best on the test person, as published ones
-    are."""
-    return path.suffix != ".safetensors" or "best_test_epoch" in path.name
 
 
 def _subject(file: Path, subjects: Sequence[str]) -> str:
@@ -144,14 +140,6 @@ def _network(state: dict[str, Tensor], run: Run) -> Network:
     return network.eval()
 
 
-class Evaluated(NamedTuple):
-    """What networks from files say, each of the clips of the subject that it never saw: one epoch each."""
-
-    folds: list[Predictions]
-    loaded: Loaded
-    leaks: bool
-
-
 def evaluate(
     weights: Sequence[Path],
     run: Run,
@@ -160,8 +148,8 @@ def evaluate(
     data: Path | None,
     device: str,
     progress: Progress,
-) -> Evaluated:
-    """Ask networks from files about the clips of the subjects that they never saw.
+) -> dict[str, Any]:
+    """What networks from files score on the clips of the subjects that they never saw.
 
     Args:
         own: they are checkpoints of this run, whose clips the data must be.
@@ -184,11 +172,31 @@ def evaluate(
     found, clips, owner = [], loaded.tensors.to(device), np.array(loaded.folds)
     for done, (subject, file) in enumerate(files.items(), 1):
         network, places = load_weights(file, loaded.run).to(device), np.flatnonzero(owner == subject)
-        probs = []
-        for part in np.array_split(places, -(-len(places) // loaded.run.train.batch)):
-            probs.append(predict_proba(network, loaded.run, *clips.of_sets(clips.first[part])))
+        parts = np.array_split(places, -(-len(places) // loaded.run.train.batch))
+        probs = [predict_proba(network, loaded.run, *clips.of_sets(clips.first[part])) for part in parts]
         guesses = torch.cat(probs).half().cpu().numpy()[None]
         names = tuple(clips.names[place] for place in places)
         found.append(Predictions(0, subject, names, loaded.labels[places], guesses))
         progress("evaluating networks", done, len(files))
-    return Evaluated(found, loaded, any(map(_leaks, files.values())))
+    # As their names tell: published ones are of the epoch that was best on the test person.
+    leaks = any(file.suffix != ".safetensors" or "best_test_epoch" in file.name for file in files.values())
+    return _scored(found, loaded, leaks)
+
+
+def _scored(folds: Sequence[Predictions], loaded: Loaded, leaks: bool) -> dict[str, Any]:
+    """Each subject, or database, alone, and all together."""
+    matrices = np.array([fold_confusion(fold, last) for fold in folds])
+    subjects = [
+        {"subject": fold.subject, "clips": len(fold.labels), "f1": float(f1), "accuracy": float(right)}
+        for fold, f1, right in zip(folds, macro_f1(matrices), accuracy(matrices), strict=True)
+    ]
+    missing = sorted(set(loaded.folds) - {fold.subject for fold in folds})
+    return {
+        "dataset": loaded.folder.title,
+        "synthetic": loaded.folder.synthetic,
+        "leaks": leaks,
+        "subjects": subjects,
+        "missing": missing,
+        "not_counted": without_clips(matrices, loaded.run.data.classes),
+        **pooled(matrices).model_dump(),
+    }

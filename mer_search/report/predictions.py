@@ -3,19 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from mer_search.confirmation.score import AS_GIVEN, LogComparison, LogScore, ScoredLog, pooled
+from mer_search.confirmation.score import AS_GIVEN, LogComparison, LogScore, ScoredLog
 from mer_search.data.clips import Problem
 from mer_search.evaluation.folds import EVERYBODY
-from mer_search.evaluation.metrics import accuracy, fold_confusion, last, macro_f1, without_clips
-from mer_search.evaluation.predictions import Predictions
 from mer_search.inference.export import SCRIPT, Exported, script_refusal
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.report.document import Cell, Table
 from mer_search.report.summaries import RULE_TITLES
 from mer_search.report.terminal import interval, not_counted, note, plural, say, show
-from mer_search.search.workspace import Loaded
 
 TITLES = {  # of a log's rules
     "last": f"{RULE_TITLES['last']}, no epoch selected",
@@ -94,27 +89,8 @@ def print_exported(confirmed: Confirmed, written: Sequence[Exported]) -> None:
         say(f"On frames, without this package: python {written[0].path.with_name(SCRIPT)} FOLDER")
 
 
-def evaluated(folds: Sequence[Predictions], loaded: Loaded, leaks: bool) -> dict[str, Any]:
-    """What networks from files scored: each subject, or database, alone, and all together."""
-    matrices = np.array([fold_confusion(fold, last) for fold in folds])
-    subjects = [
-        {"subject": fold.subject, "clips": len(fold.labels), "f1": float(f1), "accuracy": float(right)}
-        for fold, f1, right in zip(folds, macro_f1(matrices), accuracy(matrices), strict=True)
-    ]
-    missing = sorted(set(loaded.folds) - {fold.subject for fold in folds})
-    return {
-        "dataset": loaded.folder.title,
-        "synthetic": loaded.folder.synthetic,
-        "leaks": leaks,
-        "subjects": subjects,
-        "missing": missing,
-        "not_counted": without_clips(matrices, loaded.run.data.classes),
-        **pooled(matrices).model_dump(),
-    }
-
-
 def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
-    """The same on the terminal."""
+    """What networks from files scored (see `inference.evaluate`)."""
     rows = [tuple(each.values()) for each in facts["subjects"]]
     rows.append(("all", sum(each["clips"] for each in facts["subjects"]), facts["uf1"], facts["accuracy"]))
     head = ("subject", "clips", "macro F1", "accuracy")
