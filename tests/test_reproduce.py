@@ -29,7 +29,7 @@ from mer_search.inference.evaluate import find_weights
 from mer_search.model.network import Network
 from mer_search.model.public import load_public_weights
 from mer_search.presets import DEVIATIONS, PRESETS, PUBLISHED_BY_SUBJECT, preset
-from mer_search.report.networks import decision_table, deviations_table, mark, networks_table, subjects_table
+from mer_search.report.networks import decision_table, deviation_sections, mark, networks_table, subjects_table
 from mer_search.search.workspace import load_data
 from mer_search.training.predict_proba import predict_proba
 
@@ -127,7 +127,7 @@ def test_published_figures_stand_beside_the_same_rules():
     assert "does NOT reach" in mark(found[1:])
     assert subjects_table(found).cells[0] == ("sub05", "0.507", "0.474")
     assert subjects_table(found[1:]) is None
-    assert deviations_table(found).rows[1][1:] == ("0.8000", "-0.1000", "0.8000", "-0.1000")
+    assert deviation_sections(found)[0].blocks[0].rows[1][1:] == ("0.8000", "-0.1000", "0.8000", "-0.1000")
 
 
 def test_all_variants_of_the_specification_are_rows():

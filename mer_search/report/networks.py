@@ -168,26 +168,20 @@ def decision_table(decisions: Sequence[Decision]) -> Table | None:
     return Table(("step", "subjects", "compared", "winner"), rows, caption, left=4) if rows else None
 
 
-def deviations_table(found: Sequence[Reproduced]) -> Table:
-    """A network as published, and what each deviation of this tool is worth."""
-    whole = found[0]
-    rows = []
-    for each in found:
-        tail = each.summary.tail.uf1
-        same, ours = f"{each.f1 - whole.f1:+.4f}", f"{tail - whole.summary.tail.uf1:+.4f}"
-        if each is whole:
-            same = ours = ""
-        rows.append((each.title, f"{each.f1:.4f}", same, f"{tail:.4f}", ours))
+def deviation_sections(found: Sequence[Reproduced]) -> list[Section]:
+    """What is shown after `mer-search reproduce --deviations`: a network as published, and what each deviation of this
+    tool is worth."""
+    whole, tail = found[0], found[0].summary.tail.uf1
+    rows = [(whole.title, f"{whole.f1:.4f}", "", f"{tail:.4f}", "")]
+    for each in found[1:]:
+        own = each.summary.tail.uf1
+        rows.append((each.title, f"{each.f1:.4f}", f"{each.f1 - whole.f1:+.4f}", f"{own:.4f}", f"{own - tail:+.4f}"))
     caption = (
         "One deviation at a time, all else as published; same rule: best test epoch (LEAKS). docs/parity.md says what "
         f"each is. {plural(len(whole.summary.seeds), 'seed')}: a difference below the spread over seeds is none."
     )
-    return Table(("network", "same rule", "difference", "tail", "difference"), rows, caption)
-
-
-def deviation_sections(found: Sequence[Reproduced]) -> list[Section]:
-    """What is shown after `mer-search reproduce --deviations`."""
-    return [Section("What each deviation is worth", [deviations_table(found)])]
+    table = Table(("network", "same rule", "difference", "tail", "difference"), rows, caption)
+    return [Section("What each deviation is worth", [table])]
 
 
 def network_sections(found: Sequence[Reproduced], decisions: Sequence[Decision]) -> list[Section]:
