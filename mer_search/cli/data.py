@@ -31,18 +31,18 @@ def check(given: Given, path: Path | None, picture: Path | None) -> None:
     from mer_search.data.check import check_folder, facts_of
     from mer_search.data.clips import enough
     from mer_search.files import write_whole
-    from mer_search.report import clips as shown
-    from mer_search.report import terminal
+    from mer_search.report import figures, terminal
+    from mer_search.report.clips import print_check
     from mer_search.search.workspace import find_data
 
     with terminal.working() as progress:
         folder = open_folder(find_data(path, progress), given.task)
         folder = check_folder(folder, partial(progress, "reading images"))
     if picture and folder.clips:
-        write_whole(picture, shown.dataset_picture(folder))
+        write_whole(picture, figures.clips(folder.clips, folder.classes)("png"))
 
     def show() -> None:
-        shown.print_check(folder)
+        print_check(folder)
         if picture and folder.clips:
             terminal.out.print(f"to look at: {picture}")
 

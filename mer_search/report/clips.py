@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from mer_search.config import COLOURS, Input, Run, with_values
 from mer_search.data import Folder
 from mer_search.data.check import facts_of
-from mer_search.data.clips import Clip, counts
+from mer_search.data.clips import Clip
 from mer_search.data.flow import frame_sets, measure, motion, pairs
 from mer_search.data.prepare import in_force, prepared, read_image, resized
 from mer_search.model.channels import channels
-from mer_search.report import figures
 from mer_search.report.document import Table, Tile
 from mer_search.report.terminal import out, plural, say, show
 
@@ -70,14 +69,6 @@ def print_check(folder: Folder) -> None:
         out.print(f"next: mer-search run --data {shlex.quote(facts['path'])}{task}")
     else:
         say("A run cannot use this: it needs clips of two subjects and two classes at least.")
-
-
-def dataset_picture(folder: Folder) -> bytes:
-    """A dataset at a look, as PNG."""
-    films, classes = [clip for clip in folder.clips if not clip.is_flow], folder.classes
-    lengths = [clip.offset - clip.onset + 1 for clip in films]
-    apexes = [(clip.apex - clip.onset) / max(clip.offset - clip.onset, 1) for clip in films if clip.apex is not None]
-    return figures.clips(counts(folder.clips, classes), classes, lengths, apexes)("png")
 
 
 def preview(clip: Clip, run: Run, name: str) -> bytes:

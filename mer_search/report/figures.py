@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mer_search.confirmation.proxy import Proxy
 from mer_search.confirmation.summary import Estimate, NetworkScore
+from mer_search.data.clips import Clip, counts
 from mer_search.report.terminal import interval
 from mer_search.search.storage import is_stopped, ran_to_its_end, score
 
@@ -217,20 +218,21 @@ def proxy(found: Proxy) -> Drawing:
 
 
 @_styled
-def clips(
-    counts: Mapping[str, Sequence[int]], classes: Sequence[str], frames: Sequence[int], apexes: Sequence[float]
-) -> Drawing:
+def clips(found: Sequence[Clip], classes: Sequence[str]) -> Drawing:
     """A dataset at a look: clips per class of each subject, how many frames clips have from onset to offset, and where
     between these, 0 to 1, their apex lies. Flow images have neither."""
-    figure = Figure(figsize=(max(9.0, 3 + 0.24 * len(counts)), 6), layout="constrained", dpi=120)
+    counted, films = counts(found, classes), [clip for clip in found if not clip.is_flow]
+    frames = [clip.offset - clip.onset + 1 for clip in films]
+    apexes = [(clip.apex - clip.onset) / max(clip.offset - clip.onset, 1) for clip in films if clip.apex is not None]
+    figure = Figure(figsize=(max(9.0, 3 + 0.24 * len(counted)), 6), layout="constrained", dpi=120)
     panels = figure.subplot_mosaic([["clips", "clips"], ["frames", "apex"]])
-    axes, bottom = panels["clips"], np.zeros(len(counts))
+    axes, bottom = panels["clips"], np.zeros(len(counted))
     for place, name in enumerate(classes):
-        column = np.array([row[place] for row in counts.values()])
-        axes.bar(range(len(counts)), column, bottom=bottom, label=f"{name} ({column.sum()})")
+        column = np.array([row[place] for row in counted.values()])
+        axes.bar(range(len(counted)), column, bottom=bottom, label=f"{name} ({column.sum()})")
         bottom += column
-    axes.set_xticks(range(len(counts)), counts, rotation=90, fontsize=7)
-    axes.set(ylabel="clips", xlim=(-0.6, len(counts) - 0.4))
+    axes.set_xticks(range(len(counted)), counted, rotation=90, fontsize=7)
+    axes.set(ylabel="clips", xlim=(-0.6, len(counted) - 0.4))
     axes.legend(fontsize=8, ncols=2)
     lengths, places = ("frames of a clip, onset to offset", frames, None), ("apex, onset 0 to offset 1", apexes, (0, 1))
     for below, (label, values, ends) in ((panels["frames"], lengths), (panels["apex"], places)):
