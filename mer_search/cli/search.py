@@ -160,13 +160,13 @@ def report(given: Given) -> None:
 def dashboard(given: Given, port: int, host: str) -> None:
     """Serve optuna-dashboard, with the study's pictures: to this machine alone, unless --host says otherwise."""
     from mer_search.engine.stop import polling
-    from mer_search.report.dashboard import address, check_port, exposed, serve, server
+    from mer_search.report.dashboard import address, check_port, serve, server
     from mer_search.search.storage import find_study, open_storage, results
 
     opened = open_storage(given.storage)
     study = find_study(opened, given.name)
     check_port(host, port)
-    if exposed(host):
+    if host != "localhost" and not host.startswith("127."):  # others than this machine's users may reach it
         click.echo(
             f"warning: the dashboard has no login: anyone who reaches {host}:{port} can read, change and delete "
             f"studies; without --host, an ssh tunnel reaches it: ssh -L {port}:127.0.0.1:{port} MACHINE",

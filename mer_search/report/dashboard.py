@@ -134,11 +134,6 @@ def _attach(thing: optuna.Study | optuna.Trial, files: Mapping[str, bytes | str]
                 upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=thing)
 
 
-def exposed(host: str) -> bool:
-    """Whether others than this machine's users may reach a server that listens on an address."""
-    return not (host == "localhost" or host.startswith("127."))
-
-
 def check_port(host: str, port: int) -> None:
     """Raise UsageError if this machine has no such address, or the port is taken or may not be listened on."""
     try:
