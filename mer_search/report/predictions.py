@@ -59,11 +59,8 @@ def _print_one(one: ClipPrediction) -> None:
         say(f"By the mean of the networks that never saw {one.networks[0]}, who was in the training of the others.")
     else:
         say("By the mean of all networks, as of somebody who was not in training; else say who it is with --subject.")
-    best = one.classes.index(one.best)
-    rows = [
-        (name, prob, "best" * (name == one.best)) for name, prob in zip(one.classes, one.probabilities, strict=True)
-    ]
-    show(Table(("class", "probability", ""), rows, strong=best))
+    rows = [(name, prob, "best" * (name == one.best)) for name, prob in facts["probabilities"].items()]
+    show(Table(("class", "probability", ""), rows, strong=one.classes.index(one.best)))
     if one.action_units:
         units = sorted(one.action_units.items(), key=lambda item: -item[1])
         told = f"; annotated as {' '.join(found.clip.action_units)}" if found.clip.action_units else ""
@@ -141,8 +138,7 @@ def _print_details(scored: ScoredLog) -> None:
         "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects; a subject's F1 is over the "
         "classes that occur or are predicted there. 95 %: for new people like these."
     )
-    never = [str(name) for name, *_, clips in by_class if not clips]
-    if never:
+    if never := [str(name) for name, *_, clips in by_class if not clips]:
         say(f"No clip is {' or '.join(never)}: that does not count as a class, and taking a clip for it is an error.")
     if not leaking:
         say(NOT_KNOWN if first.leaks is None else "By the rule of the confirmation beside which the log lies.")
