@@ -127,10 +127,10 @@ def print_logs(scored: Sequence[ScoredLog], compared: LogComparison | None) -> N
 def _print_details(scored: ScoredLog) -> None:
     (rule, first), *others = scored.rules.items()
     leaking = others[0][1] if others else None
-    by_class: list[Sequence[Cell]] = [
-        (f"{name} {scored.names.get(name, '')}".strip(), *(_share(count, counts) for count in counts), sum(counts))
-        for name, counts in zip(scored.classes, first.confusion, strict=True)
-    ]
+    by_class: list[Sequence[Cell]] = []
+    for name, counts in zip(scored.classes, first.confusion, strict=True):
+        shares = (f"{count} ({count / max(1, sum(counts)):.0%})" for count in counts)
+        by_class.append((f"{name} {scored.names.get(name, '')}".strip(), *shares, sum(counts)))
     caption = f"{TITLES[rule]}: clips, and their share of the row's."
     show(Table(("truth \\ predicted", *scored.classes, "clips"), by_class, caption))
     show(_subject_table(first, leaking))
@@ -149,10 +149,6 @@ def _print_details(scored: ScoredLog) -> None:
         f"earliest. That alone adds {100 * (leaking.uf1 - first.uf1):+.1f} points ({first.uf1:.3f} -> "
         f"{leaking.uf1:.3f}): compare it only with figures under the same rule."
     )
-
-
-def _share(count: int, counts: Sequence[int]) -> str:
-    return f"{count} ({count / max(1, sum(counts)):.0%})"
 
 
 def _subject_table(score: LogScore, leaking: LogScore | None) -> Table:
