@@ -18,16 +18,11 @@ from mer_search.model.channels import n_channels
 TIMES = (((3, 1, 1), None), ((3, 2, 1), (3, 2, 1)), ((2, 1, 0), (1, 1, 0)), ((2, 2, 0), (2, 2, 0)))
 
 
-def over_pixels(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
-    return nn.Conv3d(inputs, outputs, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
-
-
-def over_time(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Conv3d:
-    return nn.Conv3d(inputs, outputs, (kernel, 1, 1), (stride, 1, 1), (padding, 0, 0), bias=False)
-
-
 def stem(inputs: int, middle: int, outputs: int, stride: int, time: tuple[int, int, int]) -> nn.Sequential:
-    spatial, temporal = over_pixels(inputs, middle, stride), over_time(middle, outputs, *time)
+    """A convolution over pixels, and one over time: its kernel, stride and padding."""
+    kernel, step, padding = time
+    spatial = nn.Conv3d(inputs, middle, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+    temporal = nn.Conv3d(middle, outputs, (kernel, 1, 1), (step, 1, 1), (padding, 0, 0), bias=False)
     return nn.Sequential(spatial, nn.BatchNorm3d(middle), nn.ReLU(), temporal, nn.BatchNorm3d(outputs), nn.ReLU())
 
 
@@ -48,10 +43,8 @@ class Block(nn.Module):
             middle = 27 * inputs * outputs // (9 * inputs + 3 * outputs)
             self.conv1 = stem(inputs, middle, outputs, stride, time)[:4]  # without the last norm, which is bn1
             if changes:
-                pixels, times = (
-                    conv(inputs, outputs, 1, (1, stride, stride)),
-                    conv(outputs, outputs, 1, (time[1], 1, 1)),
-                )
+                pixels = conv(inputs, outputs, 1, (1, stride, stride))
+                times = conv(outputs, outputs, 1, (time[1], 1, 1))
                 self.downsample = nn.Sequential(pixels, norm(outputs), times, norm(outputs))
         self.bn1, self.bn2 = norm(outputs), norm(outputs)
         self.conv2 = conv(outputs, outputs, 1, bias=False)
