@@ -2,10 +2,10 @@
 
 import click
 
-from mer_search.cli.options import Given, example, options
+from mer_search.cli.options import Given, example, main, options
 
 
-@click.command(epilog=example("mer-search bench --json"))
+@main.command(epilog=example("mer-search bench --json"))
 @click.option("--full", is_flag=True, help="224 px and full widths, as on a GPU.  [default: small]")
 @click.option("--runs", type=click.IntRange(min=2), default=5, show_default=True, help="Of which medians are shown.")
 @options("device as_json")

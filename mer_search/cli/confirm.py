@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import Given, example, options
+from mer_search.cli.options import Given, example, main, options
 from mer_search.errors import UsageError
 from mer_search.files import RANGES, RUNS
 
 
-@click.command(epilog=example("mer-search confirm --trial 12 --seeds 3"))
+@main.command(epilog=example("mer-search confirm --trial 12 --seeds 3"))
 @click.option("--trial", type=click.IntRange(min=0), help="Trial number.  [default: the best]")
 @click.option("--top", type=click.IntRange(min=2), help="So many of the best trials, compared with the first.")
 @click.option("--preset", "preset_name", help="A published network instead of a trial; see `mer-search presets`.")
@@ -117,7 +117,7 @@ def confirm(
     given.tell(documents if top else documents[0], show)
 
 
-@click.command(epilog=example("mer-search compare V6 V6c --subjects 1-10"))
+@main.command(epilog=example("mer-search compare V6 V6c --subjects 1-10"))
 @click.argument("names", metavar="NETWORK...", nargs=-1)
 @click.option("--plan", help="Comparisons in a row instead: a .toml file, or decision or ablation.")
 @options("recipe settings seeds subjects data task leave_out storage name device executor slots out yes as_json")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import PATH, Commands, Given, example, options
+from mer_search.cli.options import PATH, Commands, Given, example, main, options
 from mer_search.errors import UsageError
 
 
-@click.group(cls=Commands)
+@main.group(cls=Commands)
 def data() -> None:
     """Look at a dataset, or make a synthetic one."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import PATH, Given, example, options
+from mer_search.cli.options import PATH, Given, example, main, options
 from mer_search.errors import UsageError
 from mer_search.files import RANGES
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FRAME = click.IntRange(min=0)
 
 
-@click.command(epilog=example("mer-search presets --parity"))
+@main.command(epilog=example("mer-search presets --parity"))
 @click.option("--parity", is_flag=True, help="Against what was measured on the public code.")
 @options("as_json")
 def presets(given: Given, parity: bool) -> None:
@@ -29,7 +29,7 @@ def presets(given: Given, parity: bool) -> None:
     given.tell(rows, lambda: (networks.print_parity if parity else networks.print_presets)(rows))
 
 
-@click.command(epilog=example("mer-search reproduce V3NR V5NR --data ~/CASME2"))
+@main.command(epilog=example("mer-search reproduce V3NR V5NR --data ~/CASME2"))
 @click.argument("names", metavar="[NETWORK]...", nargs=-1)
 @click.option(
     "--deviations", metavar="NETWORK", help="Instead: what each deviation of this tool is worth in a network."
@@ -76,7 +76,7 @@ def reproduce(given: Given, names: tuple[str, ...], deviations: str | None, seed
         terminal.out.print(f"to read in a browser: {page}")
 
 
-@click.command(epilog=example("mer-search evaluate V3_eval/ --preset V3NR --as-published --data ~/CASME2"))
+@main.command(epilog=example("mer-search evaluate V3_eval/ --preset V3NR --as-published --data ~/CASME2"))
 @click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=PATH)
 @click.option("--preset", "preset_name", help="Whose network they are, unless a run's own config.json says it.")
 @options("recipe settings data task device as_json")
@@ -109,7 +109,7 @@ def evaluate(given: Given, weights: tuple[Path, ...], preset_name: str | None) -
     given.tell(facts, lambda: predictions.print_evaluated(facts, title))
 
 
-@click.command(epilog=example("mer-search predict sub05/EP01_11 ~/clips/one ~/clips/two.avi --json"))
+@main.command(epilog=example("mer-search predict sub05/EP01_11 ~/clips/one ~/clips/two.avi --json"))
 @click.argument("clips", metavar="CLIP...", nargs=-1, required=True)
 @options("trial folder data")
 @click.option("--subject", help="Who is in the clips, if in the study's data.  [default: as their ids and folders say]")
@@ -144,7 +144,7 @@ def predict(
     sys.exit(1 if any(isinstance(each, Problem) for each in predicted) else 0)
 
 
-@click.command(epilog=example("mer-search export --subject sub05"))
+@main.command(epilog=example("mer-search export --subject sub05"))
 @options("trial folder data")
 @click.option("--subject", help="Only the networks that never saw this person.  [default: all]")
 @click.option("--out", type=PATH, help="Folder.  [default: onnx in the confirmation's folder]")

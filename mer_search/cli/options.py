@@ -1,4 +1,4 @@
-"""What the commands share: how an error is shown, and options that mean the same everywhere."""
+"""What the commands share: their group, how an error is shown, and options that mean the same everywhere."""
 
 import gc
 import io
@@ -133,6 +133,19 @@ def _explained() -> Iterator[None]:
 
         with reachable():
             raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mer-search")
+def main() -> None:
+    """Find networks for micro-expression recognition, and say honestly how good they are.
+
+    \b
+    Start:   mer-search run                  search, on synthetic clips if --data is not given
+             mer-search confirm              the best trial, on all subjects, with fresh seeds
+             mer-search report               what was found, as a page
+             mer-search dashboard            look at the study
+    """
 
 
 def example(text: str) -> str:

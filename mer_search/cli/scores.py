@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mer_search.cli.options import PATH, Commands, Given, example, options
+from mer_search.cli.options import PATH, Commands, Given, example, main, options
 from mer_search.errors import UsageError
 
 if TYPE_CHECKING:
     from mer_search.confirmation.verify import Checked
 
 
-@click.command(epilog=example("mer-search score theirs.csv runs/demo/confirm/trial-7/megc_log.txt"))
+@main.command(epilog=example("mer-search score theirs.csv runs/demo/confirm/trial-7/megc_log.txt"))
 @click.argument("file", type=PATH)
 @click.argument("second", metavar="[FILE2]", type=PATH, required=False)
 @options("as_json")
@@ -34,7 +34,7 @@ def score(given: Given, file: Path, second: Path | None) -> None:
     given.tell(facts, lambda: print_logs(scored, compared))
 
 
-@click.command(epilog=example("mer-search verify runs/demo/confirm/trial-7"))
+@main.command(epilog=example("mer-search verify runs/demo/confirm/trial-7"))
 @click.argument("folder", metavar="[RUN]", type=PATH, required=False)
 @options("storage name as_json")
 @click.pass_context
@@ -81,7 +81,7 @@ def _checked(given: Given, folder: Path | None) -> "Checked":
     return verify_trial(study, int(trial[1])) if trial else verify_study(study)
 
 
-@click.group(cls=Commands)
+@main.group(cls=Commands)
 def subjects() -> None:
     """Which subjects are hard."""
 

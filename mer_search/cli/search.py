@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from mer_search.cli.options import PATH, Commands, Given, example, options, study_name
+from mer_search.cli.options import PATH, Commands, Given, example, main, options, study_name
 from mer_search.errors import UsageError
 from mer_search.files import RANGES, shipped, toml_names, toml_text, write_whole
 from mer_search.processes import warm_up
 
 
-@click.command(epilog=example("mer-search run --study megc2019 --data ~/norm_u_v_os --trials 30"))
+@main.command(epilog=example("mer-search run --study megc2019 --data ~/norm_u_v_os --trials 30"))
 @click.option(
     "--study",
     "study_file",
@@ -114,7 +114,7 @@ def run(
         print_next(given.storage, search.out.name, search.out)
 
 
-@click.command(epilog=example("mer-search status --json"))
+@main.command(epilog=example("mer-search status --json"))
 @options("storage name as_json")
 def status(given: Given) -> None:
     """How far a study is, its best trials, and whether its subjects rank trials as all do, if some are confirmed."""
@@ -138,7 +138,7 @@ def status(given: Given) -> None:
     given.tell(facts, show)
 
 
-@click.command(epilog=example("mer-search report"))
+@main.command(epilog=example("mer-search report"))
 @options("trial storage name")
 def report(given: Given) -> None:
     """Write what a study found as one page, which needs nothing else, and as Markdown, with its trials as CSV. Pictures
@@ -153,7 +153,7 @@ def report(given: Given) -> None:
     click.echo(page)
 
 
-@click.command(epilog=example("mer-search dashboard --port 8081"))
+@main.command(epilog=example("mer-search dashboard --port 8081"))
 @options("storage name")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -178,7 +178,7 @@ def dashboard(given: Given, port: int, host: str) -> None:
             serve(listening)
 
 
-@click.group(cls=Commands)
+@main.group(cls=Commands)
 def study() -> None:
     """Look at the studies that come with this tool, or begin one of your own."""
 
