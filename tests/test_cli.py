@@ -21,6 +21,7 @@ from small import STUDY, one_line, write_casme2, write_flow_images
 from mer_search import cli
 from mer_search.cli import options
 from mer_search.data.synthetic import dataset as synthetic
+from mer_search.files import shipped, toml_names
 from mer_search.report.trials import print_next
 from mer_search.search import space
 from mer_search.search.storage import STORAGE, find_study, open_storage
@@ -335,7 +336,8 @@ def test_what_click_refuses_looks_like_what_we_refuse(mer_search, words, said):
 
 def test_a_study_is_shown_and_copied(mer_search, tmp_path):
     listed = mer_search("study", "show").stdout
-    assert [line.split()[0] for line in listed.splitlines()] == space.names() and "small study for a CPU" in listed
+    assert [line.split()[0] for line in listed.splitlines()] == toml_names(shipped())
+    assert "small study for a CPU" in listed
     assert tomllib.loads(mer_search("study", "show", "demo").stdout)["base"] == "V3NR"
     file = tmp_path / "mine.toml"
     assert f"mer-search run --study {file}" in mer_search("study", "new", file, "--from", "megc2019").stdout

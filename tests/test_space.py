@@ -3,6 +3,7 @@ from contextlib import nullcontext
 import pytest
 
 from mer_search.errors import UsageError
+from mer_search.files import shipped, toml_names
 from mer_search.presets import PRESETS
 from mer_search.search import space
 
@@ -40,7 +41,7 @@ class Fixed:
     suggest_int = suggest_float
 
 
-@pytest.mark.parametrize("name", space.names())
+@pytest.mark.parametrize("name", toml_names(shipped()))
 def test_every_study_that_comes_with_the_package_is_valid(name):
     study = space.load(name)
     assert study.axes

@@ -36,8 +36,8 @@ def test_a_wheel_holds_every_module_and_study_and_finds_them(tmp_path):
     package = (path for path in (ROOT / "mer_search").rglob("*") if path.suffix in (".py", ".html"))
     modules = {str(path.relative_to(ROOT)) for path in package}
     assert held == modules | {f"mer_search/{path.relative_to(ROOT)}" for path in (ROOT / "studies").rglob("*.toml")}
-    code = "from mer_search.confirmation import plans; from mer_search.search import space; "
-    code += "print(plans.__file__, *space.names(), *plans.plans()); "
+    code = "from mer_search import files; "
+    code += "print(files.__file__, *files.toml_names(files.shipped()), *files.toml_names(files.shipped('plans'))); "
     code += "from mer_search.report.document import Document, to_html; to_html(Document('', [], []))"
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
     found = subprocess.run(

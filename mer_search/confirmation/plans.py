@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from mer_search.config import Part, explain
 from mer_search.errors import UsageError
-from mer_search.files import shipped, toml_names, toml_text, tree_of
+from mer_search.files import shipped, toml_text, tree_of
 
 
 class Step(Part):
@@ -39,11 +39,6 @@ class Plan(Part):
                 raise ValueError(f"only_if of step {step.name!r} must be one of {among}, but is {step.only_if!r}")
             outcomes[step.name] = possible
         return self
-
-
-def plans() -> list[str]:
-    """The plans that come with the package."""
-    return toml_names(shipped("plans"))
 
 
 def load_plan(name_or_path: str) -> tuple[Step, ...]:

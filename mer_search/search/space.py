@@ -24,7 +24,7 @@ from mer_search.config import (
 )
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES
-from mer_search.files import shipped, toml_names, toml_text, tree_of
+from mer_search.files import shipped, toml_text, tree_of
 from mer_search.presets import preset
 from mer_search.search.pruner import PRUNERS
 from mer_search.search.samplers import SAMPLERS
@@ -187,11 +187,6 @@ class StudyFile:
         }
         self.check(params)
         return params
-
-
-def names() -> list[str]:
-    """The studies that come with the package."""
-    return toml_names(shipped())
 
 
 def load(name_or_path: str) -> StudyFile:
