@@ -8,6 +8,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -168,15 +169,6 @@ def _work(parent: Connection, gpu: str | None, device: str, threads: int, exact:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     settle(device, threads, exact)
-    sent: Clips | None = None
-    placed: Clips | None = None
-
-    def clips() -> Clips:
-        nonlocal placed
-        if placed is None:
-            assert sent is not None  # noqa: S101 (clips come before tasks)
-            placed = on_device(sent, device)
-        return placed
 
     def tell(epoch: Epoch) -> None:
         if parent.poll():
@@ -187,13 +179,13 @@ def _work(parent: Connection, gpu: str | None, device: str, threads: int, exact:
     while True:
         try:
             message = parent.recv()
-            if isinstance(message, Task | Timing):
+            if isinstance(message, tuple):  # clips, which come before their tasks
+                sent = message if isinstance(message, Clips) else Clips.of_arrays(message)
+                clips = cache(partial(on_device, sent, device))  # the last ones are gone first, so that there is room
+            elif message != CANCEL:  # else it came after the fold had ended
                 result = execute(message, clips, tell)
                 parent.send(result)
                 if isinstance(result, str | Defect):
                     return
-            elif message != CANCEL:  # else it came after the fold had ended
-                placed = None  # first, so that there is room for the others
-                sent = message if isinstance(message, Clips) else Clips.of_arrays(message)
         except (EOFError, ConnectionError):
             return
