@@ -44,13 +44,14 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     from mer_search.report.figures import confusion
     from mer_search.report.page import curves
 
-    rule, classes = RULES[evaluation.rule], evaluation.run.data.classes
-    counts = {fold.subject: fold_confusion(fold, rule) for fold in evaluation.folds}
+    search, classes = evaluation.search, evaluation.run.data.classes
+    folder, rule = search.folder(trial.number), search.file.rule
+    counts = {fold.subject: fold_confusion(fold, RULES[rule]) for fold in evaluation.folds}
     matrix = np.sum(list(counts.values()), axis=0)
     found = scores(matrix)
-    share = f"{len(counts)} of {len(evaluation.subjects)} subjects, {evaluation.epochs} epochs"
-    stopped = len(counts) < len(evaluation.subjects) or evaluation.epochs < evaluation.run.train.epochs
-    scored, loss = curves(evaluation.folds, read_history(evaluation.folder))
+    share = f"{len(counts)} of {len(search.subjects)} subjects, {evaluation.epochs} epochs"
+    stopped = len(counts) < len(search.subjects) or evaluation.epochs < evaluation.run.train.epochs
+    scored, loss = curves(evaluation.folds, read_history(folder))
     by_subject = [f"{subject},{own.sum()},{own.trace()}" for subject, own in counts.items()]
     files: dict[str, bytes | str] = {
         "confusion.png": confusion(matrix, classes)("png"),
@@ -59,20 +60,19 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
         "subjects.csv": "\n".join(["subject,clips,right", *by_subject, ""]),
     }
     for name, content in files.items():
-        write_whole(evaluation.folder / name, content)
+        write_whole(folder / name, content)
     _attach(trial, files, artifacts)
     rows = [(name, *row) for name, row in zip(classes, matrix.tolist(), strict=True)]
-    numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(evaluation.subjects))
+    numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(search.subjects))
     parts = [
         *([STOPPED_EARLY] if stopped else []),
-        f"**UF1 {found.uf1:.3f}**, UAR {found.uar:.3f}, accuracy {found.accuracy:.3f} over {share} "
-        f"({evaluation.rule} rule).",
+        f"**UF1 {found.uf1:.3f}**, UAR {found.uar:.3f}, accuracy {found.accuracy:.3f} over {share} ({rule} rule).",
         markdown_table(Table(("truth, predicted:", *classes), rows)),
         "Intermediate values are what the pruner compares, of one subject each: the truth's mean rank among the "
         "classes, or with other pruners its mean probability, its log, or the share of clips that are right; step and "
         f"subject: {numbered}. At a second and third rung, when folds have gone on for more epochs, it counts from "
-        f"{len(evaluation.subjects)} and {2 * len(evaluation.subjects)}.",
-        f"Files: `{evaluation.folder}`",
+        f"{len(search.subjects)} and {2 * len(search.subjects)}.",
+        f"Files: `{folder}`",
     ]
     _write_note(trial, "\n\n".join(parts))
 

@@ -114,11 +114,6 @@ class Incumbents:
         scores = [[self.score(folds[subject].until(epochs)) for subject in subjects] for folds in self.rivals]
         return np.array(scores) if scores else None
 
-    def estimate(self, behind: float) -> float:
-        """What the UF1 of a trial may be that was stopped when it lay so much behind."""
-        best = pooled_uf1(list(self.rivals[0].values()), RULES[self.search.file.rule])
-        return pruners.estimate(best, behind)
-
 
 def find_incumbents(search: Search, told: Sequence[FrozenTrial], pruner: pruners.Pruner) -> Incumbents:
     """What a trial is compared with by a pruner, of the trials that were told before it was asked for; nothing if none
@@ -146,11 +141,9 @@ def _folds(folder: Path) -> Folds:
 class Evaluation:
     """A trial while it is evaluated. Shapes: S subjects of the study."""
 
+    search: Search
     trial: optuna.Trial
     run: Run
-    folder: Path
-    subjects: tuple[str, ...]  # S, in the study's order
-    rule: str
     incumbents: Incumbents
     order: list[int]  # in which the trial meets its subjects
     plan: list[Want]  # all folds that it may need, in the order in which it needs them
@@ -173,25 +166,20 @@ class Evaluation:
         """Those that count."""
         return tuple(self.seen.values())
 
-    @property
-    def also(self) -> str:
-        """What is minimised beside UF1."""
-        return self.incumbents.search.file.also
-
     def needs(self) -> Needs:
         """What the pruner asks for; the outcome are the trial's values: UF1 over the study's subjects, or an estimate
         of it if the pruner stops it, and its cost if that is minimised too."""
-        rivals, epochs = self.incumbents, self.run.train.epochs
-        pruner = rivals.pruner.run(self.order, epochs, rivals.at, rivals.weights)
+        rivals, subjects, also = self.incumbents, len(self.search.subjects), self.search.file.also
+        pruner = rivals.pruner.run(self.order, self.run.train.epochs, rivals.at, rivals.weights)
         need = next(pruner)
         while True:
             fold = yield self.plan[self.done]
-            rung, self.done = self.done // len(self.subjects), self.done + 1
+            rung, self.done = self.done // subjects, self.done + 1
             if need.epochs != self.epochs:
                 self.seen, self.epochs = {}, need.epochs
             self.seen[fold.subject] = fold
-            score, step = rivals.score(fold), rung * len(self.subjects) + need.subject
-            if step not in self.reported and not self.also:  # of two objectives, Optuna takes none in between
+            score, step = rivals.score(fold), rung * subjects + need.subject
+            if step not in self.reported and not also:  # of two objectives, Optuna takes none in between
                 self.trial.report(score, step)
             try:
                 need = pruner.send(score)
@@ -199,20 +187,21 @@ class Evaluation:
                 return self._values(end.value)
 
     def _values(self, outcome: pruners.Outcome) -> list[float]:
-        parameters, flop = cost(self.run)
+        (parameters, flop), also, rule = cost(self.run), self.search.file.also, RULES[self.search.file.rule]
         self.trial.set_user_attr("parameters", parameters)
         self.trial.set_user_attr("gflop", round(flop / 1e9, 6))
-        self.trial.set_user_attr("fold_epochs", [outcome.spent, len(self.subjects) * self.run.train.epochs])
+        self.trial.set_user_attr("fold_epochs", [outcome.spent, len(self.search.subjects) * self.run.train.epochs])
         if self.microbatches > 1:
             self.trial.set_user_attr("microbatches", self.microbatches)
-        if not self.also and not self.trial.constraints:  # by which Optuna tells estimates from scores
+        if not also and not self.trial.constraints:  # by which Optuna tells estimates from scores
             self.trial.set_constraint("stopped early", outcome.violation)
         if outcome.behind is not None:
             self.trial.set_user_attr("stopped_after", len(outcome.subjects))
             self.trial.set_user_attr("stopped_epochs", outcome.epochs)
-            return [self.incumbents.estimate(outcome.behind)]
-        value = pooled_uf1(list(self.folds), RULES[self.rule])
-        return [value, self.trial.user_attrs[self.also]] if self.also else [value]
+            best = pooled_uf1(list(self.incumbents.rivals[0].values()), rule)
+            return [pruners.estimate(best, outcome.behind)]
+        value = pooled_uf1(self.folds, rule)
+        return [value, self.trial.user_attrs[also]] if also else [value]
 
 
 def failed_job(search: Search, trial: optuna.Trial, error: Exception) -> Job:
@@ -237,20 +226,18 @@ def evaluation_job(
         order = pruners.subject_order(len(search.subjects), search.seed, trial.number)
         needs = pruner.plan(order, loaded.run.train.epochs)
         evaluation = Evaluation(
+            search,
             trial,
             loaded.run,
-            search.folder(trial.number),
-            search.subjects,
-            search.file.rule,
             find_incumbents(search, there[: trial.user_attrs[TOLD]], pruner),
             order,
             [Want(seed, search.subjects[need.subject], need.epochs) for need in needs],
             there[trial.number].intermediate_values if trial.number < len(there) else {},
         )
-        claim(evaluation.folder, loaded.run, loaded.motion_digest)
+        claim(search.folder(trial.number), loaded.run, loaded.motion_digest)
     except Exception as error:
         return failed_job(search, trial, error)
-    return Job(evaluation, loaded, evaluation.folder, evaluation.plan, evaluation.needs())
+    return Job(evaluation, loaded, search.folder(trial.number), evaluation.plan, evaluation.needs())
 
 
 def repeats(trials: Sequence[FrozenTrial], trial: optuna.Trial | FrozenTrial) -> int:
