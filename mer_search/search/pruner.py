@@ -101,11 +101,6 @@ class Pruner:
     rungs: tuple[float, ...] = (1.0,)  # shares of the epochs that all folds are trained for, one after the other
     after_all: bool = False  # test only when all folds have reached a rung, not after each fold
 
-    @property
-    def stops_some(self) -> bool:
-        """Whether it ever stops a trial."""
-        return bool(self.p or self.errors)
-
     def is_inferior(self, own: ArrayLike, best: ArrayLike, weights: Floats, variance: float | None) -> bool:
         """Whether a trial is worse than the incumbent, given both's scores of the subjects that it has seen (k,), what
         these weigh (k,), and the `difference_variance`."""

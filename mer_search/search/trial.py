@@ -123,7 +123,7 @@ def find_incumbents(search: Search, told: Sequence[FrozenTrial], pruner: pruners
     each = measure.class_weights(labels[np.isin(owner, search.subjects)], n_classes)
     weights = np.array([each[labels[owner == subject]].sum() for subject in search.subjects])
     numbers: list[int] = []
-    if pruner.stops_some and (best := ranked(told, {})[:1]):
+    if (pruner.p or pruner.errors) and (best := ranked(told, {})[:1]):
         others = (each.number for each in reversed(told) if ran_to_its_end(each) and each.number != best[0].number)
         numbers = [best[0].number, *reversed(list(islice(others, pruners.MAX_OTHERS)))]
     rivals = [_folds(search.folder(number)) for number in numbers]
