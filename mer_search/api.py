@@ -374,7 +374,8 @@ def load_network(result: Result, subject: str, seed: int = FIRST_SEED, device: s
             f"there must be a network that never saw the subject, but {subject!r} with seed {seed} has none; subjects: "
             f"{', '.join(job.subjects)}; seeds: {', '.join(map(str, job.seeds))}"
         )
-    return load_checkpoint(checkpoint_file(job.store, seed, job.loaded.fold_of[subject]), run, device), run
+    fold = job.loaded.folds[job.loaded.subjects.index(subject)]
+    return load_checkpoint(checkpoint_file(job.store, seed, fold), run, device), run
 
 
 def network_of(config: Run) -> Network:

@@ -60,11 +60,6 @@ class Loaded:
         """The fold that tests each clip: its subject, or its database."""
         return self.tensors.folds
 
-    @property
-    def fold_of(self) -> dict[str, str]:
-        """Subject -> the fold that tests it."""
-        return dict(zip(self.subjects, self.folds, strict=True))
-
     def tested_by(self, folds: Sequence[str]) -> tuple[str, ...]:
         """The subjects that folds test, in their order."""
         own = {name: {clip.subject for clip in self.clips if name in {clip.subject, clip.database}} for name in folds}
