@@ -3,7 +3,7 @@ import pytest
 from small import COLUMNS, casme2_row, samm_row, smic_row, write_book, write_samm, write_smic, write_still_casme2
 
 from mer_search.config import Run, with_values
-from mer_search.confirmation.confirm import Confirmation
+from mer_search.confirmation.confirm import Confirmation, groups_of
 from mer_search.confirmation.scoring import summarise
 from mer_search.confirmation.target import Target
 from mer_search.data import open_folder
@@ -193,7 +193,7 @@ def test_a_databases_name_selects_its_subjects_and_each_has_its_own_rows_in_a_co
     subjects = loaded.select("all")
     job = Confirmation(Target(run, "V3NR", tmp_path / "V3NR", tuning=("sub01",)), loaded, subjects, (0, 1))
     assert job.databases == {"casme2": ("sub01", "sub04", "sub05"), "samm": ("006", "007"), "smic": ("s01", "s02")}
-    assert list(job.groups) == ["all", "other", "tuning", "casme2", "samm", "smic"]
+    assert list(groups_of(job.tuned, job.databases)) == ["all", "other", "tuning", "casme2", "samm", "smic"]
     folds = [
         Predictions(seed, subject, ("a", "b"), np.array([0, 1]), np.full((2, 2, 3), (0.6, 0.2, 0.2), np.float16))
         for seed in job.seeds

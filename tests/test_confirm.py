@@ -58,7 +58,8 @@ def test_a_confirmation_uses_fresh_seeds_and_all_subjects_and_its_files_say_what
     assert list(dict.fromkeys(told)) == [(f"{confirmation.target.title}: folds", done, 8) for done in range(9)]
     subjects = ("sub01", "sub02", "sub03", "sub04")
     assert [(fold.seed, fold.subject) for fold in folds] == [(seed, name) for seed in (1000, 1001) for name in subjects]
-    assert confirmation.groups == {"all": subjects, "other": subjects[3:], "tuning": subjects[:3]}
+    groups = confirming.groups_of(confirmation.tuned, confirmation.databases)
+    assert groups == {"all": subjects, "other": subjects[3:], "tuning": subjects[:3]}
     tuning = [folds_of(trial) for trial in confirmation.target.trials]
     assert {fold.seed for trial in tuning for fold in trial}.isdisjoint({1000, 1001})
 
@@ -199,7 +200,7 @@ def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, executor, tmp
     loaded = load_data(tmp_path / "casme2", with_values(target.run, {"data.task": "3", "prep.size": 32}), silent)
     there = confirming.Confirmation(target, loaded, loaded.select("all"), (1000,))
     assert there.is_transfer and not confirmation.is_transfer
-    assert there.tuning == ("sub01", "sub02", "sub03") and list(there.groups) == ["all"]
+    assert there.tuning == ("sub01", "sub02", "sub03") and all(there.tuned.values())
     assert there.store != confirmation.store and there.store.name.startswith(f"{confirmation.store.name}-")
     folds, _ = _train(there, executor)
     summary = summaries.summarise(there, folds)

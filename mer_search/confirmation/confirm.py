@@ -98,11 +98,6 @@ class Confirmation:
         return found if len(found) > 1 else {}
 
     @property
-    def groups(self) -> dict[str, tuple[str, ...]]:
-        """See `groups_of`."""
-        return groups_of(self.tuned, self.databases)
-
-    @property
     def is_whole(self) -> bool:
         """Whether it is of all folds, so that for each subject there is a network that never saw it."""
         return set(self.folds) == set(self.loaded.folds)
