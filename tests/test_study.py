@@ -14,7 +14,7 @@ from mer_search.report.trials import trial_line, trials_table
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
 from mer_search.search.progress import progress_of
-from mer_search.search.resume import kept_study, read_kept, start_changed
+from mer_search.search.resume import KEPT, read_kept, start_changed
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import best_trial, find_trial, only_writer, open_storage, ranked
 from mer_search.search.study import open_study, restore
@@ -301,7 +301,7 @@ def test_folds_that_are_lost_are_trained_again_as_they_were_and_a_confirmation_w
 
 def test_a_study_whose_file_was_damaged_is_told_how_to_go_on(begin, storage, make_search):
     search, _ = begin()
-    kept = kept_study(search.out)
+    kept = search.out / KEPT
     kept.write_text(STUDY.replace("1e-2]", "2e-2]"))
     with pytest.raises(
         StorageError,

@@ -14,6 +14,7 @@ from mer_search.search.storage import NOT_COUNTED, results
 from mer_search.search.trial import Search
 from mer_search.search.workspace import chosen_data
 
+KEPT = "study.toml"  # a file in a study's folder: the file that it was made with
 MARK = "study.id"  # a file in a study's folder, by which it is known wherever it was moved
 MUST_AGREE = {  # attribute: what a study was made with, if it differs, and what to do; {} is the study's
     "digest": ("another space or settings", "undo the change"),
@@ -26,11 +27,6 @@ MUST_AGREE = {  # attribute: what a study was made with, if it differs, and what
     "subjects": ("other subjects", "undo the change"),
     "seed": ("another seed", "give --seed {}"),
 }  # fmt: skip
-
-
-def kept_study(out: Path) -> Path:
-    """Where a study's file is kept, in its folder."""
-    return out / "study.toml"
 
 
 def mark_of(folder: Path) -> str:
@@ -49,7 +45,7 @@ def folder_of(facts: Mapping[str, Any], study_name: str, out: Path) -> Path:
 
 def read_kept(out: Path, name: str) -> StudyFile:
     """A study's file of that name, as it was kept in its folder; DataError if it is missing or damaged."""
-    path = kept_study(out)
+    path = out / KEPT
     try:
         return space.parse(path.read_text(), name)
     except (OSError, ValueError, UsageError) as error:
@@ -66,7 +62,7 @@ def file_of(study: optuna.Study) -> StudyFile:
     file = read_kept(results(study), study.user_attrs["study_file"])
     if file.digest != study.user_attrs["digest"]:
         raise DataError(
-            f"{kept_study(results(study))} is not what it was when the study was made; restore it, or `mer-search run` "
+            f"{results(study) / KEPT} is not what it was when the study was made; restore it, or `mer-search run` "
             "with --study, the file that the study was made with, writes it anew"
         )
     return file
@@ -115,8 +111,8 @@ def _changed(out: Path, name: str, text: str) -> str:
     try:
         differs = space.changed(read_kept(out, name).text, text)
     except DataError:
-        return f"{kept_study(out)}, which would tell, cannot be read"
-    same = f"{kept_study(out)} says the same, so that it, or a default, is not what it was when the study was made"
+        return f"{out / KEPT}, which would tell, cannot be read"
+    same = f"{out / KEPT} says the same, so that it, or a default, is not what it was when the study was made"
     return differs or same
 
 

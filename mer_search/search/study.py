@@ -33,7 +33,7 @@ from mer_search.errors import (
 from mer_search.files import REFUSALS, disk, sweep, write_whole
 from mer_search.search.memory_limit import BYTES, training_bytes
 from mer_search.search.optuna_internals import prune_without_value, wait_again
-from mer_search.search.resume import MARK, check_agrees, check_folder, file_of, kept_study
+from mer_search.search.resume import KEPT, MARK, check_agrees, check_folder, file_of
 from mer_search.search.samplers import sampler
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import TAKEN_FROM, has_ended, ran_to_its_end
@@ -86,7 +86,7 @@ def open_study(
     try:
         file_of(study)
     except DataError:
-        write_whole(kept_study(search.out), search.file.text)
+        write_whole(search.out / KEPT, search.file.text)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         wait_again(study, trial)
     return study
