@@ -12,8 +12,9 @@ from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.confirmation.summary import Comparison, Score, Summary, read_summary
 from mer_search.data.readers.annotation import without_zeros
 from mer_search.errors import DataError
+from mer_search.evaluation import metrics
 from mer_search.evaluation.logs import Log, Row
-from mer_search.evaluation.metrics import LEAKS, Ints, best_epoch, confusion, f1_by_epoch, macro_f1, scores
+from mer_search.evaluation.metrics import LEAKS, Ints, best_epoch, confusion, f1_by_epoch, macro_f1
 from mer_search.evaluation.statistics import uf1_interval
 
 LOG = "megc_log.txt"  # a confirmation's
@@ -87,8 +88,9 @@ def score(log: Log) -> ScoredLog:
 
 def pooled(matrices: Ints) -> Score:
     """The scores of subjects' confusion matrices (S, K, K), counts pooled."""
-    together = scores(matrices.sum(0))
-    return Score(uf1=together.uf1, uar=together.uar, accuracy=together.accuracy, ci95=uf1_interval(matrices[None]))
+    matrix = matrices.sum(0)
+    uf1, uar, accuracy = (float(score(matrix)) for score in (metrics.uf1, metrics.uar, metrics.accuracy))
+    return Score(uf1=uf1, uar=uar, accuracy=accuracy, ci95=uf1_interval(matrices[None]))
 
 
 def _score(log: Log, rule: str, leaks: bool | None) -> LogScore:

@@ -8,7 +8,7 @@ epochs, K classes; a confusion matrix (..., K, K) has the truth in its rows.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,6 @@ Classes = NDArray[np.bool_]  # (K,) which of them count
 Interval = tuple[float, float]
 
 TAIL = 0.2  # share of the epochs, the last ones, that the tail rule averages
-
-
-class Scores(NamedTuple):
-    """Pooled scores."""
-
-    uf1: float
-    uar: float
-    accuracy: float
 
 
 def confusion(labels: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> Ints:
@@ -95,11 +87,6 @@ def _mean_over(each: Floats, counted: NDArray[np.bool_]) -> Floats:
 
 def _ratios(above: NDArray[Any], below: NDArray[Any]) -> Floats:
     return np.asarray(np.where(below > 0, above / np.where(below > 0, below, 1), 0.0), dtype=np.float64)
-
-
-def scores(matrix: NDArray[Any]) -> Scores:
-    """All scores of one confusion matrix (K, K)."""
-    return Scores(float(uf1(matrix)), float(uar(matrix)), float(accuracy(matrix)))
 
 
 def units_f1(truth: NDArray[Any], shown: NDArray[Any], over: str = "occurring") -> float:

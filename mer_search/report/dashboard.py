@@ -20,7 +20,7 @@ from mer_search.confirmation.summary import read_summary
 from mer_search.engine.executor import POLL
 from mer_search.engine.stop import check
 from mer_search.errors import UsageError
-from mer_search.evaluation.metrics import RULES, fold_confusion, scores
+from mer_search.evaluation.metrics import RULES, accuracy, fold_confusion, uar, uf1
 from mer_search.files import write_whole
 from mer_search.report.document import Table, markdown_table
 from mer_search.report.summaries import top_table
@@ -48,8 +48,7 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     folder, rule = search.folder(trial.number), search.file.rule
     counts = {fold.subject: fold_confusion(fold, RULES[rule]) for fold in evaluation.folds}
     matrix = np.sum(list(counts.values()), axis=0)
-    found = scores(matrix)
-    share = f"{len(counts)} of {len(search.subjects)} subjects, {evaluation.epochs} epochs"
+    share = f"{len(counts)} of {len(search.subjects)} subjects, {evaluation.epochs} epochs ({rule} rule)"
     stopped = len(counts) < len(search.subjects) or evaluation.epochs < evaluation.run.train.epochs
     scored, loss = curves(evaluation.folds, read_history(folder))
     by_subject = [f"{subject},{own.sum()},{own.trace()}" for subject, own in counts.items()]
@@ -66,7 +65,7 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     numbered = ", ".join(f"{step} {subject}" for step, subject in enumerate(search.subjects))
     parts = [
         *([STOPPED_EARLY] if stopped else []),
-        f"**UF1 {found.uf1:.3f}**, UAR {found.uar:.3f}, accuracy {found.accuracy:.3f} over {share} ({rule} rule).",
+        f"**UF1 {uf1(matrix):.3f}**, UAR {uar(matrix):.3f}, accuracy {accuracy(matrix):.3f} over {share}.",
         markdown_table(Table(("truth, predicted:", *classes), rows)),
         "Intermediate values are what the pruner compares, of one subject each: the truth's mean rank among the "
         "classes, or with other pruners its mean probability, its log, or the share of clips that are right; step and "
