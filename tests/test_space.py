@@ -108,7 +108,6 @@ def test_a_conditional_axis_is_sampled_only_where_its_condition_holds():
 
 def test_what_differs_between_two_study_files_is_named():
     assert space.changed(SMALL, "trials = 7\n" + SMALL) == ""
-    assert space.changed(SMALL, "no toml") == ""
     said = space.changed(SMALL, "rule = 'last'\n" + SMALL.replace("4.0", "5.0"))
     assert "rule is absent there, last here" in said
     assert "[space] train.focal_gamma is {'float': [0.5, 4.0]} there, {'float': [0.5, 5.0]} here" in said

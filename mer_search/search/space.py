@@ -205,10 +205,7 @@ def parse(text: str, name: str) -> StudyFile:
 
 def changed(there: str, here: str) -> str:
     """What differs between the texts of two study files that must be one study's; "" if nothing is found."""
-    try:
-        one, other = (_lasting(tree_of(text)) for text in (there, here))
-    except UsageError:
-        return ""
+    one, other = (_lasting(tree_of(text)) for text in (there, here))
     pairs = {key: (one.get(key, "absent"), other.get(key, "absent")) for key in one | other}
     shown = [
         f"{key} is {str(old) or 'empty'} there, {str(new) or 'empty'} here"
