@@ -60,6 +60,7 @@ def run(
     from mer_search.engine.stop import polling
     from mer_search.report import costs, live, terminal
     from mer_search.report.trials import print_next, state_line, trials_table
+    from mer_search.search.cost import search_cost
     from mer_search.search.progress import progress_of
     from mer_search.search.resume import start_changed
     from mer_search.search.session import open_session, search_of
@@ -101,7 +102,7 @@ def run(
             )
         terminal.note(f"slots: {size}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")
         with terminal.bars() as progress:
-            cost = session.cost(wanted, progress)
+            cost = search_cost(search, study, session.executor, wanted, scheduler.in_flight, progress)
             costs.print_cost(cost, terminal.plural(size, "slot"))
             given.allow(cost.seconds, progress)
         with live.Live(study, wanted, ended(study), search.out / "artifacts") as shown:

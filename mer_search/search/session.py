@@ -15,7 +15,6 @@ from mer_search.data import open_folder
 from mer_search.engine.executor import Executor
 from mer_search.engine.where import Where
 from mer_search.errors import DataError, StorageError, UsageError
-from mer_search.search.cost import Cost, search_cost
 from mer_search.search.finals import Final, run_finals
 from mer_search.search.resume import check_agrees, folder_of, read_kept
 from mer_search.search.scheduler import Scheduler
@@ -39,10 +38,6 @@ class Session:
     def trials(self, asked: int | None) -> int:
         """How many trials there are to be in all: as asked for, else the more of the study file's and before's."""
         return asked or max(self.search.file.trials, self.study.user_attrs.get("wanted", 0))
-
-    def cost(self, trials: int, progress: Progress = silent) -> Cost:
-        """What is still to be trained until there are so many trials, at most."""
-        return search_cost(self.search, self.study, self.executor, trials, self.scheduler.in_flight, progress)
 
     def events(self, trials: int, progress: Progress = silent) -> Iterator[Event | Final]:
         """Train what is lost of ended trials, run trials until there are so many of them in all, then the finals; yield
