@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from mer_search.errors import UsageError
 
-EVERYBODY = (
-    "everybody"  # the name of a fold that leaves no subject out; a subject or a database of that name is its own
-)
+EVERYBODY = "everybody"  # a fold that leaves no subject out; a subject or a database of that name is its own
 
 
 @dataclass(frozen=True)
@@ -30,17 +28,12 @@ def leave_one_out(
     clip_folds: Sequence[str], clip_subjects: Sequence[str], left_out: str, val: int = 0, seed: int = 0
 ) -> Fold:
     """The fold that tests the clips whose fold is `left_out`, and holds `val` of the other subjects out, drawn by
-    `seed`; `data.fit` has seen to it that there are enough of them."""
+    `seed`; `data.fit` has seen to it that there are enough of them. That of EVERYBODY trains on all clips and tests
+    none: no figure can come of it."""
     names, is_test = np.asarray(clip_subjects), np.asarray(clip_folds) == left_out
     others = np.unique(names[~is_test])
     held_out = np.isin(names, np.random.default_rng(seed).permutation(others)[:val])
     return Fold(left_out, *map(np.flatnonzero, (~is_test & ~held_out, is_test, held_out & ~is_test)))
-
-
-def everybody(clips: int) -> Fold:
-    """The fold that trains on so many clips, which are all, and tests none: no figure can come of it."""
-    none = np.arange(0)
-    return Fold(EVERYBODY, np.arange(clips), none, none)
 
 
 def fold_seed(seed: int, left_out: str) -> int:

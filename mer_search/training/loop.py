@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mer_search.config import Run
 from mer_search.errors import Infeasible
-from mer_search.evaluation.folds import EVERYBODY, everybody, fold_seed, leave_one_out, stream_seed
+from mer_search.evaluation.folds import EVERYBODY, fold_seed, leave_one_out, stream_seed
 from mer_search.evaluation.metrics import best_epoch, f1_by_epoch, mean_log
 from mer_search.evaluation.predictions import Predictions
 from mer_search.files import write_whole
@@ -106,10 +106,7 @@ def train_fold(
     final = subject == EVERYBODY and subject not in folds
     place = len(folds) if final else folds.index(subject)
     own_seed = fold_seed(seed, subject) if run.train.seeding == "fold" else stream_seed(seed, place)
-    if final:
-        fold = everybody(len(clips.names))
-    else:
-        fold = leave_one_out(clips.folds, clips.subjects, subject, run.train.val_subjects, own_seed)
+    fold = leave_one_out(clips.folds, clips.subjects, subject, 0 if final else run.train.val_subjects, own_seed)
     learner = Learner(run, clips, fold, own_seed, microbatches)
     so_far = (_resume(checkpoint, learner) if checkpoint else None) or _SoFar([], [], [], [])
     weights: dict[str, dict[str, Tensor]] = {}
