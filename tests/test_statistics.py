@@ -35,7 +35,6 @@ def test_the_rank_correlation_is_spearmans():
     found, (low, high) = rank_correlation(one, other)
     assert found == pytest.approx(spearmanr(one, other).statistic)
     assert low < found < high
-    assert rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) == (0.0, (-1.0, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -141,17 +141,12 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float], seed: int = 0) -> tuple[float, Interval]:
-    """Spearman's rank correlation of two scores of the same n >= 2 things, and its 95 % bootstrap interval over them.
-
-    Resamples in which a score is the same everywhere have no correlation and are left out; nor have the scores
-    themselves then, and 0 stands for it.
-    """
+    """Spearman's rank correlation of two scores of the same n >= 2 things, neither of which is the same everywhere, and
+    its 95 % bootstrap interval over them. Resamples in which one is have no correlation and are left out."""
     places = np.random.default_rng(seed).integers(0, len(first), (REPEATS, len(first)))
     places = np.vstack([np.arange(len(first)), places])
     ranks = [rankdata(np.asarray(scores)[places], axis=1) for scores in (first, second)]  # (1 + R, n)
     one, other = (each - each.mean(1, keepdims=True) for each in ranks)
     norm = np.sqrt((one**2).sum(1) * (other**2).sum(1))
     found = (one * other).sum(1)[norm > 0] / norm[norm > 0]
-    if not norm[0]:
-        return 0.0, (-1.0, 1.0)
-    return float(found[0]), _middle(found[1:]) if len(found) > 1 else (-1.0, 1.0)
+    return float(found[0]), _middle(found[1:])
