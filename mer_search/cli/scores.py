@@ -91,7 +91,7 @@ def subjects() -> None:
 @options("storage name as_json")
 def rank(given: Given, folder: Path | None) -> None:
     """Subjects by how hard they were in a confirmation, and the hardest ten as a line for a study file. FOLDER is a
-    confirmation's; without it the study's best one is taken."""
+    confirmation's; without it that of the search's best confirmed trial is taken."""
     from mer_search.confirmation import difficulty
     from mer_search.confirmation.folders import confirmation
     from mer_search.confirmation.scoring import confirmed_folds
