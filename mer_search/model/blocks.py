@@ -124,13 +124,14 @@ class TemporalConv(SpatialConv):
 
 def convolutions(
     inputs: int, middle: int, outputs: int, time: Time | None, kernel: int = 3, stride: int = 1, aligned: bool = False
-) -> list[nn.Module]:
+) -> nn.Sequential:
     """A convolution over pixels; with `time`, one over pixels to `middle` channels, and one over maps. Each ends with a
     ReLU, whose place in the published networks, by which weights are named, is empty."""
     if time is None:
-        return [SpatialConv(inputs, outputs, kernel, stride, aligned=aligned, relu=True), nn.Identity()]
+        return nn.Sequential(SpatialConv(inputs, outputs, kernel, stride, aligned=aligned, relu=True), nn.Identity())
     spatial = SpatialConv(inputs, middle, kernel, stride, aligned=True, relu=True)
-    return [spatial, nn.Identity(), TemporalConv(middle, outputs, time, aligned=aligned, relu=True), nn.Identity()]
+    temporal = TemporalConv(middle, outputs, time, aligned=aligned, relu=True)
+    return nn.Sequential(spatial, nn.Identity(), temporal, nn.Identity())
 
 
 class CABlock(nn.Module):
@@ -145,8 +146,7 @@ class CABlock(nn.Module):
         self.stride = stride
         path, self.pooling = (None, Time()) if keep is None else (KEEP_PATH[keep], KEEP_ATTENTION[keep])
         middle = (27 * inputs * outputs) // (9 * inputs + 3 * outputs)  # as many parameters as 3x3x3: Tran et al., 2018
-        convolution = convolutions(inputs, middle, outputs, path, stride=stride)
-        self.body = nn.Sequential(*convolution, SpatialConv(outputs, outputs, 1))
+        self.body = convolutions(inputs, middle, outputs, path, stride=stride).append(SpatialConv(outputs, outputs, 1))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = SpatialConv(inputs, outputs, 1, stride, bias=path is not None)

@@ -27,15 +27,7 @@ def _external(run: Run) -> nn.Sequential:
     model, channels = run.model, n_channels(run.input)
     time = {"none": None, "keep": Time(3, 1, 1), "collapse": Time(run.frames.maps)}[model.temporal]
     pixels = model.stem_kernel, model.stem_stride
-    stem = convolutions(channels, model.stem_mid, model.stem_width, time, *pixels, aligned=True)
-    return nn.Sequential(*stem)
-
-
-def _internal(model: Model) -> nn.Sequential:
-    """(B, T, stem_width, H, W) -> (B, T, attention_width, H, W)."""
-    time = Time(3, 1, 1) if model.temporal == "keep" else None
-    stem = convolutions(model.stem_width, model.internal_mid, model.attention_width, time)
-    return nn.Sequential(*stem)
+    return convolutions(channels, model.stem_mid, model.stem_width, time, *pixels, aligned=True)
 
 
 def _blocks(model: Model) -> list[CABlock]:
@@ -61,7 +53,8 @@ class Network(nn.Module):
         model = run.model
         self.grid, self.channels = last_map(run), n_channels(run.input)
         self.external = _external(run)
-        self.internal = _internal(model)
+        time = Time(3, 1, 1) if model.temporal == "keep" else None  # (B, T, stem_width, H, W) -> (B, T, w, H, W)
+        self.internal = convolutions(model.stem_width, model.internal_mid, model.attention_width, time)
         self.blocks = nn.ModuleList(_blocks(model))
         width, position = model.widths[-1], (model.position_depth, model.position_width, model.position_mlp)
         self.position = PositionBranch(width, self.grid, *position, model.position_drop) if model.position else None
