@@ -50,19 +50,6 @@ def _weights(module: nn.Module | None) -> int:
     return sum(part.weight.numel() for part in parts if isinstance(part, nn.Linear | nn.Conv2d))
 
 
-def _all_operations(network: Network, maps: int, side: int) -> int:
-    """Operations of a forward pass of one clip."""
-    total = 2 * (_weights(network.units) + _weights(network.head))
-    if network.position is not None:
-        places, width = network.position.position.shape[1:]
-        attention = 4 * places**2 * width * len(network.position.blocks)  # each position with each, and back
-        total += 2 * places * _weights(network.position) + attention
-    for part in (network.external, network.internal, *network.blocks):
-        maps, side, flop = _operations(part, maps, side)
-        total += flop
-    return total
-
-
 class _NothingDrawn(TorchFunctionMode):
     """Weights are left as they are: on the meta device, drawing them takes most of the time."""
 
@@ -80,7 +67,14 @@ def _shapes(run: Run) -> Network:
 def cost(run: Run) -> tuple[int, int]:
     """(parameters, operations of one clip's forward pass)."""
     network = _shapes(run)
-    return sum(p.numel() for p in network.parameters()), _all_operations(network, run.frames.maps, run.flow.size)
+    convolved = nn.Sequential(network.external, network.internal, *network.blocks)
+    total = 2 * (_weights(network.units) + _weights(network.head))
+    total += _operations(convolved, run.frames.maps, run.flow.size)[2]
+    if network.position is not None:
+        places, width = network.position.position.shape[1:]
+        attention = 4 * places**2 * width * len(network.position.blocks)  # each position with each, and back
+        total += 2 * places * _weights(network.position) + attention
+    return sum(p.numel() for p in network.parameters()), total
 
 
 def network_bytes(run: Run) -> int:
