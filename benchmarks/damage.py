@@ -130,7 +130,8 @@ def _literal(base: Base, row: Sequence[Any]) -> dict[str, list[Fact]]:
     known = {fact[0] for fact in base.truth.values()} | {"repression", "disgust", "contempt", "other"}
     if None in (onset, offset) or clip is None or label not in known | {"others"}:
         return {}
-    (folder,) = {path.parent for path in base.folder.rglob(base.truth[clip][1][0]) if path.parent.name == _name(clip)}
+    name = clip.split("/")[1]
+    (folder,) = {path.parent for path in base.folder.rglob(base.truth[clip][1][0]) if path.parent.name == name}
     files = {int(re.findall(r"\d+", path.stem)[-1]): path.name for path in folder.iterdir()}
     frames = [files[k] for k in range(onset, min(offset, onset + 99) + 1) if k in files]
     spelt = {"casme2": {"other": "others"}, "samm": {"others": "other"}}.get(base.folder.name, {}).get(label, label)
@@ -141,20 +142,12 @@ def _literal(base: Base, row: Sequence[Any]) -> dict[str, list[Fact]]:
     }
 
 
-def _name(clip: str) -> str:
-    return clip.split("/")[1]
-
-
 def _same(clip: str, number: int | None, cell: Mapping[str, Any]) -> bool:
     subject, name = clip.split("/")
     digits = re.search(r"\d+", subject)
     said = re.fullmatch(r"(?:sub|s)?(\d{1,3})", str(cell["subject"]).strip().lower())
     number = number if number is not None else int(said[1]) if said else None
     return bool(digits) and int(digits[0]) == number and name.lower() == str(cell["name"]).strip().lower()
-
-
-def _clip_of(base: Base, row: int) -> str:
-    return list(base.truth)[row]
 
 
 def _write(base: Base, folder: Path, titles: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
@@ -253,11 +246,9 @@ def _flipped(rng: random.Random, content: bytes) -> bytes:
 
 def repacked(content: bytes, part: str, change: Callable[[bytes], bytes]) -> bytes:
     """A spreadsheet with another part in it."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():
-            new.writestr(name, change(old.read(name)) if re.search(part, name) else old.read(name))
-    return buffer.getvalue()
+    with zipfile.ZipFile(io.BytesIO(content)) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    return _zip({name: change(old) if re.search(part, name) else old for name, old in parts.items()})
 
 
 FAR = b'<row r="1048576"><c r="XFD1048576" t="inlineStr"><is><t>x</t></is></c></row></sheetData>'
@@ -311,12 +302,12 @@ def _csv(rng: random.Random, base: Base, folder: Path) -> Damaged:
         rows[row] = '"' + rows[row]
     elif hurt == "nul":
         rows[row] = rows[row][:2] + "\0" + rows[row][2:]
-        gone = frozenset([_clip_of(base, row - 1)])
+        gone = frozenset([list(base.truth)[row - 1]])
     elif hurt == "cr":
         rows = ["\r".join(rows)]
     elif hurt == "short row":
         rows[row] = rows[row].rsplit(separator, rng.randrange(1, 8))[0]
-        gone = frozenset([_clip_of(base, row - 1)])
+        gone = frozenset([list(base.truth)[row - 1]])
     elif hurt == "long field":
         rows[row] += separator + "x" * 200_000
     elif hurt == "line of rubbish":
