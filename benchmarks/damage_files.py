@@ -79,14 +79,9 @@ def _encoded(kind: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[
 
 REFUSED: dict[str, Callable[[random.Random, bytes], bytes]] = {
     **{
-        f"cut off at {tenth} tenths": lambda rng, content, tenth=tenth: content[: tenth * len(content) // 10]
-        for tenth in range(1, 10)
-    },
-    **{
-        f"cut off at {tenth} tenths, with an end": lambda rng, content, tenth=tenth: (
-            content[: tenth * len(content) // 10] + b"\xff\xd9"
-        )
-        for tenth in range(1, 10)
+        f"cut off at {k} tenths{what}": lambda rng, content, k=k, end=end: content[: k * len(content) // 10] + end
+        for what, end in (("", b""), (", with an end", b"\xff\xd9"))
+        for k in range(1, 10)
     },
     "with rubbish inside": _garbage,
     "with rubbish inside it": _garbage,
@@ -134,11 +129,11 @@ def image(rng: random.Random, base: Base, folder: Path) -> Damaged:
 def _clip_folder(rng: random.Random, base: Base, folder: Path) -> tuple[str, Fact, Path]:
     """A clip and what is its own: its frames' folder, or its image."""
     clip, fact = rng.choice(list(base.truth.items()))
-    for path in sorted(folder.rglob(fact[1][0])):
-        if len(fact[1]) == 1 or (path.parent.name == clip.split("/")[1] and clip.split("/")[0] in str(path)):
-            return clip, fact, path if len(fact[1]) == 1 else path.parent
-    paths = [path.parent for path in folder.rglob(fact[1][0]) if path.parent.name == clip.split("/")[1]]
-    return clip, fact, paths[0]
+    subject, name = clip.split("/")
+    images = sorted(folder.rglob(fact[1][0]))
+    if len(fact[1]) == 1:
+        return clip, fact, images[0]
+    return clip, fact, next(path.parent for path in images if path.parent.name == name and subject in str(path))
 
 
 ODD = ["EP01 (copy)", "a\nb", "[bold]", ":smile:", "\x1b[31mred", "-rf", "x" * 250,
@@ -301,10 +296,6 @@ KEYS = ["base", "subjects", "rule", "sampler", "pruner", "also", "trials", "set"
         "train.lr", "model.depth", "data.classes", "__class__", "set.__init__", ""]  # fmt: skip
 
 
-def _without(keys: list[str], text: str) -> str:
-    return re.sub(rf"^(\[+)?{re.escape(keys[0])}\b.*\n", "", text, flags=re.M)
-
-
 def study(rng: random.Random) -> tuple[str, bytes, str]:
     """A damaged study file: its name, what stands in it, and what was done."""
     hurt = rng.choice(("line", "line", "value", "value", "field", "field", "bytes", "name"))
@@ -325,7 +316,8 @@ def study(rng: random.Random) -> tuple[str, bytes, str]:
         what = lines[place]
     elif hurt == "field":
         key, value = rng.choice(KEYS), rng.choice(VALUES)
-        lines = _without([key], "\n".join(lines) + "\n").strip().split("\n")
+        without = re.sub(rf"^(\[+)?{re.escape(key)}\b.*\n", "", "\n".join(lines) + "\n", flags=re.M)
+        lines = without.strip().split("\n")
         lines.insert(0, f"{key if key.isidentifier() else repr(key)} = {value}")
         what = lines[0]
     elif hurt == "bytes":
