@@ -7,7 +7,7 @@ As in our searches, a trial sees one seed of one configuration, so its value is 
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,29 +30,21 @@ class Opinion(NamedTuple):
     better: NDArray[np.float64]  # (repeats,)
 
 
-def opinions(
-    samplers: Sequence[str], trials: int, repeats: int, on_repeat: Callable[[int, int], None]
-) -> list[Opinion]:
+def opinions(samplers: Sequence[str], trials: int, repeats: int) -> list[Opinion]:
     """Every sampler on every table, paired: repeat r sees the same seeds in all.
 
     Args:
         samplers: their names.
         trials: of each search.
         repeats: searches of a sampler on a table.
-        on_repeat: called after each with (done, total).
     """
-    tables = _tables()
     found: list[Opinion] = []
-    total = len(tables) * len(samplers) * repeats
-    for name, table in tables.items():
+    for name, table in _tables().items():
         random = np.random.default_rng(0)
         others = np.array([_truth(table, _random(table, random)) for _ in range(RANDOM_CONFIGURATIONS)])
         for each in samplers:
-            better = []
-            for repeat in range(repeats):
-                better.append(float((others > _truth(table, _search(table, each, trials, repeat))).mean()))
-                on_repeat(len(found) * repeats + len(better), total)
-            found.append(Opinion(name, each, np.array(better)))
+            truths = [_truth(table, _search(table, each, trials, repeat)) for repeat in range(repeats)]
+            found.append(Opinion(name, each, np.array([(others > truth).mean() for truth in truths])))
     return found
 
 
@@ -122,7 +114,7 @@ def _truth(table: Any, values: dict[str, Any]) -> float:
 def main() -> None:
     """Print a row a sampler: the share of random configurations that are truly better, its interval, its rank."""
     trials, repeats, *samplers = sys.argv[1:]
-    for row in facts(opinions(samplers, int(trials), int(repeats), lambda *_: None)):
+    for row in facts(opinions(samplers, int(trials), int(repeats))):
         low, high = row["better"]["ci95"]
         print(f"{row['sampler']:8} {row['better']['mean']:.1%}  {low:.1%} to {high:.1%}  {row['rank']['mean']:.2f}")
 
