@@ -40,6 +40,7 @@ NODES = 2  # of a Ray cluster, of as many slots each
 SPY = Path(__file__).with_name("spied.py")
 MARK = "MER_SEARCH_CAMPAIGN"  # an environment variable by which our processes are known
 Fold = tuple[str, str, str]  # digest of the run, seed, subject
+Shots = list[tuple[int, dict[Fold, int]]]  # after each kill: how many epochs had been trained, those on disk
 
 
 class Cluster:
@@ -86,7 +87,7 @@ class Campaign:
 
     def drive(self, name: str, kills: int, most: int, *arguments: object) -> None:
         """A command on a study, killed so many times at most, and called again until it has ended by itself."""
-        shots: list[tuple[int, dict[Fold, int]]] = []  # after each kill: what had been trained, what was on disk
+        shots: Shots = []
         while True:
             process = self.start(name, *arguments)
             if len(shots) == kills:
@@ -101,7 +102,7 @@ class Campaign:
 
     def drive_through(self, name: str, kills: int, kill, apart: int, *arguments: object) -> None:
         """A command that goes on while `kill` kills what trains for it, after so many folds each time."""
-        shots: list[tuple[int, dict[Fold, int]]] = []
+        shots: Shots = []
         process, wanted = self.start(name, *arguments), 1
         while process.poll() is None:
             time.sleep(self.luck.uniform(0, 0.05))
@@ -127,8 +128,7 @@ class Campaign:
                 os.kill(pid, signal.SIGCONT)
                 return False
             os.kill(pid, signal.SIGKILL)
-            self._until(lambda: self._count(name, "died") > deaths)
-            return self._count(name, "died") > deaths
+            return self._until(lambda: self._count(name, "died") > deaths)
         return False
 
     def kill_ray_worker(self, name: str) -> bool:
@@ -141,14 +141,15 @@ class Campaign:
             return False
         deaths = self._count(name, "died")
         os.kill(self.luck.choice(found), signal.SIGKILL)
-        self._until(lambda: self._count(name, "died") > deaths)
-        return self._count(name, "died") > deaths
+        return self._until(lambda: self._count(name, "died") > deaths)
 
-    def _until(self, condition) -> None:
-        """Wait for what a command writes down; at most three seconds, for it may have ended, or the process be idle."""
+    def _until(self, condition) -> bool:
+        """Wait for what a command writes down, and whether it came; at most three seconds, for it may have ended, or
+        the process be idle."""
         deadline = time.monotonic() + 3
-        while not condition() and time.monotonic() < deadline:
+        while not (came := condition()) and time.monotonic() < deadline:
             time.sleep(0.02)
+        return came
 
     def _count(self, name: str, what: str) -> int:
         return sum(line[3] == what for line in self.noted(name))
@@ -167,13 +168,7 @@ class Campaign:
             time.sleep(0.01)
         time.sleep(self.luck.uniform(0, 0.1))
 
-    def _judge(
-        self,
-        name: str,
-        process: subprocess.Popen,
-        arguments: Sequence[object],
-        shots: list[tuple[int, dict[Fold, int]]],
-    ) -> None:
+    def _judge(self, name: str, process: subprocess.Popen, arguments: Sequence[object], shots: Shots) -> None:
         """Wait until a command has ended by itself, and see what its kills have cost."""
         if process.wait(600) != 0:
             self.wrong.append(f"{arguments} ended with {process.returncode}")
