@@ -51,12 +51,6 @@ def checkpoint_file(folder: Path, seed: int, subject: str, epoch: str = LAST) ->
     return folder / "checkpoints" / f"{seed}-{subject}{'' if epoch == LAST else f'.{epoch}'}.safetensors"
 
 
-def network_again(checkpoint: Path) -> str:
-    """What to do where a fold's network is missing or damaged."""
-    fold = checkpoint.parents[1] / FOLDS / f"{checkpoint.stem}.npz"
-    return f"delete it and {fold}, and confirm again, which trains that fold anew"
-
-
 def load_network(path: Path, run: Run, device: str) -> Network:
     """The network in a checkpoint, in evaluation mode; a DataError if it is damaged, missing, or another run's."""
     try:
@@ -67,8 +61,8 @@ def load_network(path: Path, run: Run, device: str) -> Network:
             raise ValueError("it holds weights that are not finite")
     except Exception as error:  # safetensors and torch each have their own
         raise DataError(
-            f"{path} must hold a network of its run, but cannot be read ({str(error).splitlines()[0]}); "
-            f"{network_again(path)}"
+            f"{path} must hold a network of its run, but cannot be read ({str(error).splitlines()[0]}); delete it and "
+            f"{path.parents[1] / FOLDS / path.stem}.npz, and confirm again, which trains that fold anew"
         ) from error
     return network.eval()
 
