@@ -278,11 +278,14 @@ def main() -> None:
         campaign.search("untouched", asked.trials, 0)
         print(f"a study of {asked.trials} trials, not killed: {time.monotonic() - began:.0f} s", flush=True)
 
-        def studies(title: str, kills: int, search) -> None:
+        def studies(title: str, kills: int, kill=None, apart: int = 0) -> None:
             first, count, lost, start = campaign.kills, 0, campaign.lost, time.monotonic()
             while (left := kills - (campaign.kills - first)) > 0:
                 name, count = f"{title.replace(' ', '-')}-{count}", count + 1
-                search(name, left)
+                if kill is None:
+                    campaign.search(name, asked.trials, left)
+                else:
+                    campaign.search_through(name, asked.trials, left, kill, apart)
                 campaign.compare(name, "untouched")
             if kills:
                 print(
@@ -291,31 +294,19 @@ def main() -> None:
                     flush=True,
                 )
 
-        trials = asked.trials
-        studies("driver", asked.driver, lambda name, left: campaign.search(name, trials, left))
-        studies(
-            "worker",
-            asked.worker,
-            lambda *given: campaign.search_through(given[0], trials, given[1], campaign.kill_worker, 3),
-        )
+        studies("driver", asked.driver)
+        studies("worker", asked.worker, campaign.kill_worker, 3)
         killed, lost = campaign.kills, campaign.lost
         whole = [trial.number for trial in ranked_trials(campaign.study("untouched"))]
         while (left := asked.confirm - campaign.kills + killed) > 0:
-            campaign.confirm("untouched", whole.pop(), trials, asked.seeds, left)
+            campaign.confirm("untouched", whole.pop(), asked.trials, asked.seeds, left)
         print(
             f"confirmation: {campaign.kills - killed} kills, {campaign.lost - lost} folds in training lost", flush=True
         )
         if asked.ray_worker or asked.ray_node:
             cluster = campaign.cluster = Cluster(luck)
-            for title, kills, kill, apart in (
-                ("Ray worker", asked.ray_worker, campaign.kill_ray_worker, 6),
-                ("Ray node", asked.ray_node, cluster.kill_node, 24),
-            ):
-                studies(
-                    title,
-                    kills,
-                    lambda name, left, kill=kill, apart=apart: campaign.search_through(name, trials, left, kill, apart),
-                )
+            studies("Ray worker", asked.ray_worker, campaign.kill_ray_worker, 6)
+            studies("Ray node", asked.ray_node, cluster.kill_node, 24)
             cluster.cluster.shutdown()
         print(f"{campaign.kills} kills in {time.monotonic() - began:.0f} s")
         print("\n".join(campaign.wrong) or "nothing was wrong")
