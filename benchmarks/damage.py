@@ -198,10 +198,8 @@ def _titles(rng: random.Random, base: Base, folder: Path) -> Damaged:
     elif hurt == "misspelt":
         titles[column] = titles[column][1:]
     elif hurt == "column gone":
-        titles, rows = (
-            [c for k, c in enumerate(titles) if k != column],
-            [row[:column] + row[column + 1 :] for row in rows],
-        )
+        for row in (titles, *rows):
+            del row[column]
     elif hurt == "twice":
         titles[rng.choice([k for k in range(len(titles)) if k not in base.fields.values()])] = titles[column]
     elif hurt == "copy with other content":
@@ -297,17 +295,15 @@ def _csv(rng: random.Random, base: Base, folder: Path) -> Damaged:
     text = "\n".join(separator.join("" if cell is None else str(cell) for cell in line) for line in lines) + "\n"
     hurt = rng.choice(("no", "no", "quote", "nul", "cr", "short row", "long field", "line of rubbish", "blank lines"))
     rows, row = text.split("\n"), rng.randrange(1, len(lines))
-    gone: frozenset[str] = frozenset()
+    gone = frozenset([list(base.truth)[row - 1]] if hurt in ("nul", "short row") else [])
     if hurt == "quote":
         rows[row] = '"' + rows[row]
     elif hurt == "nul":
         rows[row] = rows[row][:2] + "\0" + rows[row][2:]
-        gone = frozenset([list(base.truth)[row - 1]])
     elif hurt == "cr":
         rows = ["\r".join(rows)]
     elif hurt == "short row":
         rows[row] = rows[row].rsplit(separator, rng.randrange(1, 8))[0]
-        gone = frozenset([list(base.truth)[row - 1]])
     elif hurt == "long field":
         rows[row] += separator + "x" * 200_000
     elif hurt == "line of rubbish":
