@@ -22,14 +22,6 @@ def last_map(run: Run) -> int:
     return -(-run.flow.size // shrunk)
 
 
-def _external(run: Run) -> nn.Sequential:
-    """(B, T, C, H, W) -> (B, T', stem_width, H / stride, W / stride)."""
-    model, channels = run.model, n_channels(run.input)
-    time = {"none": None, "keep": Time(3, 1, 1), "collapse": Time(run.frames.maps)}[model.temporal]
-    pixels = model.stem_kernel, model.stem_stride
-    return convolutions(channels, model.stem_mid, model.stem_width, time, *pixels, aligned=True)
-
-
 def _blocks(model: Model) -> list[CABlock]:
     """`depth` blocks a stage, the first of them with the stage's stride."""
     keeps = model.temporal == "keep"
@@ -52,8 +44,11 @@ class Network(nn.Module):
         super().__init__()
         model = run.model
         self.grid, self.channels = last_map(run), n_channels(run.input)
-        self.external = _external(run)
-        time = Time(3, 1, 1) if model.temporal == "keep" else None  # (B, T, stem_width, H, W) -> (B, T, w, H, W)
+        time = {"none": None, "keep": Time(3, 1, 1), "collapse": Time(run.frames.maps)}[model.temporal]
+        self.external = convolutions(  # (B, T, C, H, W) -> (B, T', stem_width, H / stride, W / stride)
+            self.channels, model.stem_mid, model.stem_width, time, model.stem_kernel, model.stem_stride, aligned=True
+        )
+        time = time if model.temporal == "keep" else None
         self.internal = convolutions(model.stem_width, model.internal_mid, model.attention_width, time)
         self.blocks = nn.ModuleList(_blocks(model))
         width, position = model.widths[-1], (model.position_depth, model.position_width, model.position_mlp)
