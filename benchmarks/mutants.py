@@ -123,10 +123,11 @@ def attempt(case: Case, folder: Path) -> list[Outcome]:
         for command in case.commands:
             seen.clear()
             result = CliRunner().invoke(cli.main, command)
-            defect = _crash(result) or (_wrong(case.data, seen[-1]) if case.data and seen else "")
+            complaints = [line for line in result.stderr.splitlines() if line.lower().startswith("error:")]
+            defect = _crash(result, complaints) or (_wrong(case.data, seen[-1]) if case.data and seen else "")
             if escaped := _escaped(folder, beside):
                 defect = f"{escaped} was written"
-            outcomes.append(Outcome(result.exit_code, _message(result.stderr), defect))
+            outcomes.append(Outcome(result.exit_code, next(iter(complaints), ""), defect))
         return outcomes
 
 
@@ -138,18 +139,13 @@ def _escaped(folder: Path, beside: set[Path]) -> str:
     return str((wrong + strange)[0]) if wrong + strange else ""
 
 
-def _message(stderr: str) -> str:
-    return next((line for line in stderr.splitlines() if line.lower().startswith("error:")), "")
-
-
-def _crash(result: Any) -> str:
+def _crash(result: Any, complaints: list[str]) -> str:
     """What a user must never see."""
     if result.exception and not isinstance(result.exception, SystemExit):
         last = traceback.extract_tb(result.exc_info[2])[-1]
         return f"traceback: {result.exception!r:.160} in {Path(last.filename).name}:{last.lineno}"
     if result.exit_code not in (0, 1, 2):
         return f"exit code {result.exit_code}"
-    complaints = [line for line in result.stderr.splitlines() if line.lower().startswith("error:")]
     told = result.exit_code == 0 or complaints or "A run cannot use this" in result.stdout or '"usable": false' in (
         result.stdout
     )  # fmt: skip
