@@ -127,7 +127,7 @@ def _literal(base: Base, row: Sequence[Any]) -> dict[str, list[Fact]]:
     onset, offset, number = (_number(cell[field]) for field in ("onset", "offset", "subject"))
     clip = next((c for c in base.truth if _same(c, number, cell)), None)
     label = str(cell["emotion"]).strip().lower()
-    known = {fact[0] for fact in base.truth.values()} | {"repression", "disgust", "contempt", "other"}
+    known = {fact[0] for fact in base.truth.values()} | {"repression", "disgust", "contempt", "other", "surprise"}
     if None in (onset, offset) or clip is None or label not in known | {"others"}:
         return {}
     name = clip.split("/")[1]
