@@ -16,11 +16,6 @@ from mer_search.model.network import Network, averaged
 SMALL = {"flow.size": 32, "frames.maps": 2, "model.stem_mid": 3, "model.stem_width": 5, "model.attention_width": 4}
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def _build(clips=3, **values):
     """A small network and random input for it."""
     run = with_values(Run(), SMALL | {key.replace("__", "."): value for key, value in values.items()})

@@ -10,11 +10,6 @@ from mer_search.training.predict_proba import network_input
 SMALL = NARROW | {"frames.maps": 1, "input.channels": "r", "model.position": False, "model.blocks": 1}
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def _build(**values):
     """A small network and the motion of three clips."""
     run = with_values(Run(), SMALL | {key.replace("__", "."): value for key, value in values.items()})
