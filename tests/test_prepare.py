@@ -94,14 +94,6 @@ def test_at_the_ends_of_a_clip_the_frame_stands_in_for_the_missing_neighbour(cli
     assert [neighbours(clip, number, DENOISE) for number in (7, 8, 16)] == [[0, 0, 1], [0, 1, 2], [8, 9, 9]]
 
 
-def test_a_neighbour_matters_and_a_frame_further_off_does_not(clip):
-    before = prepared(clip, [11], DENOISE)
-    cv2.imwrite(str(clip.frames[6]), np.zeros((40, 60, 3), np.uint8))
-    assert same(prepared(clip, [11], DENOISE), before)
-    cv2.imwrite(str(clip.frames[5]), read_image(clip.frames[4]))
-    assert not same(prepared(clip, [11], DENOISE), before)
-
-
 def test_neighbours_of_another_size_are_refused(clip):
     cv2.imwrite(str(clip.frames[5]), picture()[:, :50])
     with pytest.raises(DataError, match=r"must have one size, but are 50 x 40 and 60 x 40 pixels"):
