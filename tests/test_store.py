@@ -61,12 +61,6 @@ def test_the_motion_is_what_the_clips_show(clips, tiny, root):
     assert to_middle["disgust"][1] > 0.3 > abs(to_middle["disgust"][0])
 
 
-def test_a_second_load_reads_and_measures_nothing(clips, tiny, root, monkeypatch):
-    load(clips, tiny, root)
-    no_measuring(monkeypatch)
-    assert_right(load(clips, tiny, root), clips, tiny)
-
-
 def test_flow_images_are_stored_without_an_onset_image_and_need_no_landmarks(tmp_path, root, monkeypatch):
     write_flow_images(tmp_path, subjects=1)
     run, images = with_values(Run(), {"flow.size": 28}), open_folder(tmp_path).clips
