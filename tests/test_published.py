@@ -10,7 +10,6 @@ import pytest
 import torch
 from one_fold import TWO_STAGES, train
 from sklearn.metrics import f1_score
-from small import NARROW, silent, write_casme2
 
 from mer_search.config import Train, digest, value_at, with_values
 from mer_search.errors import Infeasible
@@ -20,10 +19,8 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.model.network import Network
 from mer_search.presets import ALIASES, PRESETS, preset, published_values
 from mer_search.search.space import parse
-from mer_search.search.workspace import load_data
 from mer_search.training import learner
 from mer_search.training.learner import learning_rate
-from mer_search.training.loop import train_fold
 
 DIGESTS = {
     "MMNet": "f4e76960da7ad5d7", "MMNet-3": "6257e1d4afe453a2", "V1": "f9471e8ea4f173e0", "V2": "7790ad5b97bf1f87",
@@ -192,12 +189,3 @@ def test_a_study_can_be_as_published():
 
 def test_the_specifications_names_of_v5_are_known():
     assert {name: preset(name) == preset(known) for name, known in ALIASES.items()} == {"V5": True, "V5b": True}
-
-
-def test_the_first_preset_as_published_trains_a_fold(tmp_path):
-    """As MMNet, V3NR and V6 do in test_reproduce.py."""
-    write_casme2(tmp_path, 2, per_subject=2)
-    values = {"prep.size": 32, "prep.mask": "none", "train.epochs": 1, "train.batch": 3, "frames.crops": 2}
-    loaded = load_data(tmp_path, with_values(preset("V1", "published"), NARROW | values), silent)
-    trained = train_fold(loaded.run, loaded.tensors, "sub01", 0)
-    assert trained.predictions.probabilities.shape == (1, 2, 5)
