@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from small import STUDY, TINY, confirmation_of, drive, folds_of, silent, write_casme2, write_clip, write_confirmation
+from small import TINY, copied_study, folds_of, made_by, silent, write_casme2, write_clip
 
 from mer_search import cli
 from mer_search.config import Run
@@ -23,16 +23,13 @@ from mer_search.engine.local import LocalExecutor
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.predictions import load, save
 from mer_search.inference.predict import confirmed_in, find_confirmed, predict
-from mer_search.search import space
-from mer_search.search.storage import open_storage
-from mer_search.search.study import open_study
-from mer_search.search.trial import Search
-from mer_search.search.workspace import load_data
+from mer_search.search.storage import find_study, open_storage
 
 SETTINGS = {**TINY, "train.epochs": 2}
 CLIPS = f"""
 base = "V3NR"
 subjects = "all"
+finalists = 0
 sampler = "random"
 pruner = "none"
 [set]
@@ -45,15 +42,11 @@ pruner = "none"
 """
 
 
-def confirmed(text: str, data: Path, folder: Path, executor: LocalExecutor):
-    """A study of one trial and its confirmation, in a folder with study.db and runs."""
-    file = space.parse(text, "small")
-    loaded = load_data(data, file.base, silent)
-    search = Search(file, loaded, loaded.select("all"), 0, folder / "runs" / "small")
-    study = open_study(search, open_storage(f"sqlite:///{folder}/study.db", create=True), "small")
-    drive(search, study, executor, 1)
-    write_confirmation(confirmation_of(study, (FIRST_SEED, FIRST_SEED + 1)), executor)
-    return find_confirmed(study, None)
+def confirmed(text: str, folder: Path, executor: LocalExecutor):
+    """A study of one trial on the clips in a folder's `data`, and its confirmation, beside them."""
+    commands = "run --study small.toml --data data --trials 1", "confirm --seeds 2 --against none"
+    made_by(commands, folder, executor, text)
+    return find_confirmed(find_study(open_storage(f"sqlite:///{folder}/mer-search.db"), None), None)
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +58,7 @@ def place(tmp_path_factory):
 def of_clips(place, executor):
     """A confirmed study of clips with frames; its networks have a position branch and mirror."""
     write_casme2(place / "data", 4)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("XDG_CACHE_HOME", str(place / "cache"))
-        return confirmed(CLIPS, place / "data", place, executor)
+    return confirmed(CLIPS, place, executor)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +71,7 @@ def stranger(place):
 @pytest.fixture
 def ask(of_clips, place):
     """A function that runs `mer-search predict`."""
-    storage = ("--storage", f"sqlite:///{place}/study.db")
+    storage = ("--storage", f"sqlite:///{place}/mer-search.db")
     return lambda *arguments: CliRunner().invoke(cli.main, ["predict", *map(str, arguments), *storage])
 
 
@@ -343,7 +334,7 @@ def test_folds_of_other_confirmations_do_not_say_who_was_in_training(of_clips, p
 def test_action_units_of_a_tested_clip_are_those_that_its_fold_stored(tmp_path, executor):
     write_casme2(tmp_path / "data", 2)
     study = CLIPS.replace('base = "V3NR"', 'base = "V6"').replace("[space]", '"units.epochs" = 1\n[space]')
-    networks = confirmed(study, tmp_path / "data", tmp_path, executor)
+    networks = confirmed(study, tmp_path, executor)
     folds = [fold for fold in folds_of(networks.folder) if fold.subject == networks.subjects[0]]
     clip, names = folds[0].clips[0], folds[0].unit_names
     one, two = _ask(networks, clip), _ask(networks, clip, given=Moments(apex=20))
@@ -351,7 +342,7 @@ def test_action_units_of_a_tested_clip_are_those_that_its_fold_stored(tmp_path, 
     assert len(folds) == 2 and list(one[0].action_units) == list(names)
     np.testing.assert_allclose(list(one[0].action_units.values()), stored)
     assert two[0].action_units == {}  # other frames than the fold tested
-    storage = ("--storage", f"sqlite:///{tmp_path}/study.db")
+    storage = ("--storage", f"sqlite:///{tmp_path}/mer-search.db")
     said = CliRunner().invoke(cli.main, ["predict", clip, *storage]).stdout
     first = names[int(stored.argmax())]
     assert f"Action units after the first stage: {first} {stored.max():.2f}" in " ".join(said.split())
@@ -370,18 +361,19 @@ def test_wrong_calls(ask, stranger, place):
         assert words in result.stderr
 
 
-def test_flow_images_are_judged_as_they_were_in_training(flow_folder, tmp_path, executor):
-    found = confirmed(STUDY, flow_folder, tmp_path, executor)
+def test_flow_images_are_judged_as_they_were_in_training(confirmed_folder, tmp_path):
+    flow = tmp_path / "flow"
+    found = find_confirmed(copied_study(confirmed_folder, tmp_path, data=flow), None)
     stored = _stored(found)
-    image = flow_folder / "sub02/u_test/1/sub02_EP10 .png"
-    others = flow_folder / "sub03/u_train/1/sub02_EP10 .png"  # a subject's u_train has other people's clips
+    image = flow / "sub02/u_test/1/sub02_EP10 .png"
+    others = flow / "sub03/u_train/1/sub02_EP10 .png"  # a subject's u_train has other people's clips
     others.parent.mkdir(parents=True)
     shutil.copy(image, others)
     shutil.copy(image, tmp_path / "copied.png")  # known by its content, and a foreign one not by its name
     foreign = tmp_path / image.name
     cv2.imwrite(str(foreign), cv2.imread(str(image))[::-1])
     by_id, by_path, in_training, copied, new, wrong = _ask(
-        found, "sub02/sub02_EP10", image, others, tmp_path / "copied.png", foreign, flow_folder / "sub02"
+        found, "sub02/sub02_EP10", image, others, tmp_path / "copied.png", foreign, flow / "sub02"
     )
     for each in (by_id, by_path, in_training, copied):
         assert each.networks == ("sub02",)
