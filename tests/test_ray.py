@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load
 from small import TINY
 
+from mer_search.bench.speed import noise
 from mer_search.config import Run, with_values
 from mer_search.engine.executor import Silence
 from mer_search.engine.task import Failed, Finished, Progress, Task, Timed, Timing
@@ -36,21 +37,7 @@ def run(epochs: int = 3, **more: object) -> Run:
 
 
 def clips() -> Clips:
-    """24 clips of four subjects and three classes: noise."""
-    flow = np.random.default_rng(0).normal(size=(24, 2, 2, 16, 16)).astype(np.float16)
-    subjects, numbers = [f"sub{1 + k % 4:02d}" for k in range(24)], torch.arange(24)
-    names = [f"{subject}/{k}" for k, subject in enumerate(subjects)]
-    return Clips(
-        names,
-        subjects,
-        subjects,
-        [()] * 24,
-        torch.from_numpy(flow),
-        None,
-        numbers,
-        torch.ones_like(numbers),
-        numbers % 3,
-    )
+    return noise(run(), 24, subjects=4)
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +67,11 @@ def executor(cluster):
         yield opened
 
 
-def task(subject: str = "sub01", epochs: int = 3, **more: object) -> Task:
+def task(subject: str = "s1", epochs: int = 3, **more: object) -> Task:
     return Task(run(), "clips", 0, subject, epochs, **more)
 
 
-LONG = Task(run(10_000), "clips", 0, "sub03", 10_000)
+LONG = Task(run(10_000), "clips", 0, "s3", 10_000)
 
 
 def listen(executor: RayExecutor, *kinds: type) -> list:
@@ -119,7 +106,7 @@ def test_a_cluster_that_does_not_answer_is_told_in_one_line():
 
 def test_a_fold_is_the_same_to_the_bit_and_its_epochs_come_before_its_end(executor):
     *epochs, end = begin(executor, task(keep=(LAST,)))
-    alone = train_fold(run(), clips(), "sub01", 0)
+    alone = train_fold(run(), clips(), "s1", 0)
     assert [(type(event), event.epoch.epoch) for event in epochs] == [(Progress, 1), (Progress, 2), (Progress, 3)]
     assert np.array_equal(end.predictions.probabilities, alone.predictions.probabilities)
     weights = load(end.weights[LAST])
@@ -127,10 +114,10 @@ def test_a_fold_is_the_same_to_the_bit_and_its_epochs_come_before_its_end(execut
 
 
 def test_a_rungs_state_goes_on_without_a_file(executor, tmp_path):
-    state = tmp_path / "sub02.state"
-    first, second = (begin(executor, task("sub02", epochs, state=state)) for epochs in (1, 3))
+    state = tmp_path / "s2.state"
+    first, second = (begin(executor, task("s2", epochs, state=state)) for epochs in (1, 3))
     assert [len(events) for events in (first, second)] == [2, 3]  # one epoch, then two, and an end each
-    once = begin(executor, task("sub02"))[-1]
+    once = begin(executor, task("s2"))[-1]
     assert np.array_equal(second[-1].predictions.probabilities, once.predictions.probabilities)
     executor.discard(state)
     assert not executor._states and not state.exists()
@@ -140,13 +127,13 @@ def test_a_cancelled_task_frees_its_slot_and_tells_nothing_more(executor):
     begin(executor, LONG, Progress)
     executor.cancel(LONG)
     assert executor.free == 0
-    assert {event.task.subject for event in begin(executor, task("sub04"))} == {"sub04"}
+    assert {event.task.subject for event in begin(executor, task("s0"))} == {"s0"}
 
 
 def test_what_is_wrong_with_a_task_is_told_and_the_next_one_works(executor):
-    executor.put("broken", clips()._replace(flow=torch.full((24, 2, 2, 16, 16), torch.nan, dtype=torch.half)))
-    diverges = Task(run(), "broken", 0, "sub01", 3)
-    broken = Task(run(**{"frames.maps": 3}), "clips", 0, "sub01", 3)  # not what the clips are
+    executor.put("broken", clips()._replace(flow=torch.full_like(clips().flow, torch.nan)))
+    diverges = Task(run(), "broken", 0, "s1", 3)
+    broken = Task(run(**{"frames.maps": 3}), "clips", 0, "s1", 3)  # not what the clips are
     for wrong, kind in ((diverges, Infeasible), (broken, Defect)):
         failed = begin(executor, wrong)[-1]
         assert isinstance(failed, Failed) and isinstance(failed.error, kind), failed
@@ -193,10 +180,10 @@ def test_a_ray_client_does_the_same_though_its_server_dies_at_first(cluster, exe
     monkeypatch.setattr(ClientWorker, "_server_init", init)
     with closing(RayExecutor(cluster.client, run(), "cpu", slots=1)) as client:
         client.put("clips", clips())
-        state = tmp_path / "sub02.state"
-        first, second = (begin(client, task("sub02", epochs, state=state)) for epochs in (1, 3))
+        state = tmp_path / "s2.state"
+        first, second = (begin(client, task("s2", epochs, state=state)) for epochs in (1, 3))
     assert [len(events) for events in (first, second)] == [2, 3]
-    alone = train_fold(run(), clips(), "sub02", 0).predictions
+    alone = train_fold(run(), clips(), "s2", 0).predictions
     assert np.array_equal(second[-1].predictions.probabilities, alone.probabilities)
 
 
