@@ -39,10 +39,6 @@ UNPICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "s
 SECRET = "tell-nobody-7"  # noqa: S105 (of no database)
 
 
-def _name(call: ast.Call) -> str:
-    return ast.unparse(call.func)
-
-
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_unpickled_evaluated_or_imported_from_data(path):
     nodes = list(ast.walk(ast.parse(path.read_text())))
@@ -50,7 +46,7 @@ def test_nothing_is_unpickled_evaluated_or_imported_from_data(path):
     imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     assert not imported & UNPICKLES
     for call in (node for node in nodes if isinstance(node, ast.Call)):
-        name = _name(call)
+        name = ast.unparse(call.func)
         ours = name in {"re.compile", "torch.compile"} or name.endswith("network.eval")
         runs = name.split(".")[-1] in RUNS and not ours
         assert not runs, f"line {call.lineno}: {name}"
