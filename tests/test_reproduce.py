@@ -10,11 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from small import SCORE, one_line, silent, summary_with, write_casme2, write_flow_images
 
-from mer_search import cli
 from mer_search.bench.conventional import public_network
 from mer_search.config import with_values
 from mer_search.confirmation.reproduce import VARIANTS, Reproduced, decide, without_each
@@ -140,7 +138,7 @@ def small_run(name, recipe="published"):
 
 
 @pytest.mark.parametrize("name", ["V3NR", "V6c"])
-def test_published_weights_are_scored_on_the_people_they_never_saw(name, clips, tmp_path):
+def test_published_weights_are_scored_on_the_people_they_never_saw(name, mer_search, clips, tmp_path):
     run = small_run(name)
     loaded = load_data(clips, run, silent)
     folder = tmp_path / "weights"
@@ -160,18 +158,18 @@ def test_published_weights_are_scored_on_the_people_they_never_saw(name, clips, 
         flow, onset = (item[sets].float() for item in (loaded.tensors.flow, loaded.tensors.onset))
         probs = predict_proba(ours.eval(), loaded.run, flow, onset)
         expected[f"sub{number:02d}"] = float((probs.argmax(1).numpy() == loaded.labels[own]).mean())
-    arguments = ["evaluate", str(folder), "--preset", name, "--as-published", "--data", str(clips), *SETTINGS]
-    result = CliRunner().invoke(cli.main, [*arguments, "--json"])
+    options = ["--preset", name, "--as-published", "--data", clips, *SETTINGS]
+    result = mer_search("evaluate", folder, *options, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert {each["subject"]: each["accuracy"] for each in found["subjects"]} == pytest.approx(expected)
     assert found["missing"] == ["sub16", "sub21"]
-    shown = CliRunner().invoke(cli.main, arguments).stdout
+    shown = mer_search("evaluate", folder, *options).stdout
     assert "There are no weights for sub16, sub21" in shown
     assert "(LEAKS)" in shown
     own = tmp_path / "3.safetensors"
     save_file({name: item.contiguous() for name, item in ours.state_dict().items()}, own)
-    assert "(LEAKS)" not in CliRunner().invoke(cli.main, [arguments[0], str(own), *arguments[2:]]).stdout
+    assert "(LEAKS)" not in mer_search("evaluate", own, *options).stdout
 
 
 def test_weights_beside_a_run_are_scored_as_its_networks_were(mer_search, tmp_path, clips):
@@ -208,10 +206,9 @@ def test_weights_beside_a_run_are_scored_as_its_networks_were(mer_search, tmp_pa
     one_line(mer_search("evaluate", copied, "--data", clips, "--preset", "V4"), 2, "sub03.safetensors: the weights")
 
 
-def test_what_a_file_of_weights_must_be(clips, tmp_path):
+def test_what_a_file_of_weights_must_be(mer_search, clips, tmp_path):
     def told(*files, name="V3NR"):
-        arguments = ["evaluate", *map(str, files), "--preset", name, "--as-published", "--data", str(clips), *SETTINGS]
-        return CliRunner().invoke(cli.main, arguments).stderr
+        return mer_search("evaluate", *files, "--preset", name, "--as-published", "--data", clips, *SETTINGS).stderr
 
     (tmp_path / "empty").mkdir()
     assert "WEIGHTS must be files .pth, .pt, .safetensors" in told(tmp_path / "empty")
@@ -246,28 +243,26 @@ def test_what_a_file_of_weights_must_be(clips, tmp_path):
     assert find_weights([tmp_path / "first"], ["sub03"]) == {"sub03": tmp_path / "first" / "0-sub03.safetensors"}
 
 
-def test_nothing_in_a_file_of_weights_is_run(clips, tmp_path):
+def test_nothing_in_a_file_of_weights_is_run(mer_search, clips, tmp_path):
     class Trap:
         def __reduce__(self):
             return (open, (str(tmp_path / "sprung"), "w"))
 
     torch.save({"x": Trap()}, tmp_path / "3.pth")
-    arguments = ["evaluate", str(tmp_path / "3.pth"), "--preset", "V3NR", "--data", str(clips), *SETTINGS]
-    result = CliRunner().invoke(cli.main, arguments)
-    assert result.exit_code == 1 and "cannot be read" in result.stderr
+    result = mer_search("evaluate", tmp_path / "3.pth", "--preset", "V3NR", "--data", clips, *SETTINGS)
+    one_line(result, 1, "cannot be read")
     assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize("recipe", ["", "--as-published"])
-def test_exported_frames_give_the_same_motion(recipe, tmp_path, monkeypatch):
+def test_exported_frames_give_the_same_motion(recipe, mer_search, tmp_path):
     source, out = tmp_path / "source", tmp_path / "out"
     if recipe:  # whose mask needs faces
         write_dataset(source, height=64, width=64, subjects=(21,))
     else:
         write_casme2(source, 1, per_subject=2)
         (source / MARKER).touch()
-    asked = ["--data", str(source), "--set", "prep.size=20", *filter(None, [recipe])]
-    result = CliRunner().invoke(cli.main, ["data", "export", str(out), *asked])
+    result = mer_search("data", "export", out, "--data", source, "--set", "prep.size=20", *filter(None, [recipe]))
     assert result.exit_code == 0, result.output
     folder = open_folder(out)
     assert all(clip.processed for clip in folder.clips) and folder.synthetic
@@ -278,17 +273,15 @@ def test_exported_frames_give_the_same_motion(recipe, tmp_path, monkeypatch):
     for one, other in zip(open_folder(source).clips, folder.clips, strict=True):
         sets = frame_sets(one, run.frames)
         np.testing.assert_array_equal(measure(one, sets, run).flow, measure(other, sets, run).flow)
-    refused = CliRunner().invoke(cli.main, ["data", "export", str(out), "--data", str(source)])
-    assert refused.exit_code == 2 and "must be a new or empty folder" in refused.stderr
-    inside = CliRunner().invoke(cli.main, ["data", "export", str(source / "new" / "one"), "--data", str(source)])
-    assert inside.exit_code == 2 and "must lie outside the data's folder" in inside.stderr
+    one_line(mer_search("data", "export", out, "--data", source), 2, "must be a new or empty folder")
+    inside = mer_search("data", "export", source / "new" / "one", "--data", source)
+    one_line(inside, 2, "must lie outside the data's folder")
 
 
-def test_an_export_of_which_no_clip_can_be_used_is_an_error_and_leaves_nothing(tmp_path):
+def test_an_export_of_which_no_clip_can_be_used_is_an_error_and_leaves_nothing(mer_search, tmp_path):
     write_casme2(tmp_path / "data", 1, per_subject=2)
-    asked = ["data", "export", str(tmp_path / "out"), "--data", str(tmp_path / "data"), "--as-published"]
-    result = CliRunner().invoke(cli.main, asked)
-    assert result.exit_code == 1 and "but none of 2 can be used; sub01/EP01_01f: prep.mask" in result.stderr
+    result = mer_search("data", "export", "out", "--data", "data", "--as-published")
+    one_line(result, 1, "but none of 2 can be used; sub01/EP01_01f: prep.mask")
     assert not (tmp_path / "out").exists()
 
 
@@ -358,9 +351,8 @@ def test_networks_as_published_are_compared_with_the_seeds_of_the_public_code(me
 
 def test_networks_of_other_classes_are_refused_before_motion_is_measured(mer_search, clips):
     result = mer_search("reproduce", "MMNet-3", "V3NR", "--data", clips)
-    assert result.exit_code == 2
     said = "the same data.task, but MMNet-3 as published has 3 and V3NR as published has the dataset's first"
-    assert said in result.stderr
+    one_line(result, 2, said)
     assert "clips and their motion" not in result.stderr
 
 
