@@ -10,7 +10,6 @@ from small import (
     STUDY,
     confirmation_of,
     copied_study,
-    drive,
     folds_of,
     silent,
     write_confirmation,
@@ -23,7 +22,6 @@ from mer_search.inference.saliency import fold_predictions, saliency_maps
 from mer_search.report import saliency as page
 from mer_search.report.document import Sheet, Table, Text
 from mer_search.report.page import write_study
-from mer_search.search.study import open_study
 from mer_search.training.fold_store import checkpoint_file, load_network
 from mer_search.training.predict_proba import predict_proba
 
@@ -88,9 +86,8 @@ def test_a_network_that_makes_no_mistake_is_said_to_make_none(confirmed):
 WITHOUT_ATTENTION = STUDY.replace("[set]", '[set]\n"model.attention" = false')
 
 
-def test_a_network_without_attention_is_said_to_have_none(make_search, executor, storage):
-    study = open_study(search := make_search(WITHOUT_ATTENTION), storage, "small")
-    drive(search, study, executor, 1)
+def test_a_network_without_attention_is_said_to_have_none(begin, executor):
+    _, study = begin(WITHOUT_ATTENTION, trials=1)
     confirmation = confirmation_of(study, (1000,))
     write_confirmation(confirmation, executor)
     section = _looked_at(confirmation, confirmation.loaded)

@@ -54,16 +54,14 @@ def test_a_search_ends_when_its_folder_is_deleted_and_says_so_again(begin, stora
         open_study(search, storage, "small")
 
 
-def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, storage, executor, make_search):
-    search = make_search()
-    drive(search, open_study(search, storage, "small"), executor, 1)
+def test_a_new_study_does_not_mix_with_the_folder_of_another(tmp_path, begin):
+    search, _ = begin(trials=1)
     with pytest.raises(StorageError, match="give another --study-name or --out, or delete the folder"):
         open_study(search, open_storage(f"sqlite:///{tmp_path}/other.db", create=True), "small")
 
 
-def test_a_folder_of_another_run_is_never_overwritten(storage, executor, make_search):
-    search = make_search()
-    drive(search, open_study(search, storage, "small"), executor, 1)
+def test_a_folder_of_another_run_is_never_overwritten(begin):
+    search, _ = begin(trials=1)
     other = search.loaded.with_values({"train.lr": 0.5}, silent).run
     with pytest.raises(UsageError, match=f"must hold run {digest(other)}"):
         claim(trial_folder(search.out, 0), other, search.loaded.motion_digest)
@@ -98,9 +96,8 @@ def test_pixels_that_have_changed_are_noticed_by_search_and_confirmation(begin, 
     assert open_study(make_search(), storage, "small").user_attrs["motion"] == search.loaded.motion_digest
 
 
-def test_data_that_were_moved_are_known_where_they_are_now(storage, executor, make_search, flow_folder, tmp_path):
-    search = make_search()
-    open_study(search, storage, "small")
+def test_data_that_were_moved_are_known_where_they_are_now(begin, storage, flow_folder, tmp_path):
+    search, _ = begin()
     flow_folder.rename(tmp_path / "moved")
     loaded = load_data(tmp_path / "moved", search.file.base, silent)
     moved = open_study(replace(search, loaded=loaded), storage, "small")

@@ -104,11 +104,8 @@ def test_a_search_is_the_same_on_any_number_of_slots_in_any_order(searched, exec
     assert searched("one-again", Shuffled(1), 1)[0] != first  # what a trial knows of depends on how many are in flight
 
 
-def test_trials_are_told_in_the_order_of_their_numbers_and_one_is_asked_for_after_each(
-    make_search, storage, monkeypatch
-):
-    search, log = make_search(), []
-    study = open_study(search, storage, "small")
+def test_trials_are_told_in_the_order_of_their_numbers_and_one_is_asked_for_after_each(begin, monkeypatch):
+    (search, study), log = begin(), []
     for what in ("ask", "tell"):
         real = getattr(study, what)
 
@@ -158,9 +155,8 @@ def test_a_fold_trained_ahead_that_cannot_be_trained_changes_nothing_unless_it_i
     assert (second.state, second.user_attrs["stopped_after"]) == (TrialState.COMPLETE, 2)
 
 
-def test_the_first_trial_has_the_slots_and_what_it_leaves_is_the_nexts(make_search, storage):
-    search, executor = make_search(PRUNED), Shuffled(6)
-    study = open_study(search, storage, "small")
+def test_the_first_trial_has_the_slots_and_what_it_leaves_is_the_nexts(begin):
+    (search, study), executor = begin(PRUNED), Shuffled(6)
     scheduler = Scheduler(executor, 2)
     next(run(search, study, scheduler, 2))
     loaded = [task.run for task in executor.submitted]

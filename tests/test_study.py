@@ -318,8 +318,7 @@ def test_a_study_whose_file_was_damaged_is_told_how_to_go_on(begin, storage, mak
         assert kept.read_text() == STUDY
 
 
-def test_other_first_trials_than_the_study_was_made_with_are_noticed(storage, make_search):
-    search = make_search()
-    open_study(search, storage, "small")
+def test_other_first_trials_than_the_study_was_made_with_are_noticed(begin, make_search):
+    search, _ = begin()
     assert not start_changed(search)
     assert start_changed(make_search(STUDY.replace('"train.lr" = 5e-3', '"train.lr" = 4e-3')))
