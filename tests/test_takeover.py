@@ -18,16 +18,19 @@ WIDER = STUDY.replace("[[start]]", '"model.dropout" = { choice = [0.0, 0.5] }\n[
 
 
 @pytest.fixture
-def narrow(storage, executor, make_search):
-    search = make_search()
-    study = open_study(search, storage, "narrow")
-    drive(search, study, executor, 3)
-    return study
+def narrow(begin):
+    return begin(trials=3)[1]
 
 
 @pytest.fixture
-def wide(make_search, tmp_path):
-    return replace(make_search(WIDER), out=tmp_path / "runs" / "wide")
+def another(make_search, tmp_path):
+    """A function (name, study text) -> Search whose results go to a folder of that name."""
+    return lambda name, text=STUDY: replace(make_search(text), out=tmp_path / "runs" / name)
+
+
+@pytest.fixture
+def wide(another):
+    return another("wide", WIDER)
 
 
 def test_a_wider_study_begins_with_the_trials_of_another(narrow, wide, storage, executor, tmp_path):
@@ -42,24 +45,18 @@ def test_a_wider_study_begins_with_the_trials_of_another(narrow, wide, storage, 
     assert verify_study(study).differences == []
 
 
-def test_only_what_the_new_space_contains_is_taken_and_nothing_is_made_if_that_is_nothing(
-    narrow, make_search, storage, tmp_path
-):
+def test_only_what_the_new_space_contains_is_taken_and_nothing_is_made_if_that_is_nothing(narrow, another, storage):
     least = min(trial.params["train.lr"] for trial in narrow.get_trials())
-    search = replace(make_search(STUDY.replace("1e-3, 1e-2", f"{least * 1.01}, 1e-2")), out=tmp_path / "runs" / "less")
+    search = another("less", STUDY.replace("1e-3, 1e-2", f"{least * 1.01}, 1e-2"))
     assert [trial.params["train.lr"] > least for trial, *_ in takeover.contained(search, narrow)] == [True, True]
-    fixed = replace(
-        make_search(STUDY.replace('"train.batch" = 8', '"train.batch" = 12')), out=tmp_path / "runs" / "other"
-    )
+    fixed = another("other", STUDY.replace('"train.batch" = 8', '"train.batch" = 12'))
     assert takeover.contained(fixed, narrow) == []
-    with pytest.raises(UsageError, match=r"must contain trials of 'narrow', but none has all values of \[set\]"):
+    with pytest.raises(UsageError, match=r"must contain trials of 'small', but none has all values of \[set\]"):
         open_study(fixed, storage, "other", narrow)
-    assert optuna.get_all_study_names(storage) == ["narrow"]
+    assert optuna.get_all_study_names(storage) == ["small"]
 
 
-def test_what_was_interrupted_goes_on_with_its_own_source_alone(
-    narrow, wide, storage, monkeypatch, make_search, tmp_path
-):
+def test_what_was_interrupted_goes_on_with_its_own_source_alone(narrow, wide, another, storage, monkeypatch):
     made, create = [], takeover.create_trial
 
     def once(**facts):
@@ -72,24 +69,22 @@ def test_what_was_interrupted_goes_on_with_its_own_source_alone(
     with pytest.raises(KeyboardInterrupt):
         open_study(wide, storage, "wide", narrow)
     monkeypatch.undo()
-    search = replace(make_search(), out=tmp_path / "runs" / "empty")
-    for other in (None, open_study(search, storage, "empty")):
-        with pytest.raises(
-            StorageError, match="was interrupted while it took the trials of 'narrow'; give --from narrow"
-        ):
+    said = "was interrupted while it took the trials of 'small'; give --from small"
+    for other in (None, open_study(another("empty"), storage, "empty")):
+        with pytest.raises(StorageError, match=said):
             open_study(wide, storage, "wide", other)
     study = open_study(wide, storage, "wide", narrow)
     assert states(study) == ["COMPLETE"] * 3
     assert [trial.number for trial in study.get_trials()] == [0, 1, 2]
 
 
-def test_what_cannot_be_taken_is_refused(narrow, wide, storage, make_search, tmp_path):
-    with pytest.raises(UsageError, match=r"but subjects is .* in 'narrow' and .* here"):
+def test_what_cannot_be_taken_is_refused(narrow, wide, storage):
+    with pytest.raises(UsageError, match=r"but subjects is .* in 'small' and .* here"):
         open_study(replace(wide, subjects=wide.subjects[:2]), storage, "wide", narrow)
     elsewhere = replace(wide, loaded=replace(wide.loaded, motion_digest="0"))
-    with pytest.raises(UsageError, match=r"but motion is .* in 'narrow' and 0 here"):
+    with pytest.raises(UsageError, match=r"but motion is .* in 'small' and 0 here"):
         open_study(elsewhere, storage, "wide", narrow)
-    assert optuna.get_all_study_names(storage) == ["narrow"]  # nothing is made by what is refused
+    assert optuna.get_all_study_names(storage) == ["small"]  # nothing is made by what is refused
     open_study(wide, storage, "wide")
     with pytest.raises(StorageError, match="into a new study only, but 'wide' is there already"):
         open_study(wide, storage, "wide", narrow)
