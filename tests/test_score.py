@@ -61,19 +61,6 @@ def scored(mer_search):
     return run
 
 
-@pytest.fixture
-def refused(mer_search):
-    """A function (text, words): a log of that text is refused in one line, with nothing on stdout."""
-
-    def run(text, *words):
-        Path("log.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-        done = mer_search("score", "log.csv", "--json")
-        one_line(done, 1, "log.csv must", *words)
-        assert done.stdout == ""
-
-    return run
-
-
 def test_scores_are_scikit_learns_of_the_pooled_clips(scored):
     table = drawn(0, 0.6)
     (log,) = scored(written("log.csv", table))["logs"]
@@ -236,8 +223,12 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("what", REFUSALS)
-def test_what_is_no_log_is_one_clear_line(refused, what):
-    refused(*REFUSALS[what])
+def test_what_is_no_log_is_one_clear_line_with_nothing_on_stdout(mer_search, what):
+    text, *words = REFUSALS[what]
+    Path("log.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = mer_search("score", "log.csv", "--json")
+    one_line(done, 1, "log.csv must", *words)
+    assert done.stdout == ""
 
 
 def test_files_that_cannot_be_read_are_one_line(mer_search):
