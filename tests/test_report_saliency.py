@@ -27,10 +27,14 @@ from mer_search.training.predict_proba import predict_proba
 
 
 @pytest.fixture
-def confirmed(confirmed_folder, tmp_path):
-    """A study of two trials and its confirmation with two seeds."""
-    study = copied_study(confirmed_folder, tmp_path, data=tmp_path / "flow")
-    return study, confirmation_of(study)
+def study(confirmed_folder, tmp_path):
+    """A study of two trials, the best of which was confirmed with two seeds."""
+    return copied_study(confirmed_folder, tmp_path, data=tmp_path / "flow")
+
+
+@pytest.fixture
+def confirmation(study):
+    return confirmation_of(study)
 
 
 def _kinds(section):
@@ -41,8 +45,7 @@ def _looked_at(confirmation, clips):
     return page.looked_at(confirmation.folder, folds_of(confirmation.store), confirmation.loaded.run, clips, silent)
 
 
-def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confirmed):
-    _, confirmation = confirmed
+def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confirmation):
     loaded, folder = confirmation.loaded, confirmation.folder
     told = fold_predictions(folds_of(confirmation.store), 1000)
     assert {each.clip for each in told} == set(loaded.tensors.names)
@@ -61,8 +64,7 @@ def test_every_clip_is_looked_at_by_the_network_that_never_saw_its_person(confir
         saliency_maps(folder, loaded, 1000, told, silent)
 
 
-def test_classes_and_the_worst_mistakes_are_shown(confirmed):
-    _, confirmation = confirmed
+def test_classes_and_the_worst_mistakes_are_shown(confirmation):
     section = _looked_at(confirmation, confirmation.loaded)
     assert _kinds(section) == [Text, Sheet, Table, Sheet]
     classes, mistakes = section.blocks[1], section.blocks[3]
@@ -76,18 +78,14 @@ def test_classes_and_the_worst_mistakes_are_shown(confirmed):
     assert len(mistakes.tiles) == min(page.MISTAKES_SHOWN, 24 - sum(right)) == len(section.blocks[2].rows)
 
 
-def test_a_network_that_makes_no_mistake_is_said_to_make_none(confirmed):
-    _, confirmation = confirmed
+def test_a_network_that_makes_no_mistake_is_said_to_make_none(confirmation):
     all_right = [replace(fold, labels=fold.probabilities[-1].argmax(-1)) for fold in folds_of(confirmation.store)]
     section = page.looked_at(confirmation.folder, all_right, confirmation.loaded.run, confirmation.loaded, silent)
     assert _kinds(section) == [Text, Sheet, Text]
 
 
-WITHOUT_ATTENTION = STUDY.replace("[set]", '[set]\n"model.attention" = false')
-
-
 def test_a_network_without_attention_is_said_to_have_none(begin, executor):
-    _, study = begin(WITHOUT_ATTENTION, trials=1)
+    _, study = begin(STUDY.replace("[set]", '[set]\n"model.attention" = false'), trials=1)
     confirmation = confirmation_of(study, (1000,))
     write_confirmation(confirmation, executor)
     section = _looked_at(confirmation, confirmation.loaded)
@@ -97,8 +95,7 @@ def test_a_network_without_attention_is_said_to_have_none(begin, executor):
     assert not any("attention" in label for label in labels)
 
 
-def test_without_its_networks_the_list_of_mistakes_is_left(confirmed):
-    _, confirmation = confirmed
+def test_without_its_networks_the_list_of_mistakes_is_left(confirmation):
     shutil.rmtree(confirmation.folder / "checkpoints")
     section = _looked_at(confirmation, confirmation.loaded)
     assert _kinds(section) == [Text, Text, Table]
@@ -110,8 +107,7 @@ def test_without_its_networks_the_list_of_mistakes_is_left(confirmed):
     [(shutil.rmtree, "does not exist"), (lambda path: write_flow_images(path, subjects=5), "holds other clips")],
     ids=["gone", "another"],
 )
-def test_without_its_data_the_report_keeps_its_tables_and_says_why(confirmed, tmp_path, change, words):
-    study, _ = confirmed
+def test_without_its_data_the_report_keeps_its_tables_and_says_why(study, tmp_path, change, words):
     change(tmp_path / "flow")
     page = write_study(study, None, silent)
     html = page.read_text()
@@ -124,8 +120,7 @@ def test_without_its_data_the_report_keeps_its_tables_and_says_why(confirmed, tm
         assert [row["clip"] for row in csv.DictReader(file)] == [row.clip for row in judged]
 
 
-def test_clips_are_judged_by_all_trials_and_confirmations(confirmed):
-    study, confirmation = confirmed
+def test_clips_are_judged_by_all_trials_and_confirmations(study, confirmation):
     assert {row.n_networks for row in of_study(study)} == {4}  # two trials, two seeds
     shutil.rmtree(confirmation.folder)
     assert {row.n_networks for row in of_study(study)} == {2}
@@ -135,8 +130,7 @@ def _always(number, wrong=4, networks=4):
     return ClipErrors(f"sub01/sub01_EP{number}", 0, 1, wrong, networks, 0.1)
 
 
-def test_the_list_is_cut_and_says_so(confirmed, monkeypatch):
-    _, confirmation = confirmed
+def test_the_list_is_cut_and_says_so(confirmation, monkeypatch):
     names = ["a", "b", "c"]
     monkeypatch.setattr(page, "CLIPS_LISTED", 2)
     monkeypatch.setattr(page, "CLIPS_SHOWN", 1)
