@@ -21,7 +21,6 @@ from mer_search.data.store import Motion
 from mer_search.errors import DataError
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import tail
-from mer_search.evaluation.predictions import Predictions, load, save
 from mer_search.evaluation.statistics import bbc, paired_interval, permutation_p, uf1_interval
 from mer_search.model.channels import channels, n_channels
 from mer_search.model.network import Network
@@ -73,35 +72,6 @@ def test_frames_that_are_all_alike_can_be_trained_on(tmp_path):
     assert not loaded.motion.flow.any()
     assert np.isfinite(tail(train(loaded).predictions)).all()
     assert np.isfinite(baselines.thumbnails(loaded.motion)).all()
-
-
-def _fold(**changes) -> Predictions:
-    whole = {
-        "clips": ("sub01/a", "sub01/b"),
-        "labels": np.array([0, 2]),
-        "probabilities": np.full((4, 2, 3), 1 / 3, np.float16),
-        "val_log_likelihood": np.zeros(4),
-    }
-    return Predictions(0, "sub01", **(whole | changes))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"probabilities": np.full((4, 2, 3), np.nan, np.float16)}, {"probabilities": np.full((4, 2, 3), 1, np.int64)},
-        {"probabilities": np.full((4, 2, 3), np.inf, np.float16)}, {"probabilities": np.zeros((0, 2, 3), np.float16)},
-        {"probabilities": np.full((4, 1, 3), 0.3, np.float16)}, {"probabilities": np.full((4, 2), 0.3, np.float16)},
-        {"labels": np.array([0, 3])}, {"labels": np.array([0, -1])}, {"labels": np.array([0.0, np.nan])},
-        {"labels": np.array([0])}, {"clips": ()}, {"val_log_likelihood": np.array([0, 0, np.nan, 0])},
-    ],
-)  # fmt: skip
-def test_predictions_that_no_network_can_have_made_are_damaged(tmp_path, changes):
-    path = tmp_path / "0-sub01.npz"
-    save(path, _fold())
-    assert load(path).epochs == 4
-    save(path, _fold(**changes))
-    with pytest.raises(DataError, match="delete it, and `mer-search run` trains it again"):
-        load(path)
 
 
 def test_weights_that_are_not_finite_are_no_network(tmp_path):

@@ -1,5 +1,6 @@
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ def path(tmp_path):
 def _refused(path, content):
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"1-sub02\.npz must hold a fold's predictions, but cannot be.*delete it"):
+    words = r"1-sub02\.npz must hold a fold's predictions, but cannot be.*; delete it, and `mer-search run` trains it"
+    with pytest.raises(DataError, match=words):
         load(path)
 
 
@@ -91,6 +93,21 @@ FOREIGN = {
 @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
 def test_a_foreign_file_is_told(path, content):
     _refused(path, content)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"probabilities": np.full((5, 3, 4), np.nan, np.float16)}, {"probabilities": np.full((5, 3, 4), 1, np.int64)},
+        {"probabilities": np.full((5, 3, 4), np.inf, np.float16)}, {"probabilities": np.zeros((0, 3, 4), np.float16)},
+        {"probabilities": np.full((5, 2, 4), 0.3, np.float16)}, {"probabilities": np.full((5, 3), 0.3, np.float16)},
+        {"labels": np.array([0, 1, 4])}, {"labels": np.array([0, 1, -1])}, {"labels": np.array([0.0, 1.0, np.nan])},
+        {"labels": np.array([0, 1])}, {"clips": ()}, {"val_log_likelihood": np.array([0, 0, np.nan, 0, 0])},
+    ],
+)  # fmt: skip
+def test_predictions_that_no_network_can_have_made_are_damaged(path, changes):
+    save(path, replace(_fold(True), **changes))
+    _refused(path, path.read_bytes())
 
 
 def test_nothing_is_pickled_into_the_file(path):
