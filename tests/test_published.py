@@ -43,17 +43,6 @@ def test_a_recipe_sets_nothing_that_the_preset_has_already():
         assert same <= {"train.plateau"}  # V6's code decays 50 times, as the specification says
 
 
-def published_and_own(name, *parts):
-    """The sd of weights in both initialisations, published first; names are ours."""
-    torch.manual_seed(0)
-    run = with_values(preset(name), {"model.stem_mid": 128} if name == "V3NR" else {})
-    found = []
-    for init in ("published", "kaiming"):
-        weights = Network(with_values(run, {"model.init": init})).state_dict()
-        found.append([float(weights[f"{part}.weight"].std()) for part in parts])
-    return found
-
-
 @pytest.mark.parametrize(
     ("name", "parts", "ratios"),  # ours / published, as measured on the public code
     [
@@ -66,7 +55,12 @@ def published_and_own(name, *parts):
     ],
 )
 def test_weights_begin_as_spread_as_in_the_public_code(name, parts, ratios):
-    published, own = published_and_own(name, *parts)
+    """By the sd of both initialisations; names are ours."""
+    run, found = with_values(preset(name), {"model.stem_mid": 128} if name == "V3NR" else {}), []
+    for init in ("published", "kaiming"):
+        weights = Network(with_values(run, {"model.init": init})).state_dict()
+        found.append([float(weights[f"{part}.weight"].std()) for part in parts])
+    published, own = found
     np.testing.assert_allclose(np.divide(own, published), ratios, rtol=0.05)
 
 

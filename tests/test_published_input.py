@@ -188,15 +188,11 @@ def test_the_mask_is_made_of_all_frames_in_which_a_face_was_found_and_kept_as_jp
 
 
 def test_the_apex_moves_back_by_the_onsets_rule():
-    clip = Clip("casme2", "sub01", "EP01", "others", tuple(moving_paths(110)), 0, 80, 109, 200)
+    clip = Clip("casme2", "sub01", "EP01", "others", tuple(Path(f"img{k}.jpg") for k in range(110)), 0, 80, 109, 200)
     pairs = frame_sets(clip, preset("MMNet", "published").frames)
     assert set(pairs) == {(on, 80 - early) for on in range(4) for early in range(4)}  # int(.15 * 80 / 4) = 3: 16 pairs
     assert pairs[0] == (0, 80)
     assert len(frame_sets(clip, preset("MMNet").frames)) == 4
-
-
-def moving_paths(count):
-    return (Path(f"img{k}.jpg") for k in range(count))
 
 
 def test_mmnets_frames_are_resized_as_pillow_does_it(moving):
