@@ -116,13 +116,6 @@ def _with(confirmed, found, subject):
     return one.probabilities
 
 
-def test_a_copy_of_a_clip_is_known_wherever_it_lies(of_clips, place):
-    copy = shutil.copytree(place / "data/Cropped/sub02/EP01_02f", place / "elsewhere")
-    by_id, by_copy = _ask(of_clips, "sub02/EP01_02f", copy)
-    assert by_copy.networks == ("sub02",) and by_copy.found.origin == "as annotated"
-    np.testing.assert_array_equal(by_id.probabilities, by_copy.probabilities)
-
-
 def test_a_copy_of_which_a_frame_differs_is_judged_by_its_own_frames_and_as_the_same_person(of_clips, place, stranger):
     """Also where the first frame is the clip's: what is said of the dataset's clip is not said of it."""
     changed = shutil.copytree(place / "data/Cropped/sub02/EP01_02f", place / "changed")
@@ -145,11 +138,12 @@ def test_a_stranger_is_judged_by_the_mean_of_all_networks(of_clips, stranger):
     assert mean.probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_folder_in_the_data_is_known_by_where_it_lies(of_clips, place):
+def test_a_folder_in_the_data_is_known_by_where_it_lies_and_a_copy_wherever_it_lies(of_clips, place):
     clip = place / "data/Cropped/sub02/EP01_02f"
-    (by_id, by_path) = _ask(of_clips, "sub02/EP01_02f", clip)
-    assert by_path.networks == ("sub02",)
-    np.testing.assert_array_equal(by_id.probabilities, by_path.probabilities)
+    by_id, *by_folder = _ask(of_clips, "sub02/EP01_02f", clip, shutil.copytree(clip, place / "elsewhere"))
+    for each in by_folder:
+        assert each.networks == ("sub02",) and each.found.origin == "as annotated"
+        np.testing.assert_array_equal(by_id.probabilities, each.probabilities)
     unlisted = shutil.copytree(clip, clip.with_name("EP99_02f"))  # another clip of that person, in no spreadsheet
     nobodys = _unlike(shutil.copytree(clip, place / "data/Cropped/EP98_02f"))
     found, refused = _ask(of_clips, unlisted, nobodys)
