@@ -16,9 +16,7 @@ from mer_search.engine.where import Where
 from mer_search.errors import Infeasible, MerSearchError
 from mer_search.search.scheduler import Scheduler, Want, list_job
 from mer_search.search.session import open_session
-from mer_search.search.storage import open_storage
 from mer_search.search.study import open_study, run
-from mer_search.search.trial import Search
 from mer_search.training.loop import train_fold
 
 PRUNED = (
@@ -82,8 +80,7 @@ def searched(make_search, tmp_path, monkeypatch):
     monkeypatch.setattr("mer_search.search.samplers.START_UP", 2)
 
     def search_as(name, executor, in_flight, trials=8):
-        search = make_search(PRUNED)
-        search = Search(search.file, search.loaded, search.subjects, 0, tmp_path / "runs" / name)
+        search = replace(make_search(PRUNED), out=tmp_path / "runs" / name)
         study = open_study(search, InMemoryStorage(), name)
         scheduler = Scheduler(executor, in_flight)
         for _ in run(search, study, scheduler, trials):
@@ -122,14 +119,12 @@ def test_trials_are_told_in_the_order_of_their_numbers_and_one_is_asked_for_afte
 
 @pytest.mark.parametrize("folds", [1, 7, 12])
 @pytest.mark.filterwarnings("error::UserWarning")  # as of a mark that is set again
-def test_a_search_with_several_in_flight_goes_on_as_if_it_had_not_been_stopped(searched, make_search, tmp_path, folds):
+def test_a_search_with_several_in_flight_goes_on_as_if_it_had_not_been_stopped(searched, begin, storage, folds):
     whole, _ = searched("whole", Shuffled(1), 3, 6)
-    search = make_search(PRUNED)
-    search = Search(search.file, search.loaded, search.subjects, 0, tmp_path / "runs" / "parts")
-    storage = open_storage(f"sqlite:///{tmp_path}/parts.db", create=True)
+    search, study = begin(PRUNED)
     with pytest.raises(KeyboardInterrupt):
-        drive(search, open_study(search, storage, "parts"), Shuffled(4), 6, in_flight=3, stop_after=folds)
-    study = open_study(search, storage, "parts")
+        drive(search, study, Shuffled(4), 6, in_flight=3, stop_after=folds)
+    study = open_study(search, storage, "small")
     assert TrialState.RUNNING not in [trial.state for trial in study.get_trials()]
     drive(search, study, Shuffled(2), 6, in_flight=3)
     assert _trials(study) == whole
