@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small import SCORE, one_line, silent, summary_with, write_casme2, write_flow_images
+from small import NARROW, SCORE, one_line, silent, summary_with, write_casme2, write_flow_images
 
 from mer_search.bench.conventional import public_network
 from mer_search.config import with_values
@@ -31,11 +31,8 @@ from mer_search.report.networks import decision_table, deviation_sections, mark,
 from mer_search.search.workspace import load_data
 from mer_search.training.predict_proba import predict_proba
 
-SMALL = [
-    "prep.size=32", "flow.size=32", "model.stem_mid=4", "model.stem_width=4", "model.internal_mid=4",
-    "model.attention_width=4", "train.epochs=2", "units.epochs=1", "prep.denoise=0", "frames.crops=2",
-]  # fmt: skip
-SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
+SMALL = {"prep.size": 32} | NARROW | {"train.epochs": 2, "units.epochs": 1, "prep.denoise": 0, "frames.crops": 2}
+SETTINGS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +129,8 @@ def test_all_variants_of_the_specification_are_rows():
     assert set(VARIANTS) == set(PRESETS) - {"MMNet-3"}
 
 
-def small_run(name, recipe="published"):
-    values = dict(setting.split("=") for setting in SMALL)
-    return with_values(preset(name, recipe), {key: int(value) for key, value in values.items()} | {"frames.crops": 0})
+def small_run(name):
+    return with_values(preset(name, "published"), SMALL | {"frames.crops": 0})
 
 
 @pytest.mark.parametrize("name", ["V3NR", "V6c"])
@@ -364,8 +360,5 @@ def test_a_trial_is_not_confirmed_with_seeds_that_its_search_may_have_used(tmp_p
         seeds_of([replace(own, checksum="of a study")], 1, 7)
 
 
-def test_the_parts_of_what_the_hardest_leave_are_known(tmp_path):
-    write_casme2(tmp_path, 4)
-    values = {"prep.mask": "none", "flow.size": 32, "prep.size": 32}
-    loaded = load_data(tmp_path, with_values(preset("V3NR"), values), silent)
-    assert loaded.select("h7-balance1") == ("sub01", "sub02", "sub04")
+def test_the_parts_of_what_the_hardest_leave_are_known(tiny_clips):
+    assert tiny_clips().select("h7-balance1") == ("sub01", "sub02", "sub04")
