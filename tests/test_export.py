@@ -191,7 +191,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def _final(place: Path, executor, *arguments) -> Result:
     """What `mer-search export --final` says."""
-    storage = ("--storage", f"sqlite:///{place}/study.db", "--device", "cpu")
+    storage = ("--storage", f"sqlite:///{place}/mer-search.db", "--device", "cpu")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(place / "cache"))
         share(executor, patched)
@@ -205,7 +205,7 @@ def made(tmp_path_factory, executor):
     write_casme2(place / "data", 4)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(place / "cache"))
-        confirmed = confirm_study(STUDY, place / "data", place, executor)
+        confirmed = confirm_study(STUDY, place, executor)
     before = _contents(place / "runs")
     return Made(place, before, _final(place, executor), confirmed)
 
@@ -223,7 +223,7 @@ def test_networks_learn_from_everybody_and_no_figure_is_made_of_them(made):
     after, inside = _contents(made.place / "runs"), str(made.folder.relative_to(made.place / "runs"))
     assert made.before.items() <= after.items()
     assert all(name.startswith((f"{inside}/", f"{inside}.lock")) for name in after.keys() - made.before.keys())
-    study = find_study(open_storage(f"sqlite:///{made.place}/study.db"), "small")
+    study = find_study(open_storage(f"sqlite:///{made.place}/mer-search.db"), "small")
     assert list(confirmations(study).values()) == [made.confirmed.folder]
     assert find_confirmed(study, None) == made.confirmed
     assert verify_study(study).differences == []

@@ -49,6 +49,11 @@ def test_what_is_configured_is_what_is_said():
         assert words in text
 
 
+def test_a_paper_is_told_what_leaks():
+    text = methods.paragraph(Run(), SUMMARY.model_copy(update={"leaks": True}), STUDY, ENVIRONMENT)
+    assert "training itself looked at the test subject, so that all figures leak" in text and "no epoch is" not in text
+
+
 def test_finals_are_said_to_have_chosen_the_trial_that_they_chose():
     text = methods.paragraph(Run(), SUMMARY, STUDY | {"is_best": False}, ENVIRONMENT)
     assert "(trials pruned by recall-rungs); it is not the one of them that the search put first; the figures" in text

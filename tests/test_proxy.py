@@ -1,5 +1,7 @@
 """What confirmations say about subjects."""
 
+import shutil
+
 import optuna
 import pytest
 from small import SCORE, summary_with
@@ -18,7 +20,9 @@ def confirmed(tmp_path):
         study = optuna.create_study(study_name="small", direction="maximize")
         study.set_user_attr("out", str(tmp_path))
         for number, (score, found) in enumerate(zip(tuning, uf1, strict=True)):
-            study.add_trial(optuna.create_trial(value=score, user_attrs=HERE))
+            params, axes = {"train.lr": number}, {"train.lr": optuna.distributions.FloatDistribution(0, 99)}
+            trial = optuna.create_trial(value=score, params=params, distributions=axes, user_attrs=HERE)
+            study.add_trial(trial)
             _write(tmp_path / "confirm" / f"trial-{number}", found)
         return study
 
@@ -80,10 +84,12 @@ def test_only_trials_that_ran_to_their_end_and_were_confirmed_on_everybody_count
         proxy(study)
 
 
-def test_the_best_confirmation_is_taken_not_the_last_and_moved_results_are_told(confirmed, tmp_path):
-    study = confirmed(SCORES[:3], [0.5, 0.2, 0.4])  # UF1 on all subjects is 1 - that
+def test_the_confirmation_that_the_search_puts_first_is_taken_and_moved_results_are_told(confirmed, tmp_path):
+    study = confirmed([0.3, 0.5, 0.4], [0.5, 0.4, 0.2])  # UF1 on all subjects is 1 - that
+    assert list(confirmed_uf1(study)) == [2, 1, 0]
     assert confirmation(study, None).name == "trial-1"
-    assert list(confirmed_uf1(study)) == [1, 2, 0]
+    shutil.rmtree(tmp_path / "confirm" / "trial-1")
+    assert confirmation(study, None).name == "trial-2"
     study.set_user_attr("out", str(tmp_path / "moved"))
     with pytest.raises(DataError, match="if it was moved"):
         confirmation(study, None)

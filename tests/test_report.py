@@ -14,6 +14,7 @@ from small import PLAIN, SCORE, summary_with
 from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.report import costs, document, terminal
 from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
+from mer_search.report.networks import network_table
 from mer_search.report.page import chosen, classes, estimates, result
 from mer_search.report.page import comparison as comparison_page
 from mer_search.report.summaries import comparison_lines, conclusion, gap, legend, summary_rows, top_table, verdicts
@@ -104,6 +105,16 @@ def test_confirmed_networks_stand_beside_their_baselines_and_the_leaking_rule():
     assert [line.split()[0] for line in lines[4:8]] == ["trial", "the", "baseline:", "baseline:"]
     assert lines[4].split()[2:] == ["0.600", "0.020", "0.500-0.700", "0.600", "0.600"]
     assert max(map(len, lines)) <= 80
+
+
+def test_networks_that_leak_are_called_so_beside_others():
+    table = top_table([SUMMARY.model_copy(update={"leaks": True}), SUMMARY])
+    assert [row[0] for row in table.cells][:2] == ["trial <7> (LEAKS)", "trial <7>"]
+    assert "no epoch selected" not in table.caption and "leak-free" not in table.caption
+    found = _comparison(FINE, POOR)
+    leaking = found.networks[0].model_copy(update={"leaks": True})
+    rows = network_table((leaking, *found.networks[1:])).cells
+    assert [row[0] for row in rows] == ["trial 7 (LEAKS)", "the search's start"]
 
 
 def _comparison(*right, tuning=(), start=None):

@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 from small import one_line, summary_with
 
 from mer_search.confirmation import scoring
+from mer_search.confirmation.summary import Summary
 from mer_search.evaluation.logs import read_log
 from mer_search.evaluation.metrics import fold_confusion, pooled_uf1, tail
 from mer_search.evaluation.predictions import Predictions
@@ -312,6 +313,10 @@ def test_a_confirmations_own_log_meets_one_with_names(scored, mer_search):
         assert scored(*pair)["comparison"]["found"]["pairs"][0]["same"]
     shown = " ".join(mer_search("score", *pair).stdout.split())
     assert ", the mean of 2 seeds; a search chose it by the scores of 10 of them" in shown
+    assert "tail, seeds averaged, no epoch selected" in shown
+    summary = Summary.model_validate_json(Path("summary.json").read_text())
+    Path("summary.json").write_text(summary.model_copy(update={"leaks": True}).to_json())
+    assert "tail, seeds averaged (LEAKS)" in " ".join(mer_search("score", "megc_log.txt").stdout.split())
 
 
 def test_two_logs_that_cannot_be_compared_are_one_line(mer_search):

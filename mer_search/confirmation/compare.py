@@ -33,6 +33,7 @@ class Contestant(NamedTuple):
     digest: str
     matrices: Ints
     changed: Mapping[str, Value] = MappingProxyType({})  # values of a preset that are not its own
+    leaks: bool = False  # whether training looked at the test person
 
 
 def tail_matrices(folds: Mapping[Key, Predictions], seeds: Sequence[int], subjects: Sequence[str]) -> Ints:
@@ -46,7 +47,8 @@ def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]
     for job, trained in zip(jobs, folds, strict=True):
         by_key = {(fold.seed, fold.subject): fold for fold in trained}
         matrices = tail_matrices(by_key, job.seeds, job.subjects)
-        met.append(Contestant(job.target.title, digest(job.loaded.run), matrices, job.target.changed))
+        run = job.loaded.run
+        met.append(Contestant(job.target.title, digest(run), matrices, job.target.changed, run.leaks))
     tuning = [subject for subject in first.subjects if any(job.tuned[subject] for job in jobs)]
     classes = first.loaded.run.data.classes
     return comparison(met, first.subjects, first.seeds, tuning, classes, folder.title, folder.synthetic)
@@ -97,6 +99,7 @@ def _network(each: Contestant, subjects: Sequence[str]) -> NetworkScore:
         uf1_by_seed=tuple(by_seed.tolist()),
         n_correct_by_subject=dict(zip(subjects, n_correct.tolist(), strict=True)),
         changed=dict(each.changed),
+        leaks=each.leaks,
     )
 
 

@@ -71,6 +71,7 @@ class NetworkScore(Part):
     uf1_by_seed: tuple[float, ...]
     n_correct_by_subject: dict[str, float]  # mean over seeds
     changed: dict[str, Value] = Field({})  # values of a preset that are not its own
+    leaks: bool = False  # whether training looked at the test person
 
 
 class Pair(Part):

@@ -205,7 +205,7 @@ def _comparison(store: Path, told: Comparison, tuned: Mapping[str, bool], classe
     met = []
     for network in told.networks:
         matrices = tail_matrices(_folds_of(network.digest, store, keys), told.seeds, told.subjects)
-        met.append(Contestant(network.name, network.digest, matrices, network.changed))
+        met.append(Contestant(network.name, network.digest, matrices, network.changed, network.leaks))
     tuning = [subject for subject in told.subjects if tuned[subject]]
     found = comparison(met, told.subjects, told.seeds, tuning, classes, told.dataset, told.synthetic)
     return found.model_copy(update={"start": told.start})

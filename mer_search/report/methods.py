@@ -63,6 +63,9 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any], environment: di
     last = tail_epochs(run.train.epochs)
     tail = f"the mean probability over the last {last} epochs" if last > 1 else "the last epoch"
     given = "the mean and standard deviation over seeds, and " if len(summary.seeds) > 1 else ""
+    chosen = "so no epoch is chosen on the test subject"
+    if summary.leaks:
+        chosen = "but training itself looked at the test subject, so that all figures leak"
     names = ", ".join(absent(summary))
     without = f", without {names}, of which there is no clip" if names else ""
     sentences = [
@@ -72,8 +75,8 @@ def paragraph(run: Run, summary: Summary, study: dict[str, Any], environment: di
         _network(run),
         _training(run),
         _search(study, summary),
-        f"Each fold was trained with {seeds} that the search never used. A clip's class is that of {tail}, so no epoch "
-        "is chosen on the test subject. True and false positives are summed over all folds before UF1 and UAR are "
+        f"Each fold was trained with {seeds} that the search never used. A clip's class is that of {tail}, {chosen}. "
+        "True and false positives are summed over all folds before UF1 and UAR are "
         f"taken (MEGC 2019){without}; we give {given}a 95 % interval over subjects.",
         "For comparison with earlier papers only, we also give UF1 with each fold's epoch chosen on its test subject.",
         f"Software: mer-search {environment['mer-search']}, PyTorch {environment['torch']}, "

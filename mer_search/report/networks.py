@@ -96,8 +96,9 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
         for subject, clips in comparison.clips_by_subject.items()
     ]
     show(Table(("subject", "clips", *(f"{each.name.partition(' with ')[0]} right" for each in met)), rows))
+    chosen = "" if any(each.leaks for each in met) else ", no epoch selected"
     say(
-        "UF1 (tail, no epoch selected) and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
+        f"UF1 (tail{chosen}) and sd: mean and deviation over seeds. 95 %: for new people like these. p: "
         "networks exchanged subject by subject; of several pairs, corrected for their number (Holm). "
         f"{not_counted(comparison.not_counted)}".strip()
     )
@@ -109,7 +110,7 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
 
 def network_table(networks: Sequence[NetworkScore]) -> Table:
     """Compared networks, a row each."""
-    rows = [(each.name, each.uf1, each.sd, interval(each.ci95)) for each in networks]
+    rows = [(f"{each.name}{' (LEAKS)' * each.leaks}", each.uf1, each.sd, interval(each.ci95)) for each in networks]
     return Table(("network", "UF1", "sd", "95 % interval"), rows)
 
 

@@ -66,7 +66,8 @@ def write_comparison(found: Comparison, page: Path) -> Path:
     """The page of a comparison, the same as Markdown."""
     names = " against ".join(each.name for each in found.networks)
     caption = f"UF1, its mean over {plural(len(found.seeds), 'seed')}, and its 95 % interval for new people like these."
-    forest = figures.forest([(each.name, each, GREY) for each in found.networks])
+    rows = [(f"{each.name}{' (LEAKS)' * each.leaks}", each, RED if each.leaks else GREY) for each in found.networks]
+    forest = figures.forest(rows)
     first = lead(found.synthetic, Picture("result", caption, [forest]))
     return write_document(Document(names, first, [Section(found.dataset, comparison(found))]), page)
 

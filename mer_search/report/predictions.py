@@ -13,9 +13,9 @@ from mer_search.report.summaries import RULE_TITLES
 from mer_search.report.terminal import interval, not_counted, note, plural, say, show
 
 TITLES = {  # of a log's rules
-    "last": f"{RULE_TITLES['last']}, no epoch selected",
-    "best_test_epoch": f"{RULE_TITLES['best_test_epoch']} (LEAKS)",
-    "tail": "tail, seeds averaged: no epoch selected",
+    "last": RULE_TITLES["last"],
+    "best_test_epoch": RULE_TITLES["best_test_epoch"],
+    "tail": "tail, seeds averaged",
     AS_GIVEN: "as the log has it",
 }
 NOT_KNOWN = (
@@ -41,7 +41,7 @@ def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction |
 def _say_which(confirmed: Confirmed, what: str) -> None:
     """Whose networks are used, how good they were, and which others there are."""
     found = confirmed.summary
-    say(f"{found.title}, confirmed with UF1 {found.tail.uf1:.3f}: {found.dataset}, {what}")
+    say(f"{found.title}, confirmed with UF1 {found.tail.uf1:.3f}{' (LEAKS)' * found.leaks}: {found.dataset}, {what}")
     if confirmed.others:
         say(f"Also confirmed: {', '.join(confirmed.others)}; --trial takes another.")
 
@@ -116,12 +116,17 @@ def print_logs(scored: Sequence[ScoredLog], compared: LogComparison | None) -> N
         own = f", the mean of {plural(each.seeds, 'seed')}" if each.seeds else ""
         own += f"; a search chose it by the scores of {each.n_tuning} of them" if each.n_tuning else ""
         say(f"{each.name}: {plural(each.n_clips, 'clip')} of {plural(len(subjects), 'subject')}{own}")
-        rows = [(TITLES[rule], it.uf1, interval(it.ci95), it.uar, it.accuracy) for rule, it in each.rules.items()]
+        rows = [(_called(rule, it), it.uf1, interval(it.ci95), it.uar, it.accuracy) for rule, it in each.rules.items()]
         show(Table(("estimate", "UF1", "95 %", "UAR", "accuracy"), rows))
         if not compared:
             _print_details(each)
     if compared:
         _print_comparison(compared, *scored)
+
+
+def _called(rule: str, score: LogScore) -> str:
+    """A rule, and whether it chose an epoch by the test person; nothing of that where it is not known."""
+    return TITLES[rule] + {True: " (LEAKS)", False: ", no epoch selected", None: ""}[score.leaks]
 
 
 def _print_details(scored: ScoredLog) -> None:
@@ -131,7 +136,7 @@ def _print_details(scored: ScoredLog) -> None:
     for name, counts in zip(scored.classes, first.confusion, strict=True):
         shares = (f"{count} ({count / max(1, sum(counts)):.0%})" for count in counts)
         by_class.append((f"{name} {scored.names.get(name, '')}".strip(), *shares, sum(counts)))
-    caption = f"{TITLES[rule]}: clips, and their share of the row's."
+    caption = f"{_called(rule, first)}: clips, and their share of the row's."
     show(Table(("truth \\ predicted", *scored.classes, "clips"), by_class, caption))
     show(_subject_table(first, leaking))
     say(

@@ -272,7 +272,10 @@ def top_table(summaries: Sequence[Summary]) -> Table:
     """Confirmed networks, a row each, and the baselines."""
     first = summaries[0]
     scored: list[tuple[str, Mapping[str, Score], float | None]] = [
-        *((each.title, each.rules["tail"], each.rules["best_test_epoch"]["all"].uf1) for each in summaries),
+        *(
+            (f"{each.title}{' (LEAKS)' * each.leaks}", each.rules["tail"], each.rules["best_test_epoch"]["all"].uf1)
+            for each in summaries
+        ),
         *((BASELINE_TITLES[name], groups, None) for name, groups in first.baselines.items()),
     ]
     rows = [
@@ -282,9 +285,11 @@ def top_table(summaries: Sequence[Summary]) -> Table:
     ]
     easier = ", which are easier, for it took the hardest" if first.other_are_easier else ""
     never = plural(first.n_subjects - first.n_tuning, "subject")
-    of = "other: leak-free, on" if first.n_tuning else "Leak-free, for these are"
+    of, chosen = "other: leak-free, on" if first.n_tuning else "Leak-free, for these are", ", no epoch selected"
+    if any(each.leaks for each in summaries):
+        of, chosen = "other: on" if first.n_tuning else "These are", ""
     sentences = [
-        "UF1, sd and 95 %: tail, no epoch selected; mean and deviation over seeds, for new people like these.",
+        f"UF1, sd and 95 %: tail{chosen}; mean and deviation over seeds, for new people like these.",
         f"{of} the {never} that the search never scored{easier}." if first.n_tuning < first.n_subjects else "",
         "LEAKS: best test epoch, the rule of published figures.",
         not_counted(absent(first)),
