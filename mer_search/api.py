@@ -404,7 +404,7 @@ def predict(
     return predicting.predict(result.networks, asked, subject, Moments(), choose_device(device), silent)
 
 
-def export(result: Result, subjects: Sequence[str], out: str | Path | None = None) -> list[Exported]:
+def export(result: Result, subjects: str | Sequence[str], out: str | Path | None = None) -> list[Exported]:
     """Write the networks that never saw each subject as ONNX files, and check them against torch.
 
     Args:
@@ -416,6 +416,7 @@ def export(result: Result, subjects: Sequence[str], out: str | Path | None = Non
         UsageError: without onnx, onnxscript and onnxruntime.
         DataError: if a file does not say what torch says.
     """
+    subjects = [subjects] if isinstance(subjects, str) else subjects
     return exporting.export(result.networks, subjects, Path(out) if out else None, silent)
 
 

@@ -31,6 +31,8 @@ class Part(BaseModel):
 class Data(Part):
     """Which clips, and what a fold leaves out. All but `task` and `leave_out` is taken from the data's folder."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # task = 3
+
     dataset: str = "casme2"  # which reader knows the folder
     task: str = ""  # how many classes are told apart: one of the dataset's tasks, "3" or "5"; "" is its first
     classes: tuple[str, ...] = ("happiness", "repression", "disgust", "surprise", "others")  # the task's, in order

@@ -61,6 +61,8 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
     Write, fsync, rename, fsync of the folder. A process that is killed leaves at most a temporary file (see `sweep`).
     If it need not be durable, nothing waits for the disk, and after a power cut the file may be torn.
     """
+    if path.is_dir():
+        raise UsageError(f"a file cannot be written in the place of the folder {path}; name another")
     temporary = path.parent / f".{path.name}.{HOST}-{os.getpid()}.partial"
     with disk(path):
         make_folder(path.parent)
@@ -133,7 +135,7 @@ def _unfinished(path: Path) -> Iterator[None]:
 def _sweep(paths: Iterable[Path]) -> None:
     for path in list(paths):
         pid = path.stem.rpartition("-")[2]
-        if path not in _paths and pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
+        if path not in _paths and re.fullmatch("[0-9]{1,9}", pid) and (int(pid) == os.getpid() or not _alive(int(pid))):
             _delete(path)
 
 

@@ -193,7 +193,7 @@ def test_of_three_frames_none_may_be_another_and_the_apex_must_not_be_the_onset(
 
 
 def test_of_copies_processed_frames_are_taken_before_cropped_ones_and_raw_and_a_full_copy_before_an_empty_one(tmp_path):
-    root = tmp_path / "raw"  # the path to the data does not tell
+    root = tmp_path / "denoised_masked" / "raw"  # the path to the data does not tell
     write_still_casme2(root, [casme2_row(1, f"EP01_0{k}") for k in (1, 2, 3)])
     write_frames(root / "A_raw" / "sub01" / "EP01_01", (f"img{k}.jpg" for k in range(11, 21)))
     write_frames(root / "denoised_masked" / "sub01" / "EP01_01", [])

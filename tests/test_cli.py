@@ -215,6 +215,8 @@ def test_notes_pictures_and_tables_go_to_the_dashboard(mer_search, flow_folder):
         (["compare"], 2, ["two networks or more, such as `compare V6 V6c`, or --plan", "neither"]),
         (["compare", "V6"], 2, ["two networks or more, such as `compare V6 V6c`, or --plan", "V6"]),
         (["compare", "V6", "V9"], 2, ["V3NR", "'V9'"]),
+        (["compare", "V6", ""], 2, ["V3NR", "got ''"]),
+        (["compare", "V6", "V6c", "--set", "train.batch=4\nflow.size=9"], 2, ["train.batch", "flow.size=9"]),
         (["compare", "V6", "V6c", "--plan", "decision"], 2, ["two networks or more", "V6 V6c and --plan"]),
         (["compare", "--plan", "decisoin"], 2, ["ablation, decision", "'decisoin'"]),
         (["compare", "--plan", "plan.toml"], 2, ["V3NR", "'V9'"]),

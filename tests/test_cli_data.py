@@ -5,7 +5,7 @@ import re
 import shutil
 
 import cv2
-from small import one_line, write_casme2
+from small import one_line, write_casme2, write_frames
 
 
 def test_the_check_of_a_dataset(mer_search, tmp_path):
@@ -29,6 +29,11 @@ def test_the_check_of_a_dataset(mer_search, tmp_path):
     unusable = mer_search("data", "check", tmp_path / "alone")
     assert unusable.exit_code == 1
     assert "two subjects" in unusable.stdout
+    shutil.rmtree(tmp_path / "alone" / "Cropped" / "sub01")
+    (tmp_path / "alone" / "Cropped" / "sub01" / "EP01_01f").mkdir(parents=True)
+    write_frames(tmp_path / "alone" / "Cropped" / "sub01" / "EP01_01f", ["reg_img11.jpg"])
+    (row,) = re.findall("^ all .*", mer_search("data", "check", tmp_path / "alone").stdout, re.M)
+    assert row.split() == ["all", *"000000"]
 
 
 def test_a_preview_is_a_picture_of_the_clip(mer_search, tmp_path):
@@ -38,6 +43,8 @@ def test_a_preview_is_a_picture_of_the_clip(mer_search, tmp_path):
         assert result.exit_code == 0, result.output
         assert result.stdout.endswith("sub01/EP02_01f: sub01_EP02_01f.png\n")
         assert cv2.imread("sub01_EP02_01f.png").std() > 10
+    arguments = ["data", "preview", "EP03_01f", "--data", tmp_path / "casme2", "--set", "data.task=3"]
+    one_line(mer_search(*arguments), 2, "'EP03_01f'; some are sub01/EP0")  # of the task "3" it is none
 
 
 def test_without_the_libraries_of_opencv_one_line_says_what_to_install(mer_search, monkeypatch):

@@ -8,6 +8,7 @@ from mer_search.confirmation.scoring import summarise
 from mer_search.confirmation.target import Target
 from mer_search.data import open_folder
 from mer_search.data.check import facts_of
+from mer_search.data.export import export_frames
 from mer_search.data.readers import composite
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation.predictions import Predictions
@@ -137,6 +138,11 @@ def test_a_list_that_is_none_is_refused(root, text, message):
     (root / composite.LIST).write_text(text)
     with pytest.raises(DataError, match=message):
         open_folder(root)
+
+
+def test_frames_of_several_datasets_are_not_exported_together(root, tmp_path):
+    with pytest.raises(UsageError, match="frames are exported of one dataset, but .* holds several"):
+        export_frames(open_folder(root), Run().prep, tmp_path / "out", lambda done, total: None)
 
 
 def test_landmarks_lie_beside_the_composite_or_beside_a_database(root):

@@ -1,6 +1,7 @@
 """Files that are whole or absent."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from small import fill
 
 from mer_search import files
-from mer_search.errors import DiskError
+from mer_search.errors import DiskError, UsageError
 from mer_search.files import sweep, write_whole
 
 
@@ -65,9 +66,17 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_its_temporary_is_swept_
     assert len(list(path.parent.iterdir())) == 2  # who is alive is left alone
     writer.send_signal(signal.SIGKILL)
     writer.communicate()
+    odd = path.with_name(f".file.{files.HOST}-{'9' * 20}.partial")  # no process has that number
+    odd.touch()
     sweep(tmp_path)
+    odd.unlink()
     assert list(path.parent.iterdir()) == [path]
     assert path.read_text() == "old"
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path):
+    with pytest.raises(UsageError, match=f"in the place of the folder {re.escape(str(tmp_path))}; name another"):
+        write_whole(tmp_path, "x")
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(small_disk):

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -33,10 +34,10 @@ def test_names_labels_and_subjects(tmp_path):
 
 
 def _with_second_maps(root: Path) -> None:
-    """Beside each picture <clip> .png one more, <clip>_1 .png, with other motion."""
+    """Beside each picture <clip> .png one more, <clip>_1 .PNG, with other motion."""
     for path in list(root.glob("*/u_test/*/*.png")):
         other = cv2.imread(str(path))[::-1, :, :]
-        cv2.imwrite(str(path.with_name(f"{path.stem.strip()}_1 .png")), other)
+        cv2.imwrite(str(path.with_name(f"{path.stem.strip()}_1 .PNG")), other)
 
 
 def test_a_clip_may_have_two_maps(tmp_path):
@@ -52,7 +53,7 @@ def test_a_clip_may_have_two_maps(tmp_path):
     assert np.isfinite(train_fold(two.run, two.tensors, "sub01", 0).predictions.probabilities).all()
     with pytest.raises(UsageError, match=r"have 2 motion maps and no frames, so that frames.maps must be 2, but"):
         load_data(data, with_values(ONE, {"frames.maps": 3, "model.temporal": "collapse"}), silent)
-    (data / "sub02" / "u_test" / "0" / "sub02_EP00_1 .png").unlink()
+    (data / "sub02" / "u_test" / "0" / "sub02_EP00_1 .PNG").unlink()
     (problem,) = open_folder(data).problems
     assert "must have a second map sub02_EP00_1.png, as most clips have" in problem.what
 
@@ -77,6 +78,14 @@ def test_the_real_part_of_megc2019():
     table = counts(folder.clips, folder.classes)
     assert (len(folder.clips), len(table), folder.problems) == (309, 40, ())
     assert [sum(column) for column in zip(*table.values(), strict=True)] == [158, 83, 68]
+
+
+def test_without_a_clip_that_can_be_used_it_cannot_be_told_who_is_in_another(tmp_path):
+    write_flow_images(tmp_path / "data")
+    cv2.imwrite(str(tmp_path / "other.png"), np.zeros((28, 28, 3)))
+    empty = replace(open_folder(tmp_path / "data"), clips=())
+    with pytest.raises(DataError, match="must hold clips that tell who is in this one, but none of them can be used"):
+        find(str(tmp_path / "other.png"), empty.path, lambda: empty, ONE, Moments(), True)
 
 
 def test_a_picture_that_is_no_flow_image_is_refused(tmp_path):

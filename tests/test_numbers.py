@@ -18,7 +18,7 @@ from mer_search.config import Flow, Input, Run, with_values
 from mer_search.data import flow as flows
 from mer_search.data import open_folder
 from mer_search.data.store import Motion
-from mer_search.errors import DataError
+from mer_search.errors import DataError, Infeasible
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import tail
 from mer_search.evaluation.statistics import bbc, paired_interval, permutation_p, uf1_interval
@@ -115,6 +115,15 @@ def test_data_that_hardly_suffice_give_results(tmp_path, table):
         predicted = baselines.predict(name, loaded.motion, loaded.labels, loaded.subjects)
         assert set(predicted.tolist()) <= {0, 1, 2}
     assert set(baselines.hardest_first(loaded.motion, loaded.labels, loaded.subjects)) == set(table)
+
+
+@pytest.mark.parametrize("last_batch", ["filled", "smaller"])
+def test_one_clip_is_no_batch_where_a_map_is_one_place(tmp_path, last_batch):
+    _write(tmp_path / "flow", SPARSE["two clips"])
+    narrow = SMALL | {"flow.size": 16, "model.blocks": 4, "train.last_batch": last_batch}
+    loaded = load_data(tmp_path / "flow", with_values(Run(), narrow), silent)
+    with pytest.raises(Infeasible, match=r"but 1 clips leave a batch of one; set train.batch"):
+        train_fold(loaded.run, loaded.tensors, "sub01", 0)
 
 
 def test_a_baseline_that_is_trained_on_one_class_says_that_class():

@@ -244,6 +244,7 @@ def test_what_is_not_told_is_as_annotated(place, of_clips):
         (Moments(30, None, 32), r"a clip must have 5 frames from onset to offset, .* are 30, none, 32 \(as told\)"),
         (Moments(30, 31, 32), "a clip must have 5 frames from onset to offset"),
         (Moments(35, 31, 46), "its apex between"),
+        (Moments(40, 33), "at the given apex nothing has moved since the onset; give --onset"),
     ],
 )
 def test_frames_that_cannot_be_are_refused(stranger, tiny, given, words):

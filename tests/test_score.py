@@ -319,6 +319,14 @@ def test_a_confirmations_own_log_meets_one_with_names(scored, mer_search):
     assert "tail, seeds averaged (LEAKS)" in " ".join(mer_search("score", "megc_log.txt").stdout.split())
 
 
+def test_a_confirmations_own_log_must_have_its_classes(mer_search):
+    Path("megc_log.txt").write_text(MEGC.replace("2 2", "2 9"))
+    Path("summary.json").write_text(summary_with(classes=("negative", "positive", "surprise")).to_json())
+    Path("theirs.csv").write_text(f"{TITLES}\ns1,EP01,positive,negative")
+    words = "megc_log.txt must have the classes 0, 1, 2 of the summary.json beside it, but has 9"
+    one_line(mer_search("score", "megc_log.txt", "theirs.csv"), 1, words)
+
+
 def test_two_logs_that_cannot_be_compared_are_one_line(mer_search):
     Path("a.csv").write_text(TABLE)
     Path("b.csv").write_text(TABLE.replace("EP03,1,1", "EP03,0,1").replace("EP04,0,1", "EP04,1,1"))

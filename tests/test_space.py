@@ -150,6 +150,10 @@ def test_the_inner_rule_is_taken_where_every_trial_holds_subjects_out():
         (SMALL.replace('"ce", "focal"', '"ce", "ce"'), "of two plain values or more"),
         (SMALL.replace("0.5, 4.0", "0.5, 0.5"), "with low < high"),
         (SMALL + '[[start]]\n"train.lr" = 0.5\n', "train.lr must lie on its axis"),
+        (
+            '[space]\n"train.epochs" = { int = [1, 3] }\n[[start]]\n"train.epochs" = 2.5\n',
+            "epochs must lie on its axis",
+        ),
         (SMALL + '[start]\n"train.lr" = 0.001\n', r"must be \[\[start\]\], in two brackets"),
         (SMALL + '[[start]]\n"train.epochs" = 5\n', "'train.epochs' is none"),
         (SMALL.replace('= "focal"', "= 3").replace('"train.loss" = 3', '"train.plateau" = 3'), "unconditional axes"),

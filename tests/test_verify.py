@@ -208,6 +208,16 @@ def test_a_rival_that_was_confirmed_elsewhere_with_fewer_seeds_is_no_difference(
     assert verify_confirmation(confirmation).differences == []
 
 
+def test_a_folder_may_be_given_from_within_and_a_summary_nested_without_end_is_no_summary(confirmation, monkeypatch):
+    monkeypatch.chdir(confirmation)
+    for folder in (".", f"../{confirmation.name}"):
+        assert mer_search("verify", folder).exit_code == 0
+    assert "sub01" in mer_search("subjects", "rank", ".").stdout
+    Path("summary.json").write_text("[" * 200_000)
+    line = mer_search("verify", ".", code=1).stderr
+    assert "must be a confirmation's summary" in line and "Traceback" not in line
+
+
 def test_a_changed_figure_is_computed_anew_with_the_same_seeds(confirmation):
     path = confirmation / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gap": 0.5}))

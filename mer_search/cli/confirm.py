@@ -139,7 +139,7 @@ def compare(given: Given, names: tuple[str, ...], plan: str | None) -> None:
 
     where, pages, found = given.where, list[Path](), []
     steps = load_plan(plan) if plan else (Step(name="", compare=names, subjects=given.subjects),)
-    chosen = {network for step in steps for network in step.compare} - {step.name for step in steps}
+    chosen = {network for step in steps for network in step.compare} - {step.name for step in steps if step.name}
     targets = targets_of(sorted(chosen), given.study, given.values, given.folds, given.recipe, given.out)
     for step in steps:  # a wrong name fails before anything is trained
         check_different(targets[network] for network in step.compare if network in chosen)

@@ -68,7 +68,7 @@ def preview(given: Given, clip: str, preset_name: str, out: Path | None) -> None
 
     run = with_values(preset(preset_name), given.values)
     with terminal.working() as progress:
-        folder = open_folder(find_data(given.data, progress))
+        folder = open_folder(find_data(given.data, progress), run.data.task)
     found = [each for each in folder.clips if clip in (each.id, each.name)]
     if len(found) != 1:
         ids = [each.id for each in folder.clips]

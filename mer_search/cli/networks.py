@@ -190,5 +190,5 @@ def _confirmed(given: Given, progress: "Progress") -> "Confirmed":
     from mer_search.search.workspace import find_data
 
     if isinstance(found, Path):
-        return replace(confirmed_in(found, Path()), data=find_data(given.data, progress))
+        return replace(confirmed_in(found.resolve(), Path()), data=find_data(given.data, progress))
     return find_confirmed(found, given.trial)

@@ -267,8 +267,8 @@ class Given:
             if not equals:
                 raise UsageError(f"--set must be KEY=VALUE, such as train.epochs=20, but got {setting!r}")
             try:
-                values[key.strip()] = tree_of(f"value = {text}")["value"]
-            except UsageError:
+                (values[key.strip()],) = tree_of(f"value = {text}").values()
+            except (UsageError, ValueError):  # the latter of several lines
                 values[key.strip()] = text.strip()
         check_settable(values)
         return values

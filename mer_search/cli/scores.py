@@ -64,9 +64,10 @@ def _checked(given: Given, folder: Path | None) -> "Checked":
 
     if folder is None:
         return verify_study(given.study())
+    folder = folder.resolve()
     if (folder / "summary.json").exists():
         return verify_confirmation(folder)
-    trial = None if mark_of(folder) else re.fullmatch(r"trial-(\d+)", folder.resolve().name)
+    trial = None if mark_of(folder) else re.fullmatch(r"trial-(\d+)", folder.name)
     home = folder.parent if trial else folder
     if not (mark := mark_of(home)):
         raise UsageError(
@@ -100,7 +101,7 @@ def rank(given: Given, folder: Path | None) -> None:
 
     if folder and not (folder / "summary.json").exists():
         raise UsageError(f"FOLDER must be a confirmation's, such as runs/demo/confirm/trial-7, but {folder} is none")
-    folder = folder or confirmation(given.study(), None)
+    folder = folder.resolve() if folder else confirmation(given.study(), None)
     rows = difficulty.rank(confirmed_folds(folder).values())
 
     def show() -> None:

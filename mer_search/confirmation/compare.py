@@ -170,7 +170,7 @@ def kept(out: Path, dataset: str) -> list[Comparison]:
     for path in sorted((out / FOLDER).glob("*.json")):
         try:
             found.append(Comparison.model_validate(json.loads(path.read_text())))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(
                 f"{path} must hold a comparison, but cannot be read ({explain(error)}); delete it"
             ) from error

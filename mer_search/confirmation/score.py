@@ -149,6 +149,11 @@ def _as_named(log: Log, other: Log) -> Log:
     if not ours:
         return log
     names = {str(number): name.lower() for number, name in enumerate(ours.classes)}
+    if unknown := [name for name in log.classes if name not in names]:
+        raise DataError(
+            f"{log.name} must have the classes {', '.join(names)} of the summary.json beside it, but has "
+            f"{unknown[0]}; `mer-search confirm` writes it anew"
+        )
     rows = (row._replace(truth=names[row.truth], prediction=names[row.prediction]) for row in log.last)
     return replace(log, classes=tuple(names[each] for each in log.classes), last=tuple(rows))
 

@@ -180,7 +180,7 @@ def read_summary(path: Path) -> Summary:
     """The summary in a file."""
     try:
         return Summary.model_validate(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} must be a confirmation's summary, but cannot be read ({explain(error)}); "
             f"{confirm_again(path.parent)}"

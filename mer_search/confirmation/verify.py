@@ -22,6 +22,7 @@ from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions
 from mer_search.search.finals import further_seeds
+from mer_search.search.progress import STATE_WORDS
 from mer_search.search.resume import file_of
 from mer_search.search.storage import FINALS, results, was_evaluated
 from mer_search.search.trial import final_folder, trial_folder
@@ -69,7 +70,7 @@ def verify_trial(study: optuna.Study, number: int) -> Checked:
         raise UsageError(f"study {study.study_name!r} must have trial {number}, but has {len(trials)} trials")
     folder, trial = trial_folder(results(study), number), trials[number]
     stopped = "stopped_after" in trial.user_attrs and trial.state == TrialState.COMPLETE
-    word = "stopped early" if stopped else trial.state.name.lower()
+    word = "stopped early" if stopped else STATE_WORDS.get(trial.state, trial.state.name.lower())
     return _checked(f"trial {number}, {word}", folder, _of_trial(folder, trial, study.user_attrs))
 
 

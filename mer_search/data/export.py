@@ -25,6 +25,8 @@ def export_frames(folder: Folder, prep: Prep, out: Path, told: Callable[[int, in
     """
     if folder.dataset.flow_images:
         raise UsageError("frames are exported of clips that have frames, but these are flow images")
+    if len({clip.dataset for clip in folder.clips}) > 1:
+        raise UsageError(f"frames are exported of one dataset, but {folder.path} holds several; give each one's folder")
     if out.resolve().is_relative_to(folder.path.resolve()):
         raise UsageError(
             f"{out} must lie outside the data's folder, whose frames it would take the place of; name another folder"

@@ -102,6 +102,8 @@ def find(text: str, data: Path, known: Callable[[], Folder], run: Run, given: Mo
 def _of_dataset(text: str, path: Path, folder: Folder) -> tuple[Clip | None, str]:
     """The dataset's clip of that id, at that place in its folder, or of which that is a copy; else None, and whose it
     is: by the nearest folder above that is one subject's, or elsewhere by the clip that shares the most frames."""
+    if not folder.clips:
+        raise DataError(f"{folder.path} must hold clips that tell who is in this one, but none of them can be used")
     place, root, flow_images = path.resolve(), folder.path.resolve(), folder.dataset.flow_images
     if found := next((clip for clip in folder.clips if clip.id == text), None):
         return found, found.subject
@@ -244,7 +246,8 @@ def strongest(
     moved = {number: _motion(images[first], images[number]) for number in numbers}
     peak = max(moved, key=moved.__getitem__) if apex is None else apex
     if not moved.get(peak, 0) > STILL * moved[first]:
-        raise DataError("its strongest motion cannot be found, for nothing moves; give --onset, --apex and --offset")
+        why = "nothing moves" if apex is None else "at the given apex nothing has moved since the onset"
+        raise DataError(f"its strongest motion cannot be found, for {why}; give --onset, --apex and --offset")
     still = [number for number in numbers if moved[number] <= MAX_REST * moved[peak]]
     before = max((number for number in still if number < peak), default=first)
     after = min((number for number in still if number > peak), default=last)

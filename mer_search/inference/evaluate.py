@@ -170,6 +170,7 @@ def evaluate(
     if own:
         _check_clips(run, path, checksum=loaded.run.data.checksum)
     found, clips, owner = [], loaded.tensors.to(device), np.array(loaded.folds)
+    files = {subject: file for subject, file in files.items() if subject in loaded.folds}  # some clip can be read
     for done, (subject, file) in enumerate(files.items(), 1):
         network, places = load_weights(file, loaded.run).to(device), np.flatnonzero(owner == subject)
         parts = np.array_split(places, -(-len(places) // loaded.run.train.batch))

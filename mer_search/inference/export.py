@@ -213,7 +213,8 @@ def _clips_at_hand(confirmed: Confirmed) -> dict[str, Clip]:
         clips = open_folder(confirmed.data, confirmed.run.data.task).clips
     except DataError:
         return {}
-    return {EVERYBODY: clips[0]} | {clip.fold(confirmed.run.data.leave_out): clip for clip in clips}
+    by_fold = {clip.fold(confirmed.run.data.leave_out): clip for clip in clips}
+    return {EVERYBODY: clips[0], **by_fold} if clips else {}
 
 
 def _real(clip: Clip | None, run: Run) -> list[tuple[Tensor, ...]]:

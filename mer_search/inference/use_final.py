@@ -133,6 +133,8 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"error: FOLDER must hold a clip's frames, but there is no folder {arguments[0]}")
     images = [path for path in Path(arguments[0]).glob("*") if path.suffix.lower() in IMAGES and number(path) >= 0]
     images.sort(key=number)
+    if len(set(map(number, images))) < len(images):
+        sys.exit(f"error: frames must differ in number, but some of {arguments[0]} do not")
     onset, *apex, offset = map(int, arguments[1:] or (0, len(images) - 1))
     if not MIN_FRAMES <= offset - onset + 1 <= len(images) - onset or not all(onset <= each <= offset for each in apex):
         sys.exit(

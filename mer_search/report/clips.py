@@ -46,7 +46,7 @@ def print_check(folder: Folder) -> None:
     if facts["annotation"]:
         say(f"annotation: {facts['annotation']}")
     rows = [(subject, *(count or None for count in row), sum(row)) for subject, row in facts["clips"].items()]
-    totals = [sum(column) for column in zip(*facts["clips"].values(), strict=True)]
+    totals = [sum(row[place] for row in facts["clips"].values()) for place in range(len(facts["classes"]))]
     show(Table(("subject", *facts["classes"], "all"), [*rows, ("all", *totals, sum(totals))], strong=len(rows)))
     for name, kinds in facts["emotions_of_classes"].items():
         made = "; ".join(f"{kind} = {', '.join(some) or 'none'}" for kind, some in kinds.items())

@@ -21,7 +21,7 @@ from mer_search.engine.executor import POLL
 from mer_search.engine.stop import check
 from mer_search.errors import UsageError
 from mer_search.evaluation.metrics import RULES, accuracy, fold_confusion, uar, uf1
-from mer_search.files import write_whole
+from mer_search.files import csv_text, write_whole
 from mer_search.report.document import Table, markdown_table
 from mer_search.report.summaries import top_table
 from mer_search.report.terminal import plural
@@ -51,12 +51,12 @@ def describe_trial(trial: optuna.Trial, evaluation: Evaluation, artifacts: Path)
     share = f"{len(counts)} of {len(search.subjects)} subjects, {evaluation.epochs} epochs ({rule} rule)"
     stopped = len(counts) < len(search.subjects) or evaluation.epochs < evaluation.run.train.epochs
     scored, loss = curves(evaluation.folds, read_history(folder))
-    by_subject = [f"{subject},{own.sum()},{own.trace()}" for subject, own in counts.items()]
+    by_subject = [(subject, own.sum(), own.trace()) for subject, own in counts.items()]
     files: dict[str, bytes | str] = {
         "confusion.png": confusion(matrix, classes)("png"),
         "uf1.png": scored("png"),
         "loss.png": loss("png"),
-        "subjects.csv": "\n".join(["subject,clips,right", *by_subject, ""]),
+        "subjects.csv": csv_text(("subject", "clips", "right"), by_subject),
     }
     for name, content in files.items():
         write_whole(folder / name, content)

@@ -222,8 +222,11 @@ def clips(found: Sequence[Clip], classes: Sequence[str]) -> Drawing:
     """A dataset at a look: clips per class of each subject, how many frames clips have from onset to offset, and where
     between these, 0 to 1, their apex lies. Flow images have neither."""
     counted, films = counts(found, classes), [clip for clip in found if not clip.is_flow]
-    frames = [clip.offset - clip.onset + 1 for clip in films]
-    apexes = [(clip.apex - clip.onset) / max(clip.offset - clip.onset, 1) for clip in films if clip.apex is not None]
+    moments = [(clip.annotated(clip.onset), clip.annotated(clip.offset)) for clip in films]
+    frames = [offset - onset + 1 for onset, offset in moments]
+    pairs = zip(films, moments, strict=True)
+    known = [(clip.annotated(clip.apex), *own) for clip, own in pairs if clip.apex is not None]
+    apexes = [(apex - onset) / max(offset - onset, 1) for apex, onset, offset in known]
     figure = Figure(figsize=(max(9.0, 3 + 0.24 * len(counted)), 6), layout="constrained", dpi=120)
     panels = figure.subplot_mosaic([["clips", "clips"], ["frames", "apex"]])
     axes, bottom = panels["clips"], np.zeros(len(counted))

@@ -104,7 +104,8 @@ class Axis:
         if self.kind == "choice":
             on_axis = value in self.values
         else:
-            on_axis = type(value) in (int, float) and self.values[0] <= value <= self.values[1]
+            numbers = (int,) if self.kind == "int" else (int, float)
+            on_axis = type(value) in numbers and self.values[0] <= value <= self.values[1]
         if not on_axis:
             raise UsageError(f"{self.key} must lie on its axis {list(self.values)}, but is {value!r}")
 

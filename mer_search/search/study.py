@@ -38,7 +38,7 @@ from mer_search.search.samplers import sampler
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.storage import TAKEN_FROM, has_ended, ran_to_its_end
 from mer_search.search.takeover import begin, contained
-from mer_search.search.trial import SEED, TOLD, Evaluation, Search, evaluation_job, failed_job, repeats
+from mer_search.search.trial import SEED, TOLD, Evaluation, Search, evaluation_job, failed_job, forget_folds, repeats
 from mer_search.search.workspace import Progress as LoadProgress
 from mer_search.search.workspace import silent
 from mer_search.training.fold_store import claim, go_no_further, lacking
@@ -172,6 +172,7 @@ def run(
     A trial that is interrupted (a stop, or the process is killed) keeps its finished folds and is taken up by the next
     call. MerSearchError after three failures in a row; the first one's traceback is in its folder.
     """
+    forget_folds()
     folder = search.out.resolve()
     known = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.FAIL}
     flight: dict[int, optuna.Trial] = {}

@@ -133,8 +133,13 @@ def find_incumbents(search: Search, told: Sequence[FrozenTrial], pruner: pruners
 
 @lru_cache(2 * pruners.MAX_OTHERS)
 def _folds(folder: Path) -> Folds:
-    """Of a trial that has ended, so they never change."""
+    """Of a trial that has ended, so they do not change while a search runs."""
     return {fold.subject: fold for fold in load_folds(folder).values()}
+
+
+def forget_folds() -> None:
+    """Read folds anew, for a study may have been deleted and begun again in the same folder."""
+    _folds.cache_clear()
 
 
 @dataclass(repr=False)

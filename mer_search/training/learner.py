@@ -108,11 +108,12 @@ class Learner:
         self.train, self.test, self.val = (
             torch.as_tensor(part, device=device) for part in (fold.train, fold.test, fold.val)
         )
-        if self.network.grid == 1 and config.last_batch == "smaller" and len(self.train) % config.batch == 1:
+        size = min(config.batch, len(self.train))
+        if self.network.grid == 1 and 1 in (size, len(self.train) % size if config.last_batch == "smaller" else size):
             raise Infeasible(
                 f"a batch must have two clips or more where the last map is one place, but {len(self.train)} clips "
-                f"leave a last batch of one; set train.batch to another number than {config.batch}, or "
-                'train.last_batch to "filled"',
+                f"leave a batch of one; set train.batch to another number than {config.batch}, train.last_batch to "
+                '"filled", or fewer model.blocks',
                 "two clips a batch",
             )
         counts = torch.bincount(clips.labels[self.train], minlength=classes).clamp_min(1)  # clips of a class, or 1

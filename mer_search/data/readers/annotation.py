@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,7 +136,8 @@ class Layout(Dataset):
             if clips.setdefault(self.clip_key(clip.subject, clip.name), clip) is not clip:
                 mended = ["it has two rows in the spreadsheet; the first is taken"]
             problems += [Problem(identity, what, usable=True) for what in mended]
-        return [with_landmarks(clip, folder) for clip in clips.values()], [*problems, *strange], outside
+        done = (replace(clip, processed=processed(clip.frames, folder)) for clip in clips.values())
+        return [with_landmarks(clip, folder) for clip in done], [*problems, *strange], outside
 
     def _rows(self, path: Path) -> list[Row]:
         cells = read_table(path, self.tab)
@@ -226,8 +227,8 @@ class Layout(Dataset):
         units, what = action_units(row.units)
         mended += [what] if what else []
         moments = (0, 1, 2) if alone else (onset, apex, offset)
-        fps, done = number(row.fps) or self.fps, processed(frames)
-        return Clip(self.name, row.subject, row.name, label, frames, *moments, fps, units, done, numbers=alone), mended
+        fps = number(row.fps) or self.fps
+        return Clip(self.name, row.subject, row.name, label, frames, *moments, fps, units, numbers=alone), mended
 
     def _frames(
         self, images: Sequence[Path], by_number: Mapping[int, Path], wanted: range
@@ -345,6 +346,8 @@ def pictures(folder: Path) -> list[Path]:
     return [path for path in _listed(folder) if path.suffix.lower() in IMAGES]
 
 
-def processed(frames: Sequence[Path]) -> bool:
-    """Whether a clip's frames were denoised and masked already, by their folder's name or their own."""
-    return PROCESSED in str(frames[0].parent).lower() or frames[0].name.lower().startswith("md_")
+def processed(frames: Sequence[Path], root: Path | None = None) -> bool:
+    """Whether a clip's frames were denoised and masked already, by their own names or those of folders, below a
+    dataset's root if there is one."""
+    folder = frames[0].parent.relative_to(root) if root else frames[0].parent
+    return PROCESSED in str(folder).lower() or frames[0].name.lower().startswith("md_")

@@ -60,7 +60,8 @@ FLOW_IMAGES = FlowImages(name="megc2019", title="MEGC 2019 flow images", tasks={
 def maps_of(path: Path) -> tuple[Path, ...]:
     """A flow image, and its clip's second if there is one beside it."""
     name = f"{path.stem.strip()}_1"
-    return path, *(each for each in sorted(path.parent.glob("*.png")) if each.stem.strip() == name)
+    files = sorted(each for each in path.parent.iterdir() if each.suffix.lower() == ".png")
+    return path, *(each for each in files if each.stem.strip() == name)
 
 
 def nearby(folder: Path) -> str:
