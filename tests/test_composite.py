@@ -141,7 +141,7 @@ def test_a_list_that_is_none_is_refused(root, text, message):
 
 
 def test_frames_of_several_datasets_are_not_exported_together(root, tmp_path):
-    with pytest.raises(UsageError, match="frames are exported of one dataset, but .* holds several"):
+    with pytest.raises(UsageError, match=r"frames are exported of one dataset, but .* holds several"):
         export_frames(open_folder(root), Run().prep, tmp_path / "out", lambda done, total: None)
 
 

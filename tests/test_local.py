@@ -123,12 +123,15 @@ def test_a_worker_that_dies_between_two_tasks_costs_nothing(own, loaded):
 
 
 def test_a_worker_that_is_silent_for_too_long_counts_as_dead(loaded):
-    with LocalExecutor("cpu", 1, silence=Silence(patience=0.5)) as own:
+    silence = Silence()
+    with LocalExecutor("cpu", 1, silence=silence) as own:
         own.put(loaded.dataset, loaded.tensors)
         train_all(own, _tasks(loaded, ["sub01"]))
         os.kill(own._slots[0].process.pid, signal.SIGSTOP)
+        silence.patience = 0.5
         own.submit(_tasks(loaded, ["sub01"])[0])
         (lost,) = events_until(own, Failed)
+        silence.patience = 3600.0
         assert (lost.error, lost.cause) == (None, "a worker that trained no epoch for much too long")
         assert len(train_all(own, _tasks(loaded))) == 4
 

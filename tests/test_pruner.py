@@ -7,11 +7,11 @@ from mer_search.evaluation.predictions import Predictions
 from mer_search.search import pruner as pruners
 
 
-def test_the_order_is_a_permutation_that_depends_on_the_trial():
+def test_the_order_is_a_permutation_that_depends_on_seed_and_trial():
     orders = [pruners.subject_order(10, 0, trial) for trial in range(5)]
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert len({tuple(order) for order in orders}) == 5
-    assert pruners.subject_order(10, 0, 3) == orders[3]
+    assert pruners.subject_order(10, 0, 3) == orders[3] != pruners.subject_order(10, 1, 3)
 
 
 def test_an_estimate_is_the_best_trials_score_less_what_one_lies_behind():

@@ -22,9 +22,8 @@ SMALL = {
     "model.attention_width": 4,
     "model.position_drop": 0.0,
 }
-# The channels of each preset in the public scripts' order.
 FC = "main_branch.fc.bias"
-ORDER = {
+ORDER = {  # the channels of each preset in the public scripts' order
     "n": "n_u n_v", "r": "r_u r_v", "s": "s_u s_v", "nr": "n_u r_u r_v n_v", "rs": "r_u s_u s_v r_v",
     "ns": "n_u s_u s_v n_v", "nrs": "r_u n_u s_u s_v n_v r_v",
 }  # fmt: skip
