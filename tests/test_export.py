@@ -126,6 +126,10 @@ def test_a_file_says_what_its_user_must_know_and_is_checked_on_real_clips(confir
     assert "for sub02, and for people outside the dataset" in told["leak_free"]
     assert json.loads(told["frames"])["maps"] == 4
     assert "u, v, in pixels" in json.loads(told["inputs"])["motion"]
+    leaking = replace(made, run=with_values(made.run, {"train.stop_when_perfect": True}))
+    (each,) = export(leaking, ["sub02"], tmp_path / "out", silent)
+    told = onnxruntime.InferenceSession(each.path).get_modelmeta().custom_metadata_map
+    assert told["leak_free"] == "for people outside the dataset" and "by whom an epoch was chosen" in told["never_saw"]
 
 
 def test_a_file_that_does_not_agree_with_torch_is_removed(confirmed, monkeypatch, tmp_path):
