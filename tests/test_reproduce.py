@@ -166,6 +166,13 @@ def test_published_weights_are_scored_on_the_people_they_never_saw(name, mer_sea
     own = tmp_path / "3.safetensors"
     save_file({name: item.contiguous() for name, item in ours.state_dict().items()}, own)
     assert "(LEAKS)" not in mer_search("evaluate", own, *options).stdout
+    shutil.copytree(clips, tmp_path / "broken")
+    for path in (tmp_path / "broken/Cropped/sub06").rglob("*.*"):
+        path.write_text("junk")
+    options[options.index(clips)] = tmp_path / "broken"
+    found = json.loads(mer_search("evaluate", folder, *options, "--json").stdout)
+    assert [each["subject"] for each in found["subjects"]] == ["sub03"]
+    one_line(mer_search("evaluate", folder / "6model.pth", *options), 1, "on clips of sub06, but none can be used")
 
 
 def test_weights_beside_a_run_are_scored_as_its_networks_were(mer_search, tmp_path, clips):

@@ -170,17 +170,20 @@ def evaluate(
     if own:
         _check_clips(run, path, checksum=loaded.run.data.checksum)
     found, clips, owner = [], loaded.tensors.to(device), np.array(loaded.folds)
-    files = {subject: file for subject, file in files.items() if subject in loaded.folds}  # some clip can be read
-    for done, (subject, file) in enumerate(files.items(), 1):
+    if not (there := {subject: file for subject, file in files.items() if subject in loaded.folds}):
+        raise DataError(
+            f"networks are evaluated on clips of {', '.join(files)}, but none can be used; see `mer-search data check`"
+        )
+    for done, (subject, file) in enumerate(there.items(), 1):
         network, places = load_weights(file, loaded.run).to(device), np.flatnonzero(owner == subject)
         parts = np.array_split(places, -(-len(places) // loaded.run.train.batch))
         probs = [predict_proba(network, loaded.run, *clips.of_sets(clips.first[part])) for part in parts]
         guesses = torch.cat(probs).half().cpu().numpy()[None]
         names = tuple(clips.names[place] for place in places)
         found.append(Predictions(0, subject, names, loaded.labels[places], guesses))
-        progress("evaluating networks", done, len(files))
+        progress("evaluating networks", done, len(there))
     # As their names tell: published ones are of the epoch that was best on the test person.
-    leaks = any(file.suffix != ".safetensors" or "best_test_epoch" in file.name for file in files.values())
+    leaks = any(file.suffix != ".safetensors" or "best_test_epoch" in file.name for file in there.values())
     return _scored(found, loaded, leaks)
 
 
