@@ -242,6 +242,18 @@ def test_too_few_subjects_are_told_by_the_least_p_that_there_can_be(subjects, ot
     assert ("too few" in pair.numbers) == bool(too_few)
 
 
+def test_what_is_shown_is_not_called_too_few():
+    """Of two pairs the smaller p counts twice, the other once."""
+    right, wrong = (np.tile(rows, (1, 7, 1, 1)) for rows in ([[2, 0], [0, 2]], [[1, 1], [1, 1]]))
+    six = np.concatenate([wrong[:, :6], right[:, :1]], axis=1)
+    met = [Contestant("right", "", right), Contestant("six", "", six), Contestant("wrong", "", wrong)]
+    pairs = comparison(met, [f"s{k}" for k in range(7)], (0,), (), "ab", "MEGC", False).pairs
+    assert [(pair.p, pair.shown, "too few" in pair.numbers) for pair in pairs] == [
+        (1 / 32, True, False),
+        (1 / 64, True, False),
+    ]
+
+
 def test_all_seeds_and_networks_are_scored_by_the_same_classes():
     """No clip is of the third class; one network says it once, with its second seed."""
     says = np.array([[[3, 1, 0], [1, 3, 0], [0, 0, 0]], [[3, 0, 1], [1, 3, 0], [0, 0, 0]]])[:, None]

@@ -1,6 +1,16 @@
 import numpy as np
 import pytest
-from small import COLUMNS, casme2_row, samm_row, smic_row, write_book, write_samm, write_smic, write_still_casme2
+from small import (
+    COLUMNS,
+    casme2_row,
+    samm_row,
+    smic_row,
+    write_book,
+    write_flow_images,
+    write_samm,
+    write_smic,
+    write_still_casme2,
+)
 
 from mer_search.config import Run, with_values
 from mer_search.confirmation.confirm import Confirmation, groups_of
@@ -175,6 +185,17 @@ def test_people_that_a_search_on_another_dataset_scored_are_not_free_of_it(
     target = Target(with_values(run, {"data.dataset": searched}), "trial 7", tmp_path, checksum="x", tuning=scored)
     job = Confirmation(target, loaded, loaded.select("all"), (0,))
     assert (job.is_transfer, set(job.tuning)) == (True, set(tuning))
+
+
+def test_people_of_flow_images_whose_names_tell_no_database_are_known_by_their_numbers(tmp_path):
+    write_flow_images(tmp_path / "flow")
+    for name, other in (("sub01", "Sub01"), ("sub02", "casme2_sub02"), ("sub03", "3")):
+        (tmp_path / "flow" / name).rename(tmp_path / "flow" / other)
+    run = with_values(Run(), {"flow.size": 16, "frames.maps": 1, "model.position": False, "input.channels": "r"})
+    loaded = load_data(tmp_path / "flow", run, silent)
+    searched = with_values(run, {"data.dataset": "casme2"})
+    target = Target(searched, "trial 7", tmp_path, checksum="x", tuning=("sub01", "sub02", "sub03"))
+    assert set(Confirmation(target, loaded, loaded.select("all"), (0,)).tuning) == {"Sub01", "casme2_sub02", "3"}
 
 
 def test_objective_classes_are_those_of_the_databases_that_have_them(root):

@@ -129,7 +129,7 @@ def test_a_file_says_what_its_user_must_know_and_is_checked_on_real_clips(confir
     leaking = replace(made, run=with_values(made.run, {"train.stop_when_perfect": True}))
     (each,) = export(leaking, ["sub02"], tmp_path / "out", silent)
     told = onnxruntime.InferenceSession(each.path).get_modelmeta().custom_metadata_map
-    assert told["leak_free"] == "for people outside the dataset" and "by whom an epoch was chosen" in told["never_saw"]
+    assert told["leak_free"].startswith("for people outside the dataset; training looked at sub02")
 
 
 def test_a_file_that_does_not_agree_with_torch_is_removed(confirmed, monkeypatch, tmp_path):

@@ -122,7 +122,7 @@ def test_one_clip_is_no_batch_where_a_map_is_one_place(tmp_path, last_batch):
     _write(tmp_path / "flow", SPARSE["two clips"])
     narrow = SMALL | {"flow.size": 16, "model.blocks": 4, "train.last_batch": last_batch}
     loaded = load_data(tmp_path / "flow", with_values(Run(), narrow), silent)
-    with pytest.raises(Infeasible, match=r"but 1 clips leave a batch of one; set train.batch"):
+    with pytest.raises(Infeasible, match=r"but of 1 a batch has one; set train.batch"):
         train_fold(loaded.run, loaded.tensors, "sub01", 0)
 
 

@@ -90,6 +90,9 @@ def test_the_confirmation_that_the_search_puts_first_is_taken_and_moved_results_
     assert confirmation(study, None).name == "trial-1"
     shutil.rmtree(tmp_path / "confirm" / "trial-1")
     assert confirmation(study, None).name == "trial-2"
+    study.add_trial(study.get_trials()[1])  # the best once more, confirmed
+    _write(tmp_path / "confirm" / "trial-3", 0.3)
+    assert confirmation(study, None).name == "trial-3"
     study.set_user_attr("out", str(tmp_path / "moved"))
     with pytest.raises(DataError, match="if it was moved"):
         confirmation(study, None)

@@ -73,9 +73,7 @@ def test_the_last_batch_is_what_is_left():
 
 def test_a_last_batch_of_one_clip_is_refused_where_the_last_map_is_one_place(tiny_clips):
     loaded = tiny_clips({"flow.size": 16, "model.blocks": 4, "train.last_batch": "smaller"})  # of 16 clips 12 train
-    with pytest.raises(
-        Infeasible, match=r"12 clips leave a batch of one; set train.batch to another number than 11"
-    ):
+    with pytest.raises(Infeasible, match=r"but of 12 a batch has one; set train.batch to another number than 11"):
         train(loaded, train__batch=11)
     assert np.isfinite(train(loaded, train__batch=5).predictions.probabilities).all()
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from small import PLAIN, SCORE, summary_with
 
 from mer_search.confirmation.compare import Contestant, comparison
+from mer_search.confirmation.summary import Summary
 from mer_search.report import costs, document, terminal
 from mer_search.report.document import Code, Document, Picture, Section, Sheet, Table, Text, Tile, to_html
 from mer_search.report.networks import network_table
@@ -159,6 +160,15 @@ def test_what_those_show_who_chose_a_trial_is_not_shown_clearly():
         assert (f"it was chosen by the scores of {n_tuning} of these 8 subjects: UF1" in verdict.text) == (n_tuning > 2)
         line = f"Scores of {n_tuning} of these 8 subjects had a part in choosing"
         assert comparison_lines(_comparison(FINE, POOR, tuning=tuning))[-1].startswith(line)
+
+
+@pytest.mark.parametrize(("n_tuning", "answer"), [(2, "Yes."), (5, "Not clearly."), (8, "Not clearly.")])
+def test_what_an_earlier_version_kept_does_not_say_who_chose_but_who_did_not(n_tuning, answer):
+    found = _comparison(FINE, POOR, tuning=[f"s{k}" for k in range(n_tuning)], start="the search's start")
+    tree = summary_with(comparison=found, n_tuning=n_tuning, n_subjects=8).model_dump()
+    del tree["comparison"]["tuning"]
+    earlier = Summary.model_validate(tree)
+    assert earlier.comparison == found and verdicts(earlier)[1].lead.endswith(f"start? {answer}")
 
 
 def test_a_search_whose_best_is_its_start_found_nothing():

@@ -1,6 +1,7 @@
 """The synthetic folder: the same for the same seed, CASME II's counts, motion that follows the action units."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import openpyxl
 import pytest
 
+from mer_search.data import open_folder
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.data.synthetic.dataset import clip_motion, displacement, plan_clips, profile, render_clip, write_dataset
 from mer_search.errors import UsageError
@@ -81,6 +83,13 @@ def test_sheet_and_folder_agree(written):
         assert onset < apex < offset
     marker = json.loads((written / synthetic.MARKER).read_text(encoding="utf-8"))
     assert marker == {"seed": 0, "height": 64, "width": 64, "version": 1}
+
+
+def test_clips_to_which_links_lead_are_still_synthetic(written, tmp_path):
+    assert open_folder(written).synthetic
+    shutil.copy(written / SHEET, tmp_path)
+    (tmp_path / "Cropped").symlink_to(written / "Cropped")
+    assert open_folder(tmp_path).synthetic
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

@@ -131,6 +131,11 @@ CONFIRMATION = {
     "a baseline": (_summary(lambda s: s["baselines"]["rbf_svm"]["all"].update(uf1=0.1)), "rbf_svm.all.uf1 is 0.1"),
     "the correction": (_summary(lambda s: s["uf1_bbc"].update(uf1=0.99)), r"uf1_bbc.uf1 is 0.99"),
     "the comparison": (_summary(lambda s: s["comparison"].update(winner="V4!")), r"comparison.winner is 'V4!'"),
+    "that it does not leak": (_summary(lambda s: s.update(leaks=True)), "leaks is True"),
+    "that another leaks": (
+        _summary(lambda s: s["comparison"]["networks"][1].update(leaks=True)),
+        r"\[1\].leaks is True",
+    ),
     "no summary": (lambda folder: (folder / "summary.json").write_text("{"), "must be a confirmation's summary"),
     "a subject's row": (_edit("subjects.csv", "sub02,1,2", "sub02,1,3"), "subjects.csv must be what"),
     "a summary without its digest": (_summary(lambda s: s.pop("digest")), "digest: Field required"),

@@ -197,7 +197,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
         "public code has them, instead of in this tool's recipe; docs/parity.md says what differs.",
     ),
     "trial": click.option(
-        "--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the search's best of these]"
+        "--trial", type=click.IntRange(min=0), help="A confirmed trial.  [default: the one that the search puts first]"
     ),
     "folder": click.option(
         "--folder",

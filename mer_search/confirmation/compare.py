@@ -117,7 +117,7 @@ def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs:
     same = np.array_equal(first.matrices, second.matrices)
     names = f"{first.name} and {second.name}"
     numbers = _numbers(one, other, interval, p_holm, pairs)
-    if few and pairs * 2 / 2**few >= SIGNIFICANT:  # the least p that there can be
+    if few and not shown and pairs * 2 / 2**few >= SIGNIFICANT:  # the least p that there can be
         they = f"{few} subject{'s on whom they differ are' if few > 1 else ' on whom they differ is'}"
         numbers += f"; {they} too few to show a difference{f' of {pairs} at once' * (pairs > 1)}"
     if same:

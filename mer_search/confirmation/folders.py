@@ -1,4 +1,4 @@
-"""Where a study's confirmations are: which trials are confirmed on all subjects, and which of them is the best."""
+"""Where a study's confirmations are: which trials are confirmed on all subjects, and which of them is meant."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,8 @@ def confirmation(study: optuna.Study, trial: int | None) -> Path:
             f"study {study.study_name!r} must have a trial confirmed on all subjects, but has none; run `mer-search "
             "confirm` without --subjects first, or give --study-name if another study is meant"
         )
-    ranked = [each.number for each in ranked_trials(study) if each.number in folders]
+    params = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
+    ranked = [each for best in ranked_trials(study) for each in folders if params.get(each) == best.params]
     number = next(iter([*ranked, *folders])) if trial is None else trial
     if number not in folders:
         have = f"confirmed: {', '.join(f'trial {each}' for each in folders)}" if folders else "none is confirmed"

@@ -5,8 +5,9 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mer_search.config import Part, Value, explain
 from mer_search.errors import DataError
@@ -107,6 +108,14 @@ class Comparison(Part):
     not_counted: tuple[str, ...] = ()  # classes of which these subjects have no clip
     start: str | None = None  # the network where the search of the first one started, or that takes its place
 
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier(cls, given: Any) -> Any:
+        """What an earlier version kept has the other subjects alone."""
+        if isinstance(given, dict) and "tuning" not in given and given.get("other"):
+            return given | {"tuning": [each for each in given["subjects"] if each not in given["other"]]}
+        return given
+
     @property
     def against_start(self) -> Pair | None:
         """The first network and the start; None without a start, or if they are the same."""
@@ -143,6 +152,15 @@ class Summary(Part):
     ties: str = "earliest"  # which of equal epochs best_test_epoch takes
     leaks: bool = False  # whether training itself looked at the test person, as some of the public code does
     uf1_bbc: Corrected | None  # None where too few trials scored all subjects of the search
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier(cls, given: Any) -> Any:
+        """As of a comparison, where the search scored all subjects."""
+        found = given.get("comparison") if isinstance(given, dict) else None
+        if isinstance(found, dict) and "tuning" not in found and given.get("n_tuning") == given.get("n_subjects"):
+            return given | {"comparison": found | {"tuning": found.get("subjects", ())}}
+        return given
 
     @property
     def tail(self) -> RuleScore:

@@ -168,10 +168,13 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     trained = {(fold.seed, fold.fold): fold.whole or fold for fold in folds}
     yield from _of_folds(store, run, list(trained.values()))
     found = figures(run, folds, tuned, summary.databases, summary.ties, baselines_file(store, run))
-    if summary.uf1_bbc:
-        found["uf1_bbc"] = _corrected(folder, summary.uf1_bbc)
-    if summary.comparison:
-        found["comparison"] = _comparison(store, summary.comparison, tuned, summary.classes)
+    try:
+        if summary.uf1_bbc:
+            found["uf1_bbc"] = _corrected(folder, summary.uf1_bbc)
+        if summary.comparison:
+            found["comparison"] = _comparison(store, summary.comparison, tuned, summary.classes)
+    except DataError as error:  # of other folders
+        yield str(error)
     expected, stored = (json.loads(each.to_json()) for each in (summary.model_copy(update=found), summary))
     for difference in unlike("", expected, stored):
         yield f"summary.json: {difference}; {again}"
@@ -205,21 +208,22 @@ def _comparison(store: Path, told: Comparison, tuned: Mapping[str, bool], classe
     keys = [(seed, subject) for seed in told.seeds for subject in told.subjects]
     met = []
     for network in told.networks:
-        matrices = tail_matrices(_folds_of(network.digest, store, keys), told.seeds, told.subjects)
-        met.append(Contestant(network.name, network.digest, matrices, network.changed, network.leaks))
+        run, folds = _folds_of(network.digest, store, keys)
+        matrices = tail_matrices(folds, told.seeds, told.subjects)
+        met.append(Contestant(network.name, network.digest, matrices, network.changed, run.leaks))
     tuning = [subject for subject in told.subjects if tuned[subject]]
     found = comparison(met, told.subjects, told.seeds, tuning, classes, told.dataset, told.synthetic)
     return found.model_copy(update={"start": told.start})
 
 
-def _folds_of(run: str, store: Path, keys: Sequence[Key]) -> Mapping[Key, Predictions]:
-    """The folds of the run with that digest, in the first folder beside `store` that has all of them."""
-    configs = sorted(store.parent.glob("*/config.json"))
-    folders = [path.parent for path in configs if digest(fold_store.read_config(path)) == run]
+def _folds_of(wanted: str, store: Path, keys: Sequence[Key]) -> tuple[Run, Mapping[Key, Predictions]]:
+    """The run with that digest and its folds, in the first folder beside `store` that has all of them."""
+    runs = {path.parent: fold_store.read_config(path) for path in sorted(store.parent.glob("*/config.json"))}
+    folders = [folder for folder, run in runs.items() if digest(run) == wanted]
     for folder in folders:
         folds = fold_store.load_by_subject(folder)
         if set(keys) <= set(folds):
-            return folds
+            return runs[folder], folds
     where = " or ".join(map(str, folders)) or f"a folder beside {store}"
     seeds = sorted({seed for seed, _ in keys})
     raise DataError(

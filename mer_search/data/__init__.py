@@ -99,10 +99,17 @@ def open_folder(path: Path, task: str = "") -> Folder:
         task,
         tuple(clip for clip in clips if clip.id.isprintable()),
         tuple(each if each.clip.isprintable() else replace(each, clip=ascii(each.clip)[1:-1]) for each in problems),
-        (path / MARKER).exists(),
+        _is_drawn(path, clips),
         outside,
         dataset.source(path),
     )
+
+
+def _is_drawn(path: Path, clips: Sequence[Clip]) -> bool:
+    """Whether a folder is marked as synthetic, or one that holds some of its clips, to which links may lead."""
+    folders = {clip.frames[0].parent for clip in clips}
+    places = {path, *(above for folder in folders for above in folder.resolve().parents)}
+    return any((place / MARKER).exists() for place in places)
 
 
 def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:

@@ -86,10 +86,10 @@ def bbc(matrices: NDArray[Any], seed: int = 0) -> tuple[float, Interval]:
     those of the subjects not drawn: a class that none of them has would count as 0 (on ten subjects and five classes
     that makes the score .02 to .03 lower still, and the interval cover the truth in 89 instead of 93 %).
 
-    It errs on the safe side, because a choice among the drawn two thirds is worse than the one made among all, and the
-    third that scores it is few: of 400 simulated studies each of 10 and 26 subjects, the interval covers the true UF1
-    in 96 to 100 %, and the score is .01 to .04 too low. Of those trials alone that a pruner, by the same subjects,
-    did not stop, it is between .02 too low and .02 too high (benchmarks/simulation.py).
+    Over all trials it errs on the safe side, because a choice among the drawn two thirds is worse than the one made
+    among all, and the third that scores it is few: of 400 simulated studies each of 10 and 26 subjects, the interval
+    covers the true UF1 in 96 to 100 %, and the score is .01 to .04 too low. Of those trials alone that a pruner, by the
+    same subjects, did not stop, it is between .02 too low and .02 too high (benchmarks/simulation.py).
     """
     subjects, classes = matrices.shape[1], occurring(matrices)
     inside = np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), size=REPEATS)  # (R, S)

@@ -96,7 +96,7 @@ def export(
             graphs[shapes] = _graph(ensemble)
         seen = {"never_saw": fold, "leak_free": f"for {fold}, and for people outside the dataset; {SEEN}"}
         if run.leaks:
-            seen = {"never_saw": f"{fold}, by whom an epoch was chosen", "leak_free": "for people outside the dataset"}
+            seen["leak_free"] = f"for people outside the dataset; training looked at {fold}; {SEEN}"
         content = _filled(graphs[shapes], ensemble, metadata(confirmed) | (told or seen))
         path, real = out / f"{fold}.onnx", _real(clips.get(fold), run)
         difference = _difference(content, ensemble, [_random(run), *real])

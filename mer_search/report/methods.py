@@ -144,19 +144,19 @@ def _training(run: Run) -> str:
 
 
 def _search(study: dict[str, Any], summary: Summary) -> str:
-    chosen = ""
-    if not study["is_best"]:
-        chosen = "it is not the one of them that the search put first; "
-    elif study["finalists"]:
-        chosen = f"the best {study['finalists']} were trained with further seeds, and the best mean was chosen; "
     pruned = "no trial was stopped early" if study["pruner"] == "none" else f"trials pruned by {study['pruner']}"
+    trials, people = plural(study["trials"], "trial"), plural(len(study["subjects"]), "subject")
+    searched = f"{trials} of {study['sampler']} search on {people} ({', '.join(study['subjects'])}; {pruned})"
+    if not study["is_best"]:
+        return (
+            f"The configuration is one of {searched}, but not the one that the search put first; it cannot be excluded "
+            "that it was taken for the figures below, which are then too good."
+        )
+    finals = f"the best {study['finalists']} were trained with further seeds, and the best mean was chosen; "
     others = "these are all subjects, so the figures below are too good as far as the choice was luck"
     if summary.n_tuning < summary.n_subjects:
         others = "the figures of the other subjects had no part in it"
-    return (
-        f"The configuration was found by {study['trials']} trials of {study['sampler']} search on {study['subjects']} "
-        f"subjects ({pruned}); {chosen}{others}."
-    )
+    return f"The configuration was found by {searched}; {finals if study['finalists'] else ''}{others}."
 
 
 def section(run: Run, summary: Summary, study: dict[str, Any], environment: dict[str, Any]) -> Section:

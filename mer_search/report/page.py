@@ -144,8 +144,8 @@ def chosen(confirmed: Sequence[Summary], first: Summary) -> list[Section]:
     each = ", ".join(f"{summary.title} {summary.tail.uf1:.3f}" for summary in confirmed)
     said = (
         f"This page is of {first.title}, UF1 {first.tail.uf1:.3f}. Confirmed are {each}. `mer-search report --trial "
-        "NUMBER` shows another. The search's own choice comes without it: choosing the best of them by these figures "
-        "would be again a choice, and the best looks better than it is."
+        "NUMBER` shows another. Without --trial the page is of the one that the search puts first, for to choose the "
+        "best of them by these figures is again a choice, and the best looks better than it is."
     )
     return [Section("Confirmed trials", [Text(said), summaries.top_table(confirmed)])]
 
@@ -160,7 +160,7 @@ def _sections(
     bars = figures.subjects(f1, clips, tuning)
     units = metrics.unit_counts(folds)
     found = [
-        Section("All estimates", estimates(summary)),
+        Section("All estimates", estimates(summary, tuning)),
         Section("Classes", classes(summary)),
         *([Section("Action units", [_action_units(units, len(summary.seeds))])] if units else []),
         Section("Subjects", [Picture("subjects", SUBJECTS, bars)]),
@@ -172,11 +172,13 @@ def _sections(
     return found
 
 
-def estimates(summary: Summary) -> list[Block]:
+def estimates(summary: Summary, tuning: Sequence[str] = ()) -> list[Block]:
     """Every rule and group, the published mark beside them, and how it was done."""
     counted, seeds = f"{summary.n_clips} clips, {summary.n_subjects} subjects", ", ".join(map(str, summary.seeds))
     done = f"{summary.dataset}: {counted}; {summary.protocol}; {summary.epochs} epochs; seeds {seeds}."
     lines = [done, *changes_lines([(summary.title, summary.changed)])]
+    if tuning:
+        lines.append(f"The search scored, and chose by, {', '.join(tuning)}.")
     if not summary.synthetic and (mark := PUBLISHED.get((summary.dataset, summary.n_subjects))):
         ours = summary.rules["best_test_epoch"]["all"].uf1
         lines.append(

@@ -103,8 +103,8 @@ def print_evaluated(facts: Mapping[str, Any], name: str) -> None:
         say(f"There are no weights for {', '.join(facts['missing'])}: UF1 is without them.")
     if facts["leaks"]:
         say(
-            "These networks, as published ones, are of the epoch that was best on the very person they are tested on "
-            "here (LEAKS): compare their figures with others under that rule alone."
+            "These networks, or their epochs, were chosen by the very person they are tested on here (LEAKS), as "
+            "published ones are: compare their figures with others under that rule alone."
         )
 
 
@@ -114,7 +114,7 @@ def print_logs(scored: Sequence[ScoredLog], compared: LogComparison | None) -> N
     for each in scored:
         subjects = next(iter(each.rules.values())).subjects
         own = f", the mean of {plural(each.seeds, 'seed')}" if each.seeds else ""
-        own += f"; a search chose it by the scores of {each.n_tuning} of them" if each.n_tuning else ""
+        own += f"; a search chose the network by the scores of {each.n_tuning} of them" if each.n_tuning else ""
         say(f"{each.name}: {plural(each.n_clips, 'clip')} of {plural(len(subjects), 'subject')}{own}")
         rows = [(_called(rule, it), it.uf1, interval(it.ci95), it.uar, it.accuracy) for rule, it in each.rules.items()]
         show(Table(("estimate", "UF1", "95 %", "UAR", "accuracy"), rows))

@@ -27,7 +27,7 @@ def facts(study: optuna.Study) -> dict[str, Any]:
         "sampler": file.sampler,
         "pruner": file.pruner,
         "trials": len(ended),
-        "subjects": len(study.user_attrs["subjects"]),
+        "subjects": study.user_attrs["subjects"],
         "finalists": len(study.user_attrs.get(FINALS, {})),
     }
 

@@ -194,7 +194,7 @@ def _against_start(summary: Summary) -> list[Text]:
         start = found.start if found.against_start else "the search's start"
         tone, answer, lines = _start(found)
         return [Text(" ".join(lines), tone, f"Better than {start}? {answer}")]
-    said = f"{summary.title} was not compared with it: `mer-search confirm --trial NUMBER` compares."
+    said = "This page is without it: `mer-search confirm --trial NUMBER` compares a trial with it."
     searched = summary.n_tuning > 0
     return [Text(said, "unsure", "Better than the search's start? Not asked.")] if searched else []
 

@@ -1,6 +1,7 @@
 """What run and confirm both need: a folder's clips and their motion, ready to train on."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -114,7 +115,8 @@ def _select(
     try:
         return select_subjects(text, sorted(present), ranked, databases)
     except UsageError as error:
-        lost = [name for name in folder.subjects_without_clips if name in text]
+        words = set(re.findall(r"\w+", text))
+        lost = [name for name in folder.subjects_without_clips if words & {name, re.sub(r"^\D*0*", "", name)}]
         why = f"; all clips of {', '.join(lost)} are left out, see `mer-search data check`" if lost else ""
         raise UsageError(f"{error}{why}") from error
 

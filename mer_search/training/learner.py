@@ -111,8 +111,8 @@ class Learner:
         size = min(config.batch, len(self.train))
         if self.network.grid == 1 and 1 in (size, len(self.train) % size if config.last_batch == "smaller" else size):
             raise Infeasible(
-                f"a batch must have two clips or more where the last map is one place, but {len(self.train)} clips "
-                f"leave a batch of one; set train.batch to another number than {config.batch}, train.last_batch to "
+                f"a batch must have two clips or more where the last map is one place, but of {len(self.train)} a "
+                f"batch has one; set train.batch to another number than {config.batch}, train.last_batch to "
                 '"filled", or fewer model.blocks',
                 "two clips a batch",
             )
