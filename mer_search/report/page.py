@@ -178,7 +178,7 @@ def estimates(summary: Summary, tuning: Sequence[str] = ()) -> list[Block]:
     done = f"{summary.dataset}: {counted}; {summary.protocol}; {summary.epochs} epochs; seeds {seeds}."
     lines = [done, *changes_lines([(summary.title, summary.changed)])]
     if tuning:
-        lines.append(f"The search scored, and chose by, {', '.join(tuning)}.")
+        lines.append(f"Tuning subjects, by whose scores the search chose: {', '.join(tuning)}.")
     if not summary.synthetic and (mark := PUBLISHED.get((summary.dataset, summary.n_subjects))):
         ours = summary.rules["best_test_epoch"]["all"].uf1
         lines.append(
