@@ -119,7 +119,7 @@ def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs:
     numbers = _numbers(one, other, interval, p_holm, pairs)
     if few and not shown and pairs * 2 / 2**few >= SIGNIFICANT:  # the least p that there can be
         they = f"{few} subject{'s on whom they differ are' if few > 1 else ' on whom they differ is'}"
-        numbers += f"; {they} too few to show a difference{f' of {pairs} at once' * (pairs > 1)}"
+        numbers += f"; {they} too few to show a difference{f' where {pairs} pairs are compared' * (pairs > 1)}"
     if same:
         alone = ", for both give all clips one class" if first.matrices.sum((0, 1)).any(0).sum() == 1 else ""
         matrix = f"the same confusion matrix for every subject{' and seed' * (seeds > 1)}"
