@@ -238,7 +238,7 @@ def test_too_few_subjects_are_told_by_the_least_p_that_there_can_be(subjects, ot
     names = [f"s{k}" for k in range(subjects + 1)]
     (pair, *_) = comparison(met, names, (0,), (), "ab", "MEGC", False).pairs
     assert pair.shown != bool(too_few)
-    assert ("too few" in pair.numbers) == (f"{too_few} subjects on whom they differ are too few" in pair.numbers)
+    assert ("too few" in pair.numbers) == (f"{too_few} subjects that tell them apart are too few" in pair.numbers)
     assert ("too few" in pair.numbers) == bool(too_few)
 
 

@@ -273,7 +273,7 @@ def test_equals_are_not_told_apart(scored):
     assert not pair["shown"] and pair["conclusion"].startswith("no difference shown between a.csv and b.csv: ")
     few = drawn(0, 0.95, subjects=3), drawn(1, 0.1, subjects=3)
     (pair,) = scored(*map(written, ("a.csv", "b.csv"), few))["comparison"]["found"]["pairs"]
-    assert "3 subjects on whom they differ are too few to show a difference" in pair["conclusion"]
+    assert "3 subjects that tell them apart are too few to show a difference" in pair["conclusion"]
     (pair,) = scored("a.csv", "a.csv")["comparison"]["found"]["pairs"]
     assert pair["same"]
 

@@ -112,13 +112,13 @@ def _pairs(first: Contestant, others: Sequence[Contestant]) -> tuple[Pair, ...]:
 def _pair(first: Contestant, second: Contestant, p: float, p_holm: float, pairs: int) -> Pair:
     one, other = (float(uf1(each.matrices.sum(1)).mean()) for each in (first, second))
     interval, seeds = paired_interval(first.matrices, second.matrices), len(first.matrices)
-    few = int((first.matrices != second.matrices).any((0, 2, 3)).sum())  # subjects on whom they differ
+    few = int((first.matrices != second.matrices).any((0, 2, 3)).sum())  # subjects that tell them apart
     shown = p_holm < SIGNIFICANT and (interval is None or interval[0] > 0 or interval[1] < 0)
     same = np.array_equal(first.matrices, second.matrices)
     names = f"{first.name} and {second.name}"
     numbers = _numbers(one, other, interval, p_holm, pairs)
     if few and not shown and pairs * 2 / 2**few >= SIGNIFICANT:  # the least p that there can be
-        they = f"{few} subject{'s on whom they differ are' if few > 1 else ' on whom they differ is'}"
+        they = f"{few} subject{'s that tell them apart are' if few > 1 else ' that tells them apart is'}"
         numbers += f"; {they} too few to show a difference{f' where {pairs} pairs are compared' * (pairs > 1)}"
     if same:
         alone = ", for both give all clips one class" if first.matrices.sum((0, 1)).any(0).sum() == 1 else ""
