@@ -295,7 +295,7 @@ def test_frames_are_prepared_as_predict_prepares_them(confirmed, tmp_path, monke
     write_casme2(tmp_path / "data", 2, 2)
     write_clip(tmp_path / "clip", 5, 23, (2.0, 1.0), 3, "img")
     for path in (tmp_path / "clip").iterdir():  # in colours, which have two luminances
-        red = cv2.imread(str(path)) * np.array((0.2, 0.5, 1.0))
+        red = (cv2.imread(str(path)) * np.array((0.2, 0.5, 1.0))).astype(np.uint8)
         cv2.imwrite(str(path), red)
     ours = replace(confirmed(name, values, tmp_path / "data"), folds={"sub01": "sub01"})
     (written,) = export(ours, ["sub01"], None, silent)
