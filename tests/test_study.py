@@ -18,7 +18,7 @@ from mer_search.search.resume import KEPT, read_kept, start_changed
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.storage import best_trial, find_trial, only_writer, open_storage, ranked
 from mer_search.search.study import open_study, restore
-from mer_search.search.trial import trial_folder
+from mer_search.search.trial import _folds, trial_folder
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import read_config
 
@@ -297,6 +297,15 @@ def test_folds_that_are_lost_are_trained_again_as_they_were_and_a_confirmation_w
     assert [fold.seed for fold in folds_of(trial_folder(search.out, 4))] == [0] * 4  # and not that of a repeat
     assert {path: path.read_bytes() for path in there} == there
     assert confirmation_of(study).corrects and not list(restore(search, study, Scheduler(executor, 1)))
+
+
+def test_folds_that_were_read_of_an_earlier_study_in_the_same_folder_are_read_again(begin, executor):
+    search, study = begin()
+    drive(search, study, executor, 1)
+    before = _folds(search.folder(0))
+    assert _folds(search.folder(0)) is before
+    drive(search, study, executor, 1)
+    assert _folds(search.folder(0)) is not before
 
 
 def test_a_study_whose_file_was_damaged_is_told_how_to_go_on(begin, storage, make_search):
