@@ -126,6 +126,9 @@ def test_a_file_says_what_its_user_must_know_and_is_checked_on_real_clips(confir
     assert "for sub02, and for people outside the dataset" in told["leak_free"]
     assert json.loads(told["frames"])["maps"] == 4
     assert "u, v, in pixels" in json.loads(told["inputs"])["motion"]
+    for path in (tmp_path / "data").rglob("*[!0].jpg"):  # all but frame 20
+        path.unlink()
+    assert open_folder(made.data, "3").clips == () and exporting._clips_at_hand(made) == {}
     leaking = replace(made, run=with_values(made.run, {"train.stop_when_perfect": True}))
     (each,) = export(leaking, ["sub02"], tmp_path / "out", silent)
     told = onnxruntime.InferenceSession(each.path).get_modelmeta().custom_metadata_map
