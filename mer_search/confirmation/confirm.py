@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -10,10 +9,7 @@ from pathlib import Path
 
 from mer_search.config import Data, digest
 from mer_search.confirmation.target import Target
-from mer_search.data import fit
-from mer_search.data.clips import Clip
-from mer_search.data.readers.annotation import without_zeros
-from mer_search.data.readers.layouts import LAYOUTS
+from mer_search.data import fit, shared_subjects
 from mer_search.engine.executor import Executor
 from mer_search.engine.task import Finished
 from mer_search.engine.task import Progress as Trained
@@ -75,21 +71,10 @@ class Confirmation:
 
     @property
     def tuning(self) -> tuple[str, ...]:
-        """The subjects that the search scored. Of another dataset, those that it has in common with the search's: by
-        their names in the same database, by their names where the search's dataset has several, and by their numbers
-        where it is not known of which database they are."""
-        if not self.is_transfer:
-            return self.loaded.tested_by(self.target.tuning)
-        searched, scored = self.target.run.data.dataset, set(map(without_zeros, self.target.tuning))
-        numbers = {number for name in scored if (number := _number(name))}
-
-        def met(clip: Clip) -> bool:
-            if clip.database not in LAYOUTS:
-                return _number(clip.subject) in numbers or without_zeros(clip.subject) in scored
-            same = searched not in LAYOUTS or clip.database == searched
-            return same and bool(scored & {without_zeros(clip.subject), clip.database})
-
-        return tuple({clip.subject: clip for clip in self.loaded.clips if met(clip)})
+        """The subjects that the search scored; of another dataset, those that it shares with the search's."""
+        if self.is_transfer:
+            return shared_subjects(self.loaded.clips, self.target.run.data.dataset, self.target.tuning)
+        return self.loaded.tested_by(self.target.tuning)
 
     @property
     def tuned(self) -> dict[str, bool]:
@@ -138,11 +123,6 @@ class Confirmation:
         """Its folds that are not on disk."""
         there = load_folds(self.store)
         return [key for key in self.wanted if key not in there]
-
-
-def _number(subject: str) -> str:
-    """The number at the end of a subject's name, without zeros before it; "" if there is none."""
-    return without_zeros("".join(re.findall(r"\d+$", subject)))
 
 
 def groups_of(tuned: Mapping[str, bool], databases: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -74,6 +74,11 @@ class NetworkScore(Part):
     changed: dict[str, Value] = Field({})  # values of a preset that are not its own
     leaks: bool = False  # whether training looked at the test person
 
+    @property
+    def title(self) -> str:
+        """Its name, as it stands beside a figure."""
+        return f"{self.name}{' (LEAKS)' * self.leaks}"
+
 
 class Pair(Part):
     """Two networks, paired over seeds and subjects. `difference` is UF1(first) - UF1(second)."""

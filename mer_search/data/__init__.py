@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mer_search.config import Data, Run, value_at, with_values
-from mer_search.data.clips import Clip, Problem, checksum
+from mer_search.data.clips import Clip, Problem, checksum, subject_number
 from mer_search.data.dataset import Dataset
-from mer_search.data.readers.annotation import OTHER_TABLES, TABLES, tables
+from mer_search.data.readers.annotation import OTHER_TABLES, TABLES, tables, without_zeros
 from mer_search.data.readers.composite import COMPOSITE, MIXED
 from mer_search.data.readers.flow_images import FLOW_IMAGES, nearby
 from mer_search.data.readers.layouts import LAYOUTS
@@ -110,6 +110,21 @@ def _is_drawn(path: Path, clips: Sequence[Clip]) -> bool:
     folders = {clip.frames[0].parent for clip in clips}
     places = {path, *(above for folder in folders for above in folder.resolve().parents)}
     return any((place / MARKER).exists() for place in places)
+
+
+def shared_subjects(clips: Sequence[Clip], dataset: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The subjects of clips who are those of these names, or of these databases, in another dataset: by their names in
+    the same database or where that dataset has several, and by their numbers, too, where it is not known of which
+    database they are."""
+    spelt, numbers = set(map(without_zeros, names)), {subject_number(name) for name in names} - {None}
+
+    def is_one(clip: Clip) -> bool:
+        named = bool(spelt & {without_zeros(clip.subject), clip.database})
+        if clip.database not in LAYOUTS:
+            return named or subject_number(clip.subject) in numbers
+        return named and (dataset not in LAYOUTS or clip.database == dataset)
+
+    return tuple({clip.subject: clip for clip in clips if is_one(clip)})
 
 
 def fit(run: Run, folder: Folder, clips: Sequence[Clip]) -> Run:

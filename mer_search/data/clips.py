@@ -1,6 +1,7 @@
 """Clip, and what is found wrong with clips."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +65,12 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.clip}: {self.what} ({'used' if self.usable else 'left out'})"
+
+
+def subject_number(subject: str) -> int | None:
+    """The number at the end of a subject's name; None if there is none."""
+    digits = re.search(r"(?<!\d)\d{1,9}$", subject)
+    return int(digits[0]) if digits else None
 
 
 def enough(clips: Sequence[Clip]) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_search.data.clips import subject_number
 from mer_search.errors import UsageError
 
 EVERYBODY = "everybody"  # a fold that leaves no subject out; a subject or a database of that name is its own
@@ -95,18 +96,13 @@ def select_subjects(
 
 def _subject(name: str, known: Sequence[str], databases: Iterable[str]) -> str:
     """The one subject of that name or number."""
-    same = [s for s in known if re.fullmatch("[0-9]{1,9}", name) and _number(s) == int(name)]
+    same = [s for s in known if re.fullmatch("[0-9]{1,9}", name) and subject_number(s) == int(name)]
     fitting = [name] if name in known else same
     if len(fitting) != 1:
         everything = [*sorted(known), *sorted(databases)]
         found = f"fits {' and '.join(fitting)}; write the name" if fitting else f"is none of {', '.join(everything)}"
-        words = [f"{rule}{f'_{_number(name)}' if _number(name) else ''}" for rule in RANKED]
+        words = [f"{rule}{f'_{subject_number(name)}' if subject_number(name) else ''}" for rule in RANKED]
         if not fitting and (near := difflib.get_close_matches(name, [*words, *everything, "all"], n=1, cutoff=0.7)):
             found = f"is none; did you mean {near[0]}? There are {', '.join(everything)}"
         raise UsageError(f"a subject must be one of the data's, but {name!r} {found}")
     return fitting[0]
-
-
-def _number(subject: str) -> int | None:
-    digits = re.search(r"(?<!\d)\d{1,9}$", subject)
-    return int(digits[0]) if digits else None

@@ -110,7 +110,7 @@ def print_step(step: Step, networks: Sequence[str], comparison: Comparison | Non
 
 def network_table(networks: Sequence[NetworkScore]) -> Table:
     """Compared networks, a row each."""
-    rows = [(f"{each.name}{' (LEAKS)' * each.leaks}", each.uf1, each.sd, interval(each.ci95)) for each in networks]
+    rows = [(each.title, each.uf1, each.sd, interval(each.ci95)) for each in networks]
     return Table(("network", "UF1", "sd", "95 % interval"), rows)
 
 

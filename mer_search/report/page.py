@@ -66,10 +66,14 @@ def write_comparison(found: Comparison, page: Path) -> Path:
     """The page of a comparison, the same as Markdown."""
     names = " against ".join(each.name for each in found.networks)
     caption = f"UF1, its mean over {plural(len(found.seeds), 'seed')}, and its 95 % interval for new people like these."
-    rows = [(f"{each.name}{' (LEAKS)' * each.leaks}", each, RED if each.leaks else GREY) for each in found.networks]
-    forest = figures.forest(rows)
+    forest = figures.forest([_compared(each) for each in found.networks])
     first = lead(found.synthetic, Picture("result", caption, [forest]))
     return write_document(Document(names, first, [Section(found.dataset, comparison(found))]), page)
+
+
+def _compared(network: NetworkScore) -> tuple[str, NetworkScore, str]:
+    """A network's row of a picture of figures."""
+    return network.title, network, RED if network.leaks else GREY
 
 
 def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> Path:
@@ -124,7 +128,7 @@ def result(summary: Summary) -> list[Block]:
     others = summary.comparison.networks[1:] if summary.comparison else ()
     rows: list[tuple[str, Estimate | NetworkScore, str]] = [
         (f"this network, tail{' (LEAKS)' * summary.leaks}", summary.tail, RED if summary.leaks else BLUE),
-        *((each.name, each, GREY) for each in others),
+        *map(_compared, others),
         *((BASELINE_TITLES[name], groups["all"], GREY) for name, groups in summary.baselines.items()),
         ("best test epoch (LEAKS)", summary.rules["best_test_epoch"]["all"], RED),
     ]

@@ -14,7 +14,7 @@ from platformdirs import user_cache_path
 
 from mer_search.config import Run, Value, digest, with_values
 from mer_search.data import Folder, fit, open_folder
-from mer_search.data.clips import Clip, Problem, enough
+from mer_search.data.clips import Clip, Problem, enough, subject_number
 from mer_search.data.store import Motion, load
 from mer_search.data.synthetic.dataset import write_dataset
 from mer_search.errors import DataError, UsageError
@@ -116,7 +116,7 @@ def _select(
         return select_subjects(text, sorted(present), ranked, databases)
     except UsageError as error:
         words = set(re.findall(r"\w+", text))
-        lost = [name for name in folder.subjects_without_clips if words & {name, re.sub(r"^\D*0*", "", name)}]
+        lost = [name for name in folder.subjects_without_clips if words & {name, str(subject_number(name))}]
         why = f"; all clips of {', '.join(lost)} are left out, see `mer-search data check`" if lost else ""
         raise UsageError(f"{error}{why}") from error
 
