@@ -327,6 +327,10 @@ SCORE = PLAIN | {"sd": 0.02, "averaged": TOGETHER, "uf1_by_seed": (0.58, 0.62), 
                  "recall_by_class": (240 / 260, 132 / 232)}  # fmt: skip
 
 
+BESIDE = {"first": "network", "second": "rbf_svm", "difference": 0.05, "ci95": (0.01, 0.09), "p": 0.01, "p_holm": 0.01,
+          "same": False, "shown": True, "numbers": "UF1 0.600 and 0.550", "conclusion": ""}  # fmt: skip
+
+
 def summary_with(**changes) -> Summary:
     """A summary with made-up figures."""
     fields = {
@@ -338,6 +342,7 @@ def summary_with(**changes) -> Summary:
             "logistic_regression": {"all": PLAIN | {"uf1": 0.5}},
             "rbf_svm": {"all": PLAIN | {"uf1": 0.55}, "other": PLAIN, "tuning": PLAIN | {"uf1": 0.45}},
         },
+        "against_baseline": {"all": BESIDE, "other": BESIDE},
         "conclusions": ("trial <7> is NOT shown to be better",),
         "uf1_bbc": {
             "uf1": 0.44, "ci95": (0.2, 0.6), "best_trial_uf1": 0.66, "trials": 5, "n_subjects": 10, "rule": "tail",

@@ -82,6 +82,11 @@ def test_a_confirmation_uses_fresh_seeds_and_all_subjects_and_its_files_say_what
     assert set(summary.rules["tail"]) == set(summary.baselines["rbf_svm"]) == {"all", "other", "tuning"}
     assert (summary.n_clips, summary.n_subjects, summary.synthetic) == (24, 4, False)
     assert set(summary.baselines) == {"logistic_regression", "rbf_svm"}
+    for group, pair in summary.against_baseline.items():
+        better = max(summary.baselines, key=lambda name: summary.baselines[name][group].uf1)
+        ahead = summary.rules["tail"][group].uf1 - summary.baselines[better][group].uf1
+        assert (pair.second, pair.difference) == (better, pytest.approx(ahead))
+    assert set(summary.against_baseline) == {"all", "other", "tuning"}
     assert (summary.uf1_bbc.trials, summary.uf1_bbc.rule) == (2, "tail")
     last = summaries.corrected(confirmation.target.trials, confirmation.tuning, "last")
     assert last.best_trial_uf1 == max(pooled_uf1(trial, RULES["last"]) for trial in tuning)

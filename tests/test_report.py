@@ -9,7 +9,7 @@ from itertools import count
 import numpy as np
 import pytest
 from rich.console import Console
-from small import PLAIN, SCORE, summary_with
+from small import BESIDE, PLAIN, SCORE, summary_with
 
 from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.confirmation.summary import Summary
@@ -127,7 +127,7 @@ def _comparison(*right, tuning=(), start=None):
     return found.model_copy(update={"start": start})
 
 
-FINE, POOR, MIXED = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9]
+FINE, POOR, MIXED, NEARLY = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9], [8, 8, 10, 9, 8, 9, 10, 8]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,7 @@ FINE, POOR, MIXED = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9]
         (FINE, POOR, "trial 7 is better than the search's start: UF1 0.899 and 0.495", "good", "Yes."),
         (POOR, FINE, "trial 7 is WORSE than the search's start: UF1 0.495 and 0.899", "bad", "No, worse."),
         (MIXED, FINE, "trial 7 is NOT shown to be better than the search's start", "unsure", "Not shown."),
+        (NEARLY, FINE, "trial 7 is NOT better than the search's start", "bad", "No."),
         (FINE, FINE, "trial 7 does NOT differ from the search's start", "bad", "No."),
     ],
 )
@@ -192,7 +193,7 @@ def test_the_page_says_synthetic_and_escapes_what_it_is_given():
     text = _page(SUMMARY)
     assert "These clips are synthetic" in text
     assert "<7>" not in text
-    assert "trial &lt;7&gt;: mean UF1 0.600 is above" in text
+    assert "trial &lt;7&gt; is better than the better baseline" in text
     assert "These clips are synthetic" not in _page(summary_with(synthetic=False))
 
 
@@ -216,21 +217,36 @@ def test_the_first_picture_has_the_network_the_start_the_baselines_and_apart_fro
         assert texts[place + 1] == "{:.3f} [{:.3f}-{:.3f}]".format(uf1, *ends)
 
 
+HIDDEN, BELOW, EQUAL = {"shown": False}, {"difference": -0.05}, {"difference": 0.0, "same": True, "shown": False}
+BETTER, RIVAL = "trial <7> is better than the better baseline (RBF SVM)", "the better baseline (RBF SVM)"
+
+
 @pytest.mark.parametrize(
-    ("changes", "tone", "answer", "words"),
+    ("all", "other", "n_tuning", "tone", "answer", "words"),
     [
-        ({"uf1": 0.7, "ci95": (0.6, 0.8)}, "good", "Yes.", "is above the better baseline's (RBF SVM, 0.550)."),
-        ({"uf1": 0.56}, "unsure", "Not clearly.", "(RBF SVM, 0.550), but its 95 % interval begins below, at 0.500."),
-        ({"uf1": 0.54}, "bad", "No.", "does NOT beat a baseline: RBF SVM reaches 0.550."),
+        ({}, {}, 10, "good", "Yes.", f"{BETTER}: UF1 0.600 and 0.550."),
+        ({}, HIDDEN, 10, "unsure", "Not clearly.", f"{BETTER}, but it was chosen by the scores of 10 of these 26"),
+        ({}, BELOW, 10, "unsure", "Not clearly.", BETTER),
+        ({}, None, 26, "unsure", "Not clearly.", BETTER),
+        ({}, None, 0, "good", "Yes.", BETTER),
+        (HIDDEN, {}, 10, "unsure", "Not shown.", f"trial <7> is NOT shown to be better than {RIVAL}"),
+        (BELOW, {}, 10, "bad", "No, worse.", f"trial <7> is WORSE than {RIVAL}"),
+        (BELOW | HIDDEN, {}, 10, "bad", "No.", f"trial <7> is NOT better than {RIVAL}"),
+        (EQUAL, {}, 10, "bad", "No.", f"trial <7> does NOT differ from {RIVAL}"),
     ],
 )
-def test_the_first_verdict_is_on_the_baselines_and_is_the_conclusion(changes, tone, answer, words):
-    scores = {"all": SCORE | changes}
-    summary = summary_with(rules={"tail": scores, "best_test_epoch": scores})
+def test_the_first_verdict_is_on_the_baselines_and_is_the_conclusion(all, other, n_tuning, tone, answer, words):
+    pairs = {"all": BESIDE | all} | (
+        {} if other is None else {"other": BESIDE | {"second": "logistic_regression"} | other}
+    )
+    summary = summary_with(against_baseline=pairs, n_tuning=n_tuning)
     verdict = verdicts(summary)[0]
     assert (verdict.tone, verdict.lead, verdict.text) == (tone, f"Beats the baselines? {answer}", conclusion(summary))
-    assert verdict.text.endswith(f"{words} With its 2 seeds averaged: 0.650, above the baseline.")
+    assert verdict.text.startswith(words) and verdict.text.endswith(" Its 2 seeds averaged reach 0.650.")
+    alone = "On the 16 subjects that the search never scored, beside the better baseline (logistic reg.): UF1 0.600 and"
+    assert (alone in verdict.text) == (other is not None)
     assert verdicts(summary_with(leaks=True))[0].lead.endswith("Cannot be told.")
+    assert verdicts(summary_with(against_baseline={}))[0].lead.endswith("Not asked.")
 
 
 def test_without_a_start_to_compare_with_that_is_said_and_a_preset_has_none():

@@ -129,6 +129,7 @@ CONFIRMATION = {
     "an interval": (_summary(lambda s: s["rules"]["last"]["all"]["ci95"].reverse()), r"rules.last.all.ci95\[0\]"),
     "a gap": (_summary(lambda s: s.update(gap=0.0001)), "gap is 0.0001"),
     "a baseline": (_summary(lambda s: s["baselines"]["rbf_svm"]["all"].update(uf1=0.1)), "rbf_svm.all.uf1 is 0.1"),
+    "a pair": (_summary(lambda s: s["against_baseline"]["all"].update(p=0.001)), "against_baseline.all.p is 0.001"),
     "the correction": (_summary(lambda s: s["uf1_bbc"].update(uf1=0.99)), r"uf1_bbc.uf1 is 0.99"),
     "the comparison": (_summary(lambda s: s["comparison"].update(winner="V4!")), r"comparison.winner is 'V4!'"),
     "that it does not leak": (_summary(lambda s: s.update(leaks=True)), "leaks is True"),
@@ -228,6 +229,11 @@ def test_a_changed_figure_is_computed_anew_with_the_same_seeds(confirmation):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gap": 0.5}))
     (line,) = verify_confirmation(confirmation).differences
     assert "gap is 0.5, but the predictions give" in line and " --seeds 2 --seed 1000` makes it anew" in line
+
+
+def test_an_earlier_summary_without_baselines_in_pairs_agrees(confirmation):
+    _summary(lambda s: s.pop("against_baseline"))(confirmation)
+    assert verify_confirmation(confirmation).differences == []
 
 
 def test_the_other_subjects_of_a_comparison_have_its_order(confirmation):

@@ -79,11 +79,11 @@ def comparison(
         other=tuple(other),
         networks=networks,
         clips_by_subject=dict(zip(subjects, met[0].matrices[0].sum((-2, -1)).tolist(), strict=True)),
-        pairs=_pairs(met[0], met[1:]),
-        pairs_on_other=_pairs(some[0], some[1:]) if len(other) >= MIN_SUBJECTS else (),
+        pairs=paired(met[0], met[1:]),
+        pairs_on_other=paired(some[0], some[1:]) if len(other) >= MIN_SUBJECTS else (),
         winner=networks[best].name,
         not_counted=without_clips(met[0].matrices, classes),
-        winner_shown=all(pair.shown for pair in _pairs(met[best], [*met[:best], *met[best + 1 :]])),
+        winner_shown=all(pair.shown for pair in paired(met[best], [*met[:best], *met[best + 1 :]])),
     )
 
 
@@ -103,8 +103,8 @@ def _network(each: Contestant, subjects: Sequence[str]) -> NetworkScore:
     )
 
 
-def _pairs(first: Contestant, others: Sequence[Contestant]) -> tuple[Pair, ...]:
-    """The first against each of the others, their p corrected together."""
+def paired(first: Contestant, others: Sequence[Contestant]) -> tuple[Pair, ...]:
+    """The first against each of the others, paired over seeds and subjects, their p corrected together."""
     p = [permutation_p(first.matrices, other.matrices) for other in others]
     return tuple(_pair(first, *each, len(others)) for each in zip(others, p, holm(p), strict=True))
 

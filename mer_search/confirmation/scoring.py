@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from mer_search.config import Run, digest
+from mer_search.confirmation.compare import Contestant, paired, tail_matrices
 from mer_search.confirmation.confirm import Confirmation, groups_of
 from mer_search.confirmation.folders import store_of
 from mer_search.confirmation.score import LOG, pooled
 from mer_search.confirmation.summary import (
     Corrected,
     Estimate,
+    Pair,
     RuleScore,
-    Score,
     Source,
     Summary,
     confirm_again,
@@ -63,7 +64,10 @@ def figures(
 ) -> dict[str, Any]:
     """The fields of a summary that can be computed from a run's folds, by seeds and subjects, and the baselines' file;
     `tuned` says of each subject whether the search scored it."""
-    groups, n_classes = groups_of(tuned, databases), len(run.data.classes)
+    groups, n_classes, subjects = groups_of(tuned, databases), len(run.data.classes), list(tuned)
+    seeds, by_key = sorted({fold.seed for fold in folds}), {(fold.seed, fold.subject): fold for fold in folds}
+    network, plain = tail_matrices(by_key, seeds, subjects), _baselines(file, subjects, n_classes)
+    places = {group: [subjects.index(member) for member in members] for group, members in groups.items()}
     rules = {
         name: {group: _scored(folds, members, rule) for group, members in groups.items()}
         for name, rule in metrics.available(folds, ties).items()
@@ -79,7 +83,11 @@ def figures(
         "n_tuning": sum(tuned.values()),
         "rules": rules,
         "gap": rules["best_test_epoch"]["all"].uf1 - rules["tail"]["all"].uf1,
-        "baselines": _baselines(file, groups, n_classes),
+        "baselines": {
+            name: {group: pooled(matrices[which]) for group, which in places.items()}
+            for name, matrices in plain.items()
+        },
+        "against_baseline": {group: _against_baseline(network, plain, which) for group, which in places.items()},
     }
 
 
@@ -116,8 +124,8 @@ def baselines_file(store: Path, run: Run) -> Path:
     return store.with_name(f"baselines-{digest(run.data, *run.motion)}.json")
 
 
-def _baselines(path: Path, groups: Mapping[str, Sequence[str]], n_classes: int) -> dict[str, dict[str, Score]]:
-    """The baselines' scores on the same folds, from their kept classes."""
+def _baselines(path: Path, subjects: Sequence[str], n_classes: int) -> dict[str, metrics.Ints]:
+    """Each baseline's (S, K, K) confusion matrices of these subjects, on the same folds, from their kept classes."""
     try:
         kept = json.loads(path.read_text())
         owner, labels = np.array(kept["subjects"]), np.array(kept["labels"], np.int64)
@@ -127,14 +135,18 @@ def _baselines(path: Path, groups: Mapping[str, Sequence[str]], n_classes: int) 
             f"{path} must hold the baselines' classes, but cannot be read ({error!r}); delete it, and the same "
             "`mer-search confirm` makes it anew"
         ) from error
-
-    def of(classes: metrics.Ints, members: Sequence[str]) -> Score:
-        own = [owner == member for member in members]
-        return pooled(np.array([metrics.confusion(labels[which], classes[which], n_classes) for which in own]))
-
+    clips = [owner == subject for subject in subjects]
     return {
-        name: {group: of(classes, members) for group, members in groups.items()} for name, classes in predicted.items()
+        name: np.array([metrics.confusion(labels[own], classes[own], n_classes) for own in clips])
+        for name, classes in predicted.items()
     }
+
+
+def _against_baseline(network: metrics.Ints, plain: Mapping[str, metrics.Ints], places: Sequence[int]) -> Pair:
+    """A network (M, S, K, K) against the better one of the baselines (S, K, K), on the subjects in these places."""
+    better = max(plain, key=lambda name: metrics.uf1(plain[name][places].sum(0)))
+    matrices, other = np.broadcast_arrays(network[:, places], plain[better][places])
+    return paired(Contestant("network", "", matrices), [Contestant(better, "", other)])[0]
 
 
 def corrected(trials: Sequence[Path], tuning: Sequence[str], rule: str) -> Corrected | None:

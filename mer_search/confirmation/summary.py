@@ -149,6 +149,7 @@ class Summary(Part):
     rules: dict[str, dict[str, RuleScore]]  # rule -> group -> score
     gap: float  # what picking the epoch on the test person adds to UF1
     baselines: dict[str, dict[str, Score]]  # baseline -> group -> score
+    against_baseline: dict[str, Pair] = Field({})  # group -> the network against the better baseline on it
     comparison: Comparison | None = None  # with other networks, the first against each
     conclusions: tuple[str, ...] = ()  # of the comparison, in sentences
     databases: dict[str, tuple[str, ...]] = Field({})  # of a composite: its subjects in each

@@ -168,6 +168,8 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     trained = {(fold.seed, fold.fold): fold.whole or fold for fold in folds}
     yield from _of_folds(store, run, list(trained.values()))
     found = figures(run, folds, tuned, summary.databases, summary.ties, baselines_file(store, run))
+    if not summary.against_baseline:  # an earlier version's
+        del found["against_baseline"]
     try:
         if summary.uf1_bbc:
             found["uf1_bbc"] = _corrected(folder, summary.uf1_bbc)

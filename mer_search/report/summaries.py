@@ -166,26 +166,46 @@ def verdicts(summary: Summary) -> list[Text]:
 
 
 def _against_baselines(summary: Summary) -> Text:
-    question, score, seeds = "Beats the baselines?", summary.tail, len(summary.seeds)
+    question, score, pairs = "Beats the baselines?", summary.tail, summary.against_baseline
     if summary.leaks:
         said = f"mean UF1 {score.uf1:.3f} LEAKS, so that no baseline can be set beside it."
         return Text(f"{summary.title}: {said}", "unsure", f"{question} Cannot be told.")
-    name, best = max(((name, groups["all"].uf1) for name, groups in summary.baselines.items()), key=lambda it: it[1])
-    called = BASELINE_TITLES[name].removeprefix("baseline: ")
-    side = "above" if score.averaged.uf1 > best else "not above"
-    ensemble = f" With its {seeds} seeds averaged: {score.averaged.uf1:.3f}, {side} the baseline." if seeds > 1 else ""
+    if not pairs:
+        said = "an earlier version wrote this; the same `mer-search confirm` sets it beside the baselines in pairs."
+        return Text(f"{summary.title}: {said}", "unsure", f"{question} Not asked.")
+    chosen = f"{summary.n_tuning} of these {plural(summary.n_subjects, 'subject')}" if summary.n_tuning else ""
+    tone, answer, said = _better(summary.title, _beside(pairs["all"]), pairs["all"], chosen, pairs.get("other"))
+    lines = [said]
+    if alone := pairs.get("other"):
+        never = plural(summary.n_subjects - summary.n_tuning, "subject")
+        lines.append(f"On the {never} that the search never scored, beside {_beside(alone)}: {alone.numbers}.")
+    if len(summary.seeds) > 1:
+        lines.append(f"Its {len(summary.seeds)} seeds averaged reach {score.averaged.uf1:.3f}.")
     columns = zip(*score.confusion, strict=True)
     predicted = [name for name, column in zip(summary.classes, columns, strict=True) if any(column)]
-    one_class = len(predicted) == 1 < len(summary.classes) - len(score.classes_left_out)
-    ensemble += f" It calls every clip {predicted[0]}." if one_class else ""
-    if score.uf1 <= best:
-        said = f"mean UF1 {score.uf1:.3f} does NOT beat a baseline: {called} reaches {best:.3f}.{ensemble}"
-        return Text(f"{summary.title}: {said}", "bad", f"{question} No.")
-    clearly = score.ci95 is not None and score.ci95[0] > best
-    reach = "" if clearly or not score.ci95 else f", but its 95 % interval begins below, at {score.ci95[0]:.3f}"
-    said = f"mean UF1 {score.uf1:.3f} is above the better baseline's ({called}, {best:.3f}){reach}.{ensemble}"
-    answer = "Yes." if clearly else "Not clearly."
-    return Text(f"{summary.title}: {said}", "good" if clearly else "unsure", f"{question} {answer}")
+    if len(predicted) == 1 < len(summary.classes) - len(score.classes_left_out):
+        lines.append(f"It calls every clip {predicted[0]}.")
+    return Text(" ".join(lines), tone, f"{question} {answer}")
+
+
+def _beside(pair: Pair) -> str:
+    return f"the better baseline ({BASELINE_TITLES[pair.second].removeprefix('baseline: ')})"
+
+
+def _better(found: str, other: str, pair: Pair, chosen: str, alone: Pair | None) -> tuple[Tone, str, str]:
+    """Whether the first of a pair is better: a tone, the answer, and what shows it. The first was `chosen` by the
+    scores of some of the subjects, if any; `alone` is the same pair on the others."""
+    if pair.same:
+        return "bad", "No.", f"{found} does NOT differ from {other}: the same confusion matrix for every subject."
+    if pair.difference <= 0:
+        worse = ("No, worse.", "WORSE") if pair.shown else ("No.", "NOT better")
+        return "bad", worse[0], f"{found} is {worse[1]} than {other}: {pair.numbers}."
+    if not pair.shown:
+        return "unsure", "Not shown.", f"{found} is NOT shown to be better than {other}: {pair.numbers}."
+    if not chosen or (alone and alone.shown and alone.difference > 0):
+        return "good", "Yes.", f"{found} is better than {other}: {pair.numbers}."
+    said = f"{found} is better than {other}, but it was chosen by the scores of {chosen}: {pair.numbers}."
+    return "unsure", "Not clearly.", said
 
 
 def _against_start(summary: Summary) -> list[Text]:
@@ -251,21 +271,12 @@ def _on_other(comparison: Comparison, pair: Pair) -> list[str]:
 
 def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
     """Whether the search found something better than where it started: a tone, the answer, and what shows it."""
-    found, start, pair = comparison.networks[0].name, comparison.start, comparison.against_start
-    if pair is None:
+    start, pair = comparison.start, comparison.against_start
+    if start is None or pair is None:
         return "bad", "No.", [f"The search found NOTHING better than where it started: {start} is where it started."]
-    alone, on_other = _on_other(comparison, pair), comparison.on_other(pair)
-    if pair.same:
-        said = f"{found} does NOT differ from {start}: the same confusion matrix for every subject."
-        return "bad", "No.", [said, *alone]
-    if not pair.shown:
-        return "unsure", "Not shown.", [f"{found} is NOT shown to be better than {start}: {pair.numbers}.", *alone]
-    if pair.difference < 0:
-        return "bad", "No, worse.", [f"{found} is WORSE than {start}: {pair.numbers}.", *alone]
-    if not comparison.tuning or (on_other and on_other.shown and on_other.difference > 0):
-        return "good", "Yes.", [f"{found} is better than {start}: {pair.numbers}.", *alone]
-    said = f"{found} is better than {start}, but it was chosen by the scores of {_of(comparison)}: {pair.numbers}."
-    return "unsure", "Not clearly.", [said, *alone]
+    chosen = _of(comparison) if comparison.tuning else ""
+    tone, answer, said = _better(pair.first, start, pair, chosen, comparison.on_other(pair))
+    return tone, answer, [said, *_on_other(comparison, pair)]
 
 
 def top_table(summaries: Sequence[Summary]) -> Table:
