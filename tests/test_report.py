@@ -245,6 +245,7 @@ def test_the_first_verdict_is_on_the_baselines_and_is_the_conclusion(all, other,
     assert verdict.text.startswith(words) and verdict.text.endswith(" Its 2 seeds averaged reach 0.650.")
     alone = "On the 16 subjects that the search never scored, beside the better baseline (logistic reg.): UF1 0.600 and"
     assert (alone in verdict.text) == (other is not None)
+    assert "never scored: UF1 0.600 and 0.550." in conclusion(SUMMARY)  # of the same baseline
     assert verdicts(summary_with(leaks=True))[0].lead.endswith("Cannot be told.")
     assert verdicts(summary_with(against_baseline={}))[0].lead.endswith("Not asked.")
 

@@ -178,7 +178,8 @@ def _against_baselines(summary: Summary) -> Text:
     lines = [said]
     if alone := pairs.get("other"):
         never = plural(summary.n_subjects - summary.n_tuning, "subject")
-        lines.append(f"On the {never} that the search never scored, beside {_beside(alone)}: {alone.numbers}.")
+        another = f", beside {_beside(alone)}" * (alone.second != pairs["all"].second)
+        lines.append(f"On the {never} that the search never scored{another}: {alone.numbers}.")
     if len(summary.seeds) > 1:
         lines.append(f"Its {len(summary.seeds)} seeds averaged reach {score.averaged.uf1:.3f}.")
     columns = zip(*score.confusion, strict=True)
