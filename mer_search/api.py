@@ -452,10 +452,11 @@ def score(log: str | Path) -> scoring.ScoredLog:
 
     Returns:
         `rules`: "as_given", or of a log with epochs "last" and "best_test_epoch", which leaks; each with `uf1`, `ci95`,
-        `uar`, `accuracy`, `confusion` (rows: truth) and `subjects`.
+        `uar`, `accuracy`, `confusion` (rows: truth) and `subjects`. Of a confirmation's own log "tail"; `tuning`, the
+        subjects by whose scores a search chose the network, and `other`, the score of the others.
 
     Raises:
-        DataError: if the file cannot be read as one of the two.
+        DataError: if the file cannot be read as one of the two, or those beside a confirmation's own log cannot.
     """
     return scoring.score(read_log(Path(log).expanduser()))
 
@@ -465,7 +466,8 @@ def compare_logs(first: str | Path, second: str | Path) -> scoring.LogComparison
 
     Returns:
         a value whose `found.pairs[0]` has `difference` (UF1 of the first less that of the second), `ci95`, `p` and
-        `conclusion`, a sentence, and `found.networks` each one's `uf1` and `ci95`.
+        `conclusion`, a sentence, and `found.networks` each one's `uf1` and `ci95`. `found.pairs_on_other` has the same
+        on the subjects that no search scored, if a search chose one of the two by some of them, and there are enough.
 
     Raises:
         DataError: if one cannot be read, they share no clip, or they do not agree on the truth of one.

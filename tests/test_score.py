@@ -305,6 +305,7 @@ def test_a_class_that_one_log_predicts_and_that_has_no_clip_counts_for_neither(s
 def test_a_confirmations_own_log_meets_one_with_names(scored, mer_search):
     Path("megc_log.txt").write_text(MEGC)
     Path("summary.json").write_text(summary_with(classes=("negative", "Positive", "surprise")).to_json())
+    Path("subjects.csv").write_text("subject,tuning\nsub01,1\nsub02,0\n")
     names = dict(enumerate(("Negative", "positive", "surprise")))
     rows = [row for row in TABLE.splitlines()[1:] if row]
     named = [",".join([*row.split(",")[:2], *(names[int(cell)] for cell in row.split(",")[2:])]) for row in rows]
@@ -312,16 +313,37 @@ def test_a_confirmations_own_log_meets_one_with_names(scored, mer_search):
     for pair in (("theirs.csv", "megc_log.txt"), ("megc_log.txt", "theirs.csv")):
         assert scored(*pair)["comparison"]["found"]["pairs"][0]["same"]
     shown = " ".join(mer_search("score", *pair).stdout.split())
-    assert ", the mean of 2 seeds; a search chose the network by the scores of 10 of them" in shown
+    assert ", the mean of 2 seeds; a search chose the network by the scores of sub01 " in shown
     assert "tail, seeds averaged, no epoch selected" in shown
     summary = Summary.model_validate_json(Path("summary.json").read_text())
     Path("summary.json").write_text(summary.model_copy(update={"leaks": True}).to_json())
     assert "tail, seeds averaged (LEAKS)" in " ".join(mer_search("score", "megc_log.txt").stdout.split())
 
 
+def test_the_subjects_that_a_search_never_scored_are_compared_apart(scored, mer_search):
+    """They are known by the confirmation's own log, whichever of the two it is and however the other spells them."""
+    table, theirs = drawn(0, 0.9), drawn(1, 0.2)
+    rows = table.groupby("subject")[["clip", "truth", "prediction"]]
+    logs = (f"casme2 {name}\n{own.to_csv(sep=' ', header=False, index=False)}" for name, own in rows)
+    Path("megc_log.txt").write_text("".join(logs))
+    Path("summary.json").write_text(summary_with(classes=("a", "b", "c")).to_json())
+    Path("subjects.csv").write_text("subject,tuning\n" + "".join(f"sub{k:02d},{int(k < 4)}\n" for k in range(1, 9)))
+    files = written("theirs.csv", theirs.assign(subject=theirs.subject.str[3:].astype(int))), Path("megc_log.txt")
+    other = macro(theirs[theirs.subject > "sub03"]) - macro(table[table.subject > "sub03"])
+    for both, sign, spelt in ((files, 1, "{}"), (files[::-1], -1, "sub0{}")):
+        found = scored(*both)["comparison"]["found"]
+        assert found["tuning"] == [spelt.format(k) for k in (1, 2, 3)]
+        assert found["other"] == [spelt.format(k) for k in range(4, 9)]
+        assert found["pairs_on_other"][0]["difference"] == pytest.approx(sign * other)
+        shown = " ".join(mer_search("score", *both).stdout.split())
+        assert f"On the 5 subjects that the search never scored: {found['pairs_on_other'][0]['numbers']}." in shown
+        assert "Scores of 3 of these 8 subjects had a part in choosing" in shown
+
+
 def test_a_confirmations_own_log_must_have_its_classes(mer_search):
     Path("megc_log.txt").write_text(MEGC.replace("2 2", "2 9"))
     Path("summary.json").write_text(summary_with(classes=("negative", "positive", "surprise")).to_json())
+    Path("subjects.csv").write_text("subject,tuning\nsub01,1\nsub02,0\n")
     Path("theirs.csv").write_text(f"{TITLES}\ns1,EP01,positive,negative")
     words = "megc_log.txt must have the classes 0, 1, 2 of the summary.json beside it, but has 9"
     one_line(mer_search("score", "megc_log.txt", "theirs.csv"), 1, words)

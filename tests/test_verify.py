@@ -70,6 +70,17 @@ def test_the_headline_is_what_scikit_learn_computes_from_the_log(confirmation):
     assert summary["rules"]["tail"]["all"]["averaged"]["uf1"] == pytest.approx(found, abs=1e-12)
 
 
+def test_a_confirmations_own_log_is_scored_as_the_confirmation_is(confirmation):
+    path, tail = confirmation / "megc_log.txt", json.loads((confirmation / "summary.json").read_text())["rules"]["tail"]
+    (log,) = json.loads(mer_search("score", path, "--json").stdout)["logs"]
+    assert log["tuning"] == ["sub01", "sub02", "sub03"]
+    for group, found in {"all": log["rules"]["tail"], "other": log["other"]}.items():
+        assert list(unlike("", {name: found[name] for name in ("uf1", "ci95")}, tail[group]["averaged"])) == []
+    shown = " ".join(mer_search("score", path).stdout.split())
+    assert "; a search chose the network by the scores of sub01, sub02, sub03 " in shown
+    assert f"the same, leak-free: 1 other subject {log['other']['uf1']:.3f}" in shown
+
+
 def _file(name, change):
     """A function that changes the first file of that name in a folder."""
     return lambda folder: change(min(folder.glob(name)))

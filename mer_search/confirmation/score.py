@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mer_search.config import Part
 from mer_search.confirmation.compare import Contestant, comparison
-from mer_search.confirmation.summary import Comparison, Score, Summary, read_summary
+from mer_search.confirmation.summary import Comparison, Score, Summary, read_subjects, read_summary
 from mer_search.data.readers.annotation import without_zeros
 from mer_search.errors import DataError
 from mer_search.evaluation import metrics
@@ -49,7 +49,8 @@ class ScoredLog(Part):
     rules: dict[str, LogScore]  # "last" and "best_test_epoch"; of a log without epochs "as_given", or ours "tail"
     names: dict[str, str] = Field({})  # of classes that the log numbers, where they are known
     seeds: int | None = None  # whose mean a confirmation's own log is
-    n_tuning: int = 0  # subjects by whose scores a search chose what made it
+    tuning: tuple[str, ...] = ()  # subjects by whose scores a search chose what made it
+    other: LogScore | None = None  # under its rule, of the subjects that the search never scored; None without a search
 
 
 class LogComparison(Part):
@@ -67,13 +68,20 @@ def _summary(log: Log) -> Summary | None:
     return read_summary(beside) if path.name == LOG and beside.exists() else None
 
 
+def _tuning(log: Log) -> tuple[str, ...]:
+    """The subjects by whose scores a search chose the network whose confirmation's own log this is."""
+    scored = read_subjects(Path(log.name).parent) if _summary(log) else {}
+    return tuple(subject for subject, is_tuning in scored.items() if is_tuning)
+
+
 def score(log: Log) -> ScoredLog:
     """The scores under every rule that can be applied; of a confirmation's own log, under the one that made it."""
-    ours = _summary(log)
+    ours, tuning = _summary(log), _tuning(log)
     if log.epochs:
         rules = {rule: _score(log, rule, rule in LEAKS) for rule in ("last", "best_test_epoch")}
     else:
         rules = {"tail": _score(log, "last", ours.leaks)} if ours else {AS_GIVEN: _score(log, "last", None)}
+    other = tuple(fold for fold in log.folds if tuning and fold.subject not in tuning)
     return ScoredLog(
         name=log.name,
         classes=log.classes,
@@ -82,7 +90,8 @@ def score(log: Log) -> ScoredLog:
         rules=rules,
         names={str(number): name for number, name in enumerate(ours.classes)} if ours else {},
         seeds=len(ours.seeds) if ours else None,
-        n_tuning=ours.n_tuning if ours else 0,
+        tuning=tuning,
+        other=_score(replace(log, folds=other), "last", ours.leaks) if ours and other else None,
     )
 
 
@@ -130,8 +139,10 @@ def compare_logs(first: Log, second: Log) -> LogComparison:
             )
     classes = sorted({*first.classes, *second.classes})
     subjects = list(dict.fromkeys(one[key].subject for key in shared))
-    met = []
+    met, tuning = list[Contestant](), set[str]()
     for log, rows in ((first, one), (second, other)):
+        scored = _tuning(log)
+        tuning |= {one[key].subject for key in shared if rows[key].subject in scored}
         matrices = np.zeros((1, len(subjects), len(classes), len(classes)), np.int64)
         for key in shared:
             truth, said = classes.index(rows[key].truth), classes.index(rows[key].prediction)
@@ -140,7 +151,7 @@ def compare_logs(first: Log, second: Log) -> LogComparison:
     return LogComparison(
         n_shared=len(shared),
         not_shared=(len(one) - len(shared), len(other) - len(shared)),
-        found=comparison(met, subjects, seeds=(), tuning=(), classes=classes, dataset="", synthetic=False),
+        found=comparison(met, subjects, (), sorted(tuning), classes, "", False),
     )
 
 

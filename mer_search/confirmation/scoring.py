@@ -1,6 +1,5 @@
 """A confirmation's scores: every rule and group of subjects, the baselines, and the files that say so."""
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from mer_search.confirmation.summary import (
     Source,
     Summary,
     confirm_again,
+    read_subjects,
     read_summary,
 )
 from mer_search.errors import DataError
@@ -196,18 +196,6 @@ def confirmed_folds(folder: Path) -> dict[Key, Predictions]:
             f"{confirm_again(folder, seeds)}"
         )
     return {key: there[key] for key in wanted}
-
-
-def read_subjects(folder: Path) -> dict[str, bool]:
-    """A confirmation's subjects, and whether the search scored each, from its subjects.csv."""
-    path = folder / "subjects.csv"
-    try:
-        with path.open(newline="") as file:
-            return {row["subject"]: row["tuning"] == "1" for row in csv.DictReader(file)}
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise DataError(
-            f"{path} must be a table of subjects, but cannot be read ({error!r}); {confirm_again(folder)}"
-        ) from error
 
 
 def write(confirmation: Confirmation, folds: Sequence[Predictions], summary: Summary) -> None:

@@ -1,5 +1,6 @@
 """What a confirmation and a comparison found, as values: summary.json is written, read and verified by them."""
 
+import csv
 import json
 import re
 import shlex
@@ -208,4 +209,16 @@ def read_summary(path: Path) -> Summary:
         raise DataError(
             f"{path} must be a confirmation's summary, but cannot be read ({explain(error)}); "
             f"{confirm_again(path.parent)}"
+        ) from error
+
+
+def read_subjects(folder: Path) -> dict[str, bool]:
+    """A confirmation's subjects, and whether the search scored each, from its subjects.csv."""
+    path = folder / "subjects.csv"
+    try:
+        with path.open(newline="") as file:
+            return {row["subject"]: row["tuning"] == "1" for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise DataError(
+            f"{path} must be a table of subjects, but cannot be read ({error!r}); {confirm_again(folder)}"
         ) from error

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from mer_search.config import Run, digest, with_values
 from mer_search.confirmation.compare import Contestant, comparison, tail_matrices
 from mer_search.confirmation.folders import store_of
-from mer_search.confirmation.scoring import baselines_file, confirmed_folds, corrected, figures, read_subjects, tables
-from mer_search.confirmation.summary import Comparison, Corrected, confirm_again, read_summary
+from mer_search.confirmation.scoring import baselines_file, confirmed_folds, corrected, figures, tables
+from mer_search.confirmation.summary import Comparison, Corrected, confirm_again, read_subjects, read_summary
 from mer_search.errors import DataError, MerSearchError, UsageError
 from mer_search.evaluation.metrics import RULES, pooled_uf1
 from mer_search.evaluation.predictions import Predictions

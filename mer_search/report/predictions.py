@@ -9,7 +9,7 @@ from mer_search.evaluation.folds import EVERYBODY
 from mer_search.inference.export import SCRIPT, Exported, script_refusal
 from mer_search.inference.predict import ClipPrediction, Confirmed
 from mer_search.report.document import Cell, Table
-from mer_search.report.summaries import RULE_TITLES
+from mer_search.report.summaries import RULE_TITLES, comparison_lines
 from mer_search.report.terminal import interval, not_counted, note, plural, say, show
 
 TITLES = {  # of a log's rules
@@ -114,9 +114,13 @@ def print_logs(scored: Sequence[ScoredLog], compared: LogComparison | None) -> N
     for each in scored:
         subjects = next(iter(each.rules.values())).subjects
         own = f", the mean of {plural(each.seeds, 'seed')}" if each.seeds else ""
-        own += f"; a search chose the network by the scores of {each.n_tuning} of them" if each.n_tuning else ""
+        own += f"; a search chose the network by the scores of {', '.join(each.tuning)}" if each.tuning else ""
         say(f"{each.name}: {plural(each.n_clips, 'clip')} of {plural(len(subjects), 'subject')}{own}")
-        rows = [(_called(rule, it), it.uf1, interval(it.ci95), it.uar, it.accuracy) for rule, it in each.rules.items()]
+        called = {_called(rule, it): it for rule, it in each.rules.items()}
+        if each.other:
+            title = "the same (LEAKS)" if each.other.leaks else "the same, leak-free"
+            called[f"{title}: {plural(len(each.other.subjects), 'other subject')}"] = each.other
+        rows = [(title, it.uf1, interval(it.ci95), it.uar, it.accuracy) for title, it in called.items()]
         show(Table(("estimate", "UF1", "95 %", "UAR", "accuracy"), rows))
         if not compared:
             _print_details(each)
@@ -173,8 +177,8 @@ def _print_comparison(compared: LogComparison, first: ScoredLog, second: ScoredL
         f"In pairs, on {plural(compared.n_shared, 'shared clip')} of {plural(len(found.subjects), 'subject')}; not "
         f"shared: {plural(one, 'clip')} of {first.name}, {other} of {second.name}."
     )
-    for pair in found.pairs:
-        say(pair.conclusion)
+    for line in comparison_lines(found):
+        say(line)
     say(
         "Over the shared clips and their classes, so UF1 may differ from that above. Of a log with epochs, the last "
         f"one. p: the two exchanged subject by subject. {not_counted(absent)}".strip()
