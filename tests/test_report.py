@@ -252,10 +252,9 @@ def test_the_first_verdict_is_on_the_baselines_and_is_the_conclusion(all, other,
 
 def test_without_a_start_to_compare_with_that_is_said_and_a_preset_has_none():
     assert verdicts(SUMMARY)[1].lead.endswith("Not asked.")
-    assert [each.lead.split("?")[0] for each in verdicts(summary_with(n_tuning=0))] == [
-        "Beats the baselines",
-        "Does the figure leak",
-    ]
+    for changes in ({"n_tuning": 0}, {"is_start": True}):
+        found = verdicts(summary_with(**changes))
+        assert [each.lead.split("?")[0] for each in found] == ["Beats the baselines", "Does the figure leak"]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +262,7 @@ def test_without_a_start_to_compare_with_that_is_said_and_a_preset_has_none():
     [
         ({}, "unsure", "On the others, leak-free: UF1 0.600 [0.500-0.700]."),
         ({"n_tuning": 0}, "good", "would add +0.0 points"),
+        ({"is_start": True}, "good", "This network was given before the search, which did not choose it. Picking"),
         ({"leaks": True}, "bad", "with the test person in sight"),
     ],
 )

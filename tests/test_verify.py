@@ -17,6 +17,7 @@ from mer_search.confirmation import verify
 from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.verify import unlike, verify_confirmation, verify_study
 from mer_search.evaluation.predictions import load, save
+from mer_search.report.summaries import summary_rows
 from mer_search.search.storage import find_study, open_storage
 
 URL = "sqlite:///mer-search.db"
@@ -68,6 +69,21 @@ def test_the_headline_is_what_scikit_learn_computes_from_the_log(confirmation):
     summary = json.loads((confirmation / "summary.json").read_text())
     found = f1_score(truth, guess, average="macro", labels=sorted({*truth, *guess}), zero_division=0)
     assert summary["rules"]["tail"]["all"]["averaged"]["uf1"] == pytest.approx(found, abs=1e-12)
+
+
+def test_what_a_trial_is_compared_with_has_its_groups_and_was_not_chosen_by_the_search(confirmation):
+    (path,) = confirmation.parent.glob("against-*/summary.json")
+    found, start, beside = read_summary(confirmation / "summary.json"), read_summary(path), path.parent
+    assert list(start.rules["tail"]) == list(found.rules["tail"]) == ["all", "other", "tuning"]
+    assert (found.n_chosen_on, start.n_chosen_on, found.n_tuning, start.n_tuning) == (3, 0, 3, 3)
+    assert [row[:2] for row in summary_rows(start)[:2]] == [
+        ("tail, leak-free", "4 all"),
+        ("tail, leak-free", "1 other"),
+    ]
+    page = (beside / "report.md").read_text()
+    assert "no epoch selected" not in page and "This network was given before the search" in page
+    (log,) = json.loads(mer_search("score", beside / "megc_log.txt", "--json").stdout)["logs"]
+    assert (log["tuning"], log["other"]) == ([], None)
 
 
 def test_a_confirmations_own_log_is_scored_as_the_confirmation_is(confirmation):

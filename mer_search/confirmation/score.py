@@ -70,7 +70,8 @@ def _summary(log: Log) -> Summary | None:
 
 def _tuning(log: Log) -> tuple[str, ...]:
     """The subjects by whose scores a search chose the network whose confirmation's own log this is."""
-    scored = read_subjects(Path(log.name).parent) if _summary(log) else {}
+    ours = _summary(log)
+    scored = read_subjects(Path(log.name).parent) if ours and ours.n_chosen_on else {}
     return tuple(subject for subject, is_tuning in scored.items() if is_tuning)
 
 

@@ -46,6 +46,7 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions], progress
         protocol=f"leave-one-{left_out}-out, counts pooled over {left_out}s",
         changed=dict(target.changed),
         tuning_subjects="" if confirmation.is_transfer else target.tuning_subjects,
+        is_start=target.is_start,
         databases=confirmation.databases,
         ties=target.ties,
         seeds=confirmation.seeds,

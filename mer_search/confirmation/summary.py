@@ -143,8 +143,9 @@ class Summary(Part):
     classes: tuple[str, ...]
     n_clips: int
     n_subjects: int
-    n_tuning: int  # subjects that the search scored, by which the configuration was chosen; 0 without a search
+    n_tuning: int  # subjects that the search scored; 0 without a search
     tuning_subjects: str  # as the study file has them, such as "hardest"; "" without a search
+    is_start: bool = False  # whether it is where the search started, which the search did not choose
     epochs: int
     seeds: tuple[int, ...]
     rules: dict[str, dict[str, RuleScore]]  # rule -> group -> score
@@ -175,13 +176,18 @@ class Summary(Part):
         return self.rules["tail"]["all"]
 
     @property
+    def n_chosen_on(self) -> int:
+        """How many subjects the search chose the configuration on: those that it scored, but none for its start."""
+        return 0 if self.is_start else self.n_tuning
+
+    @property
     def other_are_easier(self) -> bool:
         """Whether the tuning subjects were chosen as the hardest, so that the other ones are easier."""
         return self.tuning_subjects.strip().startswith("hardest")
 
     def is_leak_free(self, rule: str, group: str) -> bool:
         """Whether no choice, of epoch or configuration, was made on the subjects of a figure."""
-        return not self.looks(rule) and (group == "other" or not self.n_tuning)
+        return not self.looks(rule) and (group == "other" or not self.n_chosen_on)
 
     def looks(self, rule: str) -> bool:
         """Whether a figure under a rule is of networks, or epochs, that were chosen by the test person."""

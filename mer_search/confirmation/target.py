@@ -45,6 +45,11 @@ class Target:
     changed: Mapping[str, Value] = field(default_factory=dict)  # values of a preset that are not its own
 
     @property
+    def is_start(self) -> bool:
+        """Whether it is where a search started, or what takes its place: of a study, and none of its trials."""
+        return bool(self.checksum) and self.trained is None
+
+    @property
     def short(self) -> str:
         """Its title without the values that were set in it, for lines of progress."""
         return self.title.partition(" with ")[0]

@@ -289,7 +289,7 @@ def _told(summary: Summary) -> dict[str, str]:
         "seeds": summary.seeds,
         "rule": "tail",
         **summary.tail.model_dump(include={"uf1", "ci95", "averaged"}),
-        "subjects_that_chose_the_configuration": summary.n_tuning,
+        "subjects_that_chose_the_configuration": summary.n_chosen_on,
     }
     return {
         "trained_on": f"everybody: all {summary.n_clips} clips of {summary.n_subjects} subjects; they were not "

@@ -18,6 +18,7 @@ RULE_TITLES = {
 }
 BASELINE_TITLES = {"logistic_regression": "baseline: logistic reg.", "rbf_svm": "baseline: RBF SVM"}
 SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", "unsure", "Synthetic.")
+START = "This network was given before the search, which did not choose it."
 AnyScore = TypeVar("AnyScore", bound=Estimate)
 
 
@@ -70,7 +71,8 @@ def legend(summary: Summary) -> str:
         (True, f"95 %: for {people(summary)}. baseline: the better one's UF1 on the same subjects."),
         (by_database, "Leave-one-database-out: no network saw a clip of the database that it is tested on."),
         (several, "seeds averaged: of the seeds' mean probability, which predict and export give."),
-        (summary.n_tuning, f"no epoch selected: but the configuration was chosen by {scores} these subjects."),
+        (summary.n_chosen_on, f"no epoch selected: but the configuration was chosen by {scores} these subjects."),
+        (summary.is_start, START),
         (has_other, f"other: the subjects that the search never scored{easier}."),
         (
             summary.uf1_bbc,
@@ -216,7 +218,7 @@ def _against_start(summary: Summary) -> list[Text]:
         tone, answer, lines = _start(found)
         return [Text(" ".join(lines), tone, f"Better than {start}? {answer}")]
     said = "This page is without it: `mer-search confirm --trial NUMBER` compares a trial with it."
-    searched = summary.n_tuning > 0
+    searched = summary.n_chosen_on > 0
     return [Text(said, "unsure", "Better than the search's start? Not asked.")] if searched else []
 
 
@@ -225,7 +227,8 @@ def _leak(summary: Summary) -> Text:
     if summary.leaks:
         return Text("These networks were trained with the test person in sight.", "bad", f"{question} Yes.")
     if summary.is_leak_free("tail", "all"):
-        return Text(f"No choice was made by the test people's clips. {gap(summary)}", "good", f"{question} No.")
+        said = START if summary.is_start else "No choice was made by the test people's clips."
+        return Text(f"{said} {gap(summary)}", "good", f"{question} No.")
     chosen = f"by the scores of {summary.n_tuning} of these {summary.n_subjects} subjects"
     alone = f" On the others, leak-free: UF1 {other.uf1:.3f} [{interval(other.ci95)}]." if other else ""
     said = f"No epoch was selected, but the configuration was chosen {chosen}.{alone} {gap(summary)}"
