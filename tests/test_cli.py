@@ -150,6 +150,11 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert "too few to tell" in mer_search("status").stdout
     ranked = mer_search("subjects", "rank")
     assert "subjects = " in ranked.stdout.splitlines()[-1]
+    assert "in a study on it, their figures are not leak-free" in " ".join(ranked.stdout.split())
+    for trial in (0, 1):
+        shown = mer_search("subjects", "rank", "--trial", trial).stdout
+        assert f"/trial-{trial}:thehardestfirst" in re.sub(r"\s", "", shown)
+    one_line(mer_search("subjects", "rank", folder, "--trial", 1), 2, "FOLDER takes the place of --trial")
     assert [row["clips"] for row in json.loads(mer_search("subjects", "rank", folder, "--json").stdout)] == [6] * 4
     one_line(mer_search("confirm", "--trial", 99), 2, "(0 to 1)", "99")
     one_line(mer_search("status", "--name", "small"), 2, "No such option '--name'", "'--study-name'")

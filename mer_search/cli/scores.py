@@ -89,23 +89,29 @@ def subjects() -> None:
 
 @subjects.command(epilog=example("mer-search subjects rank runs/demo/confirm/trial-7"))
 @click.argument("folder", type=PATH, required=False)
-@options("storage name as_json")
+@options("trial storage name as_json")
 def rank(given: Given, folder: Path | None) -> None:
     """Subjects by how hard they were in a confirmation, and the hardest ten as a line for a study file. FOLDER is a
-    confirmation's; without it that of the search's best confirmed trial is taken."""
+    confirmation's, instead of a trial's."""
     from mer_search.confirmation import difficulty
     from mer_search.confirmation.folders import confirmation
     from mer_search.confirmation.scoring import confirmed_folds
     from mer_search.report import terminal
     from mer_search.report.summaries import subjects_table
 
+    if folder and (given.trial is not None or given.name):
+        raise UsageError("FOLDER takes the place of --trial and --study-name; leave one of them out")
     if folder and not (folder / "summary.json").exists():
         raise UsageError(f"FOLDER must be a confirmation's, such as runs/demo/confirm/trial-7, but {folder} is none")
-    folder = folder.resolve() if folder else confirmation(given.study(), None)
+    folder = folder.resolve() if folder else confirmation(given.study(), given.trial)
     rows = difficulty.rank(confirmed_folds(folder).values())
 
     def show() -> None:
         terminal.show(subjects_table(rows, f"{folder}: the hardest first"))
+        terminal.say(
+            "The list was made from the others' confirmed predictions, too: in a study on it, their figures are not "
+            "leak-free, though called so."
+        )
         terminal.out.print(difficulty.study_line(rows))
 
     given.tell([row._asdict() for row in rows], show)
