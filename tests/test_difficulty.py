@@ -17,7 +17,7 @@ A, B, C = (0.8, 0.1, 0.1), (0.1, 0.7, 0.2), (0.2, 0.2, 0.6)  # rows that say cla
 
 
 def test_a_clip_is_always_wrong_if_every_network_says_something_else():
-    folds = [_fold(seed, "xyz", [0, 0, 0], [B, A if seed == 2 else B, A]) for seed in range(3)]
+    folds = [[_fold(0, "xyz", [0, 0, 0], [B, A if network == 2 else B, A])] for network in range(3)]
     found = {row.clip: row for row in clip_errors(folds, last)}
     assert [clip for clip, row in found.items() if row.always_wrong] == ["s1/x"]
     assert (found["s1/x"].n_wrong, found["s1/y"].n_wrong, found["s1/z"].n_wrong) == (3, 2, 0)
@@ -25,13 +25,20 @@ def test_a_clip_is_always_wrong_if_every_network_says_something_else():
 
 
 def test_few_networks_do_not_tell():
-    folds = [_fold(seed, "x", [0], [B]) for seed in range(MIN_NETWORKS - 1)]
+    folds = [[_fold(0, "x", [0], [B])] for network in range(MIN_NETWORKS - 1)]
     assert not clip_errors(folds, last)[0].always_wrong
-    assert clip_errors([*folds, _fold(9, "x", [0], [B])], last)[0].always_wrong
+    assert clip_errors([*folds, [_fold(0, "x", [0], [B])]], last)[0].always_wrong
+
+
+def test_the_seeds_of_a_network_are_one_network_which_says_what_their_mean_says():
+    seeds = [_fold(seed, "xy", [0, 0], [B, A if seed else B]) for seed in range(3)]
+    rows = clip_errors([seeds, [_fold(0, "x", [0], [B])]], last)
+    assert {row.clip: (row.n_wrong, row.n_networks) for row in rows} == {"s1/x": (2, 2), "s1/y": (0, 1)}
+    assert [row.prob for row in rows] == pytest.approx([0.1, (0.1 + 2 * 0.8) / 3], abs=1e-3)
 
 
 def test_networks_that_were_tested_on_other_clips_do_not_count():
-    folds = [_fold(0, "xy", [0, 1], [B, B]), _fold(1, "y", [1], [A])]
+    folds = [[_fold(0, "xy", [0, 1], [B, B])], [_fold(0, "y", [1], [A])]]
     assert {row.clip: (row.n_wrong, row.n_networks) for row in clip_errors(folds, last)} == {
         "s1/x": (1, 1),
         "s1/y": (1, 2),
@@ -39,26 +46,26 @@ def test_networks_that_were_tested_on_other_clips_do_not_count():
 
 
 def test_the_least_mean_chance_of_the_truth_stands_first():
-    folds = [_fold(seed, "xy", [0, 0], [C, B]) for seed in range(3)]
+    folds = [[_fold(0, "xy", [0, 0], [C, B])] for network in range(3)]
     rows = clip_errors(folds, last)
     assert [row.clip for row in rows] == ["s1/y", "s1/x"]
     assert [row.prob for row in rows] == pytest.approx([0.1, 0.2], abs=1e-3)
 
 
 def test_the_most_frequent_guess_is_told_and_of_equals_the_likelier():
-    often = [_fold(seed, "x", [0], [row]) for seed, row in enumerate((B, C, C))]
+    often = [[_fold(0, "x", [0], [row])] for row in (B, C, C)]
     assert clip_errors(often, last)[0].guess == 2
     assert clip_errors(often[:2], last)[0].guess == 1
 
 
 def test_the_rule_decides():
     fold = _fold(0, "x", [0], [A], [A], [A], [A], [A], [A], [A], [A], [(1.0, 0, 0)], [B])  # tail: the last two
-    assert clip_errors([fold], tail)[0].n_wrong == 0
-    assert clip_errors([fold], last)[0].n_wrong == 1
+    assert clip_errors([[fold]], tail)[0].n_wrong == 0
+    assert clip_errors([[fold]], last)[0].n_wrong == 1
 
 
 def test_the_file_has_every_clip_that_is_always_wrong():
-    folds = [_fold(seed, "xyz", [0, 2, 1], [B, B, B]) for seed in range(3)]
+    folds = [[_fold(0, "xyz", [0, 2, 1], [B, B, B])] for network in range(3)]
     assert mistakes_csv(clip_errors(folds, last), ["happy", "sad", "angry"]).splitlines() == [
         "clip,truth,guess,wrong,networks,truth_probability",
         "s1/x,happy,sad,3,3,0.1000",

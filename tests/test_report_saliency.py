@@ -120,10 +120,11 @@ def test_without_its_data_the_report_keeps_its_tables_and_says_why(study, tmp_pa
         assert [row["clip"] for row in csv.DictReader(file)] == [row.clip for row in judged]
 
 
-def test_clips_are_judged_by_all_trials_and_confirmations(study, confirmation):
-    assert {row.n_networks for row in of_study(study)} == {4}  # two trials, two seeds
+def test_clips_are_judged_by_all_trials_and_a_confirmation_adds_seeds_to_its_own(study, confirmation):
+    confirmed = of_study(study)
+    assert {row.n_networks for row in confirmed} == {2}  # two trials, one of them with two more seeds
     shutil.rmtree(confirmation.folder)
-    assert {row.n_networks for row in of_study(study)} == {2}
+    assert {row.n_networks for row in of_study(study)} == {2} and of_study(study) != confirmed
 
 
 def _always(number, wrong=4, networks=4):

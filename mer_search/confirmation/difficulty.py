@@ -3,12 +3,14 @@ network it is: often they are labelled wrongly."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from mer_search.config import digest
 from mer_search.confirmation.folders import confirmations
 from mer_search.evaluation.folds import hardest_of
 from mer_search.evaluation.metrics import RULES, Rule, fold_confusion, mean_log, tail
@@ -16,10 +18,10 @@ from mer_search.evaluation.predictions import Predictions, grouped
 from mer_search.files import csv_text
 from mer_search.search.storage import ran_to_its_end, results
 from mer_search.search.trial import trial_folder
-from mer_search.training.fold_store import check_whole, load_folds
+from mer_search.training.fold_store import check_whole, load_folds, read_config
 
 SUBJECTS_SHOWN = 10  # subjects that go into a study file
-MIN_NETWORKS = 3  # networks, of which one may be wrong by bad luck; a confirmation's usual three seeds are as many
+MIN_NETWORKS = 3  # networks, of which one may be wrong by bad luck
 
 
 class Ranked(NamedTuple):
@@ -65,14 +67,19 @@ class ClipErrors(NamedTuple):
         return self.n_wrong == self.n_networks >= MIN_NETWORKS
 
 
-def clip_errors(folds: Iterable[Predictions], rule: Rule) -> list[ClipErrors]:
-    """Every clip that is tested in any of the folds, the one whose truth is given the least chance first."""
+def clip_errors(networks: Iterable[Iterable[Predictions]], rule: Rule) -> list[ClipErrors]:
+    """Every clip that is tested in any of the networks' folds, the one whose truth is given the least chance first. A
+    network's class is that of its seeds' mean probability."""
     probs: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     truth: dict[str, int] = {}
-    for fold in folds:
-        truth |= zip(fold.clips, fold.labels.tolist(), strict=True)
-        for clip, row in zip(fold.clips, rule(fold), strict=True):
-            probs[clip].append(row)
+    for folds in networks:
+        of_seeds: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+        for fold in folds:
+            truth |= zip(fold.clips, fold.labels.tolist(), strict=True)
+            for clip, row in zip(fold.clips, rule(fold), strict=True):
+                of_seeds[clip].append(row)
+        for clip, said in of_seeds.items():
+            probs[clip].append(np.mean(said, 0))
     rows = []
     for clip, each in probs.items():
         guesses, mean = np.argmax(each, -1), np.mean(each, 0)
@@ -83,14 +90,16 @@ def clip_errors(folds: Iterable[Predictions], rule: Rule) -> list[ClipErrors]:
 
 
 def of_study(study: optuna.Study) -> list[ClipErrors]:
-    """Every clip, under the study's rule, by the networks of trials that ran to their end and of confirmations on all
-    subjects."""
+    """Every clip, under the study's rule, by the networks of trials that ran to their end or are confirmed on all
+    subjects: of equal ones one, with the seeds of all."""
     out = results(study)
     trials = [trial_folder(out, trial.number) for trial in study.get_trials(deepcopy=False) if ran_to_its_end(trial)]
     for trial in trials:
         check_whole(trial, study.user_attrs["subjects"])
-    folders = [*trials, *confirmations(study).values()]
-    folds = (fold for folder in folders for fold in load_folds(folder).values())
+    networks: dict[str, list[Path]] = defaultdict(list)
+    for folder in (*trials, *confirmations(study).values()):
+        networks[digest(read_config(folder / "config.json"))].append(folder)
+    folds = ((fold for folder in own for fold in load_folds(folder).values()) for own in networks.values())
     return clip_errors(folds, RULES[study.user_attrs["rule"]])
 
 

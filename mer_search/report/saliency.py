@@ -142,15 +142,15 @@ def always_wrong(errors: Sequence[ClipErrors], classes: Sequence[str], clips: Lo
     enough = [each for each in errors if each.n_networks >= MIN_NETWORKS]
     title, tested = "Clips that are always wrong", f"{MIN_NETWORKS} networks or more were tested"
     if not enough:
-        return Section(title, [Text(f"That needs clips on which {tested}; a confirmation adds one a seed.")])
+        return Section(title, [Text(f"That needs clips on which {tested}; each further trial is one.")])
     shares = [
         f"{name} {sum(each.truth == number for each in wrong)} of {sum(each.truth == number for each in enough)}"
         for number, name in enumerate(classes)
     ]
     said = Text(
         f"Of {len(enough)} clips on which {tested}, {len(wrong)} were taken for something else by every one: "
-        f"{', '.join(shares)}. The networks are those of all trials that ran to their end and of all "
-        "confirmations on all subjects."
+        f"{', '.join(shares)}. The networks are those of all trials that ran to their end or are confirmed on all "
+        "subjects, each by the mean probability of its seeds."
     )
     if not wrong:
         return Section(title, [said])
