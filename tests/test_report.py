@@ -246,6 +246,8 @@ def test_the_first_verdict_is_on_the_baselines_and_is_the_conclusion(all, other,
     alone = "On the 16 subjects that the search never scored, beside the better baseline (logistic reg.): UF1 0.600 and"
     assert (alone in verdict.text) == (other is not None)
     assert "never scored: UF1 0.600 and 0.550." in conclusion(SUMMARY)  # of the same baseline
+    start = summary_with(against_baseline={"all": BESIDE, "other": BESIDE | HIDDEN}, is_start=True)
+    assert verdicts(start)[0].lead.endswith("Yes.")  # the search did not choose it
     assert verdicts(summary_with(leaks=True))[0].lead.endswith("Cannot be told.")
     assert verdicts(summary_with(against_baseline={}))[0].lead.endswith("Not asked.")
 

@@ -175,7 +175,7 @@ def _against_baselines(summary: Summary) -> Text:
     if not pairs:
         said = "an earlier version wrote this; the same `mer-search confirm` sets it beside the baselines in pairs."
         return Text(f"{summary.title}: {said}", "unsure", f"{question} Not asked.")
-    chosen = f"{summary.n_tuning} of these {plural(summary.n_subjects, 'subject')}" if summary.n_tuning else ""
+    chosen = f"{summary.n_tuning} of these {plural(summary.n_subjects, 'subject')}" if summary.n_chosen_on else ""
     tone, answer, said = _better(summary.title, _beside(pairs["all"]), pairs["all"], chosen, pairs.get("other"))
     lines = [said]
     if alone := pairs.get("other"):
