@@ -2,6 +2,7 @@ import shutil
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from small import STUDY, confirmation_of, drive, folds_of, silent, states
 
 from mer_search.confirmation.difficulty import of_study
@@ -10,7 +11,7 @@ from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.evaluation.metrics import pooled_uf1, tail, val_epoch
 from mer_search.report.costs import print_cost
 from mer_search.report.live import Live
-from mer_search.report.trials import trial_line, trials_table
+from mer_search.report.trials import reason_lines, trial_line, trials_table
 from mer_search.search import study as studies
 from mer_search.search.cost import search_cost
 from mer_search.search.progress import progress_of
@@ -269,6 +270,19 @@ def test_a_trial_enqueued_with_a_value_off_its_axis_is_infeasible_and_blocks_not
     drive(search, study, executor, 3)
     assert states(study) == ["COMPLETE", "PRUNED", "COMPLETE"]
     assert f"{key} must lie on its axis" in study.trials[1].user_attrs["infeasible"]
+    (line,) = reason_lines(progress_of(study))
+    assert line.startswith(f"trial   1  infeasible: {key} must lie on its axis")
+
+
+def test_status_lists_why_the_latest_trials_without_a_result_have_none(begin, mer_search):
+    _, study = begin()  # whose starting point waits as trial 0
+    pruned, failed = TrialState.PRUNED, TrialState.FAIL
+    for state, told in [(pruned, "infeasible")] * 3 + [(failed, "error")] * 3 + [(TrialState.RUNNING, "infeasible")]:
+        study.add_trial(optuna.create_trial(state=state, user_attrs={told: "too wide\nand more"}))
+    study.add_trial(optuna.create_trial(state=failed))  # by hand
+    lines = [f"  trial   {number}  {'infeasible' if number < 4 else 'failed'}: too wide" for number in range(2, 7)]
+    shown = mer_search("status", "--storage", "sqlite:///study.db").stdout.splitlines()
+    assert shown[1:] == [*lines, "  and 1 before them; --json lists all"]
 
 
 def test_a_trial_that_was_added_by_hand_is_shown(begin):

@@ -118,7 +118,8 @@ def run(
 @main.command(epilog=example("mer-search status --json"))
 @options("storage name as_json")
 def status(given: Given) -> None:
-    """How far a study is, its best trials, and whether its subjects rank trials as all do, if some are confirmed."""
+    """How far a study is, its best trials, why trials have no result, and whether its subjects rank trials as all do,
+    if some are confirmed."""
     from mer_search.confirmation.proxy import proxy
     from mer_search.report import terminal, trials
     from mer_search.search.progress import progress_of
@@ -133,6 +134,8 @@ def status(given: Given) -> None:
         if facts["pareto_front"]:
             terminal.show(trials.front_table(facts))
         terminal.say(f"study {facts['study']}: {trials.state_line(facts)}")
+        for line in trials.reason_lines(facts):
+            terminal.say(f"  {line}")
         if trusted:
             terminal.say(trials.proxy_line(trusted))
 

@@ -13,6 +13,7 @@ from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
 from mer_search.report.terminal import not_counted, out, plural
+from mer_search.search.progress import reason_of
 from mer_search.search.storage import (
     FINALS,
     FINALS_OVER,
@@ -25,6 +26,8 @@ from mer_search.search.storage import (
     shown,
 )
 
+REASONS = 5  # trials without a result whose reasons are listed
+
 
 def values_text(values: dict[str, Any]) -> str:
     """Parameters in one line, without their parts' names: "channels=nr lr=0.0008"."""
@@ -34,10 +37,8 @@ def values_text(values: dict[str, Any]) -> str:
 
 def trial_line(trial: FrozenTrial) -> str:
     """How a trial ended, in one line."""
-    if "infeasible" in trial.user_attrs:
-        result = f"infeasible: {trial.user_attrs['infeasible']}"
-    elif trial.state == TrialState.FAIL:
-        result = f"failed: {trial.user_attrs.get('error', '').splitlines()[0]}"
+    if reason := reason_of(trial):
+        result = reason
     elif "stopped_after" in trial.user_attrs:
         facts = trial.user_attrs
         reached = f"{plural(facts['stopped_after'], 'subject')} and {plural(facts['stopped_epochs'], 'epoch')}"
@@ -47,6 +48,13 @@ def trial_line(trial: FrozenTrial) -> str:
     if "microbatches" in trial.user_attrs:
         result += f", batches cut into {trial.user_attrs['microbatches']}, to fit"
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
+
+
+def reason_lines(facts: dict[str, Any]) -> list[str]:
+    """Why trials have no result, of the latest ones."""
+    found = facts["without_result"]
+    lines = [f"trial {each['trial']:3d}  {each['reason']}" for each in found[-REASONS:]]
+    return [*lines, f"and {more} before them; --json lists all"] if (more := len(found) - len(lines)) else lines
 
 
 def trials_table(study: optuna.Study, rows: int = 10) -> Table:

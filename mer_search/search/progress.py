@@ -22,6 +22,7 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
         "study": study.study_name,
         **facts,
         "trials": dict(Counter(map(_state, trials))),
+        "without_result": [{"trial": trial.number, "reason": why} for trial in trials if (why := reason_of(trial))],
         "fold_epochs": {"trained": sum(own for own, _ in spent), "without_pruning": sum(whole for _, whole in spent)},
         "best": best
         and {
@@ -34,6 +35,15 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
             {"trial": trial.number, "uf1": trial.values[0], facts["also"]: trial.values[1]} for trial in front
         ],
     }
+
+
+def reason_of(trial: FrozenTrial) -> str:
+    """Why a trial has no result, in one line: "infeasible: ..." or "failed: ..."; "" of any other."""
+    text = trial.user_attrs.get("infeasible", trial.user_attrs.get("error"))
+    if text is None or trial.state not in STATE_WORDS:
+        return ""
+    first, *_ = text.strip().partition("\n")
+    return f"{STATE_WORDS[trial.state]}: {first}"
 
 
 def _state(trial: FrozenTrial) -> str:
