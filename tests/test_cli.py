@@ -79,9 +79,10 @@ def test_the_help_of_each_command_shows_an_example(mer_search, command):
 
 
 def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, tmp_path):
-    Path("small.toml").write_text(STUDY)
+    Path("small.toml").write_text(STUDY.replace("[space]", '"train.focal_gamma" = 1.5\n[space]'))
     done = mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 2)
     assert done.exit_code == 0, done.output
+    assert "warning: in [set], train.focal_gamma has an effect only" in done.stderr
     assert "cost: 2 more trials of 4 folds, about " in done.stderr
     assert "tuning subjects: sub01, sub02, sub03, sub04" in done.stderr
     assert re.search(r"^trial   1  UF1 0\.\d{3}  ", done.stderr, re.M)

@@ -70,6 +70,18 @@ def test_an_axis_without_an_effect_is_refused_in_a_study_that_is_to_be_made(sett
         file.check_effect()
 
 
+def test_values_of_set_without_an_effect_are_known():
+    study = space.parse(f'base = "V4"\n[set]\n"train.schedule" = "cosine"\n[space]\n{GAMMA}', "x")
+    assert study.without_effect(["train.plateau", "train.gamma", "train.schedule"]) == [
+        f"{key} has an effect only where train.schedule is exponential, but that is cosine here; leave it out, or vary "
+        "or set train.schedule"
+        for key in ("train.gamma", "train.plateau")
+    ]
+    for name in toml_names(shipped()):
+        study = space.load(name)
+        assert study.without_effect(study.settings) == []
+
+
 def test_the_default_study_varies_what_the_specification_asks_for():
     study = space.load("default")
     choices = {axis.key: axis.values for axis in study.axes}

@@ -100,6 +100,8 @@ def run(
                 "warning: [[start]] of the study file has changed, but a study's first trials are chosen when it is "
                 "made; give another --study-name, or enqueue them with Optuna's study.enqueue_trial"
             )
+        for sentence in search.file.without_effect(search.file.settings):
+            terminal.note(f"warning: in [set], {sentence}")
         terminal.note(f"slots: {size}, trials in flight: {scheduler.in_flight} (--slots, --in-flight)")
         with terminal.bars() as progress:
             cost = search_cost(search, study, session.executor, wanted, scheduler.in_flight, progress)

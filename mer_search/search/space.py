@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,7 +64,7 @@ class Fields(Part):
 
 
 LASTING = ("base", "recipe", "subjects", "set", "space", "when", "rule", "sampler", "pruner", "also")  # never change
-ONLY_WITH = {  # an axis, and a path with the values with which it has an effect
+ONLY_WITH = {  # a path, and another one with the values with which it has an effect
     "train.focal_gamma": ("train.loss", ("focal", "softmax_focal")),
     "train.focal_alpha": ("train.loss", ("focal",)),
     "train.label_smoothing": ("train.loss", ("ce",)),
@@ -144,16 +144,22 @@ class StudyFile:
 
     def check_effect(self) -> None:
         """Raise UsageError for an axis that no value of the others gives an effect: of a study that is to be made."""
+        for sentence in self.without_effect({axis.key for axis in self.axes} - set(self.ties.values())):
+            raise UsageError(f"study {self.name}: {sentence}")
+
+    def without_effect(self, keys: Collection[str]) -> list[str]:
+        """Of some dotted paths those that no value of the axes gives an effect, each in a sentence."""
         varied = {axis.key: axis.values for axis in self.axes}
         varied |= {key: varied[axis] for key, axis in self.ties.items()}
-        for key in ONLY_WITH.keys() & {axis.key for axis in self.axes} - set(self.ties.values()):
-            other, needed = ONLY_WITH[key]
+        sentences = []
+        for key, (other, needed) in ONLY_WITH.items():
             found = varied.get(other, (value_at(self.base, other),))
-            if not set(found) & set(needed):
-                raise UsageError(
-                    f"study {self.name}: {key} has an effect only where {other} is {' or '.join(map(str, needed))}, "
-                    f"but that is {' or '.join(map(str, found))} here; leave the axis out, or vary or set {other}"
+            if key in keys and not set(found) & set(needed):
+                sentences.append(
+                    f"{key} has an effect only where {other} is {' or '.join(map(str, needed))}, but that is "
+                    f"{' or '.join(map(str, found))} here; leave it out, or vary or set {other}"
                 )
+        return sentences
 
     @property
     def first(self) -> Run:
