@@ -19,6 +19,7 @@ from mer_search.errors import UsageError
 
 Value = bool | int | float | str
 RENAMED = {"train.inner": "train.val_subjects"}  # dotted paths as they were spelt before
+FLOW_IMAGE = 28  # pixels a side of MEGC 2019's flow images
 COLOURS = ("hsv", "rgb")  # values of input.channels that are words, not letters
 
 
@@ -265,8 +266,10 @@ class Run(Part):
             if value_at(self, key) == value and value_at(self, other) not in allowed:
                 wanted, found = " or ".join(map(json.dumps, allowed)), json.dumps(value_at(self, other))
                 raise ValueError(f"{key} = {json.dumps(value)} goes with {other} = {wanted}, but it is {found}")
-        if flow.size % 16 and flow.size != 28:
-            raise ValueError(f"flow.size must be a multiple of 16, or 28 as MEGC 2019's images, but is {flow.size}")
+        if flow.size % 16 and flow.size != FLOW_IMAGE:
+            raise ValueError(
+                f"flow.size must be a multiple of 16, or {FLOW_IMAGE} as MEGC 2019's images, but is {flow.size}"
+            )
         if frames.crops and (train.rotate or train.pad or flow.method == "difference"):
             raise ValueError(
                 "frames.crops goes with optical flow, train.rotate = 0 and train.pad = 0, but they are "

@@ -401,3 +401,9 @@ def test_few_of_many_clips_that_are_left_out_are_listed_before_a_training(tiny_c
     costs.print_data(replace(tiny_clips(), problems=tuple(f"clip {k}" for k in range(12))))
     told = capsys.readouterr().err
     assert "clip 9" in told and "clip 10" not in told and "and 2 more; `mer-search data check` lists them" in told
+
+
+def test_frames_in_the_size_of_flow_images_are_warned_of(tiny_clips, make_search, capsys):
+    for loaded, warned in ((tiny_clips({"flow.size": 28}), True), (tiny_clips(), False), (make_search().loaded, False)):
+        costs.print_data(loaded)
+        assert ("flow.size 28, as in the study megc2019, is for" in capsys.readouterr().err) == warned

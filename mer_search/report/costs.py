@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mer_search.config import Run, digest
+from mer_search.config import FLOW_IMAGE, Run, digest
 from mer_search.confirmation.confirm import Confirmation
 from mer_search.data import open_folder
 from mer_search.data.clips import counts
@@ -33,6 +33,11 @@ def print_data(loaded: Loaded) -> None:
     )
     if (done := sum(clip.processed for clip in loaded.clips)) and len(loaded.clips[0].frames) > 1:
         note(f"  denoised and masked already are the frames of {plural(done, 'clip')}, whatever prep.mask says")
+    if loaded.run.flow.size == FLOW_IMAGE and not loaded.folder.dataset.flow_images:
+        note(
+            f"  warning: flow.size {FLOW_IMAGE}, as in the study megc2019, is for MEGC 2019's flow images, but these "
+            "are frames, for which the studies demo and default are made"
+        )
     for problem in loaded.problems[:PROBLEMS]:
         note(f"  {problem}")
     if more := len(loaded.problems[PROBLEMS:]):
