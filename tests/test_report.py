@@ -21,6 +21,7 @@ from mer_search.report.page import comparison as comparison_page
 from mer_search.report.summaries import comparison_lines, conclusion, gap, legend, summary_rows, top_table, verdicts
 from mer_search.report.terminal import drawn, duration, operations
 from mer_search.report.trials import values_text
+from mer_search.training.loop import Epoch
 
 SUMMARY = summary_with()
 ALONE = {"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE}}  # rules, of all subjects together
@@ -407,3 +408,8 @@ def test_frames_in_the_size_of_flow_images_are_warned_of(tiny_clips, make_search
     for loaded, warned in ((tiny_clips({"flow.size": 28}), True), (tiny_clips(), False), (make_search().loaded, False)):
         costs.print_data(loaded)
         assert ("flow.size 28, as in the study megc2019, is for" in capsys.readouterr().err) == warned
+
+
+def test_epochs_that_begin_anew_in_cut_batches_say_so():
+    first, again = (costs.epoch_line("V4", Epoch(0, "s1", 1, 0.1, 0.5, microbatches=cut)) for cut in (1, 2))
+    assert again == f"{first}, batches cut into 2, to fit"

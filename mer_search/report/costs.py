@@ -10,7 +10,7 @@ from mer_search.confirmation.confirm import Confirmation
 from mer_search.data import open_folder
 from mer_search.data.clips import counts
 from mer_search.report.document import Table
-from mer_search.report.terminal import duration, note, operations, out, plural, say, show
+from mer_search.report.terminal import cut, duration, note, operations, out, plural, say, show
 from mer_search.search.cost import Cost
 from mer_search.search.workspace import Loaded
 from mer_search.training.fold_store import checkpoint_file
@@ -133,7 +133,7 @@ def epoch_line(title: str, epoch: Epoch) -> str:
     told = "".join(f", {name} {value:.3f}" for name, value in measured.items() if not math.isnan(value))
     return (
         f"{title}: {epoch.subject}, seed {epoch.seed}, {units}epoch {epoch.epoch}, lr {epoch.lr:.3g}, "
-        f"loss {epoch.train_loss:.4f}{told}, {epoch.seconds:.2g} s"
+        f"loss {epoch.train_loss:.4f}{told}, {epoch.seconds:.2g} s{cut(epoch.microbatches)}"
     )
 
 

@@ -9,7 +9,7 @@ import optuna
 from mer_search.engine.stop import check
 from mer_search.errors import StorageError
 from mer_search.report.dashboard import describe_study, describe_trial
-from mer_search.report.terminal import err, new_bars, note
+from mer_search.report.terminal import cut, err, new_bars, note
 from mer_search.report.trials import trial_line
 from mer_search.search.finals import Final, finalists
 from mer_search.search.scheduler import Scheduler
@@ -52,8 +52,7 @@ class Live:
         """What has happened."""
         match event:
             case Trained(number, epoch, of):
-                cut = f", batches cut into {epoch.microbatches}" if epoch.microbatches > 1 else ""
-                text = f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}{cut}"
+                text = f"{epoch.subject}: epochs, loss {epoch.train_loss:.3f}{cut(epoch.microbatches)}"
                 self.progress.update(self.epochs, completed=epoch.epoch, total=of, description=text, visible=True)
                 self._tell(f"trial {number}: epoch {epoch.epoch} of {of} without {epoch.subject}")
             case Scored(number, _, done, of):

@@ -140,6 +140,11 @@ def not_counted(classes: Iterable[str]) -> str:
     return f"Not counted, for no clip is of it: {names}." if names else ""
 
 
+def cut(microbatches: int) -> str:
+    """ ", batches cut into 4, to fit"; "" where they are whole."""
+    return f", batches cut into {microbatches}, to fit" if microbatches > 1 else ""
+
+
 def p_value(p: float) -> str:
     """Three decimals, or that it is smaller."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -12,7 +12,7 @@ from mer_search.confirmation.folders import confirmed_uf1
 from mer_search.confirmation.proxy import Proxy
 from mer_search.files import STORAGE
 from mer_search.report.document import Table
-from mer_search.report.terminal import not_counted, out, plural
+from mer_search.report.terminal import cut, not_counted, out, plural
 from mer_search.search.progress import reason_of
 from mer_search.search.storage import (
     FINALS,
@@ -45,8 +45,7 @@ def trial_line(trial: FrozenTrial) -> str:
         result = f"stopped after {reached}, UF1 about {score(trial):.3f}"
     else:
         result = f"UF1 {score(trial):.3f}"
-    if "microbatches" in trial.user_attrs:
-        result += f", batches cut into {trial.user_attrs['microbatches']}, to fit"
+    result += cut(trial.user_attrs.get("microbatches", 1))
     return f"trial {trial.number:3d}  {result}  {values_text(trial.params)}"
 
 
