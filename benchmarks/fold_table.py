@@ -26,7 +26,6 @@ from mer_search.files import check_archive, write_whole
 from mer_search.search import space
 from mer_search.search.finals import SEEDS
 from mer_search.search.pruner import MEASURES
-from mer_search.search.samplers import SAMPLERS
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
 from mer_search.search.space import StudyFile
 from mer_search.search.trial import Search
@@ -88,7 +87,7 @@ class Table:
 def drawn(file: StudyFile, count: int) -> list[Values]:
     """Configurations of the study's space: its first trials', then random ones, always the same. Where epochs are an
     axis, all have the most, because fewer are a prefix."""
-    draws = optuna.create_study(sampler=SAMPLERS["random"](0))
+    draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for point in file.start:
         draws.enqueue_trial(dict(point))
     most = max(_epochs(file))

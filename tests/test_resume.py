@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import cv2
+import optuna
 import pytest
 from kill_campaign import Campaign
 from small import STUDY, drive, silent, states
@@ -14,6 +15,7 @@ from mer_search.confirmation.confirm import Confirmation
 from mer_search.confirmation.target import trial_target
 from mer_search.errors import StorageError, UsageError
 from mer_search.search import study as studies
+from mer_search.search.optuna_internals import wait_again
 from mer_search.search.resume import check_agrees
 from mer_search.search.samplers import sampler
 from mer_search.search.scheduler import Scheduler
@@ -115,20 +117,43 @@ def test_what_is_killed_goes_on_loses_no_finished_fold_and_leaves_nothing_behind
     assert campaign.kills == 4
 
 
-@pytest.mark.parametrize("n_set", [1, 2])
+@pytest.mark.parametrize(("name", "n_set"), [("random", 1), ("random", 2), ("qmc", 0), ("qmc", 1)])
 def test_a_trial_that_was_killed_while_it_was_drawn_has_the_values_of_one_that_was_not(
-    begin, make_search, executor, tmp_path, n_set
+    begin, make_search, executor, tmp_path, name, n_set
 ):
-    """Values are drawn one after the other: one that is there already is drawn again, and not taken."""
-    _, whole = begin(trials=3)
-    search = replace(make_search(), out=tmp_path / "killed")
+    """Values are drawn one after the other, or (qmc) all and then set: one that is there already is drawn again, and
+    not taken."""
+    text = STUDY.replace('"random"', f'"{name}"')
+    _, whole = begin(text, trials=3)
+    search = replace(make_search(text), out=tmp_path / "killed")
     storage = open_storage(f"sqlite:///{tmp_path}/killed.db", create=True)
     study = open_study(search, storage, "small")
     drive(search, study, executor, 2)
     study.sampler = sampler(search.file.sampler, search.seed, 2)
     trial = study.ask()
+    assert bool(trial.relative_params) == (name == "qmc")  # it is drawn
     for axis in search.file.axes[:n_set]:
         axis.suggest(trial)
     again = open_study(search, storage, "small")
     drive(search, again, executor, 3)
     assert [trial.params for trial in again.get_trials()] == [trial.params for trial in whole.get_trials()]
+
+
+def test_a_quasi_random_search_draws_a_conditional_axis_anew_for_each_trial():
+    study, drawn = optuna.create_study(), []
+    study.enqueue_trial({"loss": "ce"})
+    for number in range(12):
+        study.sampler = sampler("qmc", 0, number)
+        trial = study.ask()
+        if trial.suggest_categorical("loss", ["ce", "focal"]) == "focal":
+            drawn.append(trial.suggest_float("gamma", 0, 1))
+        study.tell(trial, 0.0)
+    assert len(set(drawn)) == len(drawn) > 3
+
+
+def test_a_first_trial_that_was_killed_while_it_was_drawn_begins_no_sequence():
+    study = optuna.create_study(sampler=sampler("qmc", 0))
+    trial = study.ask()
+    trial.suggest_float("lr", 0, 1)
+    wait_again(study, trial)
+    assert study.ask().relative_params == {}

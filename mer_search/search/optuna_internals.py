@@ -3,6 +3,8 @@
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import QMCSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -21,3 +23,19 @@ def wait_again(study: optuna.Study, trial: FrozenTrial | Trial) -> None:
 def prune_without_value(study: optuna.Study, trial: Trial) -> None:
     """End a trial as pruned; `study.tell` would make its last intermediate value, which is no UF1, its value."""
     study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
+
+
+class NumberedQMCSampler(QMCSampler):
+    """Quasi-random search of the first trial's axes. A trial's number is its place in the sequence, so that it is drawn
+    again as it was if it was killed meanwhile; Optuna's own takes the next place whenever it draws."""
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        before = study.get_trials(deepcopy=False)[: trial.number]
+        return next((dict(each.distributions) for each in before if each.distributions), {})
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._place = max(0, trial.number - 1)  # the first trial is no part of the sequence
+        super().before_trial(study, trial)
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._place

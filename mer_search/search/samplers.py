@@ -5,28 +5,28 @@ from collections.abc import Callable
 
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+
+from mer_search.search.optuna_internals import NumberedQMCSampler
 
 START_UP = 10  # trials drawn at random before there is a model; Optuna's own default
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {  # of the study's seed, and of a trial's own
     # group=True: a conditional axis (focal gamma) is sampled jointly with what it hangs on.
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=START_UP),
-    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=START_UP, deterministic_objective=False),
-    "random": lambda seed: RandomSampler(seed=seed),
-    "qmc": lambda seed: QMCSampler(seed=seed, scramble=True),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed),
+    "tpe": lambda _, own: TPESampler(seed=own, multivariate=True, group=True, n_startup_trials=START_UP),
+    "gp": lambda _, own: GPSampler(seed=own, n_startup_trials=START_UP, deterministic_objective=False),
+    "random": lambda _, own: RandomSampler(seed=own),
+    # One sequence for the study; a conditional axis is no part of it.
+    "qmc": lambda seed, own: NumberedQMCSampler(
+        seed=seed, scramble=True, independent_sampler=RandomSampler(seed=own), warn_independent_sampling=False
+    ),
+    "nsga2": lambda _, own: NSGAIISampler(seed=own),
 }
 
 
 def sampler(name: str, seed: int, drawn: int = 0) -> BaseSampler:
-    """The sampler of that name, for a study that has drawn so many trials.
-
-    Its seed is made of both, so that no draws are repeated; but that of a sequence (qmc), whose place is kept in the
-    storage, stays.
-    """
-    if name != "qmc":
-        seed = int(np.random.default_rng([seed, drawn]).integers(2**31))
+    """The sampler of that name, for a study that has drawn so many trials, by which no draws are repeated."""
+    own = int(np.random.default_rng([seed, drawn]).integers(2**31))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's version is pinned, and tests run what is used
-        return SAMPLERS[name](seed)
+        return SAMPLERS[name](seed, own)
