@@ -114,6 +114,13 @@ def test_fewer_than_two_finalists_are_not_trained_again(begin, executor, finalis
     assert search_cost(search, study, executor, 4, 1, silent).finals == 0
 
 
+def test_a_single_trial_has_no_finals_that_cost(begin, executor):
+    search, study = begin(TEXT)
+    found = [search_cost(search, study, executor, trials, 1, silent) for trials in (1, 2)]
+    assert [cost.finals for cost in found] == [0, 2 * SEEDS * 4]
+    assert found[1].flop == pytest.approx(2 * (1 + SEEDS) * found[0].flop)  # a trial's folds are four, too
+
+
 def test_the_cost_of_finals_is_told_before_and_their_outcome_in_the_dashboard(
     searched, executor, make_search, tmp_path, monkeypatch, capsys
 ):

@@ -13,7 +13,7 @@ from mer_search.engine.task import Timing
 from mer_search.errors import UsageError
 from mer_search.model.flops import state_bytes, step_flop
 from mer_search.model.network import last_map
-from mer_search.search.finals import SEEDS
+from mer_search.search.finals import SEEDS, finalists
 from mer_search.search.pruner import PRUNERS
 from mer_search.search.storage import ended, finals_over
 from mer_search.search.trial import Search
@@ -44,7 +44,8 @@ def search_cost(
     """Of the trials that a study still lacks, if none is stopped early: counted on configurations drawn from the
     space, and timed on the one with the median step."""
     left = max(0, trials - ended(study))
-    finals = min(search.file.most_finalists, trials) * SEEDS * len(search.subjects)
+    n_finalists = min(search.file.most_finalists, left + len(finalists(search, study)))
+    finals = n_finalists * SEEDS * len(search.subjects) if n_finalists > 1 else 0
     if not left:
         return NOTHING if finals_over(study) else NOTHING._replace(finals=finals)
     drawn, runs = _draw(search)
