@@ -12,13 +12,14 @@ from mer_search.config import digest, with_values
 from mer_search.confirmation import confirm as confirming
 from mer_search.confirmation import scoring as summaries
 from mer_search.confirmation.compare import compare
+from mer_search.confirmation.folders import confirmations, other_confirmations
 from mer_search.confirmation.summary import read_summary
 from mer_search.confirmation.target import preset_target, start_target, top_targets, trial_target
 from mer_search.engine.where import Where
 from mer_search.errors import DataError, UsageError
 from mer_search.evaluation import baselines
 from mer_search.evaluation.metrics import RULES, best_test_epoch, pooled_uf1, tail, val_epoch
-from mer_search.report.summaries import summary_rows
+from mer_search.report.summaries import others_table, summary_rows
 from mer_search.search import space, workspace
 from mer_search.search.resume import KEPT
 from mer_search.search.workspace import load_data
@@ -198,7 +199,7 @@ def test_some_subjects_do_not_take_the_place_of_the_whole(confirmation):
     assert some.folder.name.startswith(f"{confirmation.folder.name}-2-subjects-")
 
 
-def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, executor, tmp_path):
+def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, study, executor, tmp_path, mer_search):
     """Its folds lie apart from those of the trial on its own data; the people of its flow images are among these."""
     write_casme2(tmp_path / "casme2", 3)
     target = confirmation.target
@@ -209,10 +210,21 @@ def test_a_trial_may_be_confirmed_on_another_dataset(confirmation, executor, tmp
     assert there.store != confirmation.store and there.store.name.startswith(f"{confirmation.store.name}-")
     folds, _ = _train(there, executor)
     summary = summaries.summarise(there, folds)
-    assert summary.title.endswith("on another dataset")
+    assert summary.title == f"{target.title} on CASME II"
     assert summary.dataset == "CASME II, 3 classes"
     assert summary.uf1_bbc is None
     assert (summary.n_tuning, summary.n_subjects) == (3, 3) and not summary.is_leak_free("tail", "all")
+
+    summaries.write(there, folds, summary)
+    assert confirmations(study) == {}  # on the search's own data
+    assert other_confirmations(study) == {there.folder: summary}
+    table = others_table({there.folder: summary})
+    assert table.rows[0][:4] == (there.folder.name, "CASME II, 3 classes", "tail, no epoch selected", 3)
+    assert table.title in mer_search("status").stdout
+    assert mer_search("report").exit_code == 0
+    page = (confirmation.folder.parents[1] / "report.md").read_text()
+    assert there.folder.name in page.split(f"## {table.title}")[1].split("\n## ")[0]
+    assert "No trial is confirmed on all subjects yet" in page
 
 
 def test_a_trial_that_is_where_the_search_started_takes_its_folds_and_the_other_way_round(

@@ -97,7 +97,8 @@ def test_nothing_happens_at_import(path):
         ("mer_search.cli", {"torch", "cv2", "optuna", "pandas", "sklearn", "matplotlib", "ray"}),
         # what `status` needs
         (
-            "mer_search.report.trials, mer_search.search.progress, mer_search.confirmation.proxy",
+            "mer_search.report.trials, mer_search.report.summaries, mer_search.search.progress, "
+            "mer_search.confirmation.proxy",
             {"torch", "scipy.stats"},
         ),
         ("mer_search.engine.local", {"optuna", "pandas", "scipy.stats", "sklearn", "matplotlib", "openpyxl", "ray"}),

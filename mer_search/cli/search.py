@@ -122,8 +122,9 @@ def run(
 def status(given: Given) -> None:
     """How far a study is, its best trials, why trials have no result, and whether its subjects rank trials as all do,
     if some are confirmed."""
+    from mer_search.confirmation.folders import other_confirmations
     from mer_search.confirmation.proxy import proxy
-    from mer_search.report import terminal, trials
+    from mer_search.report import summaries, terminal, trials
     from mer_search.search.progress import progress_of
 
     opened = given.study()
@@ -140,6 +141,8 @@ def status(given: Given) -> None:
             terminal.say(f"  {line}")
         if trusted:
             terminal.say(trials.proxy_line(trusted))
+        if others := other_confirmations(opened):
+            terminal.show(summaries.others_table(others))
 
     given.tell(facts, show)
 

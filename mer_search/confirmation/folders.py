@@ -5,16 +5,28 @@ from pathlib import Path
 
 import optuna
 
-from mer_search.confirmation.summary import read_summary
+from mer_search.confirmation.summary import Summary, read_summary
 from mer_search.errors import UsageError
 from mer_search.search.storage import ranked_trials, results
 
 
 def confirmations(study: optuna.Study) -> dict[int, Path]:
     """trial -> folder of its confirmation on all subjects of the study's data, where it was carried to its end."""
-    summaries = (Path(study.user_attrs["out"]) / "confirm").glob("trial-*/summary.json")
-    matches = {path.parent: re.fullmatch(r"trial-(\d+)", path.parent.name) for path in summaries}
-    return dict(sorted((int(match[1]), folder) for folder, match in matches.items() if match))
+    return dict(_finished(study, r"trial-(\d+)"))
+
+
+def other_confirmations(study: optuna.Study) -> dict[Path, Summary]:
+    """folder -> summary of each trial's confirmations on all subjects of other data than the search's, or with other
+    folds. No trial is chosen by them."""
+    folders = [folder for _, folder in _finished(study, r"trial-(\d+)-[0-9a-f]{8}")]
+    return {folder: read_summary(folder / "summary.json") for folder in folders}
+
+
+def _finished(study: optuna.Study, name: str) -> list[tuple[int, Path]]:
+    """The trial and the folder of each confirmation that was carried to its end, whose folder has such a name."""
+    found = [path.parent for path in (Path(study.user_attrs["out"]) / "confirm").glob("trial-*/summary.json")]
+    matches = [(re.fullmatch(name, folder.name), folder) for folder in found]
+    return sorted((int(match[1]), folder) for match, folder in matches if match)
 
 
 def confirmed_uf1(study: optuna.Study) -> dict[int, float]:

@@ -40,7 +40,7 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions], progress
     file, left_out = baselines_file(confirmation.store, run), run.data.leave_out
     baselines.keep_predictions(file, loaded.motion, loaded.labels, loaded.subjects, loaded.folds, progress)
     return Summary(
-        title=target.title + (" on another dataset" if confirmation.is_transfer else ""),
+        title=target.title + (f" on {loaded.folder.dataset.title}" if confirmation.is_transfer else ""),
         dataset=loaded.folder.title,
         synthetic=loaded.folder.synthetic,
         protocol=f"leave-one-{left_out}-out, counts pooled over {left_out}s",

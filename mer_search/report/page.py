@@ -109,6 +109,9 @@ def write_study(study: optuna.Study, trial: int | None, progress: Progress) -> P
     progress("drawing charts", 0, 1)
     compared = [block for each in kept(out.parent, study.user_attrs["dataset"]) for block in comparison(each)]
     others = [Section("Comparisons that were made", compared)] if compared else []
+    if elsewhere := folders.other_confirmations(study):
+        table = summaries.others_table(elsewhere)
+        found.append(Section(table.title, [table]))
     write_whole(out / "trials.csv", search.trials_csv(study))
     sections = [*found, *search.sections(study), *others, *faces, *paper]
     named = f"{study.study_name}: {study.user_attrs['dataset']}"

@@ -1,14 +1,17 @@
 """What a confirmation found, and what follows from it, as tables and sentences: from its summary."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from mer_search.config import Value
-from mer_search.confirmation.difficulty import Ranked
 from mer_search.confirmation.summary import NAMED_VALUES, Comparison, Estimate, Pair, Score, Summary
 from mer_search.evaluation.metrics import LEAKS
 from mer_search.report.document import Block, Table, Text, Tone, decimals
 from mer_search.report.terminal import interval, not_counted, plural
+
+if TYPE_CHECKING:  # it loads torch, which `status` does without
+    from mer_search.confirmation.difficulty import Ranked
 
 RULE_TITLES = {
     "tail": "tail",
@@ -313,7 +316,29 @@ def top_table(summaries: Sequence[Summary]) -> Table:
     return Table(head, rows, caption, title=_asked(first)).without_empty()
 
 
-def subjects_table(rows: Sequence[Ranked], title: str) -> Table:
+def others_table(confirmed: Mapping[Path, Summary]) -> Table:
+    """Confirmations of a study's trials on other data than the search's, or with other folds: folder -> summary."""
+    rows = [
+        (
+            folder.name,
+            f"{each.dataset}{', leave-one-database-out' * (each.left_out == 'database')}",
+            title(each, "tail", "all"),
+            each.n_subjects,
+            each.tail.uf1,
+            interval(each.tail.ci95),
+            None if each.leaks else better_baseline(each, "all"),
+        )
+        for folder, each in confirmed.items()
+    ]
+    caption = (
+        "Folders beside the other confirmations, with a page each; `predict` and `export` take them by --folder. "
+        "UF1: mean over seeds. baseline: the better one's UF1 on the same subjects."
+    )
+    head = ("folder", "dataset", "estimate", "subjects", "UF1", "95 %", "baseline")
+    return Table(head, rows, caption, left=3, title="Confirmed on other data, or with other folds")
+
+
+def subjects_table(rows: "Sequence[Ranked]", title: str) -> Table:
     """Subjects, the hardest first."""
     cells = [(row.subject, row.clips, row.log_loss, f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows]
     caption = (
