@@ -148,6 +148,11 @@ def test_a_search_scores_databases_and_its_confirmation_verifies(mixed, mer_sear
     compared = call("compare", "0", "1", "--seeds", "1", "--json")
     assert len(json.loads(compared)["subjects"]) == 5
     call("verify")
+    path = log.with_name("summary.json")
+    kept = json.loads(path.read_text())
+    for counts, code in (({"casme2": 3, "smic": 2}, 0), ({}, 0), ({"casme2": 3, "smic": 0}, 1)):
+        path.write_text(json.dumps(kept | {"tuning_by_database": counts}))
+        assert ("tuning_by_database.smic is 0" in call("verify", log.parent, code=code)) == bool(code)
 
 
 def test_folds_of_two_kinds_are_not_compared_and_one_database_is_not_left_out(loaded, tmp_path):

@@ -82,6 +82,7 @@ def figures(
         "n_clips": sum(len(fold.clips) for fold in folds if fold.seed == folds[0].seed),
         "n_subjects": len(tuned),
         "n_tuning": sum(tuned.values()),
+        "tuning_by_database": {name: sum(tuned[each] for each in own) for name, own in databases.items()},
         "rules": rules,
         "gap": rules["best_test_epoch"]["all"].uf1 - rules["tail"]["all"].uf1,
         "baselines": {

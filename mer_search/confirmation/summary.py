@@ -155,6 +155,7 @@ class Summary(Part):
     comparison: Comparison | None = None  # with other networks, the first against each
     conclusions: tuple[str, ...] = ()  # of the comparison, in sentences
     databases: dict[str, tuple[str, ...]] = Field({})  # of a composite: its subjects in each
+    tuning_by_database: dict[str, int] = Field({})  # as n_tuning; {} of one dataset, or as an earlier version kept it
     changed: dict[str, Value] = Field({})  # values of a preset that are not its own
     left_out: str = "subject"  # what a fold tests: a subject or a database
     ties: str = "earliest"  # which of equal epochs best_test_epoch takes
@@ -187,7 +188,8 @@ class Summary(Part):
 
     def is_leak_free(self, rule: str, group: str) -> bool:
         """Whether no choice, of epoch or configuration, was made on the subjects of a figure."""
-        return not self.looks(rule) and (group == "other" or not self.n_chosen_on)
+        chosen_on = {"other": 0, **self.tuning_by_database}.get(group, self.n_tuning)
+        return not self.looks(rule) and (self.is_start or not chosen_on)
 
     def looks(self, rule: str) -> bool:
         """Whether a figure under a rule is of networks, or epochs, that were chosen by the test person."""

@@ -30,7 +30,8 @@ from mer_search.training import fold_store
 from mer_search.training.fold_store import FOLDS, TRAIN_AGAIN, Key
 
 CLOSE = 1e-9  # figures computed again may differ in their last bits, where subjects are summed in another order
-LATER = ("published.csv", "epochs.csv", "action_units.csv")  # an earlier version did not write them
+LATER = ("published.csv", "epochs.csv", "action_units.csv")  # files that an earlier version did not write
+LATER_FIELDS = ("against_baseline", "tuning_by_database")  # of a summary
 RESTORE = "one of them was changed afterwards: restore both from the same backup, or do not use it"
 
 
@@ -168,8 +169,9 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     trained = {(fold.seed, fold.fold): fold.whole or fold for fold in folds}
     yield from _of_folds(store, run, list(trained.values()))
     found = figures(run, folds, tuned, summary.databases, summary.ties, baselines_file(store, run))
-    if not summary.against_baseline:  # an earlier version's
-        del found["against_baseline"]
+    for name in LATER_FIELDS:
+        if not getattr(summary, name):
+            del found[name]
     try:
         if summary.uf1_bbc:
             found["uf1_bbc"] = _corrected(folder, summary.uf1_bbc)
