@@ -307,6 +307,14 @@ def test_the_networks_of_a_folder_are_used_and_the_other_confirmed_trials_named(
     shutil.rmtree(worse)
 
 
+def test_the_data_of_a_folders_networks_are_asked_for_unless_they_are_synthetic(ask, of_clips, place, monkeypatch):
+    monkeypatch.delenv("MER_SEARCH_DATA", raising=False)
+    words = "must be the folder of the clips that trial 0 of small was confirmed on (CASME II, 5 classes)"
+    one_line(ask("sub03/EP02_03f", "--folder", of_clips.folder), 2, words)
+    monkeypatch.setenv("MER_SEARCH_DATA", str(place / "data"))
+    assert ask("sub03/EP02_03f", "--folder", of_clips.folder).stdout == ask("sub03/EP02_03f").stdout
+
+
 def test_folds_of_other_confirmations_do_not_say_who_was_in_training(of_clips, place, tmp_path):
     """A configuration's folds lie in one place: those of an earlier seed, or of some subjects, do not count."""
     fold = of_clips.folder / "folds" / f"{FIRST_SEED}-sub01.npz"

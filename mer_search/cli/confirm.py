@@ -112,7 +112,9 @@ def confirm(
         for result in results:
             terminal.out.print(f"  {result.report()}")
         if preset_name and results[0].confirmation.is_whole:
-            terminal.out.print(f"its networks: mer-search predict CLIP --folder {shlex.quote(str(results[0].folder))}")
+            folder = shlex.quote(str(results[0].folder))
+            data = f" --data {shlex.quote(str(given.data))}" if given.data else ""
+            terminal.out.print(f"its networks: mer-search predict CLIP --folder {folder}{data}")
 
     given.tell(documents if top else documents[0], show)
 

@@ -163,7 +163,7 @@ def export(given: Given, subject: str | None, out: Path | None, final: bool) -> 
     from mer_search.report import terminal
 
     with terminal.working() as progress:
-        confirmed = _confirmed(given, progress)
+        confirmed = _confirmed(given, progress, needs_data=final)
         from mer_search.inference.export import export, export_final
         from mer_search.report.predictions import print_exported
 
@@ -174,7 +174,7 @@ def export(given: Given, subject: str | None, out: Path | None, final: bool) -> 
     print_exported(confirmed, written)
 
 
-def _confirmed(given: Given, progress: "Progress") -> "Confirmed":
+def _confirmed(given: Given, progress: "Progress", needs_data: bool = True) -> "Confirmed":
     """The networks that are used: those in a folder, or a study's. A wrong name fails before PyTorch is loaded."""
     if given.folder is None and given.data:
         raise UsageError(
@@ -187,8 +187,14 @@ def _confirmed(given: Given, progress: "Progress") -> "Confirmed":
         raise UsageError(f"--folder must be a confirmation's folder, but there is none at {given.folder}")
     found = given.folder or given.study()
     from mer_search.inference.predict import confirmed_in, find_confirmed
-    from mer_search.search.workspace import find_data
+    from mer_search.search.workspace import chosen_data, find_data
 
-    if isinstance(found, Path):
-        return replace(confirmed_in(found.resolve(), Path()), data=find_data(given.data, progress))
-    return find_confirmed(found, given.trial)
+    if not isinstance(found, Path):
+        return find_confirmed(found, given.trial)
+    confirmed, data = confirmed_in(found.resolve(), Path()), chosen_data(given.data)
+    if needs_data and not data and not confirmed.summary.synthetic:
+        raise UsageError(
+            f"--data, or MER_SEARCH_DATA, must be the folder of the clips that {confirmed.summary.title} was "
+            f"confirmed on ({confirmed.summary.dataset})"
+        )
+    return replace(confirmed, data=find_data(data, progress)) if needs_data else confirmed
