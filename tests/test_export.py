@@ -280,6 +280,13 @@ def test_the_script_imports_nothing_of_this_package():
     assert plain | parts == {"json", "sys", "pathlib", "numpy", "cv2", "onnxruntime"}
 
 
+def test_the_script_says_what_to_install(tmp_path):
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    done = _script(shutil.copy(use_final.__file__, tmp_path), tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "libGL.so.1: cannot open" in done.stderr and "pip install numpy opencv-python onnxruntime" in done.stderr
+
+
 WAY = NARROW | FRAMES | {"prep.size": 40, "model.blocks": 1}
 PLAIN_WAY = WAY | {"model.position": False, "frames.maps": 3}  # a graph for all that have no more than this
 WAYS = {

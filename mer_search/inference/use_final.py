@@ -12,11 +12,17 @@ import json
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
-import onnxruntime
-from cv2.typing import MatLike
-from numpy.typing import NDArray
+try:
+    import cv2
+    import numpy as np
+    import onnxruntime
+    from cv2.typing import MatLike
+    from numpy.typing import NDArray
+except ImportError as missing:
+    if __name__ != "__main__":
+        raise
+    install = "pip install numpy opencv-python onnxruntime"
+    sys.exit(f"error: {Path(__file__).name} needs packages of which one cannot be imported ({missing}); {install}")
 
 MODEL = "everybody.onnx"
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
