@@ -17,6 +17,7 @@ def _fold(val=False):
 
 
 ARRAYS = {name: np.asarray(value) for name, value in vars(_fold()).items() if value is not None}
+UNITS = np.full((3, 2), 0.5, np.float16)
 
 
 @pytest.fixture
@@ -103,10 +104,15 @@ def test_a_foreign_file_is_told(path, content):
         {"probabilities": np.full((5, 2, 4), 0.3, np.float16)}, {"probabilities": np.full((5, 3), 0.3, np.float16)},
         {"labels": np.array([0, 1, 4])}, {"labels": np.array([0, 1, -1])}, {"labels": np.array([0.0, 1.0, np.nan])},
         {"labels": np.array([0, 1])}, {"clips": ()}, {"val_log_likelihood": np.array([0, 0, np.nan, 0, 0])},
+        {"val_log_likelihood": np.zeros(4)}, {"unit_names": ("4", "12", "14")}, {"unit_truth": UNITS[:2]},
+        {"unit_probabilities": UNITS[:2]}, {"unit_probabilities": UNITS * np.float16(np.nan)},
     ],
 )  # fmt: skip
 def test_predictions_that_no_network_can_have_made_are_damaged(path, changes):
-    save(path, replace(_fold(True), **changes))
+    units = {"unit_names": ("4", "12"), "unit_truth": UNITS * np.nan, "unit_probabilities": UNITS}
+    save(path, replace(_fold(True), **units))
+    assert np.isnan(load(path).unit_truth).all()  # of a clip whose units are not known
+    save(path, replace(_fold(True), **units | changes))
     _refused(path, path.read_bytes())
 
 

@@ -123,6 +123,11 @@ def _check(fold: Predictions) -> None:
         raise ValueError(f"{fold.subject} has {len(fold.clips)} clips and probabilities of shape {shape}")
     if fold.labels.dtype.kind not in "iu" or not ((fold.labels >= 0) & (fold.labels < classes)).all():
         raise ValueError(f"the labels of {fold.subject} are not classes 0 to {classes - 1}")
-    for numbers in (fold.probabilities, fold.val_log_likelihood):
+    units = (shape[1], len(fold.unit_names))
+    wanted = {"val_log_likelihood": shape[:1], "unit_truth": units, "unit_probabilities": units}
+    for name, must in wanted.items():
+        if (found := getattr(fold, name)) is not None and found.shape != must:
+            raise ValueError(f"{name} of {fold.subject} has the shape {found.shape} instead of {must}")
+    for numbers in (fold.probabilities, fold.val_log_likelihood, fold.unit_probabilities):
         if numbers is not None and not (numbers.dtype.kind == "f" and np.isfinite(numbers).all()):
             raise ValueError(f"what is stored of {fold.subject} is not finite")
