@@ -119,6 +119,8 @@ def test_a_text_that_names_nobody_is_refused(text):
 def test_more_of_the_hardest_than_are_ranked_are_refused():
     with pytest.raises(UsageError, match="hardest_7 needs as many ranked subjects, but there are 6: sub17, sub03"):
         select_subjects("hardest_7", KNOWN, HARDEST)
+    with pytest.raises(UsageError, match="as many ranked subjects, but the published list has 2: sub17, sub03"):
+        select_subjects("hardest_7", KNOWN, HARDEST[:2])
 
 
 def test_an_unknown_name_is_refused_with_the_databases_too():

@@ -69,7 +69,8 @@ def select_subjects(
     Args:
         text: what the user wrote.
         known: every subject of the data.
-        ranked: these, the hardest first; `hardest` means the first ten, `stratified` ten spread evenly over all.
+        ranked: these, or those of a published list, the hardest first; `hardest` means the first ten, `stratified` ten
+            spread evenly over all.
         databases: the subjects of each database in the data, for which its name stands.
     """
     text, groups = text.strip(), databases or {}
@@ -77,7 +78,8 @@ def select_subjects(
         return tuple(sorted(known))
     if match := re.fullmatch(rf"({'|'.join(RANKED)})(?:_([0-9]{{1,9}}))?", text):
         if int(match[2] or 0) > len(ranked):
-            raise UsageError(f"{text} needs as many ranked subjects, but there are {len(ranked)}: {', '.join(ranked)}")
+            found = "the published list has" if len(ranked) < len(known) else "there are"
+            raise UsageError(f"{text} needs as many ranked subjects, but {found} {len(ranked)}: {', '.join(ranked)}")
         count = min(int(match[2] or 10), len(ranked))
         step = 1 if match[1] == "hardest" else len(ranked) / max(count, 1)
         chosen = [ranked[int((place + 0.5) * step)] for place in range(count)]
