@@ -45,6 +45,9 @@ def test_a_preview_is_a_picture_of_the_clip(mer_search, tmp_path):
         assert cv2.imread("sub01_EP02_01f.png").std() > 10
     arguments = ["data", "preview", "EP03_01f", "--data", tmp_path / "casme2", "--set", "data.task=3"]
     one_line(mer_search(*arguments), 2, "'EP03_01f'; some are sub01/EP0")  # of the task "3" it is none
+    write_casme2(tmp_path / "three", 3)
+    arguments = ["data", "preview", "sub3/EP02_01f", "--data", tmp_path / "three"]  # sub01 has a clip of that name
+    one_line(mer_search(*arguments), 2, "some are sub03/EP02_03f, sub03/EP0")
 
 
 def test_without_the_libraries_of_opencv_one_line_says_what_to_install(mer_search, monkeypatch):

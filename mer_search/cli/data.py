@@ -1,6 +1,5 @@
 """Commands that look at a dataset, or make one."""
 
-import difflib
 import re
 import sys
 from functools import partial
@@ -60,6 +59,7 @@ def preview(given: Given, clip: str, preset_name: str, out: Path | None) -> None
     """A picture of a clip as a network meets it: frames, motion as colour, every channel."""
     from mer_search.config import with_values
     from mer_search.data import open_folder
+    from mer_search.data.clips import similar_ids
     from mer_search.files import write_whole
     from mer_search.presets import preset
     from mer_search.report import terminal
@@ -71,11 +71,9 @@ def preview(given: Given, clip: str, preset_name: str, out: Path | None) -> None
         folder = open_folder(find_data(given.data, progress), run.data.task)
     found = [each for each in folder.clips if clip in (each.id, each.name)]
     if len(found) != 1:
-        ids = [each.id for each in folder.clips]
-        near = difflib.get_close_matches(clip, ids, n=3) or ids[:3]
         raise UsageError(
             f"CLIP must name one clip of {folder.path}, but {len(found) or 'none'} have the name {clip!r}; "
-            f"some are {', '.join(near)}"
+            f"some are {', '.join(similar_ids(clip, folder.clips))}"
         )
     target = out or Path(f"{found[0].id.replace('/', '_')}.png")
     write_whole(target, picture(found[0], run, preset_name))

@@ -1,5 +1,6 @@
 """Clip, and what is found wrong with clips."""
 
+import difflib
 import hashlib
 import re
 from collections import Counter
@@ -71,6 +72,14 @@ def subject_number(subject: str) -> int | None:
     """The number at the end of a subject's name; None if there is none."""
     digits = re.search(r"(?<!\d)\d{1,9}$", subject)
     return int(digits[0]) if digits else None
+
+
+def similar_ids(text: str, clips: Sequence[Clip]) -> list[str]:
+    """The ids of clips that are most like a text: of the subject whose name or number it begins with, else of all."""
+    subject, slash, _ = text.partition("/")
+    names = {subject, subject_number(subject)} - {None} if slash else set()
+    own = [clip.id for clip in clips if names & {clip.subject, subject_number(clip.subject)}]
+    return difflib.get_close_matches(text, own or [clip.id for clip in clips], n=3, cutoff=0)
 
 
 def enough(clips: Sequence[Clip]) -> bool:

@@ -5,7 +5,6 @@ from where it lies in the dataset's folder, or because it shares frames with a c
 of the dataset is taken to be.
 """
 
-import difflib
 import filecmp
 import itertools
 import re
@@ -20,7 +19,7 @@ from cv2.typing import MatLike
 
 from mer_search.config import Flow, Prep, Run
 from mer_search.data import Folder
-from mer_search.data.clips import Clip
+from mer_search.data.clips import Clip, similar_ids
 from mer_search.data.flow import farneback
 from mer_search.data.prepare import Read, prepared, read_image
 from mer_search.data.readers.annotation import IMAGES, MIN_FRAMES, pictures, processed
@@ -108,7 +107,7 @@ def _of_dataset(text: str, path: Path, folder: Folder) -> tuple[Clip | None, str
     if found := next((clip for clip in folder.clips if clip.id == text), None):
         return found, found.subject
     if not path.exists():
-        near = difflib.get_close_matches(text, [clip.id for clip in folder.clips], n=3, cutoff=0)
+        near = similar_ids(text, folder.clips)
         raise DataError(
             f"CLIP must be the id of a clip of {folder.path} (such as {', '.join(near)}) or the path of a folder of "
             f"frames, a video or a flow image, but {text} is neither"
