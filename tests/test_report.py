@@ -67,6 +67,11 @@ def test_the_other_subjects_are_called_easier_where_the_search_took_the_hardest(
     assert (row[1], row[-1]) == (others, "0.600") and ("EASIER" in legend(summary)) == (tuning == "hardest")
 
 
+def test_that_tail_and_last_epoch_are_the_same_is_said_where_they_are():
+    assert "tail is the last epoch here" in legend(summary_with(epochs=7))
+    assert "tail is the last epoch here" not in legend(summary_with(epochs=8))
+
+
 def test_one_seed_has_no_deviation():
     alone = summary_with(rules={"tail": {"all": SCORE | {"sd": None}}}, seeds=(1000,))
     assert summary_rows(alone)[0][3] == ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mer_search.config import Value
 from mer_search.confirmation.summary import NAMED_VALUES, Comparison, Estimate, Pair, Score, Summary
-from mer_search.evaluation.metrics import LEAKS
+from mer_search.evaluation.metrics import LEAKS, tail_epochs
 from mer_search.report.document import Block, Table, Text, Tone, decimals
 from mer_search.report.terminal import interval, not_counted, plural
 
@@ -70,6 +70,7 @@ def legend(summary: Summary) -> str:
     sentences = [
         (True, "UF1 is the mean over classes of 2TP / (2TP + FP + FN), counted over all subjects."),
         (True, not_counted(absent(summary))),
+        (tail_epochs(summary.epochs) == 1, "tail is the last epoch here: a fifth of so few epochs is one."),
         (several, "UF1 and sd: mean and deviation over seeds."),
         (True, f"95 %: for {people(summary)}. baseline: the better one's UF1 on the same subjects."),
         (by_database, "Leave-one-database-out: no network saw a clip of the database that it is tested on."),
