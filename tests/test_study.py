@@ -282,7 +282,7 @@ def test_status_lists_why_the_latest_trials_without_a_result_have_none(begin, me
     study.add_trial(optuna.create_trial(state=failed))  # by hand
     lines = [f"  trial   {number}  {'infeasible' if number < 4 else 'failed'}: too wide" for number in range(2, 7)]
     shown = mer_search("status", "--storage", "sqlite:///study.db").stdout.splitlines()
-    assert shown[1:] == [*lines, "  and 1 before them; --json lists all"]
+    assert shown[-6:] == [*lines, "  and 1 before them; --json lists all"]
 
 
 def test_a_trial_that_was_added_by_hand_is_shown(begin):
