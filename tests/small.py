@@ -251,10 +251,10 @@ def made_by(commands: Iterable[str], folder: Path, executor, text: str = STUDY) 
 
 
 def copied_study(made: Path, to: Path, **attributes: object):
-    """The study of a folder in which mer-search was run, in a copy."""
+    """The study of a folder in which mer-search was run, in a copy, whose results folder it knows."""
     shutil.copytree(made, to, dirs_exist_ok=True)
     study = find_study(open_storage(f"sqlite:///{to}/mer-search.db"), None)
-    for key, value in attributes.items():
+    for key, value in {"out": to / "runs" / study.study_name, **attributes}.items():
         study.set_user_attr(key, str(value))
     return study
 

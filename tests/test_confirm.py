@@ -1,6 +1,7 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -21,7 +22,6 @@ from mer_search.evaluation.metrics import RULES, best_test_epoch, pooled_uf1, ta
 from mer_search.report.summaries import others_table, summary_rows
 from mer_search.search import space, workspace
 from mer_search.search.resume import KEPT
-from mer_search.search.storage import results
 from mer_search.search.workspace import load_data
 
 PARTIAL = ('subjects = "all"', 'subjects = "1-3"')
@@ -144,7 +144,7 @@ def test_a_search_started_at_its_base_with_its_settings_and_its_first_starting_p
     assert (start.checksum, start.tuning, start.trials) == (second.checksum, second.tuning, ())
     other = start_target(study, "V3NR", [second])
     assert (other.run.train.lr, other.run.train.epochs, other.run.model.stem_width) == (8e-4, 2, 4)
-    (results(study) / KEPT).unlink()
+    Path(study.user_attrs["out"], KEPT).unlink()
     with pytest.raises(DataError, match="the file that the study was made with, writes it anew"):
         start_target(study, "", [second])
 

@@ -1,6 +1,5 @@
 """Disks that are full, folders that move, databases that go away: nothing is lost, and the same call goes on."""
 
-import json
 import shutil
 import socket
 import subprocess
@@ -133,19 +132,6 @@ def test_a_results_folder_that_was_moved_is_gone_on_in_and_a_copy_is_refused(beg
     assert drive(moved, again, executor, 2).epochs == 4 * 2  # the second trial's alone
     assert states(again) == ["COMPLETE"] * 2
     assert trial_target(again, 0).folder == moved.out.resolve() / "confirm" / "trial-0"
-
-
-def test_a_folder_that_was_copied_with_its_database_is_used_and_its_original_is_left_alone(
-    confirmed_folder, mer_search, tmp_path
-):
-    before = sorted(confirmed_folder.rglob("*"))
-    shutil.copytree(confirmed_folder, tmp_path, dirs_exist_ok=True)
-    assert mer_search("report").stdout.strip() == str(tmp_path / "runs" / "small" / "report.html")
-    assert json.loads(mer_search("status", "--json").stdout)["out"] == str(tmp_path / "runs" / "small")
-    done = mer_search("run", "--study-name", "small", "--trials", 3)
-    assert done.exit_code == 0, done.output
-    assert (tmp_path / "runs" / "small" / "trial-0002" / "config.json").exists()
-    assert sorted(confirmed_folder.rglob("*")) == before
 
 
 def test_two_runs_never_write_one_results_folder(tmp_path, make_search):

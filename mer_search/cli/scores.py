@@ -59,7 +59,8 @@ def verify(ctx: click.Context, given: Given, folder: Path | None) -> None:
 
 def _checked(given: Given, folder: Path | None) -> "Checked":
     from mer_search.confirmation.verify import verify_confirmation, verify_study, verify_trial
-    from mer_search.search.storage import find_study, mark_of, open_storage
+    from mer_search.search.resume import mark_of
+    from mer_search.search.storage import find_study, open_storage
 
     if folder is None:
         return verify_study(given.study())

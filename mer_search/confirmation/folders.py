@@ -7,7 +7,7 @@ import optuna
 
 from mer_search.confirmation.summary import Summary, read_summary
 from mer_search.errors import UsageError
-from mer_search.search.storage import attributes_of, ranked_trials, results
+from mer_search.search.storage import ranked_trials, results
 
 
 def confirmations(study: optuna.Study) -> dict[int, Path]:
@@ -24,7 +24,7 @@ def other_confirmations(study: optuna.Study) -> dict[Path, Summary]:
 
 def _finished(study: optuna.Study, name: str) -> list[tuple[int, Path]]:
     """The trial and the folder of each confirmation that was carried to its end, whose folder has such a name."""
-    found = [path.parent for path in (Path(attributes_of(study)["out"]) / "confirm").glob("trial-*/summary.json")]
+    found = [path.parent for path in (Path(study.user_attrs["out"]) / "confirm").glob("trial-*/summary.json")]
     matches = [(re.fullmatch(name, folder.name), folder) for folder in found]
     return sorted((int(match[1]), folder) for match, folder in matches if match)
 

@@ -15,11 +15,6 @@ def studies_by_age(storage: BaseStorage) -> dict[str, dict[str, Any]]:
     return {study.study_name: study.user_attrs for study in every}
 
 
-def url_of(study: optuna.Study) -> str:
-    """The URL of the database that a study is in; "" of another storage."""
-    return str(getattr(getattr(study._storage, "_backend", study._storage), "url", ""))
-
-
 def wait_again(study: optuna.Study, trial: FrozenTrial | Trial) -> None:
     """Let a trial that was interrupted wait: the next `ask` takes it up under its own number, with its values."""
     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)

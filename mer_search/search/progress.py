@@ -7,14 +7,14 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mer_search.search.storage import NOT_TRIED, TAKEN_FROM, attributes_of, best_trial, final_scores, score
+from mer_search.search.storage import NOT_TRIED, TAKEN_FROM, best_trial, final_scores, score
 
 STATE_WORDS = {TrialState.PRUNED: "infeasible", TrialState.FAIL: "failed"}  # where they are not Optuna's
 
 
 def progress_of(study: optuna.Study) -> dict[str, Any]:
     """How far a study is, as one JSON document."""
-    trials, facts = study.get_trials(deepcopy=False), attributes_of(study)
+    trials, facts = study.get_trials(deepcopy=False), study.user_attrs
     taken = len(facts.get(TAKEN_FROM, {}).get("trials", ()))  # the first ones, which were trained elsewhere
     spent = [trial.user_attrs["fold_epochs"] for trial in trials[taken:] if "fold_epochs" in trial.user_attrs]
     best, front = best_trial(study), study.best_trials if len(study.directions) > 1 else []

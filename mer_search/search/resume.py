@@ -10,11 +10,12 @@ from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.files import RUNS
 from mer_search.search import space
 from mer_search.search.space import StudyFile
-from mer_search.search.storage import MARK, NOT_COUNTED, mark_of, results
+from mer_search.search.storage import NOT_COUNTED, results
 from mer_search.search.trial import Search
 from mer_search.search.workspace import chosen_data
 
 KEPT = "study.toml"  # a file in a study's folder: the file that it was made with
+MARK = "study.id"  # a file in a study's folder, by which it is known wherever it was moved
 MUST_AGREE = {  # attribute: what a study was made with, if it differs, and what to do; {} is the study's
     "digest": ("another space or settings", "undo the change"),
     "task": ("another task", "give --task {}"),
@@ -26,6 +27,14 @@ MUST_AGREE = {  # attribute: what a study was made with, if it differs, and what
     "subjects": ("other subjects", "undo the change"),
     "seed": ("another seed", "give --seed {}"),
 }  # fmt: skip
+
+
+def mark_of(folder: Path) -> str:
+    """The mark of the study whose folder this is; "" if it is no study's."""
+    try:
+        return (folder / MARK).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def folder_of(facts: Mapping[str, Any], study_name: str, out: Path) -> Path:

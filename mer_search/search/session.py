@@ -19,7 +19,7 @@ from mer_search.search.finals import Final, run_finals
 from mer_search.search.resume import check_agrees, folder_of, read_kept
 from mer_search.search.scheduler import Scheduler
 from mer_search.search.space import StudyFile, load
-from mer_search.search.storage import attributes_of, ended, find_study, only_writer, open_storage
+from mer_search.search.storage import ended, find_study, only_writer, open_storage
 from mer_search.search.study import Event, open_study, restore, run
 from mer_search.search.trial import Search
 from mer_search.search.workspace import Progress, chosen_data, find_data, load_data, silent
@@ -107,9 +107,9 @@ def search_of(
         file = file or _default_file(data, device, on_choice)
         name = study_name or file.name
         with suppress(UsageError, StorageError):  # whatever is wrong is told where the study is opened
-            there = attributes_of(find_study(open_storage(storage), name))
+            there = find_study(open_storage(storage), name).user_attrs
     else:
-        name, there = study_name, attributes_of(find_study(open_storage(storage), study_name))
+        name, there = study_name, find_study(open_storage(storage), study_name).user_attrs
     results = folder_of(there, name, out) if there else out / name
     file = file or read_kept(results, there["study_file"])
     if there:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from mer_search.errors import DataError, StorageError, UsageError
 from mer_search.files import STORAGE, disk
-from mer_search.search.optuna_internals import studies_by_age, url_of
+from mer_search.search.optuna_internals import studies_by_age
 
 BACKENDS = ("sqlite", "postgresql", "mysql")
 INSTALL = {"postgresql": "pip install 'psycopg[binary]'", "mysql": "pip install pymysql"}
@@ -35,7 +35,6 @@ LETTERS = 60  # of a study's name
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 FINALS = "finals"  # attribute of a study: trial -> UF1 with each further seed (see finals)
 FINALS_OVER = "finals_over"  # attribute of a study: whether no finals are to come
-MARK = "study.id"  # a file in a study's folder, by which it is known wherever it was moved
 NOT_COUNTED = "not_counted"  # attribute of a study: classes of which its subjects have no clip
 TAKEN_FROM = "taken_from"  # attribute of a study: that whose trials it began with, and their numbers
 NOT_TRIED = "foretold_by"  # attribute of a trial that was not tried (see memory_limit)
@@ -288,28 +287,9 @@ def ended(study: optuna.Study) -> int:
     return sum(map(has_ended, study.get_trials(deepcopy=False)))
 
 
-def mark_of(folder: Path) -> str:
-    """The mark of the study whose folder this is; "" if it is no study's."""
-    try:
-        return (folder / MARK).read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-def attributes_of(study: optuna.Study) -> dict[str, Any]:
-    """A study's attributes. If its results folder lies beside its database's file, as where both were copied or moved
-    together, `out` is that one, and else the one that the study was told."""
-    facts, file = study.user_attrs, _sqlite_file(url_of(study))
-    if file and "mark" in facts:
-        beside = file.resolve().parent.joinpath(*Path(facts["out"]).parts[-2:])
-        if mark_of(beside) == facts["mark"]:
-            facts["out"] = str(beside)
-    return facts
-
-
 def results(study: optuna.Study) -> Path:
-    """The study's results folder, as `attributes_of` has it; DataError if it is not there."""
-    out = Path(attributes_of(study)["out"])
+    """The study's results folder; DataError if it is not there."""
+    out = Path(study.user_attrs["out"])
     if not out.is_dir():
         raise DataError(
             f"study {study.study_name!r} must have its results in {out}, but there is no such folder; if it was moved, "

@@ -33,10 +33,10 @@ from mer_search.errors import (
 from mer_search.files import REFUSALS, disk, sweep, write_whole
 from mer_search.search.memory_limit import BYTES, training_bytes
 from mer_search.search.optuna_internals import prune_without_value, wait_again
-from mer_search.search.resume import KEPT, check_agrees, check_folder, file_of
+from mer_search.search.resume import KEPT, MARK, check_agrees, check_folder, file_of
 from mer_search.search.samplers import sampler
 from mer_search.search.scheduler import Job, Scheduler, Want, list_job
-from mer_search.search.storage import MARK, TAKEN_FROM, attributes_of, has_ended, ran_to_its_end
+from mer_search.search.storage import TAKEN_FROM, has_ended, ran_to_its_end
 from mer_search.search.takeover import begin, contained
 from mer_search.search.trial import SEED, TOLD, Evaluation, Search, evaluation_job, failed_job, forget_folds, repeats
 from mer_search.search.workspace import Progress as LoadProgress
@@ -78,7 +78,7 @@ def open_study(
             f"trials can be taken into a new study only, but {name!r} is there already; give another --study-name, or "
             "leave out --from"
         )
-    check_agrees(name, attributes_of(study), search.attributes, search.file.text)
+    check_agrees(name, study.user_attrs, search.attributes, search.file.text)
     for key in ("out", "data"):  # which may have been moved
         if study.user_attrs[key] != search.attributes[key]:
             study.set_user_attr(key, search.attributes[key])
