@@ -149,7 +149,7 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     proxy = json.loads(mer_search("status", "--json").stdout)["proxy"]
     assert (proxy["trials"], proxy["ci95"]) == ([0, 1], None)
     shown = " ".join(mer_search("status").stdout.split())
-    assert "too few to tell" in shown and "; tuning subjects: sub01, sub02, sub03, sub04 " in shown
+    assert "too few to tell" in shown and " tuning subjects: sub01, sub02, sub03, sub04 " in shown
     ranked = mer_search("subjects", "rank")
     assert "subjects = " in ranked.stdout.splitlines()[-1]
     assert "in a study on it, their figures are not leak-free" in " ".join(ranked.stdout.split())

@@ -110,7 +110,7 @@ def test_folds_are_shared_with_a_confirmation_and_what_was_right_is_counted_by_s
     assert len(trained) == before
     assert (found.subjects, found.clips_by_subject) == (("sub02", "sub03"), {"sub02": 6, "sub03": 6})
     assert (found.dataset, found.synthetic) == ("MEGC 2019 flow images, 3 classes", False)
-    matrices = comparing.tail_matrices(load_folds(job.store), job.seeds, job.subjects)
+    matrices = comparing.tail_matrices(load_folds(job.store).values(), job.seeds, job.subjects)
     assert found.networks[0].uf1_by_seed == tuple(uf1(matrices.sum(1)))
     right = np.trace(matrices, axis1=-2, axis2=-1).mean(0)
     assert found.networks[0].n_correct_by_subject == dict(zip(found.subjects, right, strict=True))

@@ -40,7 +40,7 @@ def test_what_is_configured_is_what_is_said():
     for words in (
         "246 clips of 26 subjects in 5 classes",
         "gave 2 maps a clip",
-        "denoised (non-local means, h = 4) and masked by a template first",
+        "Frames were denoised (non-local means, h = 4), resized to 224 x 224 pixels, masked by a template first.",
         "trained for 40 epochs with AdamW",
         "the sigmoid focal loss, classes weighted by their clips to the power of -0.5",
         "A clip's probabilities are the mean over it and its mirror image.",

@@ -97,6 +97,14 @@ def test_a_class_that_does_not_count_is_named():
     assert "no clip is of it: b (among other, tuning)." in legend(lacking)
 
 
+def test_a_correction_of_few_people_and_a_choice_that_is_not_taken_back_are_told():
+    found = SUMMARY.uf1_bbc
+    assert "may err" not in legend(SUMMARY) and "takes nothing back" not in legend(SUMMARY)
+    few = found.model_copy(update={"n_subjects": 9, "best_trial_uf1": found.cross_fitted.uf1})
+    told = legend(SUMMARY.model_copy(update={"uf1_bbc": few}))
+    assert "Of fewer than 10 subjects that correction may err" in told and "takes nothing back" in told
+
+
 def test_what_the_leaking_rule_adds_is_said_in_points():
     leaking = summary_with(rules=ALONE | {"best_test_epoch": {"all": SCORE | {"uf1": 0.68}}})
     assert "would add +8.0 points (UF1 0.600 -> 0.680)" in gap(leaking)
@@ -252,7 +260,7 @@ def test_the_first_verdict_is_on_the_baselines_and_is_the_conclusion(all, other,
     alone = "On the 16 subjects that the search never scored, beside the better baseline (logistic reg.): UF1 0.600 and"
     assert (alone in verdict.text) == (other is not None)
     assert "never scored: UF1 0.600 and 0.550." in conclusion(SUMMARY)  # of the same baseline
-    start = summary_with(against_baseline={"all": BESIDE, "other": BESIDE | HIDDEN}, is_start=True)
+    start = summary_with(against_baseline={"all": BESIDE, "other": BESIDE | HIDDEN}, given=True)
     assert verdicts(start)[0].lead.endswith("Yes.")  # the search did not choose it
     assert verdicts(summary_with(leaks=True))[0].lead.endswith("Cannot be told.")
     assert verdicts(summary_with(against_baseline={}))[0].lead.endswith("Not asked.")
@@ -260,7 +268,7 @@ def test_the_first_verdict_is_on_the_baselines_and_is_the_conclusion(all, other,
 
 def test_without_a_start_to_compare_with_that_is_said_and_a_preset_has_none():
     assert verdicts(SUMMARY)[1].lead.endswith("Not asked.")
-    for changes in ({"n_tuning": 0}, {"is_start": True}):
+    for changes in ({"n_tuning": 0}, {"given": True}):
         found = verdicts(summary_with(**changes))
         assert [each.lead.split("?")[0] for each in found] == ["Beats the baselines", "Does the figure leak"]
 
@@ -270,7 +278,7 @@ def test_without_a_start_to_compare_with_that_is_said_and_a_preset_has_none():
     [
         ({}, "unsure", "On the others, leak-free: UF1 0.600 [0.500-0.700]."),
         ({"n_tuning": 0}, "good", "would add +0.0 points"),
-        ({"is_start": True}, "good", "This network was given before the search, which did not choose it. Picking"),
+        ({"given": True}, "good", "The search did not choose this network. Picking"),
         ({"leaks": True}, "bad", "with the test person in sight"),
     ],
 )

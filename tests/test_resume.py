@@ -8,6 +8,7 @@ import cv2
 import optuna
 import pytest
 from kill_campaign import Campaign
+from optuna.samplers import QMCSampler
 from small import STUDY, drive, silent, states
 
 from mer_search.config import digest
@@ -149,6 +150,16 @@ def test_a_quasi_random_search_draws_a_conditional_axis_anew_for_each_trial():
             drawn.append(trial.suggest_float("gamma", 0, 1))
         study.tell(trial, 0.0)
     assert len(set(drawn)) == len(drawn) > 3
+
+
+def test_a_quasi_random_search_that_is_not_disturbed_draws_what_optunas_own_does():
+    drawn = []
+    for own in (sampler("qmc", 3), QMCSampler(seed=3, scramble=True)):
+        study = optuna.create_study(sampler=own)
+        study.enqueue_trial({"lr": 0.5})
+        study.optimize(lambda trial: trial.suggest_float("lr", 0, 1), 6)
+        drawn.append([trial.params["lr"] for trial in study.trials])
+    assert drawn[0] == drawn[1]
 
 
 def test_a_first_trial_that_was_killed_while_it_was_drawn_begins_no_sequence():

@@ -313,7 +313,7 @@ def test_a_confirmations_own_log_meets_one_with_names(scored, mer_search):
     for pair in (("theirs.csv", "megc_log.txt"), ("megc_log.txt", "theirs.csv")):
         assert scored(*pair)["comparison"]["found"]["pairs"][0]["same"]
     shown = " ".join(mer_search("score", *pair).stdout.split())
-    assert ", the mean of 2 seeds; a search chose the network by the scores of sub01 " in shown
+    assert ", the mean of 2 seeds; a search that scored sub01 chose the network " in shown
     assert "tail, seeds averaged, no epoch selected" in shown
     summary = Summary.model_validate_json(Path("summary.json").read_text())
     Path("summary.json").write_text(summary.model_copy(update={"leaks": True}).to_json())

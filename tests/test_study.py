@@ -262,16 +262,23 @@ def test_a_configuration_tried_again_counts_with_its_mean(storage):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("input.components", "o u"), ("train.lr", 0.5), ("train.lr", "fast")], ids=str
+    ("key", "value", "must"),
+    [
+        ("input.components", "o u", "lie on its axis"),
+        ("train.lr", 0.5, "lie on its axis"),
+        ("train.lr", "fast", "lie on its axis"),
+        ("train.rate", 0.5, "be an axis of the study's space"),
+    ],
+    ids=str,
 )
-def test_a_trial_enqueued_with_a_value_off_its_axis_is_infeasible_and_blocks_nothing(begin, executor, key, value):
+def test_a_trial_enqueued_with_a_value_off_its_axis_is_infeasible_and_blocks_nothing(begin, executor, key, value, must):
     search, study = begin(trials=1)
     study.enqueue_trial({"train.lr": 5e-3, "input.components": "uv"} | {key: value})
     drive(search, study, executor, 3)
     assert states(study) == ["COMPLETE", "PRUNED", "COMPLETE"]
-    assert f"{key} must lie on its axis" in study.trials[1].user_attrs["infeasible"]
+    assert f"{key} must {must}" in study.trials[1].user_attrs["infeasible"]
     (line,) = reason_lines(progress_of(study))
-    assert line.startswith(f"trial   1  infeasible: {key} must lie on its axis")
+    assert line.startswith(f"trial   1  infeasible: {key} must {must}")
 
 
 def test_status_lists_why_the_latest_trials_without_a_result_have_none(begin, mer_search):
@@ -280,9 +287,10 @@ def test_status_lists_why_the_latest_trials_without_a_result_have_none(begin, me
     for state, told in [(pruned, "infeasible")] * 3 + [(failed, "error")] * 3 + [(TrialState.RUNNING, "infeasible")]:
         study.add_trial(optuna.create_trial(state=state, user_attrs={told: "too wide\nand more"}))
     study.add_trial(optuna.create_trial(state=failed))  # by hand
-    lines = [f"  trial   {number}  {'infeasible' if number < 4 else 'failed'}: too wide" for number in range(2, 7)]
+    lines = [f"  trial   {number}  {'infeasible' if number < 4 else 'failed'}: too wide" for number in range(3, 7)]
+    lines.append("  trial   8  failed: by another program")
     shown = mer_search("status", "--storage", "sqlite:///study.db").stdout.splitlines()
-    assert shown[-6:] == [*lines, "  and 1 before them; --json lists all"]
+    assert shown[-6:] == [*lines, "  and 2 before them; --json lists all"]
 
 
 def test_a_trial_that_was_added_by_hand_is_shown(begin):

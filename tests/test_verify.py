@@ -60,6 +60,8 @@ def test_what_was_not_touched_agrees(small, confirmation):
         assert "no differences" in mer_search("verify", folder).stdout
     assert json.loads(mer_search("verify", "--json").stdout) == {"checked": checked.what, "differences": []}
     assert "verify needs the folder of a study" in mer_search("verify", "nowhere", code=2).stderr
+    shutil.copytree(small, "copy")
+    assert "verify needs the folder of the study's results" in mer_search("verify", "copy", code=2).stderr
 
 
 def test_the_headline_is_what_scikit_learn_computes_from_the_log(confirmation):
@@ -81,7 +83,7 @@ def test_what_a_trial_is_compared_with_has_its_groups_and_was_not_chosen_by_the_
         ("tail, leak-free", "1 other"),
     ]
     page = (beside / "report.md").read_text()
-    assert "no epoch selected" not in page and "This network was given before the search" in page
+    assert "no epoch selected" not in page and "The search did not choose this network." in page
     (log,) = json.loads(mer_search("score", beside / "megc_log.txt", "--json").stdout)["logs"]
     assert (log["tuning"], log["other"]) == ([], None)
 
@@ -93,7 +95,7 @@ def test_a_confirmations_own_log_is_scored_as_the_confirmation_is(confirmation):
     for group, found in {"all": log["rules"]["tail"], "other": log["other"]}.items():
         assert list(unlike("", {name: found[name] for name in ("uf1", "ci95")}, tail[group]["averaged"])) == []
     shown = " ".join(mer_search("score", path).stdout.split())
-    assert "; a search chose the network by the scores of sub01, sub02, sub03 " in shown
+    assert "; a search that scored sub01, sub02, sub03 chose the network " in shown
     assert f"the same, leak-free: 1 other subject {log['other']['uf1']:.3f}" in shown
 
 
@@ -159,6 +161,7 @@ CONFIRMATION = {
     "a pair": (_summary(lambda s: s["against_baseline"]["all"].update(p=0.001)), "against_baseline.all.p is 0.001"),
     "the correction": (_summary(lambda s: s["uf1_bbc"].update(uf1=0.99)), r"uf1_bbc.uf1 is 0.99"),
     "the comparison": (_summary(lambda s: s["comparison"].update(winner="V4!")), r"comparison.winner is 'V4!'"),
+    "that a search chose it": (_summary(lambda s: s.update(given=True)), "given is True, but of a trial it is False"),
     "that it does not leak": (_summary(lambda s: s.update(leaks=True)), "leaks is True"),
     "that another leaks": (
         _summary(lambda s: s["comparison"]["networks"][1].update(leaks=True)),

@@ -113,8 +113,8 @@ def confirm(
             terminal.out.print(f"  {result.report()}")
         if preset_name and results[0].confirmation.is_whole:
             folder = shlex.quote(str(results[0].folder))
-            data = f" --data {shlex.quote(str(given.data))}" if given.data else ""
-            terminal.out.print(f"its networks: mer-search predict CLIP --folder {folder}{data}")
+            data = shlex.quote(str(results[0].confirmation.loaded.folder.path))
+            terminal.out.print(f"its networks: mer-search predict CLIP --folder {folder} --data {data}")
 
     given.tell(documents if top else documents[0], show)
 

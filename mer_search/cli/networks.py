@@ -1,7 +1,6 @@
 """Commands about networks: the published ones, weights in files, and those that were confirmed."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from mer_search.files import RANGES
 
 if TYPE_CHECKING:
     from mer_search.inference.predict import Confirmed
-    from mer_search.search.workspace import Progress
 
 FRAME = click.IntRange(min=0)
 
@@ -132,7 +130,7 @@ def predict(
     if len(clips) > 1 and any(each is not None for each in moments):
         raise UsageError(f"--onset, --apex and --offset are of one clip, but got {len(clips)}; call once for each")
     with terminal.bars() as progress:
-        confirmed = _confirmed(given, progress)
+        confirmed = _confirmed(given)
         from mer_search.data.clips import Problem
         from mer_search.data.loose import Moments
         from mer_search.inference import predict as predicting
@@ -163,7 +161,7 @@ def export(given: Given, subject: str | None, out: Path | None, final: bool) -> 
     from mer_search.report import terminal
 
     with terminal.working() as progress:
-        confirmed = _confirmed(given, progress, needs_data=final)
+        confirmed = _confirmed(given, needs_data=final)
         from mer_search.inference.export import export, export_final
         from mer_search.report.predictions import print_exported
 
@@ -174,7 +172,7 @@ def export(given: Given, subject: str | None, out: Path | None, final: bool) -> 
     print_exported(confirmed, written)
 
 
-def _confirmed(given: Given, progress: "Progress", needs_data: bool = True) -> "Confirmed":
+def _confirmed(given: Given, needs_data: bool = True) -> "Confirmed":
     """The networks that are used: those in a folder, or a study's. A wrong name fails before PyTorch is loaded."""
     if given.folder is None and given.data:
         raise UsageError(
@@ -187,14 +185,11 @@ def _confirmed(given: Given, progress: "Progress", needs_data: bool = True) -> "
         raise UsageError(f"--folder must be a confirmation's folder, but there is none at {given.folder}")
     found = given.folder or given.study()
     from mer_search.inference.predict import confirmed_in, find_confirmed
-    from mer_search.search.workspace import chosen_data, find_data
+    from mer_search.search.workspace import chosen_data
 
     if not isinstance(found, Path):
         return find_confirmed(found, given.trial)
-    confirmed, data = confirmed_in(found.resolve(), Path()), chosen_data(given.data)
-    if needs_data and not data and not confirmed.summary.synthetic:
-        raise UsageError(
-            f"--data, or MER_SEARCH_DATA, must be the folder of the clips that {confirmed.summary.title} was "
-            f"confirmed on ({confirmed.summary.dataset})"
-        )
-    return replace(confirmed, data=find_data(data, progress)) if needs_data else confirmed
+    data = chosen_data(given.data)
+    if needs_data and not data:
+        raise UsageError("--folder goes with --data, or MER_SEARCH_DATA: the folder of the clips of that confirmation")
+    return confirmed_in(found.resolve(), data or Path())

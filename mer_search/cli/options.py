@@ -203,7 +203,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {  # that mean the same wherever they
         "--folder",
         type=PATH,
         help="A confirmation's folder instead of a trial, such as "
-        "runs/presets/confirm/V4-58dbfcdf; with --data, unless its clips are the synthetic ones.",
+        "runs/presets/confirm/V4-58dbfcdf; with --data, where its clips are.",
     ),
     "storage": click.option(
         "--storage", envvar="MER_SEARCH_STORAGE", default=STORAGE, show_default=True, help="URL, or MER_SEARCH_STORAGE."

@@ -60,7 +60,7 @@ def verify(ctx: click.Context, given: Given, folder: Path | None) -> None:
 def _checked(given: Given, folder: Path | None) -> "Checked":
     from mer_search.confirmation.verify import verify_confirmation, verify_study, verify_trial
     from mer_search.search.resume import mark_of
-    from mer_search.search.storage import find_study, open_storage
+    from mer_search.search.storage import find_study, open_storage, results
 
     if folder is None:
         return verify_study(given.study())
@@ -79,6 +79,8 @@ def _checked(given: Given, folder: Path | None) -> "Checked":
     if not names:
         raise UsageError(f"{given.storage} must hold the study of {home}, but does not; give its --storage")
     study = find_study(opened, names[0])
+    if results(study).resolve() != home.resolve():
+        raise UsageError(f"verify needs the folder of the study's results, {results(study)}, but {home} is another")
     return verify_trial(study, int(trial[1])) if trial else verify_study(study)
 
 
@@ -97,7 +99,7 @@ def rank(given: Given, folder: Path | None) -> None:
     from mer_search.confirmation.folders import confirmation
     from mer_search.confirmation.scoring import confirmed_folds
     from mer_search.report import terminal
-    from mer_search.report.summaries import subjects_table
+    from mer_search.report.predictions import subjects_table
 
     if folder and (given.trial is not None or given.name):
         raise UsageError("FOLDER takes the place of --trial and --study-name; leave one of them out")

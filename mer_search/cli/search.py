@@ -136,8 +136,8 @@ def status(given: Given) -> None:
             terminal.show(trials.trials_table(opened))
         if facts["pareto_front"]:
             terminal.show(trials.front_table(facts))
-        tuning = f"tuning {facts['leave_out']}s: {', '.join(facts['subjects'])}"
-        terminal.say(f"study {facts['study']}: {trials.state_line(facts)}; {tuning}")
+        terminal.say(f"study {facts['study']}: {trials.state_line(facts)}")
+        terminal.say(f"tuning {facts['leave_out']}s: {', '.join(facts['subjects'])}")
         for line in trials.reason_lines(facts):
             terminal.say(f"  {line}")
         if trusted:

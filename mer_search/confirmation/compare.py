@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -18,7 +18,6 @@ from mer_search.evaluation.metrics import Interval, Ints, fold_confusion, tail, 
 from mer_search.evaluation.predictions import Predictions
 from mer_search.evaluation.statistics import holm, paired_interval, permutation_p, uf1_interval
 from mer_search.files import write_whole
-from mer_search.training.fold_store import Key
 
 SIGNIFICANT = 0.05
 FOLDER = "compare"  # of kept comparisons, in the folder for results
@@ -36,17 +35,17 @@ class Contestant(NamedTuple):
     leaks: bool = False  # whether training looked at the test person
 
 
-def tail_matrices(folds: Mapping[Key, Predictions], seeds: Sequence[int], subjects: Sequence[str]) -> Ints:
+def tail_matrices(folds: Iterable[Predictions], seeds: Sequence[int], subjects: Sequence[str]) -> Ints:
     """The (M, S, K, K) confusion matrices of these seeds and subjects under the tail rule."""
-    return np.array([[fold_confusion(folds[seed, subject], tail) for subject in subjects] for seed in seeds])
+    of = {(fold.seed, fold.subject): fold for fold in folds}
+    return np.array([[fold_confusion(of[seed, subject], tail) for subject in subjects] for seed in seeds])
 
 
 def compare(jobs: Sequence[Confirmation], folds: Sequence[Sequence[Predictions]]) -> Comparison:
     """The comparison of confirmations on the same subjects and seeds, from all their folds."""
     met, first, folder = [], jobs[0], jobs[0].loaded.folder
     for job, trained in zip(jobs, folds, strict=True):
-        by_key = {(fold.seed, fold.subject): fold for fold in trained}
-        matrices = tail_matrices(by_key, job.seeds, job.subjects)
+        matrices = tail_matrices(trained, job.seeds, job.subjects)
         run = job.loaded.run
         met.append(Contestant(job.target.title, digest(run), matrices, job.target.changed, run.leaks))
     tuning = [subject for subject in first.subjects if any(job.tuned[subject] for job in jobs)]

@@ -40,8 +40,8 @@ class Confirmation:
         if must and found != must and not self.is_transfer:
             raise UsageError(
                 f"{self.target.title} must be confirmed on the clips that it was searched on (checksum "
-                f"{must}), but {self.loaded.folder.path} has {found}; give the study's --data and --task, or another "
-                "dataset's"
+                f"{must}), but {self.loaded.folder.path} has {found}; give the study's --data and --task, or the "
+                "--data of another dataset"
             )
         if self.target.trained and not self.is_transfer:
             check_motion(self.target.trained, self.loaded.motion_digest)

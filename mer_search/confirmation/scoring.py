@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mer_search.config import Run, digest
-from mer_search.confirmation.compare import Contestant, paired, tail_matrices
+from mer_search.confirmation.compare import MIN_SUBJECTS, Contestant, paired, tail_matrices
 from mer_search.confirmation.confirm import Confirmation, groups_of
 from mer_search.confirmation.folders import store_of
 from mer_search.confirmation.score import LOG, pooled
@@ -46,7 +46,7 @@ def summarise(confirmation: Confirmation, folds: Sequence[Predictions], progress
         protocol=f"leave-one-{left_out}-out, counts pooled over {left_out}s",
         changed=dict(target.changed),
         tuning_subjects="" if confirmation.is_transfer else target.tuning_subjects,
-        is_start=target.is_start,
+        given=target.given,
         databases=confirmation.databases,
         ties=target.ties,
         seeds=confirmation.seeds,
@@ -65,10 +65,11 @@ def figures(
 ) -> dict[str, Any]:
     """The fields of a summary that can be computed from a run's folds, by seeds and subjects, and the baselines' file;
     `tuned` says of each subject whether the search scored it."""
-    groups, n_classes, subjects = groups_of(tuned, databases), len(run.data.classes), list(tuned)
-    seeds, by_key = sorted({fold.seed for fold in folds}), {(fold.seed, fold.subject): fold for fold in folds}
-    network, plain = tail_matrices(by_key, seeds, subjects), _baselines(file, subjects, n_classes)
-    places = {group: [subjects.index(member) for member in members] for group, members in groups.items()}
+    groups, n_classes, subjects = groups_of(tuned, databases), len(run.data.classes), sorted(tuned)
+    network = tail_matrices(folds, sorted({fold.seed for fold in folds}), subjects)
+    plain = _baselines(file, subjects, n_classes)
+    places = {group: sorted(map(subjects.index, members)) for group, members in groups.items()}
+    in_pairs = ("all",) if len(groups.get("other", ())) < MIN_SUBJECTS else ("all", "other")
     rules = {
         name: {group: _scored(folds, members, rule) for group, members in groups.items()}
         for name, rule in metrics.available(folds, ties).items()
@@ -89,7 +90,7 @@ def figures(
             name: {group: pooled(matrices[which]) for group, which in places.items()}
             for name, matrices in plain.items()
         },
-        "against_baseline": {group: _against_baseline(network, plain, which) for group, which in places.items()},
+        "against_baseline": {group: _against_baseline(network, plain, places[group]) for group in in_pairs},
     }
 
 

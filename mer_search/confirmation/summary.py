@@ -145,13 +145,13 @@ class Summary(Part):
     n_subjects: int
     n_tuning: int  # subjects that the search scored; 0 without a search
     tuning_subjects: str  # as the study file has them, such as "hardest"; "" without a search
-    is_start: bool = False  # whether it is where the search started, which the search did not choose
+    given: bool = False  # whether it stands beside a trial, as the search's start, which did not choose it
     epochs: int
     seeds: tuple[int, ...]
     rules: dict[str, dict[str, RuleScore]]  # rule -> group -> score
     gap: float  # what picking the epoch on the test person adds to UF1
     baselines: dict[str, dict[str, Score]]  # baseline -> group -> score
-    against_baseline: dict[str, Pair] = Field({})  # group -> the network against the better baseline on it
+    against_baseline: dict[str, Pair] = Field({})  # on all and on the other subjects, the better one
     comparison: Comparison | None = None  # with other networks, the first against each
     conclusions: tuple[str, ...] = ()  # of the comparison, in sentences
     databases: dict[str, tuple[str, ...]] = Field({})  # of a composite: its subjects in each
@@ -178,8 +178,8 @@ class Summary(Part):
 
     @property
     def n_chosen_on(self) -> int:
-        """How many subjects the search chose the configuration on: those that it scored, but none for its start."""
-        return 0 if self.is_start else self.n_tuning
+        """How many subjects the search chose the configuration on: those that it scored, if it chose it."""
+        return 0 if self.given else self.n_tuning
 
     @property
     def other_are_easier(self) -> bool:
@@ -189,7 +189,7 @@ class Summary(Part):
     def is_leak_free(self, rule: str, group: str) -> bool:
         """Whether no choice, of epoch or configuration, was made on the subjects of a figure."""
         chosen_on = {"other": 0, **self.tuning_by_database}.get(group, self.n_tuning)
-        return not self.looks(rule) and (self.is_start or not chosen_on)
+        return not self.looks(rule) and (self.given or not chosen_on)
 
     def looks(self, rule: str) -> bool:
         """Whether a figure under a rule is of networks, or epochs, that were chosen by the test person."""

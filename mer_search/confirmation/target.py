@@ -43,11 +43,7 @@ class Target:
     keep: tuple[str, ...] = (LAST,)  # which weights of each fold are kept, of training.loop.KEPT
     leave_out: str = "subject"  # in the search's folds
     changed: Mapping[str, Value] = field(default_factory=dict)  # values of a preset that are not its own
-
-    @property
-    def is_start(self) -> bool:
-        """Whether it is where a search started, or what takes its place: of a study, and none of its trials."""
-        return bool(self.checksum) and self.trained is None
+    given: bool = False  # beside a search's trial, such as its start, which is not what the search puts first
 
     @property
     def short(self) -> str:
@@ -100,7 +96,9 @@ def start_target(study: optuna.Study, preset_name: str, found: Sequence[Target])
         title = "the search's start"
     run = run.model_copy(update={"data": found[0].run.data})
     folder = found[0].folder.with_name(f"against-{digest(run)[:8]}")  # the same configuration has the same folds
-    other = replace(found[0], run=run, title=title, folder=folder, trials=(), trained=None)
+    best = trial_target(study, None).run.model_copy(update={"data": run.data})
+    given = digest(best) != digest(run)
+    other = replace(found[0], run=run, title=title, folder=folder, trials=(), trained=None, given=given)
     return next((target for target in found if digest(target.run) == digest(run)), other)
 
 

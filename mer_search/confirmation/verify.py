@@ -172,6 +172,8 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     for name in LATER_FIELDS:
         if not getattr(summary, name):
             del found[name]
+    if summary.given and not store.name.startswith("against-"):
+        yield f"summary.json: given is True, but of a trial it is False; {again}"
     try:
         if summary.uf1_bbc:
             found["uf1_bbc"] = _corrected(folder, summary.uf1_bbc)
@@ -213,7 +215,7 @@ def _comparison(store: Path, told: Comparison, tuned: Mapping[str, bool], classe
     met = []
     for network in told.networks:
         run, folds = _folds_of(network.digest, store, keys)
-        matrices = tail_matrices(folds, told.seeds, told.subjects)
+        matrices = tail_matrices(folds.values(), told.seeds, told.subjects)
         met.append(Contestant(network.name, network.digest, matrices, network.changed, run.leaks))
     tuning = [subject for subject in told.subjects if tuned[subject]]
     found = comparison(met, told.subjects, told.seeds, tuning, classes, told.dataset, told.synthetic)

@@ -60,7 +60,7 @@ def print_check(folder: Folder) -> None:
     for problem in sorted(folder.problems, key=lambda problem: problem.clip):
         out.print(f"- {problem}")
     unusable = {problem.clip for problem in folder.problems if not problem.usable}
-    told = f"{plural(len(folder.problems), 'problem')}, {plural(len(unusable), 'clip')} left out"
+    told = plural(len(folder.problems), "problem") + (f", {plural(len(unusable), 'clip')} left out" if unusable else "")
     say(told if folder.problems else "no problems")
     if lost := facts["subjects_without_clips"]:
         say(f"No clip is left of {', '.join(lost)}.")

@@ -115,4 +115,4 @@ def print_left_out(search: Search, study: optuna.Study) -> None:
     """Which of a search's best trials got no further seed in its finals."""
     held, others = study.user_attrs.get(FINALS, {}), [str(trial.number) for trial in finalists(search, study)[1:]]
     if out := [number for number in others if number not in held]:
-        note(f"finals: of the best trials, {' and '.join(out)} lay clearly behind, and got no further seed")
+        note(f"finals: of the best trials, trial {' and '.join(out)} lay clearly behind, and got no further seed")

@@ -92,8 +92,8 @@ def _motion(run: Run) -> str:
     points = FRAMES[run.frames.maps].format(middle="apex" if run.frames.middle == "apex" else "middle frame")
     pairs = "each of these and the next" if run.frames.pairs == "consecutive" else "the onset and each of the others"
     denoised = f"denoised (non-local means, h = {run.prep.denoise:g})" if run.prep.denoise else ""
-    prepared = " and ".join(filter(None, (denoised, MASKS[run.prep.mask])))
-    frames = f" Frames were {prepared} first." if prepared else ""
+    resized = f"resized to {run.prep.size} x {run.prep.size} pixels"
+    frames = f" Frames were {', '.join(filter(None, (denoised, resized, MASKS[run.prep.mask])))} first."
     maps = plural(run.frames.maps, "map")
     motion = (
         f"Of a clip we took {points}. {FLOWS[run.flow.method]} between {pairs} gave {maps} a clip at {run.flow.size} x "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mer_search.confirmation.difficulty import Ranked
 from mer_search.confirmation.score import AS_GIVEN, LogComparison, LogScore, ScoredLog
 from mer_search.data.clips import Problem
 from mer_search.evaluation.folds import EVERYBODY
@@ -41,7 +42,8 @@ def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction |
 def _say_which(confirmed: Confirmed, what: str) -> None:
     """Whose networks are used, how good they were, and which others there are."""
     found = confirmed.summary
-    say(f"{found.title}, confirmed with UF1 {found.tail.uf1:.3f}{' (LEAKS)' * found.leaks}: {found.dataset}, {what}")
+    together = " with its seeds averaged" * (len(found.seeds) > 1) + " (LEAKS)" * found.leaks
+    say(f"{found.title}, confirmed with UF1 {found.tail.averaged.uf1:.3f}{together}: {found.dataset}, {what}")
     if confirmed.others:
         say(f"Also confirmed: {', '.join(confirmed.others)}; --trial takes another.")
 
@@ -114,9 +116,9 @@ def print_logs(scored: Sequence[ScoredLog], compared: LogComparison | None) -> N
     for each in scored:
         subjects = next(iter(each.rules.values())).subjects
         own = f", the mean of {plural(each.seeds, 'seed')}" if each.seeds else ""
-        own += f"; a search chose the network by the scores of {', '.join(each.tuning)}" if each.tuning else ""
+        own += f"; a search that scored {', '.join(each.tuning)} chose the network" if each.tuning else ""
         say(f"{each.name}: {plural(each.n_clips, 'clip')} of {plural(len(subjects), 'subject')}{own}")
-        called = {_called(rule, it): it for rule, it in each.rules.items()}
+        called = {_called(each, rule): it for rule, it in each.rules.items()}
         if each.other:
             title = "the same (LEAKS)" if each.other.leaks else "the same, leak-free"
             called[f"{title}: {plural(len(each.other.subjects), 'other subject')}"] = each.other
@@ -128,9 +130,10 @@ def print_logs(scored: Sequence[ScoredLog], compared: LogComparison | None) -> N
         _print_comparison(compared, *scored)
 
 
-def _called(rule: str, score: LogScore) -> str:
-    """A rule, and whether it chose an epoch by the test person; nothing of that where it is not known."""
-    return TITLES[rule] + {True: " (LEAKS)", False: ", no epoch selected", None: ""}[score.leaks]
+def _called(scored: ScoredLog, rule: str) -> str:
+    """A rule, and what was chosen by the test person; nothing of that where it is not known."""
+    honest = ", leak-free" if scored.seeds and not scored.tuning else ", no epoch selected"
+    return TITLES[rule] + {True: " (LEAKS)", False: honest, None: ""}[scored.rules[rule].leaks]
 
 
 def _print_details(scored: ScoredLog) -> None:
@@ -140,7 +143,7 @@ def _print_details(scored: ScoredLog) -> None:
     for name, counts in zip(scored.classes, first.confusion, strict=True):
         shares = (f"{count} ({count / max(1, sum(counts)):.0%})" for count in counts)
         by_class.append((f"{name} {scored.names.get(name, '')}".strip(), *shares, sum(counts)))
-    caption = f"{_called(rule, first)}: clips, and their share of the row's."
+    caption = f"{_called(scored, rule)}: clips, and their share of the row's."
     show(Table(("truth \\ predicted", *scored.classes, "clips"), by_class, caption))
     show(_subject_table(first, leaking))
     say(
@@ -188,3 +191,13 @@ def _print_comparison(compared: LogComparison, first: ScoredLog, second: ScoredL
             f"How the epochs of {' and '.join(unknown)} were chosen is not known: a choice on the test person would "
             "be part of the difference."
         )
+
+
+def subjects_table(rows: Sequence[Ranked], title: str) -> Table:
+    """Subjects, the hardest first."""
+    cells = [(row.subject, row.clips, row.log_loss, f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows]
+    caption = (
+        "log-loss: under the tail rule, mean over seeds, of a clip; sum: of all its clips, by which subjects are "
+        "ranked. errors: share of all subjects' errors."
+    )
+    return Table(("subject", "clips", "log-loss", "sum", "errors"), cells, caption, title=title)

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from mer_search.config import Value
 from mer_search.confirmation.summary import NAMED_VALUES, Comparison, Estimate, Pair, Score, Summary
 from mer_search.evaluation.metrics import LEAKS, tail_epochs
 from mer_search.report.document import Block, Table, Text, Tone, decimals
 from mer_search.report.terminal import interval, not_counted, plural
-
-if TYPE_CHECKING:  # it loads torch, which `status` does without
-    from mer_search.confirmation.difficulty import Ranked
 
 RULE_TITLES = {
     "tail": "tail",
@@ -21,7 +18,8 @@ RULE_TITLES = {
 }
 BASELINE_TITLES = {"logistic_regression": "baseline: logistic reg.", "rbf_svm": "baseline: RBF SVM"}
 SYNTHETIC = Text("These clips are synthetic: no figure here says anything about real faces.", "unsure", "Synthetic.")
-START = "This network was given before the search, which did not choose it."
+ENOUGH = 10  # tuning subjects, from which the corrected best trial is about right (docs/evaluation.md)
+NOT_CHOSEN = "The search did not choose this network."
 AnyScore = TypeVar("AnyScore", bound=Estimate)
 
 
@@ -41,7 +39,7 @@ def title(summary: Summary, rule: str, group: str) -> str:
 
 def group_title(summary: Summary, group: str) -> str:
     """How a group of subjects is called: "all" by what they are to the search, where that is the same of all."""
-    if group == "all" and summary.tuning_subjects and summary.n_tuning in (0, summary.n_subjects):
+    if group == "all" and summary.tuning_subjects and not summary.given and summary.n_tuning in (0, summary.n_subjects):
         group = "tuning" if summary.n_tuning else "other"
     return f"{group}, easier" if group == "other" and summary.other_are_easier else group
 
@@ -76,12 +74,20 @@ def legend(summary: Summary) -> str:
         (by_database, "Leave-one-database-out: no network saw a clip of the database that it is tested on."),
         (several, "seeds averaged: of the seeds' mean probability, which predict and export give."),
         (summary.n_chosen_on, f"no epoch selected: but the configuration was chosen by {scores} these subjects."),
-        (summary.is_start, START),
+        (summary.given, NOT_CHOSEN),
         (has_other, f"other: the subjects that the search never scored{easier}."),
         (
             summary.uf1_bbc,
             "corrected, cross-fitted: by BBC-CV over the search's trials, and the best of each half of the subjects "
             "scored on the other half; of one seed, finals aside.",
+        ),
+        (
+            summary.uf1_bbc and summary.uf1_bbc.n_subjects < ENOUGH,
+            f"Of fewer than {ENOUGH} subjects that correction may err by more than it takes back.",
+        ),
+        (
+            summary.uf1_bbc and summary.uf1_bbc.cross_fitted.uf1 == summary.uf1_bbc.best_trial_uf1,
+            "Here one trial was the best of both halves, so that cross-fitting takes nothing back.",
         ),
         (summary.leaks, "LEAKS, all rules: training had the test person in sight, as in the public code."),
         (
@@ -179,13 +185,12 @@ def _against_baselines(summary: Summary) -> Text:
     if not pairs:
         said = "an earlier version wrote this; the same `mer-search confirm` sets it beside the baselines in pairs."
         return Text(f"{summary.title}: {said}", "unsure", f"{question} Not asked.")
-    chosen = f"{summary.n_tuning} of these {plural(summary.n_subjects, 'subject')}" if summary.n_chosen_on else ""
-    tone, answer, said = _better(summary.title, _beside(pairs["all"]), pairs["all"], chosen, pairs.get("other"))
+    chosen, on_all, on_other = _share(summary.n_chosen_on, summary.n_subjects), pairs["all"], pairs.get("other")
+    tone, answer, said = _better(summary.title, _better_baseline(on_all), on_all, chosen, on_other)
     lines = [said]
-    if alone := pairs.get("other"):
-        never = plural(summary.n_subjects - summary.n_tuning, "subject")
-        another = f", beside {_beside(alone)}" * (alone.second != pairs["all"].second)
-        lines.append(f"On the {never} that the search never scored{another}: {alone.numbers}.")
+    if on_other:
+        another = f", beside {_better_baseline(on_other)}" * (on_other.second != on_all.second)
+        lines.append(_never(summary.n_subjects - summary.n_tuning, another, on_other))
     if len(summary.seeds) > 1:
         lines.append(f"Its {len(summary.seeds)} seeds averaged reach {score.averaged.uf1:.3f}.")
     columns = zip(*score.confusion, strict=True)
@@ -195,13 +200,22 @@ def _against_baselines(summary: Summary) -> Text:
     return Text(" ".join(lines), tone, f"{question} {answer}")
 
 
-def _beside(pair: Pair) -> str:
+def _better_baseline(pair: Pair) -> str:
     return f"the better baseline ({BASELINE_TITLES[pair.second].removeprefix('baseline: ')})"
 
 
-def _better(found: str, other: str, pair: Pair, chosen: str, alone: Pair | None) -> tuple[Tone, str, str]:
+def _share(number: int, of: int) -> str:
+    return f"{number} of these {plural(of, 'subject')}" if number else ""
+
+
+def _never(number: int, beside: str, on_other: Pair) -> str:
+    """What a pair shows on the subjects that had no part in choosing."""
+    return f"On the {plural(number, 'subject')} that the search never scored{beside}: {on_other.numbers}."
+
+
+def _better(found: str, other: str, pair: Pair, chosen: str, on_other: Pair | None) -> tuple[Tone, str, str]:
     """Whether the first of a pair is better: a tone, the answer, and what shows it. The first was `chosen` by the
-    scores of some of the subjects, if any; `alone` is the same pair on the others."""
+    scores of some of the subjects, if any; `on_other` is the same pair on the others."""
     if pair.same:
         return "bad", "No.", f"{found} does NOT differ from {other}: the same confusion matrix for every subject."
     if pair.difference <= 0:
@@ -209,7 +223,7 @@ def _better(found: str, other: str, pair: Pair, chosen: str, alone: Pair | None)
         return "bad", worse[0], f"{found} is {worse[1]} than {other}: {pair.numbers}."
     if not pair.shown:
         return "unsure", "Not shown.", f"{found} is NOT shown to be better than {other}: {pair.numbers}."
-    if not chosen or (alone and alone.shown and alone.difference > 0):
+    if not chosen or (on_other and on_other.shown and on_other.difference > 0):
         return "good", "Yes.", f"{found} is better than {other}: {pair.numbers}."
     said = f"{found} is better than {other}, but it was chosen by the scores of {chosen}: {pair.numbers}."
     return "unsure", "Not clearly.", said
@@ -231,9 +245,9 @@ def _leak(summary: Summary) -> Text:
     if summary.leaks:
         return Text("These networks were trained with the test person in sight.", "bad", f"{question} Yes.")
     if summary.is_leak_free("tail", "all"):
-        said = START if summary.is_start else "No choice was made by the test people's clips."
+        said = NOT_CHOSEN if summary.given else "No choice was made by the test people's clips."
         return Text(f"{said} {gap(summary)}", "good", f"{question} No.")
-    chosen = f"by the scores of {summary.n_tuning} of these {summary.n_subjects} subjects"
+    chosen = f"by the scores of {_share(summary.n_tuning, summary.n_subjects)}"
     alone = f" On the others, leak-free: UF1 {other.uf1:.3f} [{interval(other.ci95)}]." if other else ""
     said = f"No epoch was selected, but the configuration was chosen {chosen}.{alone} {gap(summary)}"
     return Text(said, "unsure", f"{question} In part.")
@@ -268,13 +282,12 @@ def comparison_lines(comparison: Comparison, trials: int = 1) -> list[str]:
 
 
 def _of(comparison: Comparison) -> str:
-    return f"{len(comparison.tuning)} of these {plural(len(comparison.subjects), 'subject')}"
+    return _share(len(comparison.tuning), len(comparison.subjects))
 
 
 def _on_other(comparison: Comparison, pair: Pair) -> list[str]:
-    """What a pair shows on the subjects that had no part in choosing."""
-    never, alone = plural(len(comparison.other), "subject"), comparison.on_other(pair)
-    return [f"On the {never} that the search never scored: {alone.numbers}."] if alone else []
+    on_other = comparison.on_other(pair)
+    return [_never(len(comparison.other), "", on_other)] if on_other else []
 
 
 def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
@@ -282,8 +295,7 @@ def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
     start, pair = comparison.start, comparison.against_start
     if start is None or pair is None:
         return "bad", "No.", [f"The search found NOTHING better than where it started: {start} is where it started."]
-    chosen = _of(comparison) if comparison.tuning else ""
-    tone, answer, said = _better(pair.first, start, pair, chosen, comparison.on_other(pair))
+    tone, answer, said = _better(pair.first, start, pair, _of(comparison), comparison.on_other(pair))
     return tone, answer, [said, *_on_other(comparison, pair)]
 
 
@@ -337,13 +349,3 @@ def others_table(confirmed: Mapping[Path, Summary]) -> Table:
     )
     head = ("folder", "dataset", "estimate", "subjects", "UF1", "95 %", "baseline")
     return Table(head, rows, caption, left=3, title="Confirmed on other data, or with other folds")
-
-
-def subjects_table(rows: "Sequence[Ranked]", title: str) -> Table:
-    """Subjects, the hardest first."""
-    cells = [(row.subject, row.clips, row.log_loss, f"{row.total:.2f}", f"{row.errors:.1%}") for row in rows]
-    caption = (
-        "log-loss: under the tail rule, mean over seeds, of a clip; sum: of all its clips, by which subjects are "
-        "ranked. errors: share of all subjects' errors."
-    )
-    return Table(("subject", "clips", "log-loss", "sum", "errors"), cells, caption, title=title)

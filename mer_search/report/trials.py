@@ -78,8 +78,9 @@ def trials_table(study: optuna.Study, rows: int = 10) -> Table:
     ]
     head, strong = ("trial", "values", "UF1", "finals", "confirmed", "folds", "GFLOP"), 0 if whole else None
     caption = (
-        f"The best first: {in_finals}by UF1{', of what was tried again the mean over its trials' if repeated else ''}; "
-        "last, those that were stopped early, with an estimate (~). The best of many looks better than it is. "
+        f"The best first: {in_finals}by UF1{', of what was tried again the mean over its trials' * repeated}"
+        f"{'; last, those that were stopped early, with an estimate (~)' * bool(stopped)}. "
+        "The best of many looks better than it is. "
         f"{not_counted(study.user_attrs.get(NOT_COUNTED, ()))}".strip()
     )
     title = f"{study.study_name}: {study.user_attrs['dataset']}"

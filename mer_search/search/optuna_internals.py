@@ -30,12 +30,9 @@ class NumberedQMCSampler(QMCSampler):
     again as it was if it was killed meanwhile; Optuna's own takes the next place whenever it draws."""
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        self._place = trial.number - 1  # the first trial is no part of the sequence
         before = study.get_trials(deepcopy=False)[: trial.number]
         return next((dict(each.distributions) for each in before if each.distributions), {})
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._place = max(0, trial.number - 1)  # the first trial is no part of the sequence
-        super().before_trial(study, trial)
 
     def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
         return self._place

@@ -39,9 +39,9 @@ def progress_of(study: optuna.Study) -> dict[str, Any]:
 
 def reason_of(trial: FrozenTrial) -> str:
     """Why a trial has no result, in one line: "infeasible: ..." or "failed: ..."; "" of any other."""
-    text = trial.user_attrs.get("infeasible", trial.user_attrs.get("error"))
-    if text is None or trial.state not in STATE_WORDS:
+    if trial.state not in STATE_WORDS:
         return ""
+    text = trial.user_attrs.get("infeasible", trial.user_attrs.get("error", "by another program"))
     first, *_ = text.strip().partition("\n")
     return f"{STATE_WORDS[trial.state]}: {first}"
 

@@ -16,7 +16,7 @@ SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {  # of the study's see
     "tpe": lambda _, own: TPESampler(seed=own, multivariate=True, group=True, n_startup_trials=START_UP),
     "gp": lambda _, own: GPSampler(seed=own, n_startup_trials=START_UP, deterministic_objective=False),
     "random": lambda _, own: RandomSampler(seed=own),
-    # One sequence for the study; a conditional axis is no part of it.
+    # One sequence for the study; an axis that the first trial has not is no part of it.
     "qmc": lambda seed, own: NumberedQMCSampler(
         seed=seed, scramble=True, independent_sampler=RandomSampler(seed=own), warn_independent_sampling=False
     ),

@@ -180,9 +180,11 @@ class StudyFile:
 
     def check(self, values: Mapping[str, Value]) -> None:
         """Raise UsageError unless each value lies on its axis: a trial that was enqueued by hand may have others."""
-        for axis in self.axes:
-            if axis.key in values:
-                axis.check(values[axis.key])
+        axes = {axis.key: axis for axis in self.axes}
+        for key, value in values.items():
+            if key not in axes:
+                raise UsageError(f"{key} must be an axis of the study's space, but is none")
+            axes[key].check(value)
 
     def params_of(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Of values of all axes those of the axes that are sampled, because their conditions hold; UsageError if one
