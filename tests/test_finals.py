@@ -92,7 +92,7 @@ def test_who_lies_clearly_behind_the_leader_is_out(begin, executor, capsys):
     assert worst not in seeds
     live.print_left_out(search, study)
     told = " ".join(capsys.readouterr().err.split())
-    assert told == f"finals: of the best trials, {worst} lay clearly behind, and got no further seed"
+    assert told == f"finals: of the best trials, trial {worst} lay clearly behind, and got no further seed"
     assert set(seeds.values()) == {SEEDS}
     finals = study.user_attrs[FINALS]
     study.set_user_attr(FINALS, finals | {str(worst): [1.0]})  # who left before the last seed, which was bad for all
