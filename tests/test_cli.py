@@ -20,6 +20,7 @@ from small import STUDY, one_line, write_casme2, write_flow_images
 
 from mer_search import cli
 from mer_search.cli import options
+from mer_search.confirmation import difficulty
 from mer_search.data.synthetic import dataset as synthetic
 from mer_search.files import shipped, toml_names
 from mer_search.report.trials import print_next
@@ -78,7 +79,7 @@ def test_the_help_of_each_command_shows_an_example(mer_search, command):
     assert f"mer-search {' '.join(command)}" in result.stdout.split("Example:")[1]
 
 
-def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, tmp_path):
+def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, tmp_path, monkeypatch):
     Path("small.toml").write_text(STUDY.replace("[space]", '"train.focal_gamma" = 1.5\n[space]'))
     done = mer_search("run", "--study", "small.toml", "--data", flow_folder, "--trials", 2)
     assert done.exit_code == 0, done.output
@@ -150,9 +151,11 @@ def test_a_search_its_confirmation_and_what_they_leave(mer_search, flow_folder, 
     assert (proxy["trials"], proxy["ci95"]) == ([0, 1], None)
     shown = " ".join(mer_search("status").stdout.split())
     assert "too few to tell" in shown and " tuning subjects: sub01, sub02, sub03, sub04 " in shown
-    ranked = mer_search("subjects", "rank")
-    assert "subjects = " in ranked.stdout.splitlines()[-1]
-    assert "in a study on it, their figures are not leak-free" in " ".join(ranked.stdout.split())
+    seen = "in a study on it, their figures are not leak-free"
+    for listed in (10, 2):  # all, or some
+        monkeypatch.setattr(difficulty, "SUBJECTS_SHOWN", listed)
+        ranked = mer_search("subjects", "rank").stdout
+        assert "subjects = " in ranked.splitlines()[-1] and (seen in " ".join(ranked.split())) == (listed == 2)
     for trial in (0, 1):
         shown = mer_search("subjects", "rank", "--trial", trial).stdout
         assert f"/trial-{trial}:thehardestfirst" in re.sub(r"\s", "", shown)

@@ -298,9 +298,7 @@ def test_the_networks_of_a_folder_are_used_and_the_other_confirmed_trials_named(
     )
     assert by_folder.exit_code == 0, by_folder.output
     assert by_folder.stdout == by_trial.stdout
-    assert f"trial 0 of small, confirmed with UF1 {of_clips.summary.tail.averaged.uf1:.3f}" in " ".join(
-        by_trial.stdout.split()
-    )
+    assert f"trial 0 of small, confirmed with UF1 {of_clips.summary.tail.uf1:.3f}" in " ".join(by_trial.stdout.split())
     worse = of_clips.folder.with_name("trial-7")
     summary = of_clips.summary.to_json().replace(str(of_clips.summary.tail.uf1), "0.0")
     worse.mkdir()

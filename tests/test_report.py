@@ -99,10 +99,10 @@ def test_a_class_that_does_not_count_is_named():
 
 def test_a_correction_of_few_people_and_a_choice_that_is_not_taken_back_are_told():
     found = SUMMARY.uf1_bbc
-    assert "may err" not in legend(SUMMARY) and "takes nothing back" not in legend(SUMMARY)
+    assert "may err" not in legend(SUMMARY) and "nothing back" not in legend(SUMMARY)
     few = found.model_copy(update={"n_subjects": 9, "best_trial_uf1": found.cross_fitted.uf1})
     told = legend(SUMMARY.model_copy(update={"uf1_bbc": few}))
-    assert "Of fewer than 10 subjects that correction may err" in told and "takes nothing back" in told
+    assert "Of fewer than 10 subjects that correction may err" in told and "took nothing back here" in told
 
 
 def test_what_the_leaking_rule_adds_is_said_in_points():
@@ -163,6 +163,14 @@ def test_whether_a_search_found_something_better_than_its_start_is_said_plainly(
     assert three[1].startswith("On the 3 subjects that the search never scored: ")
     second = verdicts(summary_with(comparison=_comparison(found, start, start="the search's start")))[1]
     assert (second.tone, second.lead) == (tone, f"Better than the search's start? {verdict}")
+
+
+def test_one_that_leaks_is_not_set_beside_one_that_does_not():
+    found = _comparison(FINE, POOR, start="the search's start")
+    leaking = found.networks[0].model_copy(update={"leaks": True})
+    verdict = verdicts(summary_with(comparison=found.model_copy(update={"networks": (leaking, found.networks[1])})))[1]
+    assert (verdict.tone, verdict.lead) == ("unsure", "Better than the search's start? Cannot be told.")
+    assert "trial 7 LEAKS" in verdict.text
 
 
 def test_what_those_show_who_chose_a_trial_is_not_shown_clearly():

@@ -110,10 +110,11 @@ def rank(given: Given, folder: Path | None) -> None:
 
     def show() -> None:
         terminal.show(subjects_table(rows, f"{folder}: the hardest first"))
-        terminal.say(
-            "The list was made from the others' confirmed predictions, too: in a study on it, their figures are not "
-            "leak-free, though called so."
-        )
+        if len(rows) > difficulty.SUBJECTS_SHOWN:
+            terminal.say(
+                "The list was made from the others' confirmed predictions, too: in a study on it, their figures are "
+                "not leak-free, though called so."
+            )
         terminal.out.print(difficulty.study_line(rows))
 
     given.tell([row._asdict() for row in rows], show)

@@ -69,7 +69,8 @@ def figures(
     network = tail_matrices(folds, sorted({fold.seed for fold in folds}), subjects)
     plain = _baselines(file, subjects, n_classes)
     places = {group: sorted(map(subjects.index, members)) for group, members in groups.items()}
-    in_pairs = ("all",) if len(groups.get("other", ())) < MIN_SUBJECTS else ("all", "other")
+    enough = len(groups.get("other", ())) >= MIN_SUBJECTS
+    in_pairs = [] if run.leaks else ["all", "other"][: 1 + enough]
     rules = {
         name: {group: _scored(folds, members, rule) for group, members in groups.items()}
         for name, rule in metrics.available(folds, ties).items()

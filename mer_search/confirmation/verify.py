@@ -31,7 +31,7 @@ from mer_search.training.fold_store import FOLDS, TRAIN_AGAIN, Key
 
 CLOSE = 1e-9  # figures computed again may differ in their last bits, where subjects are summed in another order
 LATER = ("published.csv", "epochs.csv", "action_units.csv")  # files that an earlier version did not write
-LATER_FIELDS = ("against_baseline", "tuning_by_database")  # of a summary
+LATER_FIELDS = ("against_baseline", "tuning_by_database")  # of a summary, as is `given`
 RESTORE = "one of them was changed afterwards: restore both from the same backup, or do not use it"
 
 
@@ -170,7 +170,7 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     yield from _of_folds(store, run, list(trained.values()))
     found = figures(run, folds, tuned, summary.databases, summary.ties, baselines_file(store, run))
     for name in LATER_FIELDS:
-        if not getattr(summary, name):
+        if "given" not in summary.model_fields_set:
             del found[name]
     if summary.given and not store.name.startswith("against-"):
         yield f"summary.json: given is True, but of a trial it is False; {again}"

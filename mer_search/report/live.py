@@ -115,4 +115,5 @@ def print_left_out(search: Search, study: optuna.Study) -> None:
     """Which of a search's best trials got no further seed in its finals."""
     held, others = study.user_attrs.get(FINALS, {}), [str(trial.number) for trial in finalists(search, study)[1:]]
     if out := [number for number in others if number not in held]:
-        note(f"finals: of the best trials, trial {' and '.join(out)} lay clearly behind, and got no further seed")
+        trials = f"trial{'s' * (len(out) > 1)} {' and '.join(out)}"
+        note(f"finals: of the best trials, {trials} lay clearly behind, and got no further seed")

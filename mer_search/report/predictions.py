@@ -42,8 +42,8 @@ def print_predictions(confirmed: Confirmed, predicted: Sequence[ClipPrediction |
 def _say_which(confirmed: Confirmed, what: str) -> None:
     """Whose networks are used, how good they were, and which others there are."""
     found = confirmed.summary
-    together = " with its seeds averaged" * (len(found.seeds) > 1) + " (LEAKS)" * found.leaks
-    say(f"{found.title}, confirmed with UF1 {found.tail.averaged.uf1:.3f}{together}: {found.dataset}, {what}")
+    uf1 = f"{found.tail.uf1:.3f}" + f", {found.tail.averaged.uf1:.3f} with its seeds averaged" * (len(found.seeds) > 1)
+    say(f"{found.title}, confirmed with UF1 {uf1}{' (LEAKS)' * found.leaks}: {found.dataset}, {what}")
     if confirmed.others:
         say(f"Also confirmed: {', '.join(confirmed.others)}; --trial takes another.")
 

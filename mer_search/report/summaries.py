@@ -70,7 +70,8 @@ def legend(summary: Summary) -> str:
         (True, not_counted(absent(summary))),
         (tail_epochs(summary.epochs) == 1, "tail is the last epoch here: a fifth of so few epochs is one."),
         (several, "UF1 and sd: mean and deviation over seeds."),
-        (True, f"95 %: for {people(summary)}. baseline: the better one's UF1 on the same subjects."),
+        (True, f"95 %: for {people(summary)}."),
+        (not summary.leaks, "baseline: the better one's UF1 on the same subjects."),
         (by_database, "Leave-one-database-out: no network saw a clip of the database that it is tested on."),
         (several, "seeds averaged: of the seeds' mean probability, which predict and export give."),
         (summary.n_chosen_on, f"no epoch selected: but the configuration was chosen by {scores} these subjects."),
@@ -87,7 +88,7 @@ def legend(summary: Summary) -> str:
         ),
         (
             summary.uf1_bbc and summary.uf1_bbc.cross_fitted.uf1 == summary.uf1_bbc.best_trial_uf1,
-            "Here one trial was the best of both halves, so that cross-fitting takes nothing back.",
+            "Cross-fitting took nothing back here.",
         ),
         (summary.leaks, "LEAKS, all rules: training had the test person in sight, as in the public code."),
         (
@@ -190,7 +191,7 @@ def _against_baselines(summary: Summary) -> Text:
     lines = [said]
     if on_other:
         another = f", beside {_better_baseline(on_other)}" * (on_other.second != on_all.second)
-        lines.append(_never(summary.n_subjects - summary.n_tuning, another, on_other))
+        lines.append(_never(summary.n_subjects - summary.n_tuning, on_other, another))
     if len(summary.seeds) > 1:
         lines.append(f"Its {len(summary.seeds)} seeds averaged reach {score.averaged.uf1:.3f}.")
     columns = zip(*score.confusion, strict=True)
@@ -208,7 +209,7 @@ def _share(number: int, of: int) -> str:
     return f"{number} of these {plural(of, 'subject')}" if number else ""
 
 
-def _never(number: int, beside: str, on_other: Pair) -> str:
+def _never(number: int, on_other: Pair, beside: str = "") -> str:
     """What a pair shows on the subjects that had no part in choosing."""
     return f"On the {plural(number, 'subject')} that the search never scored{beside}: {on_other.numbers}."
 
@@ -247,7 +248,7 @@ def _leak(summary: Summary) -> Text:
     if summary.is_leak_free("tail", "all"):
         said = NOT_CHOSEN if summary.given else "No choice was made by the test people's clips."
         return Text(f"{said} {gap(summary)}", "good", f"{question} No.")
-    chosen = f"by the scores of {_share(summary.n_tuning, summary.n_subjects)}"
+    chosen = f"by the scores of {_share(summary.n_chosen_on, summary.n_subjects)}"
     alone = f" On the others, leak-free: UF1 {other.uf1:.3f} [{interval(other.ci95)}]." if other else ""
     said = f"No epoch was selected, but the configuration was chosen {chosen}.{alone} {gap(summary)}"
     return Text(said, "unsure", f"{question} In part.")
@@ -287,7 +288,7 @@ def _of(comparison: Comparison) -> str:
 
 def _on_other(comparison: Comparison, pair: Pair) -> list[str]:
     on_other = comparison.on_other(pair)
-    return [_never(len(comparison.other), "", on_other)] if on_other else []
+    return [_never(len(comparison.other), on_other)] if on_other else []
 
 
 def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
@@ -295,6 +296,9 @@ def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
     start, pair = comparison.start, comparison.against_start
     if start is None or pair is None:
         return "bad", "No.", [f"The search found NOTHING better than where it started: {start} is where it started."]
+    leaking = [each.name for each in comparison.networks if each.leaks and each.name in (pair.first, start)]
+    if len(leaking) == 1:
+        return "unsure", "Cannot be told.", [f"Of {pair.first} and {start}, {leaking[0]} LEAKS: {pair.numbers}."]
     tone, answer, said = _better(pair.first, start, pair, _of(comparison), comparison.on_other(pair))
     return tone, answer, [said, *_on_other(comparison, pair)]
 
