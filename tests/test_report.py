@@ -170,7 +170,11 @@ def test_one_that_leaks_is_not_set_beside_one_that_does_not():
     leaking = found.networks[0].model_copy(update={"leaks": True})
     verdict = verdicts(summary_with(comparison=found.model_copy(update={"networks": (leaking, found.networks[1])})))[1]
     assert (verdict.tone, verdict.lead) == ("unsure", "Better than the search's start? Cannot be told.")
-    assert "trial 7 LEAKS" in verdict.text
+    assert "Only trial 7 LEAKS" in verdict.text
+    assert (
+        "Only trial 7 LEAKS"
+        in comparison_lines(_comparison(FINE, POOR).model_copy(update={"networks": (leaking, found.networks[1])}))[1]
+    )
 
 
 def test_what_those_show_who_chose_a_trial_is_not_shown_clearly():

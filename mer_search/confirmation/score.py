@@ -148,7 +148,8 @@ def compare_logs(first: Log, second: Log) -> LogComparison:
         for key in shared:
             truth, said = classes.index(rows[key].truth), classes.index(rows[key].prediction)
             matrices[0, subjects.index(one[key].subject), truth, said] += 1
-        met.append(Contestant(log.name, "", matrices))
+        ours = _summary(log)
+        met.append(Contestant(log.name, "", matrices, leaks=ours is not None and ours.leaks))
     return LogComparison(
         n_shared=len(shared),
         not_shared=(len(one) - len(shared), len(other) - len(shared)),

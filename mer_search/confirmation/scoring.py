@@ -69,8 +69,7 @@ def figures(
     network = tail_matrices(folds, sorted({fold.seed for fold in folds}), subjects)
     plain = _baselines(file, subjects, n_classes)
     places = {group: sorted(map(subjects.index, members)) for group, members in groups.items()}
-    enough = len(groups.get("other", ())) >= MIN_SUBJECTS
-    in_pairs = [] if run.leaks else ["all", "other"][: 1 + enough]
+    in_pairs = ["all"] if len(groups.get("other", ())) < MIN_SUBJECTS else ["all", "other"]
     rules = {
         name: {group: _scored(folds, members, rule) for group, members in groups.items()}
         for name, rule in metrics.available(folds, ties).items()
@@ -91,7 +90,9 @@ def figures(
             name: {group: pooled(matrices[which]) for group, which in places.items()}
             for name, matrices in plain.items()
         },
-        "against_baseline": {group: _against_baseline(network, plain, places[group]) for group in in_pairs},
+        "against_baseline": {
+            group: _against_baseline(network, plain, places[group]) for group in in_pairs if not run.leaks
+        },
     }
 
 

@@ -169,8 +169,8 @@ def _of_confirmation(folder: Path) -> Iterator[str]:
     trained = {(fold.seed, fold.fold): fold.whole or fold for fold in folds}
     yield from _of_folds(store, run, list(trained.values()))
     found = figures(run, folds, tuned, summary.databases, summary.ties, baselines_file(store, run))
-    for name in LATER_FIELDS:
-        if "given" not in summary.model_fields_set:
+    if "given" not in summary.model_fields_set:  # an earlier version's
+        for name in LATER_FIELDS:
             del found[name]
     if summary.given and not store.name.startswith("against-"):
         yield f"summary.json: given is True, but of a trial it is False; {again}"

@@ -187,10 +187,10 @@ def _against_baselines(summary: Summary) -> Text:
         said = "an earlier version wrote this; the same `mer-search confirm` sets it beside the baselines in pairs."
         return Text(f"{summary.title}: {said}", "unsure", f"{question} Not asked.")
     chosen, on_all, on_other = _share(summary.n_chosen_on, summary.n_subjects), pairs["all"], pairs.get("other")
-    tone, answer, said = _better(summary.title, _better_baseline(on_all), on_all, chosen, on_other)
+    tone, answer, said = _better(summary.title, _rival(on_all), on_all, chosen, on_other)
     lines = [said]
     if on_other:
-        another = f", beside {_better_baseline(on_other)}" * (on_other.second != on_all.second)
+        another = f", beside {_rival(on_other)}" * (on_other.second != on_all.second)
         lines.append(_never(summary.n_subjects - summary.n_tuning, on_other, another))
     if len(summary.seeds) > 1:
         lines.append(f"Its {len(summary.seeds)} seeds averaged reach {score.averaged.uf1:.3f}.")
@@ -201,7 +201,7 @@ def _against_baselines(summary: Summary) -> Text:
     return Text(" ".join(lines), tone, f"{question} {answer}")
 
 
-def _better_baseline(pair: Pair) -> str:
+def _rival(pair: Pair) -> str:
     return f"the better baseline ({BASELINE_TITLES[pair.second].removeprefix('baseline: ')})"
 
 
@@ -269,11 +269,10 @@ def comparison_lines(comparison: Comparison, trials: int = 1) -> list[str]:
     lines = []
     for pair in comparison.pairs:
         if pair.second != comparison.start:
-            lines += [f"{pair.conclusion}.", *_on_other(comparison, pair)]
+            lines += [f"{pair.conclusion}.", *_leaking(comparison, pair), *_on_other(comparison, pair)]
     if comparison.tuning and lines:
-        lines.append(
-            f"Scores of {_of(comparison)} had a part in choosing: on them, what was chosen looks better than it is."
-        )
+        some = _share(len(comparison.tuning), len(comparison.subjects))
+        lines.append(f"Scores of {some} had a part in choosing: on them, what was chosen looks better than it is.")
     if trials > 1:
         lines.append(
             f"Choosing the best of {trials} by these figures is again a choice: the best of them "
@@ -282,8 +281,10 @@ def comparison_lines(comparison: Comparison, trials: int = 1) -> list[str]:
     return lines if comparison.start is None else [*lines, *_start(comparison)[2]]
 
 
-def _of(comparison: Comparison) -> str:
-    return _share(len(comparison.tuning), len(comparison.subjects))
+def _leaking(comparison: Comparison, pair: Pair) -> list[str]:
+    """Which network of a pair leaks, if only one does, so that the two cannot be set beside each other."""
+    names = [each.name for each in comparison.networks if each.leaks and each.name in (pair.first, pair.second)]
+    return [f"Only {names[0]} LEAKS, so that this tells nothing of which is better."] if len(names) == 1 else []
 
 
 def _on_other(comparison: Comparison, pair: Pair) -> list[str]:
@@ -296,10 +297,10 @@ def _start(comparison: Comparison) -> tuple[Tone, str, list[str]]:
     start, pair = comparison.start, comparison.against_start
     if start is None or pair is None:
         return "bad", "No.", [f"The search found NOTHING better than where it started: {start} is where it started."]
-    leaking = [each.name for each in comparison.networks if each.leaks and each.name in (pair.first, start)]
-    if len(leaking) == 1:
-        return "unsure", "Cannot be told.", [f"Of {pair.first} and {start}, {leaking[0]} LEAKS: {pair.numbers}."]
-    tone, answer, said = _better(pair.first, start, pair, _of(comparison), comparison.on_other(pair))
+    if leaking := _leaking(comparison, pair):
+        return "unsure", "Cannot be told.", [*leaking, f"{pair.first} and {start}: {pair.numbers}."]
+    chosen = _share(len(comparison.tuning), len(comparison.subjects))
+    tone, answer, said = _better(pair.first, start, pair, chosen, comparison.on_other(pair))
     return tone, answer, [said, *_on_other(comparison, pair)]
 
 
