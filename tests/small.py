@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from mer_search import cli
 from mer_search.confirmation import confirm, scoring
+from mer_search.confirmation.compare import Contestant, comparison
 from mer_search.confirmation.summary import Summary
 from mer_search.confirmation.target import trial_target
 from mer_search.engine.local import LocalExecutor
@@ -351,6 +352,21 @@ def summary_with(**changes) -> Summary:
         },
     }  # fmt: skip
     return Summary.model_validate(fields | changes)
+
+
+ALONE = {"tail": {"all": SCORE}, "best_test_epoch": {"all": SCORE}}  # rules, of all subjects together
+
+
+def compared(*right, tuning=(), start=None):
+    """A network for each list of how many of 10 clips, half of either class, are right: for each of 8 subjects."""
+    matrices = [np.array([[[[k // 2, 5 - k // 2], [5 - (k - k // 2), k - k // 2]] for k in each]]) for each in right]
+    names = ["trial 7", "the search's start", "trial 8"]
+    met = tuple(Contestant(name, "", each) for name, each in zip(names, matrices, strict=False))
+    found = comparison(met, tuple(f"s{k}" for k in range(8)), (1000,), tuning, "ab", "CASME II", False)
+    return found.model_copy(update={"start": start})
+
+
+FINE, POOR, MIXED, NEARLY = [9] * 8, [5] * 8, [9, 8, 10, 9, 8, 9, 10, 9], [8, 8, 10, 9, 8, 9, 10, 8]
 
 
 def one_line(result, code, *words):
